@@ -1,0 +1,57 @@
+# Everything a newcomer, CI and a reviewer run. Needed: Python 3.11 or newer with venv, make and a package index.
+
+UV     := uv==0.13.9
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN    := .venv/bin
+SETUP  := .venv/installed
+CLI    := $(BIN)/python -m app.cli
+KEEP   ?=
+
+# Subprocesses start twice as fast from cached bytecode, whatever the environment says of it.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint openapi bench lock clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(SETUP) ## walk the reviewer plan on this machine; KEEP=1 stays up afterwards
+	$(CLI) demo $(if $(KEEP),--keep)
+
+test: lint ## everything CI runs
+	$(BIN)/pytest -n 2
+
+lint: $(SETUP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+openapi: $(SETUP) ## write openapi/openapi.json as the app generates it
+	@mkdir -p openapi
+	$(CLI) openapi > openapi/openapi.json.new
+	mv openapi/openapi.json.new openapi/openapi.json
+
+bench: $(SETUP) ## measure the hot paths against their floors; writes var/bench.json
+	$(CLI) bench
+
+lock: $(SETUP) ## resolve the dependencies of pyproject.toml again
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q \
+		--extra test --extra demo -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q \
+		-o requirements-prod.lock
+
+clean: ## remove the virtual environment, caches and what runs have left
+	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# uv is the faster installer; where it cannot be had, or does not know the package index pip is set up for, pip does.
+$(SETUP): requirements.lock
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up .venv from requirements.lock (once; some seconds, with a slow package index a minute or two)"
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install -q $(UV) && $(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes $< || \
+		$(BIN)/python -m pip install -q --require-hashes -r $<
+	@touch $@
