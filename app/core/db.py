@@ -1,0 +1,175 @@
+"""The database: transactions that record facts, and the only place that commits.
+
+Rooms use SQLAlchemy sessions. The door and the ear are hot, and speak asyncpg directly through `Database.hot`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import DateTime, MetaData, event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from app.core import logs, outbox
+from app.core.bell import Bell
+from app.core.clock import Clock
+from app.core.hot import Hot
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+
+class Model(DeclarativeBase):
+    """Every table of the service; constraints are named so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012 - SQLAlchemy's own spelling
+
+
+Wants = Callable[[object, datetime], Sequence[outbox.Wanted]]
+
+
+class Tx:
+    """One transaction: a session, the moment it began, and the facts that become outbox rows when it commits."""
+
+    def __init__(self, session: AsyncSession, now: datetime, wants: Wants) -> None:
+        self.session, self.now, self._wants = session, now, wants
+        self._wanted: list[outbox.Wanted] = []
+        self._woken: list[tuple[str, dict[str, Any]]] = []
+        self._topics: set[str] = set()
+
+    def record(self, fact: object, at: datetime | None = None) -> None:
+        """Something happened; its reactions are due when this transaction commits, or `at` a later time."""
+        self._wanted.extend(self._wants(fact, at or self.now))
+
+    def ring(self, topic: str) -> None:
+        """Ring `topic` once this transaction has committed."""
+        self._topics.add(topic)
+
+    async def run(self, sql: str, **parameters: Any) -> Any:
+        """Execute one statement given as text; returns SQLAlchemy's result."""
+        return await self.session.execute(text(sql), parameters)
+
+    def hurry(self, key: str) -> None:
+        """Whatever waits for `key` need not wait any longer: somebody asked for it now."""
+        self._woken.append((outbox.HURRY, {"key": key}))
+
+    def unpark(self, lane: str) -> None:
+        """What waits for the account of `lane` to be connected again is due when this transaction commits."""
+        self._woken.append((outbox.UNPARK, {"lane": lane}))
+
+    async def write_outbox(self, own: outbox.Taken | None = None, due_at: datetime | None = None) -> None:
+        """Write the recorded facts' rows and, for a reaction, strike or release the row it held (`LeaseLost`).
+
+        Rows are locked in their order, the own one in its place among the others; what never waits comes last.
+        """
+        await self.session.flush()
+        if own:
+            place = (own.reaction, own.key)
+            await self._write([row for row in self._wanted if (row.reaction, row.key) <= place])
+            await self._finish(own, due_at)
+            await self._write([row for row in self._wanted if (row.reaction, row.key) > place])
+        else:
+            await self._write(self._wanted)
+        for sql, parameters in self._woken:
+            await self.run(sql, **parameters, now=self.now)
+            self._topics.add(outbox.TOPIC)
+
+    async def _write(self, wanted: Sequence[outbox.Wanted]) -> None:
+        if wanted:
+            await self.run(outbox.UPSERT.format(where=""), **outbox.columns(wanted, logs.correlation(), self.now))
+            if min(row.due_at for row in wanted) <= self.now:
+                self._topics.add(outbox.TOPIC)
+
+    async def _finish(self, own: outbox.Taken, due_at: datetime | None) -> None:
+        held = {"id": own.id, "lease": own.lease, "generation": own.generation, "due_at": due_at}
+        if (await self.run(outbox.STRIKE, **held)).rowcount:
+            return
+        if not (await self.run(outbox.RELEASE, **held, now=self.now)).rowcount:
+            raise outbox.LeaseLost(own.reaction)
+        self._topics.add(outbox.TOPIC)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """What is to be rung after the commit."""
+        return frozenset(self._topics)
+
+
+class Database:
+    """The engine of one process, and its connections for hot routes."""
+
+    def __init__(self, url: str, clock: Clock, bell: Bell, wants: Wants, *, pool_size: int = 10) -> None:
+        self._url, self._clock, self._bell, self._wants, self._size = url, clock, bell, wants, pool_size
+        self._engine: AsyncEngine | None = None
+        self._sessions: async_sessionmaker[AsyncSession] | None = None
+        self.hot = Hot(url, pool_size)
+
+    async def open(self) -> None:
+        """Connect; raises what asyncpg raises when the database cannot be reached."""
+        await self.hot.open()
+        driver_url = "postgresql+asyncpg://" + self._url.split("://", 1)[1]
+        self._engine = create_async_engine(driver_url, pool_size=self._size, max_overflow=10, hide_parameters=True)
+        event.listen(self._engine.sync_engine, "checkout", _still_open)
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.hot.close()
+        if self._engine:
+            await self._engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, own: outbox.Taken | None = None, due_at: Callable[[], datetime | None] = lambda: None
+    ) -> AsyncIterator[Tx]:
+        """A transaction that commits when the block ends well, then rings. `own` is a reaction's row to be finished."""
+        if self._sessions is None:
+            raise RuntimeError("the database is not open")
+        async with self._sessions() as session:
+            tx = Tx(session, self._clock.now(), self._wants)
+            yield tx
+            await tx.write_outbox(own, due_at())
+            await session.commit()
+        for topic in tx.topics:
+            self._bell.ring(topic)
+
+    async def ping(self) -> None:
+        """Raises when the database does not answer."""
+        async with asyncio.timeout(2):
+            await self.hot.fetchval("SELECT 1")
+
+
+def _still_open(connection: Any, _record: object, _proxy: object) -> None:
+    """After a restart of the database the pool's connections are known to be closed: have them replaced, unasked."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+def violated(error: DBAPIError) -> str | None:
+    """The name of the constraint an integrity error broke, if it broke one."""
+    name = getattr(error.orig.__cause__ if error.orig else None, "constraint_name", None)
+    return str(name) if name else None
+
+
+async def migrate(url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to `revision` with Alembic; `base` takes everything away again."""
+    from alembic import command  # 81 ms that only a migrating process pays
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    move = command.downgrade if revision == "base" else command.upgrade
+    await asyncio.to_thread(move, config, revision)

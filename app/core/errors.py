@@ -1,0 +1,78 @@
+"""Errors people see: a problem (RFC 9457) with a stable slug."""
+
+from typing import Any
+
+# slug -> (HTTP status, title). The door's slugs stand in the order in which `joining.decide` refuses.
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "not-signed-in": (401, "You are not signed in"),
+    "too-many-clicks": (429, "Too many clicks"),
+    "event-not-found": (404, "There is no such event"),
+    "not-registered": (403, "You are not registered for this event"),
+    "waiting-list": (403, "You are on the waiting list"),
+    "no-show": (403, "You were marked as not having come"),
+    "event-cancelled": (410, "This event was cancelled"),
+    "meeting-unavailable": (409, "Meeting unavailable"),
+    "event-ended": (410, "This event has ended"),
+    "too-early": (403, "The door is not open yet"),
+    "not-on-zoom": (409, "This event does not run on Zoom"),
+    "use-start": (409, "You are the host: start the meeting instead"),
+    "not-ready": (503, "Your place is being prepared"),
+    "ticket-used": (410, "This pass was already used"),
+    "ticket-expired": (410, "This pass has expired"),
+    "not-your-link": (403, "This link belongs to somebody else"),
+    "not-found": (404, "There is no such thing here"),
+    "forbidden": (403, "You may not do this"),
+    "origin-not-allowed": (403, "This page may not call the API with your cookie"),
+    "invalid-request": (422, "Something in the request is not right"),
+    "bad-request": (400, "The request cannot be read"),
+    "method-not-allowed": (405, "This address does not take that method"),
+    "not-acceptable": (406, "That form of answer is not offered"),
+    "too-large": (413, "The request is too large"),
+    "stale": (412, "Somebody changed this in the meantime"),
+    "idempotency-key-reused": (422, "This Idempotency-Key was used for another request"),
+    "event-closed": (409, "This event no longer takes changes"),
+    "event-full": (409, "This event is full"),
+    "host-busy": (409, "The host is busy at that time"),
+    "starts-in-past": (422, "The event would start in the past"),
+    "zoom-not-configured": (409, "Zoom integration is not configured on this Kindryn instance"),
+    "account-connected-elsewhere": (409, "This Zoom account is connected elsewhere"),
+    "connect-failed": (409, "The Zoom account could not be connected"),
+    "needs-reauth": (409, "The Zoom account must be connected again"),
+    "zoom-unavailable": (503, "Zoom does not answer"),
+    "unauthentic": (401, "This notification is not signed by Zoom"),
+    "internal-error": (500, "Something went wrong on our side"),
+    "not-available": (503, "A part of the service is not available"),
+}
+
+
+class Problem(Exception):
+    """An error as `application/problem+json`. `slug` is stable; `detail` is one sentence a person can act on.
+
+    `extra` are further members of the problem (`opens_at`, `free_hosts`, `errors`), `headers` go with the answer.
+    """
+
+    def __init__(self, slug: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        self.slug, self.detail, self.headers, self.extra = slug, detail, headers or {}, extra
+        self.status, self.title = PROBLEMS[slug]
+        super().__init__(f"{slug}: {detail}")
+
+    def body(self, instance: str, public_url: str) -> dict[str, Any]:
+        """The problem as JSON members; `instance` is the path that was asked for."""
+        return {
+            "type": f"{public_url}/problems/{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            **self.extra,
+        }
+
+
+def wrong_field(field: str, message: str) -> Problem:
+    """A 422 that names one field, in the shape of a validation error."""
+    return Problem("invalid-request", f"{field}: {message}", errors=[{"field": field, "message": message}])
+
+
+def not_found(what: str) -> Problem:
+    """Unknown and foreign ids answer alike, so that nobody learns what exists."""
+    return Problem("not-found", f"There is no such {what}.")

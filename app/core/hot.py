@@ -1,0 +1,84 @@
+"""A few asyncpg connections that take turns, for the single statements of hot routes.
+
+asyncpg's own pool wraps, watches and shields every connection it lends, which costs as much again as a small statement.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+# What a lost database raises. The last: the server said goodbye on an idle connection, and has not hung up yet.
+DATABASE_FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+class Hot:
+    """Runs statements, each on a connection that is free, or else on the next that becomes free.
+
+    Statements are prepared once for each connection. Nothing may leave session state behind: it would meet the next
+    statement. Connections are made as they are needed, and anew where the server closed them.
+    """
+
+    def __init__(self, url: str, size: int) -> None:
+        """`url` has the form postgresql://..., `size` is how many statements may run at once."""
+        self._url, self._size = url, size
+        # The one used last comes first, and None, a connection yet to be made, only where none is free.
+        self._free: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
+        for _ in range(size):
+            self._free.put_nowait(None)
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        """How many statements run right now."""
+        return self._size - self._free.qsize()
+
+    async def open(self) -> None:
+        """Make the first connection; raises what asyncpg raises when the database cannot be reached."""
+        await self.fetchval("SELECT 1")
+
+    async def close(self) -> None:
+        """Wait for what runs, then hang up."""
+        self._closed = True
+        for connection in [await self._free.get() for _ in range(self._size)]:
+            if connection is not None:
+                await connection.close()
+
+    async def execute(self, sql: str, *values: object) -> str:
+        """Run a statement, or without values several; the status of the last."""
+        status: str = await self._run("execute", sql, values)
+        return status
+
+    async def fetch(self, sql: str, *values: object) -> list[Any]:
+        """Run a statement; its rows."""
+        rows: list[Any] = await self._run("fetch", sql, values)
+        return rows
+
+    async def fetchrow(self, sql: str, *values: object) -> Any:
+        """Run a statement; its first row, or None."""
+        return await self._run("fetchrow", sql, values)
+
+    async def fetchval(self, sql: str, *values: object) -> Any:
+        """Run a statement; the first column of its first row, or None."""
+        return await self._run("fetchval", sql, values)
+
+    async def _run(self, method: str, sql: str, values: Sequence[object]) -> Any:
+        if self._closed:
+            raise asyncpg.InterfaceError("the database is closed")
+        connection = await self._free.get()
+        try:
+            if connection is None or connection.is_closed():
+                connection = None
+                connection = await asyncpg.connect(self._url)
+            return await getattr(connection, method)(sql, *values)
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            # Interrupted halfway, the server may still be at it: nobody should get this connection next.
+            if connection is not None:
+                connection.terminate()
+                connection = None
+            raise
+        finally:
+            self._free.put_nowait(connection)

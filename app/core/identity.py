@@ -1,0 +1,248 @@
+"""Who calls: the platform's signed token read into a `Caller` (RFC 7519, with the precautions of RFC 8725). Pure.
+
+PyJWT verifies the signature; the three parts are taken apart here, because its own strict reading of them, character by
+character, costs as much as the signature.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import jwt
+import orjson
+from jwt.utils import base64url_decode
+
+ALGORITHMS = ("ES256", "RS256", "EdDSA")
+LEEWAY = timedelta(seconds=30)
+LONGEST_TOKEN = 16 * 1024
+LONGEST_ID = 128
+LONGEST_EMAIL = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
+LONGEST_LOCALE = 35  # RFC 5646 section 4.4.1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# RFC 7515 section 7.1; base64url without padding.
+_COMPACT = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]*)", re.ASCII)
+
+
+class NotSignedIn(Exception):
+    """A token that says nothing trustworthy. `reason` is a slug for logs; the token itself is never part of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Role(StrEnum):
+    """What a member is in one community."""
+
+    OWNER = "OWNER"
+    ADMIN = "ADMIN"
+    COACH = "COACH"
+    MEMBER = "MEMBER"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One community of a member. Its id is what counts; the slug is only its current name."""
+
+    community_id: str
+    slug: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The member, or with `is_platform` the platform itself (which has no memberships), behind a request."""
+
+    member_id: str
+    email: str | None
+    email_verified: bool
+    name: str
+    locale: str | None
+    memberships: tuple[Membership, ...]
+    is_platform: bool
+
+    def membership_in(self, community: str) -> Membership | None:
+        """The membership in the community with that id, else with that slug.
+
+        A slug is chosen by people and may be another community's id: go on with the `community_id` found here.
+        """
+        for membership in self.memberships:
+            if membership.community_id == community:
+                return membership
+        for membership in self.memberships:
+            if membership.slug == community:
+                return membership
+        return None
+
+    def role_in(self, community: str) -> Role | None:
+        """The role in the community with that id, else with that slug; None where there is none."""
+        membership = self.membership_in(community)
+        return membership.role if membership else None
+
+    def is_admin_of(self, community_id: str) -> bool:
+        """Whether the caller is OWNER or ADMIN of the community with that id (a slug does not count)."""
+        return any(m.community_id == community_id and m.role in {Role.OWNER, Role.ADMIN} for m in self.memberships)
+
+    def is_member_of(self, community_id: str) -> bool:
+        """Whether the caller has any role in the community with that id (a slug does not count)."""
+        return any(m.community_id == community_id for m in self.memberships)
+
+
+def kid_of(token: str) -> str | None:
+    """The `kid` of a token's header, not yet verified. Raises NotSignedIn where there is no readable header.
+
+    Nothing else of the header is looked at here: `jku`, `jwk` and `x5u` would let a token bring its own key.
+    """
+    kid = _read(_parts(token)[0]).get("kid")
+    if kid is not None and not isinstance(kid, str):
+        raise NotSignedIn("malformed")
+    return kid
+
+
+def verify(
+    token: str,
+    key: jwt.PyJWK,
+    *,
+    issuer: str,
+    audience: str,
+    max_age: timedelta,
+    now: datetime,
+    leeway: timedelta = LEEWAY,
+) -> Caller:
+    """The caller a token names, if `key` signed it for this audience and it is neither expired nor too old by `iat`.
+
+    The algorithm is the key's own, one of ALGORITHMS, never the token's choice (RFC 8725 section 3.1). `max_age` counts
+    from `iat`; `leeway` is for clocks that differ. Raises NotSignedIn.
+    """
+    claims = _signed_claims(token, key)
+    if claims.get("iss") != issuer:
+        raise NotSignedIn("wrong-issuer")
+    meant_for = claims.get("aud")
+    if meant_for != audience and not (isinstance(meant_for, list) and audience in meant_for):
+        raise NotSignedIn("wrong-audience")
+    _check_times(claims, now.timestamp(), max_age.total_seconds(), leeway.total_seconds())
+    return _caller(claims)
+
+
+def _signed_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
+    encoded_header, encoded_claims, signature = _parts(token)
+    header = _read(encoded_header)
+    if key.algorithm_name not in ALGORITHMS or header.get("alg") != key.algorithm_name:
+        raise NotSignedIn("algorithm")
+    # RFC 7515 section 4.1.11: extensions that must be understood, and none is.
+    if "crit" in header:
+        raise NotSignedIn("malformed")
+    if not key.Algorithm.verify(f"{encoded_header}.{encoded_claims}".encode(), key.key, _bytes(signature)):
+        raise NotSignedIn("signature")
+    return _read(encoded_claims)
+
+
+def _parts(token: str) -> tuple[str, str, str]:
+    if len(token) > LONGEST_TOKEN:
+        raise NotSignedIn("too-long")
+    parts = _COMPACT.fullmatch(token)
+    if parts is None:
+        raise NotSignedIn("malformed")
+    return parts[1], parts[2], parts[3]
+
+
+def _bytes(part: str) -> bytes:
+    try:
+        return base64url_decode(part)
+    except ValueError:
+        raise NotSignedIn("malformed") from None
+
+
+def _read(part: str) -> dict[str, Any]:
+    try:
+        content = orjson.loads(_bytes(part))
+    except orjson.JSONDecodeError:
+        raise NotSignedIn("malformed") from None
+    if not isinstance(content, dict):
+        raise NotSignedIn("malformed")
+    return content
+
+
+def _check_times(claims: Mapping[str, Any], now: float, max_age: float, leeway: float) -> None:
+    issued_at = _seconds(claims, "iat")
+    if now >= _seconds(claims, "exp") + leeway:
+        raise NotSignedIn("expired")
+    if "nbf" in claims and now < _seconds(claims, "nbf") - leeway:
+        raise NotSignedIn("not-yet-valid")
+    if issued_at > now + leeway:
+        raise NotSignedIn("issued-in-the-future")
+    if now - issued_at > max_age + leeway:
+        raise NotSignedIn("too-old")
+
+
+def _caller(claims: Mapping[str, Any]) -> Caller:
+    is_platform = _flag(claims, "service")
+    email = _text(claims, "email", LONGEST_EMAIL)
+    if email is not None and ("@" not in email or not email.isprintable() or " " in email):
+        raise NotSignedIn("bad-email")
+    return Caller(
+        member_id=_identifier(claims.get("sub"), "sub"),
+        email=email,
+        email_verified=_flag(claims, "email_verified") and email is not None,
+        name=_CONTROL.sub(" ", _text(claims, "name", LONGEST_TOKEN) or ""),
+        locale=_text(claims, "locale", LONGEST_LOCALE),
+        memberships=() if is_platform else _memberships(claims.get("communities")),
+        is_platform=is_platform,
+    )
+
+
+def _memberships(communities: object) -> tuple[Membership, ...]:
+    if communities is None:
+        return ()
+    if not isinstance(communities, list):
+        raise NotSignedIn("bad-communities")
+    memberships = tuple(_membership(community) for community in communities)
+    ids, slugs = {m.community_id for m in memberships}, {m.slug for m in memberships}
+    # Said twice, with two roles perhaps: neither can be believed.
+    if not len(ids) == len(slugs) == len(memberships):
+        raise NotSignedIn("bad-communities")
+    return memberships
+
+
+def _membership(community: object) -> Membership:
+    if not isinstance(community, dict):
+        raise NotSignedIn("bad-communities")
+    try:
+        role = Role(str(community.get("role")))
+    except ValueError:
+        raise NotSignedIn("bad-communities") from None
+    return Membership(
+        _identifier(community.get("id"), "communities"), _identifier(community.get("slug"), "communities"), role
+    )
+
+
+def _identifier(value: object, claim: str) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or _CONTROL.search(value):
+        raise NotSignedIn(f"bad-{claim}")
+    return value
+
+
+def _text(claims: Mapping[str, Any], claim: str, longest: int) -> str | None:
+    """An optional text; an empty one counts as absent."""
+    value = claims.get(claim)
+    if value is not None and (not isinstance(value, str) or len(value) > longest):
+        raise NotSignedIn(f"bad-{claim}")
+    return value or None
+
+
+def _flag(claims: Mapping[str, Any], claim: str) -> bool:
+    value = claims.get(claim)
+    if value is not None and not isinstance(value, bool):
+        raise NotSignedIn(f"bad-{claim}")
+    return bool(value)
+
+
+def _seconds(claims: Mapping[str, Any], claim: str) -> float:
+    value = claims.get(claim)
+    # `bool` is an `int` to isinstance.
+    if type(value) is not int and type(value) is not float:
+        raise NotSignedIn(f"bad-{claim}")
+    return value

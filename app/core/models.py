@@ -1,0 +1,71 @@
+"""Tables of the mechanism itself, and the tenants everything belongs to."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Identity, Index, SmallInteger, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Model
+
+
+class OutboxRow(Model):
+    """Pending work for one (reaction, key). The statements that move it stand in `core.outbox`."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("reaction", "key"),
+        Index("ix_outbox_due", "priority", "due_at", postgresql_where=text("dead_at IS NULL")),
+        Index("ix_outbox_lease", "lease", postgresql_where=text("lease IS NOT NULL")),
+        Index("ix_outbox_lane", "lane"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    reaction: Mapped[str] = mapped_column(Text)
+    key: Mapped[str] = mapped_column(Text)
+    generation: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    due_at: Mapped[datetime]
+    not_before: Mapped[datetime | None]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    lane: Mapped[str] = mapped_column(Text, server_default="")
+    lease: Mapped[UUID | None]
+    claimed_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    failing_since: Mapped[datetime | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+    dead_at: Mapped[datetime | None]
+    correlation: Mapped[str | None] = mapped_column(Text)
+    recorded_at: Mapped[datetime]
+
+
+class Lane(Model):
+    """A lane that is paused: none of its rows is claimed before then."""
+
+    __tablename__ = "lanes"
+
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    not_before: Mapped[datetime]
+
+
+class IdempotencyKey(Model):
+    """The answer to a POST that creates, kept for a day so that the same request again creates nothing."""
+
+    __tablename__ = "idempotency_keys"
+
+    member_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    status: Mapped[int | None]
+    body: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime]
+
+
+class Community(Model):
+    """A tenant of the platform, as tokens last described it. Keyed by its id; the slug is only its current name."""
+
+    __tablename__ = "communities"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    slug: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,231 @@
+"""The outbox: one row per (reaction, key), the only memory of what is still to be done.
+
+A row counts how often it was asked for (`generation`). A worker takes it by a lease, and what it finishes is struck
+only if neither has changed since, so a change made during a run is never lost. Leases run on the database's own clock
+because they measure whether a process lives; everything else takes `now` from the process's clock.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+GIVE_UP_AFTER = timedelta(days=3)
+FIRST_PAUSE = timedelta(seconds=1)
+LONGEST_PAUSE = timedelta(minutes=10)
+SHORT_LANE_PAUSE = timedelta(seconds=2)
+PARKED_PAUSE = timedelta(minutes=5)
+TOPIC = "outbox"
+
+
+@dataclass(frozen=True, order=True)
+class Wanted:
+    """One row to be written: run `reaction` for `key` once it is `due_at`."""
+
+    reaction: str
+    key: str
+    due_at: datetime
+    priority: int = 100
+    lane: str = ""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A row a worker holds by `lease`, as it stood when it was taken."""
+
+    id: int
+    reaction: str
+    key: str
+    generation: int
+    lease: UUID
+    attempts: int
+    failing_since: datetime | None
+    correlation: str | None
+    priority: int
+    lane: str = ""
+
+
+class NotNow(Exception):
+    """A reaction cannot be done now: `later` (back off), `at` (not before `retry_at`), `parked` (until the account is
+    connected again; costs no attempt), or `never`. Vendors' errors say the same in the same two attributes."""
+
+    def __init__(self, reason: str, again: str = "later", retry_at: datetime | None = None) -> None:
+        super().__init__(reason)
+        self.again, self.retry_at = again, retry_at
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the row by now; what this run found out must not be written."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a row whose run failed. `counts` tells whether it was an attempt that failed."""
+
+    due_at: datetime
+    not_before: datetime | None
+    counts: bool
+    failing_since: datetime | None
+    dead: bool
+
+
+def judge(error: BaseException, taken: Taken, now: datetime) -> Verdict:
+    """When to try again after `error`. An error that does not say is transient until three days have passed."""
+    again, retry_at = getattr(error, "again", "later"), getattr(error, "retry_at", None)
+    if again == "never":
+        return Verdict(now, None, counts=True, failing_since=taken.failing_since or now, dead=True)
+    if again == "parked":
+        # An account may stay disconnected for long; the three days begin anew once it is back.
+        return Verdict(now + PARKED_PAUSE, None, counts=False, failing_since=None, dead=False)
+    if again == "at" and retry_at is not None:
+        due_at = retry_at + stagger(retry_at - now)
+        return Verdict(due_at, due_at, counts=False, failing_since=taken.failing_since, dead=False)
+    since, due_at = taken.failing_since or now, now + pause(taken.attempts)
+    return Verdict(due_at, due_at, counts=True, failing_since=since, dead=now - since > GIVE_UP_AFTER)
+
+
+def pause(attempts: int) -> timedelta:
+    """How long to wait after so many failed attempts: doubling from a second to ten minutes, with jitter."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * float(2 ** min(attempts, 20)))
+    return longest * random.uniform(0.7, 1.3)  # noqa: S311 - jitter is no secret
+
+
+def stagger(wait: timedelta) -> timedelta:
+    """What to add to a long wait, so that not everybody comes at midnight, nor anybody before Zoom's clock has it."""
+    return timedelta(seconds=random.uniform(5, 65)) if wait > timedelta(minutes=5) else timedelta()  # noqa: S311 - no secret
+
+
+# Rows are written in the order of (reaction, key) as Python sorts them, and wherever several are locked it is in that
+# order (COLLATE "C") or without waiting (SKIP LOCKED), so that no two transactions wait for each other.
+UPSERT = """
+INSERT INTO outbox (reaction, key, due_at, priority, lane, correlation, recorded_at)
+SELECT reaction, key, due_at, priority, lane, CAST(:correlation AS text), CAST(:now AS timestamptz)
+FROM unnest(CAST(:reactions AS text[]), CAST(:keys AS text[]), CAST(:dues AS timestamptz[]),
+            CAST(:priorities AS smallint[]), CAST(:lanes AS text[])) AS wanted (reaction, key, due_at, priority, lane)
+{where}
+ON CONFLICT (reaction, key) DO UPDATE SET
+    generation = outbox.generation + 1,
+    due_at = GREATEST(LEAST(outbox.due_at, excluded.due_at), outbox.not_before),
+    priority = LEAST(outbox.priority, excluded.priority),
+    lane = excluded.lane,
+    correlation = excluded.correlation,
+    attempts = CASE WHEN outbox.dead_at IS NULL THEN outbox.attempts ELSE 0 END,
+    failing_since = CASE WHEN outbox.dead_at IS NULL THEN outbox.failing_since END,
+    dead_at = NULL
+"""
+
+# A lane's busy rows and its better placed ones together stay within the cap, so one account never fills a worker. A
+# lane that is paused is left alone; priority 0, somebody at the door, heeds neither the cap nor a short pause.
+CLAIM = """
+WITH busy AS (
+    SELECT lane, count(*) AS rows FROM outbox WHERE claimed_until > clock_timestamp() GROUP BY lane
+), ranked AS (
+    SELECT id, coalesce(busy.rows, 0)
+        + row_number() OVER (PARTITION BY outbox.lane ORDER BY priority, due_at, id) AS place
+    FROM outbox LEFT JOIN busy USING (lane) LEFT JOIN lanes USING (lane)
+    WHERE dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+      AND reaction = ANY($2::text[])
+      AND (lanes.not_before IS NULL OR lanes.not_before <= $1 + CASE priority WHEN 0 THEN $6::interval ELSE '0' END)
+), chosen AS (
+    SELECT outbox.id FROM outbox JOIN ranked USING (id)
+    WHERE (outbox.lane = '' OR place <= $4 OR priority = 0)
+      AND dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+    ORDER BY priority, due_at, outbox.id LIMIT $3 FOR UPDATE OF outbox SKIP LOCKED
+)
+UPDATE outbox SET claimed_until = clock_timestamp() + $5::interval, lease = NULL
+FROM chosen WHERE outbox.id = chosen.id RETURNING outbox.id
+"""
+
+START = """
+WITH ready AS (
+    SELECT id FROM outbox
+    WHERE id = ANY($1::bigint[]) AND reaction = ANY($2::text[]) AND dead_at IS NULL AND due_at <= $3
+      AND (lease IS NULL OR claimed_until <= clock_timestamp())
+    ORDER BY reaction COLLATE "C", key COLLATE "C" FOR UPDATE
+)
+UPDATE outbox SET lease = gen_random_uuid(), claimed_until = clock_timestamp() + $4::interval
+FROM ready WHERE outbox.id = ready.id
+RETURNING outbox.id, reaction, key, generation, lease, attempts, failing_since, correlation, priority, lane
+"""
+
+RENEW = """
+WITH held AS (
+    SELECT id FROM outbox WHERE lease = ANY($1::uuid[]) ORDER BY reaction COLLATE "C", key COLLATE "C" FOR UPDATE
+)
+UPDATE outbox SET claimed_until = clock_timestamp() + $2::interval
+FROM held WHERE outbox.id = held.id RETURNING lease
+"""
+
+STRIKE = """
+DELETE FROM outbox
+WHERE id = :id AND lease = :lease AND generation = :generation AND CAST(:due_at AS timestamptz) IS NULL
+"""
+
+# Asked for again meanwhile: due at once. Otherwise due when the run said.
+RELEASE = """
+UPDATE outbox SET lease = NULL, claimed_until = NULL, attempts = 0, failing_since = NULL, reason = NULL,
+    not_before = NULL,
+    due_at = CASE WHEN generation = :generation THEN coalesce(CAST(:due_at AS timestamptz), :now)
+                  ELSE LEAST(due_at, :now) END
+WHERE id = :id AND lease = :lease
+"""
+
+FAIL = """
+UPDATE outbox SET lease = NULL, claimed_until = NULL, reason = $3, not_before = $5,
+    due_at = CASE WHEN generation = $10 OR $5::timestamptz IS NOT NULL THEN $4 ELSE LEAST(due_at, $9) END,
+    attempts = attempts + $6::int, failing_since = $7,
+    dead_at = CASE WHEN $8 AND generation = $10 THEN $9::timestamptz END
+WHERE id = $1 AND lease = $2
+"""
+
+PAUSE_LANE = """
+INSERT INTO lanes (lane, not_before) SELECT $1, $2 WHERE $1 <> ''
+ON CONFLICT (lane) DO UPDATE SET not_before = GREATEST(lanes.not_before, excluded.not_before)
+"""
+
+HURRY = """
+UPDATE outbox SET due_at = :now, not_before = NULL
+WHERE id IN (SELECT id FROM outbox WHERE key = :key AND lease IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED)
+"""
+
+COUNT = """
+SELECT CASE WHEN dead_at IS NOT NULL THEN 'dead' WHEN lease IS NOT NULL THEN 'running'
+            WHEN due_at <= $1 THEN 'due' ELSE 'waiting' END AS state, count(*) AS rows
+FROM outbox GROUP BY 1
+"""
+
+# A parked row has a reason and no time before which it must not run. One that runs right now may be about to be parked,
+# so it is asked for again.
+UNPARK = """
+UPDATE outbox SET due_at = LEAST(due_at, :now), generation = generation + 1
+WHERE id IN (
+    SELECT id FROM outbox
+    WHERE lane = :lane AND dead_at IS NULL AND not_before IS NULL AND (reason IS NOT NULL OR lease IS NOT NULL)
+    FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+def columns(wanted: Sequence[Wanted], correlation: str | None, now: datetime) -> dict[str, Any]:
+    """The parameters of `UPSERT` for rows in the order of their keys; the soonest of equal rows wins."""
+    rows: dict[tuple[str, str], Wanted] = {}
+    for row in sorted(wanted):
+        rows.setdefault((row.reaction, row.key), row)
+    ordered = list(rows.values())
+    return {
+        "reactions": [row.reaction for row in ordered],
+        "keys": [row.key for row in ordered],
+        "dues": [row.due_at.astimezone(UTC) for row in ordered],
+        "priorities": [row.priority for row in ordered],
+        "lanes": [row.lane for row in ordered],
+        "correlation": correlation,
+        "now": now,
+    }
+
+
+def positional(sql: str, names: Sequence[str]) -> str:
+    """`sql` with `:name` turned into `$n` by the order of `names`, for asyncpg itself on the hot routes."""
+    return re.sub(r"(?<!:):([a-z_]+)", lambda match: f"${names.index(match.group(1)) + 1}", sql)

@@ -1,0 +1,267 @@
+"""Reactions: what the service does by itself, and how one of them is run.
+
+A reaction gets a key, reads the present, calls a vendor outside any transaction, then writes the result, further
+facts and "done" in one transaction. Running it twice is harmless.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from app.core import logs, metrics, outbox
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.hot import DATABASE_FAULTS
+
+R = TypeVar("R")
+log = logs.get("work")
+
+
+class Work(Generic[R]):
+    """One run of a reaction for one key."""
+
+    def __init__(self, taken: outbox.Taken, resources: R, db: Database, every: timedelta | None) -> None:
+        self.key, self.priority, self.resources = taken.key, taken.priority, resources
+        self._taken, self._db, self._every = taken, db, every
+        self.finished = False
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody stands and waits for it."""
+        return self.priority == 0
+
+    @property
+    def id(self) -> UUID:
+        """The key of a row, where keys are ids."""
+        return UUID(self.key)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """Read the present, or commit an attempt, before the end of the run."""
+        async with self._db.transaction() as tx:
+            yield tx
+
+    @contextlib.asynccontextmanager
+    async def done(self, again_at: datetime | None = None) -> AsyncIterator[Any]:
+        """The last transaction: what it writes counts only together with "done". Due again `again_at`, if given."""
+
+        def due_at() -> datetime | None:
+            return again_at or (tx.now + self._every if self._every else None)
+
+        async with self._db.transaction(self._taken, due_at) as tx:
+            yield tx
+        self.finished = True
+
+
+@dataclass(frozen=True)
+class Reaction(Generic[R]):
+    """A named function run for a key; `priority` is smaller for what people wait for."""
+
+    name: str
+    run: Callable[[Work[R]], Awaitable[None]]
+    priority: int = 100
+    every: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Binding(Generic[R]):
+    """Which row of `reaction` a fact asks for: `key` and `lane` are read from the fact."""
+
+    reaction: Reaction[R]
+    key: Callable[[Any], str]
+    lane: Callable[[Any], str]
+    priority: int | None = None
+
+
+@dataclass(frozen=True)
+class Reactions(Generic[R]):
+    """The whole table: fact -> reactions, and the sweeps that come round by themselves."""
+
+    facts: Mapping[type, Sequence[Binding[R]]]
+    sweeps: Sequence[Reaction[R]] = ()
+    named: dict[str, Reaction[R]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bound = (binding.reaction for bindings in self.facts.values() for binding in bindings)
+        for reaction in (*bound, *self.sweeps):
+            if self.named.setdefault(reaction.name, reaction) != reaction:
+                raise ValueError(f"two reactions are called {reaction.name}")
+
+    def wants(self, fact: object, due_at: datetime) -> list[outbox.Wanted]:
+        """The outbox rows a fact asks for; a fact without a row in the table is a programming error."""
+        return [
+            outbox.Wanted(
+                binding.reaction.name,
+                binding.key(fact),
+                due_at,
+                binding.reaction.priority if binding.priority is None else binding.priority,
+                binding.lane(fact),
+            )
+            for binding in self.facts[type(fact)]
+        ]
+
+
+@dataclass
+class Run:
+    """A run under way, and when its lease was last known to be kept (`time.monotonic`)."""
+
+    task: asyncio.Task[None]
+    kept_at: float
+
+
+class Runner(Generic[R]):
+    """Takes rows, runs their reactions, keeps their leases alive, and writes down what failed.
+
+    At most `places` rows run at once. `on_end` is called when a run has ended and its place is free.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        reactions: Reactions[R],
+        resources: R,
+        *,
+        lease: timedelta = timedelta(seconds=15),
+        places: int = 40,
+    ) -> None:
+        self._db, self._clock, self._reactions, self._resources, self._lease = db, clock, reactions, resources, lease
+        self._names = list(reactions.named)
+        self._places, self._promised, self._running = places, 0, dict[UUID, Run]()
+        self._ended = asyncio.Event()
+        self.on_end: Callable[[], None] = self._ended.set
+
+    @property
+    def free(self) -> int:
+        """How many more rows could run now."""
+        return self._places - len(self._running) - self._promised
+
+    async def plant_sweeps(self) -> None:
+        """See to it that every sweep has its row."""
+        async with self._db.transaction() as tx:
+            for sweep in sorted(self._reactions.sweeps, key=lambda sweep: sweep.name):
+                await tx.run(
+                    "INSERT INTO outbox (reaction, key, due_at, priority, recorded_at)"
+                    " VALUES (:reaction, '', :now, :priority, :now) ON CONFLICT DO NOTHING",
+                    reaction=sweep.name,
+                    priority=sweep.priority,
+                    now=tx.now,
+                )
+
+    async def claim(self, limit: int, lane_cap: int) -> list[int]:
+        """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within lanes."""
+        now = self._clock.now()
+        rows = await self._db.hot.fetch(
+            outbox.CLAIM, now, self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE
+        )
+        return [row["id"] for row in rows]
+
+    async def start(self, ids: Sequence[int]) -> None:
+        """Wait for as many free places, take what of `ids` can be taken now, and set it going.
+
+        The take is committed before any reaction reads the present.
+        """
+        while self.free < min(len(ids), self._places):
+            self._ended.clear()
+            await self._ended.wait()
+        self._promised += len(ids)
+        try:
+            asked_at = time.monotonic()
+            now = self._clock.now()
+            rows = await self._db.hot.fetch(outbox.START, list(ids), self._names, now, self._lease)
+        finally:
+            self._promised -= len(ids)
+        for row in rows:
+            taken = outbox.Taken(**row)
+            run = Run(asyncio.create_task(self._run(taken), name=taken.reaction), asked_at)
+            self._running[taken.lease] = run
+            run.task.add_done_callback(functools.partial(self._over, taken))
+
+    def _over(self, taken: outbox.Taken, task: asyncio.Task[None]) -> None:
+        del self._running[taken.lease]
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("a failure could not be noted", reaction=taken.reaction, reason=type(error).__name__)
+        self._ended.set()
+        self.on_end()
+
+    async def drain(self, seconds: float) -> None:
+        """Let what runs come to its end, and stop what does not in time: others take it over once its lease is out."""
+        tasks = [run.task for run in self._running.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _run(self, taken: outbox.Taken) -> None:
+        reaction = self._reactions.named[taken.reaction]
+        work = Work(taken, self._resources, self._db, reaction.every)
+        started = time.perf_counter()
+        with logs.correlated(taken.correlation):
+            try:
+                await reaction.run(work)
+                if not work.finished:
+                    async with work.done():
+                        pass
+                outcome = "done"
+            except outbox.LeaseLost:
+                outcome = "lease-lost"
+                log.warning("lease lost", reaction=taken.reaction)
+            except Exception as error:  # whatever a reaction raises is a row to be tried again, never a dead worker
+                outcome = "failed"
+                await self._failed(taken, error)
+            metrics.reaction_ran(taken.reaction, outcome, time.perf_counter() - started)
+
+    async def _failed(self, taken: outbox.Taken, error: Exception) -> None:
+        now = self._clock.now()
+        verdict = outbox.judge(error, taken, now)
+        told = hasattr(error, "again")
+        # Admins are shown the reason, and the message of an error nobody expected may hold anything.
+        reason = f"{type(error).__name__}: {error}"[:300] if told else type(error).__name__
+        level = logging.WARNING if told else logging.ERROR
+        log.log(level, "reaction failed", reaction=taken.reaction, reason=reason, dead=verdict.dead, exc_info=not told)
+        await self._db.hot.execute(
+            outbox.FAIL,
+            taken.id,
+            taken.lease,
+            reason,
+            verdict.due_at,
+            verdict.not_before,
+            int(verdict.counts),
+            verdict.failing_since,
+            verdict.dead,
+            now,
+            taken.generation,
+        )
+        if verdict.not_before and getattr(error, "whole_lane", False):
+            await self._db.hot.execute(outbox.PAUSE_LANE, taken.lane, verdict.not_before)
+
+    async def keep_leases(self) -> None:
+        """Renew what is running, for ever; a run whose lease could not be kept is stopped before it can overlap."""
+        pause = self._lease.total_seconds() / 4
+        while True:
+            await asyncio.sleep(pause)
+            asked_at, asked = time.monotonic(), list(self._running)
+            kept = await self._renew(asked, pause) if asked else set()
+            for lease in self._running.keys() & set(asked):
+                run = self._running[lease]
+                if kept is not None and lease in kept:
+                    run.kept_at = asked_at
+                elif kept is not None or time.monotonic() - run.kept_at >= 2 * pause:
+                    run.task.cancel()
+
+    async def _renew(self, leases: Sequence[UUID], patience: float) -> set[UUID] | None:
+        """The leases that were renewed; None where the database did not say within `patience` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                return {row["lease"] for row in await self._db.hot.fetch(outbox.RENEW, leases, self._lease)}
+        except DATABASE_FAULTS as error:
+            log.warning("leases could not be renewed", reason=type(error).__name__)
+            return None

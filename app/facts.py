@@ -1,0 +1,139 @@
+"""Everything that can happen: past tense, ids only. `reactions.py` says what follows from each.
+
+`account_id` is the Zoom account whose limits the reactions share, or None where none is meant yet.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class AccountConnected:
+    """An admin connected a Zoom account, or connected it again."""
+
+    account_id: UUID
+
+
+@dataclass(frozen=True)
+class AccountRefreshAsked:
+    """An admin asked to read the account's hosts and settings again."""
+
+    account_id: UUID
+
+
+@dataclass(frozen=True)
+class AccountDisconnected:
+    """An account was disconnected here, or its user removed the app at Zoom."""
+
+    account_id: UUID
+
+
+@dataclass(frozen=True)
+class GrantRevocable:
+    """A token waits to be revoked at Zoom."""
+
+    revocation_id: UUID
+
+
+@dataclass(frozen=True)
+class DeliveryStored:
+    """Zoom delivered an authentic notification, and it is in the inbox."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class AppDeauthorized:
+    """A user removed the app inside Zoom; the delivery says which."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class MeetingNoticed:
+    """Zoom said that a meeting was created."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class MeetingStarted:
+    """Zoom said that an instance started."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class MeetingEnded:
+    """Zoom said that an instance ended."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class RegistrantApproved:
+    """Zoom said that a registrant was approved."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class EventChanged:
+    """An event was made, edited, moved, cancelled or deleted."""
+
+    event_id: UUID
+    account_id: UUID | None
+
+
+@dataclass(frozen=True)
+class SyncAsked:
+    """An admin asked to bring an event and Zoom together now."""
+
+    event_id: UUID
+    account_id: UUID | None
+
+
+@dataclass(frozen=True)
+class MeetingSynced:
+    """The Zoom meeting of an event was made, replaced or taken away."""
+
+    event_id: UUID
+    account_id: UUID | None
+
+
+@dataclass(frozen=True)
+class MeetingRetired:
+    """A Zoom meeting no longer serves its event."""
+
+    meeting_id: UUID
+    account_id: UUID
+
+
+@dataclass(frozen=True)
+class RegistrationChanged:
+    """A member answered, changed the answer, or the event around the answer changed."""
+
+    registration_id: UUID
+    account_id: UUID | None
+
+
+@dataclass(frozen=True)
+class MemberWaiting:
+    """A registered member stands at the door and has no link yet."""
+
+    registration_id: UUID
+    account_id: UUID | None
+
+
+@dataclass(frozen=True)
+class InviteAsked:
+    """A member asked for the invite once more."""
+
+    registration_id: UUID
+
+
+@dataclass(frozen=True)
+class GuestCodeAsked:
+    """Somebody with a guest's link asked for the code that confirms the guest's address."""
+
+    guest_id: UUID
