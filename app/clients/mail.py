@@ -1,0 +1,149 @@
+"""Mail by SMTP: one connection per message, nothing retried here.
+
+    MailError            again, retry_at: whether and when to send the same mail again
+    ├── MailRefused      never: the server will not take this mail for this recipient
+    └── MailUnavailable  later: nobody answers, a passing failure (4xx), or something an operator has to put right
+
+What a server says in its answer often quotes the address, and errors end up in logs: an error keeps only the numbers.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import EmailMessage
+from typing import Literal
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import aiosmtplib
+
+Security = Literal["none", "tls", "starttls"]
+
+TIMEOUT = 20.0  # seconds for connecting and for each answer
+
+# Ports: RFC 5321 section 4.5.4.2; RFC 8314 section 3.3 (implicit TLS); RFC 6409 section 3.1 (submission).
+_SCHEMES: dict[str, tuple[Security, int]] = {
+    "smtp": ("none", 25),
+    "smtps": ("tls", 465),
+    "smtp+starttls": ("starttls", 587),
+}
+_ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463 section 2
+
+
+class MailError(Exception):
+    """The mail was not accepted. `again` says whether sending it once more can help, `retry_at` from when (None: the
+    server did not say)."""
+
+    again: Literal["later", "never"]
+    retry_at: datetime | None = None
+
+
+class MailRefused(MailError):
+    """The server refused this recipient, or this mail, for good (5xx to RCPT or DATA)."""
+
+    again = "never"
+
+
+class MailUnavailable(MailError):
+    """The mail could not be handed over now: no connection, a passing failure, or our own account or sender refused.
+
+    `maybe_sent`: the connection was lost on the way, so that the server may have taken the mail all the same.
+    """
+
+    again = "later"
+    maybe_sent = False
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where mail is handed over, and as whom. `starttls` means that nothing is sent before the connection is safe."""
+
+    host: str
+    port: int
+    security: Security
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+def parse_smtp_url(url: str) -> SmtpServer:
+    """Read `smtp://`, `smtps://` or `smtp+starttls://[user:password@]host[:port]`.
+
+    User and password are percent-decoded; the port defaults to 25, 465 or 587. Raises ValueError with a sentence naming
+    the wrong part of SMTP_URL, never the password.
+    """
+    parts = _split(url)
+    if parts.scheme not in _SCHEMES:
+        raise ValueError("SMTP_URL: the scheme must be smtp, smtps or smtp+starttls.")
+    security, usual_port = _SCHEMES[parts.scheme]
+    if not parts.hostname:
+        raise ValueError("SMTP_URL: the host is missing.")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("SMTP_URL: nothing may follow the port; percent-encode / ? # in the user or password.")
+    username, password = unquote(parts.username or "") or None, unquote(parts.password or "") or None
+    if (username is None) != (password is None):
+        raise ValueError("SMTP_URL: user and password come together or not at all.")
+    return SmtpServer(parts.hostname, parts.port or usual_port, security, username, password)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError:
+        # The library's own sentence quotes what it could not read, which may be the password.
+        raise ValueError("SMTP_URL: host or port cannot be read; percent-encode special characters.") from None
+    return parts
+
+
+class Mail:
+    """Hands mails to the SMTP server of `smtp_url`."""
+
+    def __init__(self, smtp_url: str) -> None:
+        self._server = parse_smtp_url(smtp_url)
+
+    async def send(self, message: EmailMessage) -> None:
+        """Hand over one mail to its recipient (`To`), from its `From`. Returns once the server has accepted it.
+
+        Raises MailRefused or MailUnavailable.
+        """
+        server = self._server
+        with _told_as_mail_errors():
+            await aiosmtplib.send(
+                message,
+                hostname=server.host,
+                port=server.port,
+                username=server.username,
+                password=server.password,
+                use_tls=server.security == "tls",
+                start_tls=server.security == "starttls",
+                timeout=TIMEOUT,
+            )
+
+
+@contextmanager
+def _told_as_mail_errors() -> Iterator[None]:
+    try:
+        yield
+    except aiosmtplib.SMTPRecipientsRefused as refused:
+        raise _answered("the recipient", refused.recipients[0]) from None
+    except aiosmtplib.SMTPDataError as refused:
+        raise _answered("the mail", refused) from None
+    except aiosmtplib.SMTPResponseException as refused:
+        # Login, sender or greeting: not this mail's fault, and an operator can put it right.
+        raise MailUnavailable(f"The mail server refused us ({_numbers(refused)}).") from None
+    except (aiosmtplib.SMTPException, OSError) as failure:
+        error = MailUnavailable(f"The mail server could not be reached ({type(failure).__name__}).")
+        error.maybe_sent = not isinstance(failure, aiosmtplib.SMTPConnectError)
+        raise error from None
+
+
+def _answered(what: str, refused: aiosmtplib.SMTPResponseException) -> MailError:
+    for_good = 500 <= refused.code < 600
+    kind = MailRefused if for_good else MailUnavailable
+    return kind(f"The mail server refused {what} ({_numbers(refused)}).")
+
+
+def _numbers(refused: aiosmtplib.SMTPResponseException) -> str:
+    enhanced = _ENHANCED_CODE.match(refused.message)
+    return f"{refused.code} {enhanced[0]}" if enhanced else str(refused.code)

@@ -1,0 +1,59 @@
+"""What we write, by Zoom's own names; leave out what shall stay as it is. Moments are aware datetimes.
+
+Limits in characters and units: developers.zoom.us/docs/api/meetings/#tag/meetings/POST/users/{userId}/meetings
+"""
+
+from datetime import datetime
+from typing import Literal, NotRequired, TypedDict
+
+MAX_STATUS_CHANGES = 30  # registrants in one change of status
+
+
+class MeetingSettingsBody(TypedDict, total=False):
+    """`approval_type` 0 automatic, 1 manual, 2 no registration; `alternative_hosts` e-mails or ids joined by `;`."""
+
+    allow_multiple_devices: bool
+    alternative_hosts: str
+    alternative_hosts_email_notification: bool
+    approval_type: Literal[0, 1, 2]
+    auto_recording: Literal["local", "cloud", "none"]
+    close_registration: bool
+    email_notification: bool
+    join_before_host: bool
+    meeting_authentication: bool
+    registrants_confirmation_email: bool
+    registrants_email_notification: bool
+    show_join_info: bool  # accepted when creating only
+    show_share_button: bool
+    use_pmi: bool
+    waiting_room: bool
+
+
+class MeetingBody(TypedDict, total=False):
+    """`topic` up to 200 characters, `agenda` 2000, `password` 10; `duration` 1 to 1440 minutes; `type` 2: scheduled."""
+
+    topic: str
+    type: Literal[2]
+    agenda: str
+    start_time: datetime
+    duration: int
+    timezone: str
+    password: str
+    default_password: bool  # accepted when creating only
+    settings: MeetingSettingsBody
+
+
+class RegistrantBody(TypedDict):
+    """`email` up to 128 characters, names 64; `auto_approve` overrides `approval_type` 1."""
+
+    email: str
+    first_name: str
+    last_name: NotRequired[str]
+    auto_approve: NotRequired[bool]
+
+
+class RegistrantReference(TypedDict, total=False):
+    """A registrant by Zoom's id, e-mail, or both."""
+
+    id: str
+    email: str

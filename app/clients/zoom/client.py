@@ -1,0 +1,203 @@
+"""The calls to Zoom, one method each. Retries nothing (but for one replay with a fresh token, see `auth`): the errors
+say when to try again, and the outbox waits."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeVar, cast
+
+import httpx
+from pydantic import ValidationError
+
+from app.clients.zoom import operations, protocol, refusals, transport
+from app.clients.zoom.auth import BearerAuth, OAuth, TokenSource
+from app.clients.zoom.bodies import MAX_STATUS_CHANGES, MeetingBody, RegistrantBody, RegistrantReference
+from app.clients.zoom.errors import BadAnswer, PageTokenExpired
+from app.clients.zoom.hosts import accepted_api_url
+from app.clients.zoom.models import (
+    Meeting,
+    MeetingPage,
+    Record,
+    Registrant,
+    RegistrantPage,
+    User,
+    UserPage,
+    UserSettings,
+)
+from app.clients.zoom.operations import Operation
+
+PAGE_SIZE = 300  # the most Zoom's guide allows
+
+Pace = Callable[[str], Awaitable[None]]
+
+R = TypeVar("R", bound=Record)
+P = TypeVar("P", bound=Record)
+
+
+class Zoom:
+    """Zoom as this installation reaches it: `api_url` is the configured origin, `now` the clock, `oauth` the way to a
+    grant."""
+
+    def __init__(self, http: httpx.AsyncClient, oauth: OAuth, *, api_url: str, now: Callable[[], datetime]) -> None:
+        self.oauth = oauth
+        self._http, self._api_url, self._now = http, api_url, now
+
+    def account(self, tokens: TokenSource, api_url: str | None = None, pace: Pace | None = None) -> "AccountClient":
+        """Calls in the name of one grant; `api_url` as its token answer said, `pace` awaited before each call with its
+        operation's name. Raises ForeignHost."""
+        return AccountClient(self._http, tokens, accepted_api_url(api_url, self._api_url), self._now, pace)
+
+
+class AccountClient:
+    """Calls in the name of one grant. Every method raises `ZoomError`.
+
+    A user id may be `me`; a meeting id is the number, as int or text, or a meeting UUID.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        tokens: TokenSource,
+        api_url: str,
+        now: Callable[[], datetime],
+        pace: Pace | None = None,
+    ) -> None:
+        self._http, self._auth, self._api_url, self._now, self._pace = http, BearerAuth(tokens), api_url, now, pace
+
+    async def get_me(self) -> User:
+        """The user who gave the grant."""
+        return await self._read(operations.GET_ME, User, {})
+
+    def list_users(self) -> AsyncIterator[User]:
+        """The active users of the account."""
+        return self._pages(operations.LIST_USERS, UserPage, lambda page: page.users, lambda user: user.id, {}, {})
+
+    async def get_user_settings(self, user_id: str) -> UserSettings:
+        """A user's settings."""
+        return await self._read(operations.GET_USER_SETTINGS, UserSettings, {"user_id": user_id})
+
+    async def create_meeting(self, user_id: str, body: MeetingBody) -> Meeting:
+        """Make a meeting for a host. OutcomeUnknown: it may exist; find out before trying again."""
+        return await self._read(operations.CREATE_MEETING, Meeting, {"user_id": user_id}, _sent(body))
+
+    def list_meetings(
+        self, user_id: str, kind: Literal["scheduled", "live", "upcoming"] = "scheduled"
+    ) -> AsyncIterator[Meeting]:
+        """A host's meetings, without their settings; `agenda` is cut at 250 characters."""
+        return self._pages(
+            operations.LIST_MEETINGS,
+            MeetingPage,
+            lambda page: page.meetings,
+            # A recurring meeting is listed once per occurrence under one id.
+            lambda meeting: (meeting.id, meeting.start_time),
+            {"user_id": user_id},
+            {"type": kind},
+        )
+
+    async def get_meeting(self, meeting_id: str | int) -> Meeting:
+        """A meeting with its settings and a start URL that is good for two hours."""
+        return await self._read(operations.GET_MEETING, Meeting, {"meeting_id": meeting_id})
+
+    async def update_meeting(self, meeting_id: str | int, body: MeetingBody) -> None:
+        """Change what `body` names. Zoom drops what it does not support without a word: read back."""
+        await self._call(operations.UPDATE_MEETING, {"meeting_id": meeting_id}, body=_sent(body))
+
+    async def delete_meeting(self, meeting_id: str | int) -> None:
+        """Delete a meeting; Zoom mails nobody, we do. NotFound: it was gone already."""
+        silent = {"schedule_for_reminder": False, "cancel_meeting_reminder": False}
+        await self._call(operations.DELETE_MEETING, {"meeting_id": meeting_id}, silent)
+
+    async def add_registrant(self, meeting_id: str | int, body: RegistrantBody) -> Registrant:
+        """Register somebody; without `join_url` the registrant is pending. At most 3 calls a day per e-mail."""
+        return await self._read(operations.ADD_REGISTRANT, Registrant, {"meeting_id": meeting_id}, _sent(body))
+
+    async def set_registrants_status(
+        self,
+        meeting_id: str | int,
+        action: Literal["approve", "cancel", "deny"],
+        registrants: Sequence[RegistrantReference],
+    ) -> None:
+        """Approve, cancel or deny 1 to 30 registrants. Success does not prove effect. ValueError: another number."""
+        if not 1 <= len(registrants) <= MAX_STATUS_CHANGES:
+            raise ValueError(f"registrants: 1 to {MAX_STATUS_CHANGES} at once, not {len(registrants)}")
+        body = {"action": action, "registrants": list(registrants)}
+        await self._call(operations.SET_REGISTRANTS_STATUS, {"meeting_id": meeting_id}, body=body)
+
+    def list_registrants(
+        self, meeting_id: str | int, status: Literal["pending", "approved", "denied"] = "approved"
+    ) -> AsyncIterator[Registrant]:
+        """The registrants of one status; cancelled ones are in none of the lists."""
+        return self._pages(
+            operations.LIST_REGISTRANTS,
+            RegistrantPage,
+            lambda page: page.registrants,
+            lambda registrant: registrant.registrant_id,
+            {"meeting_id": meeting_id},
+            {"status": status},
+        )
+
+    async def _call(
+        self,
+        operation: Operation,
+        path: protocol.Path,
+        query: protocol.Query | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> protocol.Answer:
+        request = protocol.build(operation, self._api_url, path, query, body)
+        if self._pace:
+            await self._pace(operation.name)
+        status, headers, content = await transport.send(
+            self._http, request, self._auth, operation=operation.name, idempotent=operation.idempotent
+        )
+        return protocol.read(operation, status, headers, content, self._now())
+
+    async def _read(
+        self, operation: Operation, model: type[R], path: protocol.Path, body: Mapping[str, Any] | None = None
+    ) -> R:
+        return _read_as(model, operation, await self._call(operation, path, body=body))
+
+    async def _pages(
+        self,
+        operation: Operation,
+        model: type[P],
+        items: Callable[[P], Sequence[R]],
+        identity: Callable[[R], Hashable],
+        path: protocol.Path,
+        query: protocol.Query,
+    ) -> AsyncIterator[R]:
+        """Every item once, page by page with the same parameters. If Zoom forgets the place the list is read again from
+        the start, once; a page that leads back to an earlier one ends it in BadAnswer."""
+        parameters = {**query, "page_size": PAGE_SIZE}
+        seen: set[Hashable] = set()
+        token, tokens, restarted = None, set[str](), False
+        while True:
+            try:
+                answer = await self._call(operation, path, {**parameters, "next_page_token": token})
+            except PageTokenExpired:
+                if restarted or token is None:
+                    raise
+                token, tokens, restarted = None, set(), True
+                continue
+            for item in items(_read_as(model, operation, answer)):
+                if identity(item) not in seen:
+                    seen.add(identity(item))
+                    yield item
+            token = answer.next_page_token
+            if token is None:
+                return
+            if token in tokens:
+                raise BadAnswer("the pages go round in a circle", operation=operation.name)
+            tokens.add(token)
+
+
+def _read_as(model: type[R], operation: Operation, answer: protocol.Answer) -> R:
+    try:
+        return model.model_validate(answer.data)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, wrong["loc"])) for wrong in error.errors()}))
+    # Outside the handler: pydantic's error must not travel along, it knows the values.
+    raise refusals.unreadable(operation, 200, answer.tracking_id, f"the answer is wrong in {fields}")
+
+
+def _sent(body: MeetingBody | RegistrantBody) -> Mapping[str, Any]:
+    """A TypedDict is a mapping of its fields, which type checkers do not grant."""
+    return cast("Mapping[str, Any]", body)

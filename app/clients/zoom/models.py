@@ -1,0 +1,183 @@
+"""What we read of Zoom's answers, by Zoom's own names; all other fields are ignored.
+
+Secrets and personal data (tokens, links, passcodes, names, e-mails) do not show in a `repr`, and a value that is
+wrong is not shown in the error. Shapes: developers.zoom.us/docs/api/users/ and /docs/api/meetings/.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from app.clients.zoom.protocol import MAX_ID
+
+LICENSED = 2  # `User.type`; 1 is basic, 4 and 99 cannot host meetings
+
+
+def _whole(value: object) -> object:
+    """Ids come as numbers or as text; a float has already lost digits."""
+    if isinstance(value, float | bool):
+        raise ValueError("an id is a whole number")
+    return value
+
+
+MeetingId = Annotated[int, BeforeValidator(_whole), Field(gt=0, le=MAX_ID)]
+Hidden = Annotated[str, Field(repr=False)]
+ScopeNames = Annotated[frozenset[str], BeforeValidator(lambda text: text.split() if isinstance(text, str) else text)]
+
+
+class Record(BaseModel):
+    """Something Zoom says. A field that is null is one that is absent."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class Token(Record):
+    """The answer of the token endpoint: `expires_in` seconds from now, `scope` what was granted, `api_url` the origin
+    to call (believed only through `hosts.accepted_api_url`). The refresh token is a new one each time."""
+
+    access_token: Hidden = Field(min_length=1)
+    refresh_token: Hidden = Field(min_length=1)
+    expires_in: int
+    scope: ScopeNames = frozenset()
+    api_url: str | None = None
+
+
+class User(Record):
+    """A Zoom user; `account_id` is the key notifications are routed by."""
+
+    id: str = Field(min_length=1)
+    account_id: str | None = None
+    email: Hidden = ""
+    first_name: Hidden = ""
+    last_name: Hidden = ""
+    display_name: Hidden = ""
+    type: int
+    status: str = "active"
+    role_name: str | None = None
+    timezone: str = ""
+
+    @property
+    def licensed(self) -> bool:
+        """Whether the user's meetings can take registrants."""
+        return self.type == LICENSED
+
+
+class RecordingSettings(Record):
+    """`auto_recording` is `local`, `cloud` or `none`."""
+
+    cloud_recording: bool = False
+    auto_recording: str = "local"
+
+
+class InMeetingSettings(Record):
+    """Both livestream switches must be on before a meeting can be streamed to an address of ours."""
+
+    allow_live_streaming: bool = False
+    custom_live_streaming_service: bool = False
+    waiting_room: bool = False
+
+
+class FeatureSettings(Record):
+    """`meeting_capacity` counts people; None if Zoom does not say."""
+
+    meeting_capacity: int | None = None
+
+
+class ScheduleSettings(Record):
+    """What Zoom does with a new meeting when the request says nothing."""
+
+    join_before_host: bool = False
+    host_video: bool = False
+    participants_video: bool = False
+    require_password_for_scheduling_new_meetings: bool = False
+    use_pmi_for_scheduled_meetings: bool = False
+
+
+class UserSettings(Record):
+    """A user's settings; Zoom leaves out groups the user's plan does not have."""
+
+    recording: RecordingSettings = RecordingSettings()
+    in_meeting: InMeetingSettings = InMeetingSettings()
+    feature: FeatureSettings = FeatureSettings()
+    schedule_meeting: ScheduleSettings = ScheduleSettings()
+
+
+class MeetingSettings(Record):
+    """A meeting's settings as read back; None where Zoom does not say. `approval_type` 0 and 1 mean registration."""
+
+    approval_type: int | None = None
+    allow_multiple_devices: bool | None = None
+    alternative_hosts: str | None = Field(default=None, repr=False)
+    alternative_hosts_email_notification: bool | None = None
+    auto_recording: str | None = None
+    close_registration: bool | None = None
+    email_notification: bool | None = None
+    join_before_host: bool | None = None
+    meeting_authentication: bool | None = None
+    registrants_confirmation_email: bool | None = None
+    registrants_email_notification: bool | None = None
+    registration_type: int | None = None
+    show_join_info: bool | None = None
+    show_share_button: bool | None = None
+    use_pmi: bool | None = None
+    waiting_room: bool | None = None
+
+
+class Meeting(Record):
+    """A meeting; `start_time` aware UTC, `duration` minutes. Lists leave out `settings` and the links for the host."""
+
+    id: MeetingId
+    uuid: str = ""
+    host_id: str = ""
+    topic: str = ""
+    type: int = 2
+    agenda: str = ""
+    start_time: AwareDatetime | None = None
+    duration: int | None = None
+    timezone: str = ""
+    status: str | None = None
+    join_url: Hidden = ""
+    start_url: Hidden = ""
+    registration_url: Hidden = ""
+    password: Hidden = ""
+    settings: MeetingSettings = MeetingSettings()
+
+
+class Registrant(Record):
+    """Zoom's record of somebody who registered. `join_url` is personal and a secret; it is absent while pending."""
+
+    # Adding answers with `registrant_id`, there `id` is the meeting's, a number; lists call it `id`.
+    registrant_id: str = Field(min_length=1, validation_alias=AliasChoices("registrant_id", "id"))
+    join_url: str | None = Field(default=None, repr=False)
+    email: Hidden = ""
+    status: str | None = None
+
+
+class UserPage(Record):
+    """One page of users. Those invited but not yet there have no id, can host nothing, and are left out."""
+
+    users: tuple[User, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_id(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("users"), list):
+            return {"users": [user for user in data["users"] if not isinstance(user, dict) or user.get("id")]}
+        return data
+
+
+class MeetingPage(Record):
+    """One page of a user's meetings."""
+
+    meetings: tuple[Meeting, ...] = ()
+
+
+class RegistrantPage(Record):
+    """One page of registrants."""
+
+    registrants: tuple[Registrant, ...] = ()

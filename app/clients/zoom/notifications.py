@@ -1,0 +1,142 @@
+"""What Zoom says: is it Zoom's, is it fresh, what does it say (pure; `now` is always a parameter).
+
+Sources: developers.zoom.us/docs/api/webhooks/ (signature, validation), /docs/api/meetings/events/ (shapes).
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.clients.zoom.protocol import json_object
+
+MAX_AHEAD = timedelta(minutes=5)
+MAX_PLAIN_TOKEN = 64  # characters; Zoom sends 22
+_MILLISECONDS_FROM = 10**11  # Zoom sends seconds; milliseconds have been seen
+_MAX_DIGITS = 16
+
+
+class NotificationError(Exception):
+    """A POST that is not taken as Zoom's word."""
+
+
+class BadSignature(NotificationError):
+    """Not signed by any of the secrets, or not signed at all."""
+
+
+class Stale(NotificationError):
+    """Signed, but too long ago, or in the future."""
+
+
+class MalformedNotification(NotificationError):
+    """Not the JSON a notification is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One notification. `event_ts` is milliseconds since 1970; ids are text whatever form they came in; all but `event`
+    may be missing. `payload` may hold stream keys, links and e-mails, and does not show in a `repr`."""
+
+    event: str
+    event_ts: int | None
+    account_id: str | None
+    object_id: str | None
+    uuid: str | None
+    host_id: str | None
+    payload: Mapping[str, Any] = field(repr=False)
+
+
+def verify(
+    secrets: Sequence[str],
+    timestamp: str | None,
+    signature: str | None,
+    body: bytes,
+    now: datetime,
+    max_age: timedelta,
+    max_ahead: timedelta = MAX_AHEAD,
+) -> str:
+    """Check that Zoom signed the raw `body`; returns the secret that fits (a challenge is answered with the same).
+
+    `timestamp` and `signature` are the headers `x-zm-request-timestamp` (seconds or milliseconds) and
+    `x-zm-signature`; `secrets` all active ones, each tried in constant time. Raises BadSignature, Stale, and ValueError
+    for an empty secret, with which anybody could sign.
+    """
+    if not secrets or not all(secrets):
+        raise ValueError("secrets: at least one, and none of them empty")
+    if timestamp is None or signature is None:
+        raise BadSignature("a signature header is missing")
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _MAX_DIGITS):
+        raise BadSignature("the timestamp is not a number")
+    message = b"v0:" + timestamp.encode() + b":" + body
+    given = signature.encode("utf-8", "replace")
+    fitting = [secret for secret in secrets if hmac.compare_digest(b"v0=" + _hmac(secret, message).encode(), given)]
+    if not fitting:
+        raise BadSignature("the signature fits none of the secrets")
+    number = int(timestamp)
+    age = now.timestamp() - (number / 1000 if number > _MILLISECONDS_FROM else number)
+    if age > max_age.total_seconds():
+        raise Stale("signed too long ago")
+    if -age > max_ahead.total_seconds():
+        raise Stale("signed in the future")
+    return fitting[0]
+
+
+def challenge_answer(secret: str, plain_token: object) -> dict[str, str]:
+    """The body that answers `endpoint.url_validation`. Only ever for a request that `verify` accepted.
+
+    Raises MalformedNotification for a token that could be a message to sign (`v0:...:...`) or is no token at all, and
+    ValueError for an empty secret.
+    """
+    if not secret:
+        raise ValueError("secret: must not be empty")
+    if not isinstance(plain_token, str) or not 0 < len(plain_token) <= MAX_PLAIN_TOKEN or ":" in plain_token:
+        raise MalformedNotification("payload.plainToken: 1 to 64 characters without a colon")
+    return {"plainToken": plain_token, "encryptedToken": _hmac(secret, plain_token.encode("utf-8", "replace"))}
+
+
+def parse(body: bytes) -> Notification:
+    """Read a notification. Unknown events and fields are fine, most fields may be missing.
+
+    Raises MalformedNotification naming the field.
+    """
+    data = json_object(body)
+    if data is None:
+        raise MalformedNotification("the body is not a JSON object")
+    event, payload = data.get("event"), data.get("payload") or {}
+    if not isinstance(event, str) or not event:
+        raise MalformedNotification("event: missing")
+    if not isinstance(payload, dict):
+        raise MalformedNotification("payload: not an object")
+    about = payload.get("object")
+    about = about if isinstance(about, dict) else {}
+    return Notification(
+        event=event,
+        # `app_deauthorized` has its time inside the payload, as a number or as text.
+        event_ts=_milliseconds(data.get("event_ts")) or _milliseconds(payload.get("event_ts")),
+        account_id=_id(payload.get("account_id")) or _id(about.get("account_id")),
+        object_id=_id(about.get("id")),
+        uuid=_id(about.get("uuid")),
+        host_id=_id(about.get("host_id")),
+        payload=payload,
+    )
+
+
+def _hmac(secret: str, message: bytes) -> str:
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _id(value: object) -> str | None:
+    """Which events have numbers and which have text differs from event to event; a float has already lost digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
+def _milliseconds(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        return None
+    return value if value > _MILLISECONDS_FROM else value * 1000

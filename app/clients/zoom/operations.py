@@ -1,0 +1,137 @@
+"""The calls we make, as data: what each is, costs and needs. Attribute values are Zoom's own.
+
+Rate labels: developers.zoom.us/docs/api/rate-limits/. Scopes are the granular ones without `:admin`
+(developers.zoom.us/docs/integrations/oauth-scopes-granular/); `scopes.py` says what each is for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Label(StrEnum):
+    """Zoom's rate label: which of an account's limits a call counts against."""
+
+    LIGHT = "light"
+    MEDIUM = "medium"
+    HEAVY = "heavy"
+    RESOURCE_INTENSIVE = "resource-intensive"
+
+    @classmethod
+    def told(cls, category: str | None) -> "Label | None":
+        """The label an `X-RateLimit-Category` header names, None if it names none we know."""
+        name = (category or "").strip().lower()
+        return cls(name) if name in set(cls) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call: `path` is a template below `{api_url}/v2`, `success` the statuses that mean it was done.
+
+    `idempotent`: doing it twice is as good as once, so a lost answer needs no finding out.
+    """
+
+    name: str
+    method: str
+    path: str
+    label: Label
+    scope: str
+    success: frozenset[int]
+    idempotent: bool = True
+
+
+_OK, _CREATED, _NO_CONTENT = frozenset({200}), frozenset({201}), frozenset({204})
+
+# https://developers.zoom.us/docs/api/users/#tag/users/GET/users/{userId}
+GET_ME = Operation("get_me", "GET", "/users/me", Label.LIGHT, "user:read:user", _OK)
+
+# https://developers.zoom.us/docs/api/users/#tag/users/GET/users
+LIST_USERS = Operation("list_users", "GET", "/users", Label.MEDIUM, "user:read:list_users:admin", _OK)
+
+# https://developers.zoom.us/docs/api/users/#tag/users/GET/users/{userId}/settings
+GET_USER_SETTINGS = Operation(
+    "get_user_settings", "GET", "/users/{user_id}/settings", Label.MEDIUM, "user:read:settings", _OK
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/meetings/POST/users/{userId}/meetings
+# Also limited to 100 creates and updates per host and UTC day.
+CREATE_MEETING = Operation(
+    "create_meeting",
+    "POST",
+    "/users/{user_id}/meetings",
+    Label.LIGHT,
+    "meeting:write:meeting",
+    _CREATED,
+    idempotent=False,
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/meetings/GET/users/{userId}/meetings
+LIST_MEETINGS = Operation(
+    "list_meetings", "GET", "/users/{user_id}/meetings", Label.MEDIUM, "meeting:read:list_meetings", _OK
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
+GET_MEETING = Operation("get_meeting", "GET", "/meetings/{meeting_id}", Label.LIGHT, "meeting:read:meeting", _OK)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/meetings/PATCH/meetings/{meetingId}
+# Counts against the host's 100 a day; one meeting takes at most 100 in 24 hours.
+UPDATE_MEETING = Operation(
+    "update_meeting", "PATCH", "/meetings/{meeting_id}", Label.LIGHT, "meeting:update:meeting", _NO_CONTENT
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/meetings/DELETE/meetings/{meetingId}
+DELETE_MEETING = Operation(
+    "delete_meeting", "DELETE", "/meetings/{meeting_id}", Label.LIGHT, "meeting:delete:meeting", _NO_CONTENT
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/invitation-&-registration/POST/meetings/{meetingId}/registrants
+# At most 3 a day per e-mail, every call counts. The same e-mail added again is the same registrant, hence idempotent.
+ADD_REGISTRANT = Operation(
+    "add_registrant",
+    "POST",
+    "/meetings/{meeting_id}/registrants",
+    Label.LIGHT,
+    "meeting:write:registrant",
+    _CREATED,
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/invitation-&-registration/PUT/meetings/{meetingId}/registrants/status
+# At most 10 a day per registrant.
+SET_REGISTRANTS_STATUS = Operation(
+    "set_registrants_status",
+    "PUT",
+    "/meetings/{meeting_id}/registrants/status",
+    Label.MEDIUM,
+    "meeting:update:registrant_status",
+    _NO_CONTENT,
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/invitation-&-registration/GET/meetings/{meetingId}/registrants
+LIST_REGISTRANTS = Operation(
+    "list_registrants",
+    "GET",
+    "/meetings/{meeting_id}/registrants",
+    Label.MEDIUM,
+    "meeting:read:list_registrants",
+    _OK,
+)
+
+OPERATIONS: Mapping[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        GET_ME,
+        LIST_USERS,
+        GET_USER_SETTINGS,
+        CREATE_MEETING,
+        LIST_MEETINGS,
+        GET_MEETING,
+        UPDATE_MEETING,
+        DELETE_MEETING,
+        ADD_REGISTRANT,
+        SET_REGISTRANTS_STATUS,
+        LIST_REGISTRANTS,
+    )
+}
+
+# What pacing asks for: operation name -> rate label.
+LABELS: Mapping[str, Label] = {name: operation.label for name, operation in OPERATIONS.items()}

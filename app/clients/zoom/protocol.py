@@ -1,0 +1,140 @@
+"""How one talks to Zoom, without talking: a request is built from an operation, an answer is read into data or an
+error (pure; `now` is always a parameter).
+
+Sources: developers.zoom.us/docs/api/using-zoom-apis/ (ids, times, double encoding, pagination).
+"""
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from app.clients.zoom import refusals
+from app.clients.zoom.operations import Label, Operation
+
+MAX_ID = 2**63 - 1  # meeting ids are 64-bit
+
+PathValue = str | int
+QueryValue = str | int | datetime | Sequence[str] | None
+Path = Mapping[str, PathValue]
+Query = Mapping[str, QueryValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send: `url` is complete and encoded, `content` the JSON body or None. The token is added on the way."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a success said: `data` is the JSON object (empty where there is no body), `next_page_token` None on the
+    last page, `label` the rate label Zoom counted the call under, if it says."""
+
+    data: Mapping[str, Any] = field(repr=False)
+    next_page_token: str | None = None
+    label: Label | None = None
+    tracking_id: str | None = None
+
+
+def build(
+    operation: Operation,
+    api_url: str,
+    path: Path | None = None,
+    query: Query | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Request:
+    """The request for `operation` at `api_url` (an origin; `/v2` is added).
+
+    In `query` None is left out, booleans are `true` and `false`, lists are joined by commas; in `query` and `body`
+    moments become UTC text. Raises ValueError naming the parameter that has no place in a path or is no moment.
+    """
+    given = path or {}
+    wanted = [name for _, name, _, _ in string.Formatter().parse(operation.path) if name]
+    url = f"{api_url.rstrip('/')}/v2" + operation.path.format(**{name: segment(name, given[name]) for name in wanted})
+    parameters = {name: _query_text(name, value) for name, value in (query or {}).items() if value is not None}
+    if parameters:
+        url += "?" + urlencode(parameters, quote_via=quote)
+    headers = {"Accept": "application/json"}
+    if body is None:
+        return Request(operation.method, url, headers)
+    content = json.dumps(_sendable("body", body), allow_nan=False, separators=(",", ":")).encode()
+    return Request(operation.method, url, headers | {"Content-Type": "application/json"}, content)
+
+
+def segment(name: str, value: PathValue) -> str:
+    """`value` as one segment of a path: percent-encoded, twice if it starts with `/` or contains `//` (Zoom's rule
+    for meeting UUIDs). Ids are ints or text, never floats. Raises ValueError naming the parameter."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"{name}: an id is text or an int, not {type(value).__name__}")
+    if isinstance(value, int) and not 0 < value <= MAX_ID:
+        raise ValueError(f"{name}: an id is a positive 64-bit number")
+    text = str(value)
+    if text in {"", ".", ".."}:
+        raise ValueError(f"{name}: {text!r} is no id")
+    once = quote(text, safe="")
+    return quote(once, safe="") if text.startswith("/") or "//" in text else once
+
+
+def utc_text(name: str, moment: datetime) -> str:
+    """`moment` as Zoom reads it: UTC `yyyy-MM-ddTHH:mm:ssZ`, fractions dropped. Raises ValueError without a zone."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name}: a time needs a zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read(operation: Operation, status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer:
+    """The answer to `operation`; raises the `ZoomError` it means. Header names in any case."""
+    named = {name.lower(): value for name, value in headers.items()}
+    data = json_object(body)
+    tracking_id = named.get("x-zm-trackingid")
+    if status not in operation.success:
+        raise refusals.refusal(operation, status, named, data, now)
+    if status == 204:
+        data = {}
+    if data is None:
+        raise refusals.unreadable(operation, status, tracking_id, "the answer is not a JSON object")
+    token = data.get("next_page_token")
+    return Answer(
+        data,
+        token if isinstance(token, str) and token else None,
+        Label.told(named.get("x-ratelimit-category")),
+        tracking_id,
+    )
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """`body` as a JSON object; None if it is anything else. Whole numbers stay whole, however long."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _query_text(name: str, value: QueryValue) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return utc_text(name, value)
+    if isinstance(value, str | int):
+        return str(value)
+    return ",".join(value or ())
+
+
+def _sendable(name: str, value: Any) -> Any:
+    """`value` as JSON has it; `name` is its dotted place in the body."""
+    if isinstance(value, datetime):
+        return utc_text(name, value)
+    if isinstance(value, Mapping):
+        return {key: _sendable(f"{name}.{key}", inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sendable(name, inner) for inner in value]
+    return value

@@ -1,0 +1,291 @@
+"""The platform's keys over real HTTP: cached, rotated, throttled, and kept while the platform fails."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from app.clients import jwks as module
+from app.clients.jwks import Jwks, KeysUnavailable, UnknownKey, read_keys
+
+PRIVATE = ec.generate_private_key(ec.SECP256R1())
+PUBLIC = ECAlgorithm.to_jwk(PRIVATE.public_key(), as_dict=True)
+
+
+def entry(kid: str | None = "a", **changes: Any) -> dict[str, Any]:
+    return {**PUBLIC, **({} if kid is None else {"kid": kid}), **changes}
+
+
+class Platform:
+    """Serves whatever `document`, `status` and `headers` say, and counts."""
+
+    def __init__(self) -> None:
+        self.fetches = 0
+        self.document: object = {"keys": [entry()]}
+        self.status = 200
+        self.headers = ""
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.asked = asyncio.Event()
+        self.url = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            self.fetches += 1
+            self.asked.set()
+            await self.may_answer.wait()
+            body = self.document if isinstance(self.document, bytes) else json.dumps(self.document).encode()
+            head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{self.headers}\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            # The client had enough; some tests make it.
+            return
+        finally:
+            writer.close()
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Platform]:
+    platform = Platform()
+    server = await asyncio.start_server(platform.answer, "127.0.0.1", 0)
+    platform.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
+    async with server:
+        yield platform
+        platform.may_answer.set()
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+async def keys(platform: Platform, seconds: Seconds) -> AsyncIterator[Jwks]:
+    async with httpx.AsyncClient() as http:
+        yield Jwks(http, platform.url, clock=seconds)
+
+
+async def test_a_key_is_fetched_once_and_then_answered_without_waiting(platform: Platform, keys: Jwks) -> None:
+    assert keys.cached("a") is None
+    key = await keys.key("a")
+    token = jwt.encode({"sub": "x"}, PRIVATE, "ES256")
+    assert jwt.decode(token, key) == {"sub": "x"}
+    assert keys.cached("a") is key
+    assert await keys.key("a") is key
+    assert platform.fetches == 1
+
+
+async def test_stale_keys_are_refreshed(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+    await keys.key("a")
+    seconds.now += 599
+    assert keys.cached("a") is not None
+    seconds.now += 1
+    assert keys.cached("a") is None
+    platform.document = {"keys": [entry("b")]}
+    with pytest.raises(UnknownKey):
+        await keys.key("a")
+    assert keys.cached("b") is not None
+    assert platform.fetches == 2
+
+
+async def test_the_time_to_live_can_be_chosen(platform: Platform, seconds: Seconds) -> None:
+    async with httpx.AsyncClient() as http:
+        keys = Jwks(http, platform.url, timedelta(minutes=1), seconds)
+        await keys.key("a")
+        seconds.now += 60
+        assert keys.cached("a") is None
+
+
+async def test_a_rotated_key_is_found_at_once_when_the_last_fetch_is_a_while_ago(
+    platform: Platform, keys: Jwks, seconds: Seconds
+) -> None:
+    await keys.key("a")
+    platform.document = {"keys": [entry(), entry("b")]}
+    seconds.now += 10
+    assert keys.cached("b") is None
+    assert (await keys.key("b")).key_id == "b"
+    assert platform.fetches == 2
+
+
+async def test_unknown_kids_cause_one_fetch_in_ten_seconds(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+    await keys.key("a")
+    for moment in range(100):
+        seconds.now = 1000.0 + moment / 5
+        with pytest.raises(UnknownKey):
+            await keys.key(f"invented-{moment}")
+    assert platform.fetches == 2
+
+
+async def test_many_callers_share_one_fetch(platform: Platform, keys: Jwks) -> None:
+    found = await asyncio.gather(*(keys.key("a") for _ in range(50)))
+    assert {key.key_id for key in found} == {"a"}
+    assert platform.fetches == 1
+
+
+async def test_a_caller_who_gives_up_does_not_take_the_others_along(platform: Platform, keys: Jwks) -> None:
+    platform.may_answer.clear()
+    first = asyncio.create_task(keys.key("a"))
+    await platform.asked.wait()
+    second = asyncio.create_task(keys.key("a"))
+    first.cancel()
+    platform.may_answer.set()
+    assert (await second).key_id == "a"
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_only_one_caller_waits_for_a_refresh(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+    await keys.key("a")
+    seconds.now += 600
+    platform.may_answer.clear()
+    platform.asked.clear()
+    refreshing = asyncio.create_task(keys.key("a"))
+    await platform.asked.wait()
+    assert keys.cached("a") is not None
+    assert (await keys.key("a")).key_id == "a"
+    platform.may_answer.set()
+    assert (await refreshing).key_id == "a"
+    assert platform.fetches == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "complaint"),
+    [
+        (500, b"", "answered 500"),
+        (404, {"keys": [entry()]}, "answered 404"),
+        (302, {"keys": [entry()]}, "answered 302"),
+        (200, b"<html>", "answered no key set"),
+        (200, b"[]", "answered no key set"),
+        (200, {"keys": []}, "answered no usable key"),
+        (200, {"keys": {"a": 1}}, "answered no usable key"),
+        (200, {"keys": [entry(), "x" * 300_000]}, "answered more than 262144 bytes"),
+    ],
+)
+async def test_a_failing_platform_leaves_the_keys_it_gave_before(
+    platform: Platform, keys: Jwks, seconds: Seconds, status: int, document: object, complaint: str
+) -> None:
+    await keys.key("a")
+    seconds.now += 600
+    platform.status, platform.document = status, document
+    platform.headers = "Location: /elsewhere\r\n"
+    assert (await keys.key("a")).key_id == "a"
+    assert keys.cached("a") is not None
+    with pytest.raises(KeysUnavailable, match=complaint):
+        await keys.key("b")
+    assert platform.fetches == 2
+    seconds.now += 10
+    platform.status, platform.document = 200, {"keys": [entry("b")]}
+    assert (await keys.key("b")).key_id == "b"
+
+
+async def test_without_any_keys_the_platform_is_asked_again_after_a_second(
+    platform: Platform, keys: Jwks, seconds: Seconds
+) -> None:
+    platform.status = 503
+    for _ in range(5):
+        with pytest.raises(KeysUnavailable, match="answered 503"):
+            await keys.key("a")
+    assert platform.fetches == 1
+    platform.status = 200
+    seconds.now += 1
+    assert (await keys.key("a")).key_id == "a"
+
+
+async def test_ready_means_there_are_keys_be_they_stale(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+    platform.status = 503
+    with pytest.raises(KeysUnavailable, match="answered 503"):
+        await keys.ready()
+    platform.status = 200
+    seconds.now += 1
+    await keys.ready()
+    platform.status = 503
+    seconds.now += 600
+    await keys.ready()
+    assert keys.cached("a") is not None
+    assert platform.fetches == 3
+
+
+async def test_a_platform_that_never_ends_its_answer_is_given_up(
+    platform: Platform, keys: Jwks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.05)
+    platform.may_answer.clear()
+    with pytest.raises(KeysUnavailable, match="TimeoutError"):
+        await keys.key("a")
+
+
+async def test_a_platform_that_does_not_listen_is_unavailable() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(KeysUnavailable, match="ConnectError"):
+            await Jwks(http, f"http://127.0.0.1:{port}/").key("a")
+
+
+async def test_a_token_without_kid_is_accepted_only_with_exactly_one_key(
+    platform: Platform, keys: Jwks, seconds: Seconds
+) -> None:
+    for several in ([entry("a"), entry("b")], [entry(None), entry(None)], [entry("a"), entry("a")]):
+        platform.document = {"keys": several}
+        with pytest.raises(UnknownKey):
+            await keys.key(None)
+        seconds.now += 10
+    for only in ([entry("a")], [entry(None)]):
+        platform.document = {"keys": only}
+        seconds.now += 600
+        assert (await keys.key(None)).key == PRIVATE.public_key()
+
+
+def test_only_keys_that_can_verify_are_read() -> None:
+    secret = ECAlgorithm.to_jwk(PRIVATE, as_dict=True)
+    weak = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024).public_key(), as_dict=True)  # noqa: S505 - to be refused
+    strong = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key(), as_dict=True)
+    edwards = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate().public_key(), as_dict=True)
+    larger = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()).public_key(), as_dict=True)
+    usable = [
+        entry("ec", use="sig", alg="ES256", unknown="member"),
+        {**strong, "kid": "rsa", "key_ops": ["verify"]},
+        {**edwards, "kid": "ed"},
+    ]
+    left_out: list[object] = [
+        {"kty": "oct", "kid": "symmetric", "k": "c2VjcmV0", "alg": "HS256"},
+        {**secret, "kid": "private"},
+        entry("encrypts", use="enc"),
+        {**strong, "kid": "signs", "key_ops": ["sign"]},
+        {**weak, "kid": "weak", "key_ops": ["verify"]},
+        entry("none", alg="none"),
+        entry("hmac", alg="HS256"),
+        entry("other", alg="RS256"),
+        {**larger, "kid": "curve", "alg": "ES256"},
+        entry("list", alg=["ES256"]),
+        entry("point", x="AAAA"),
+        entry("number", x=7),
+        entry("new", kty="AKP"),
+        entry("ops", key_ops="verify"),
+        {**PUBLIC, "kid": 7},
+        "not a key",
+        None,
+    ]
+    read = read_keys(json.dumps({"keys": [*left_out, *usable]}).encode())
+    assert [(key.key_id, key.algorithm_name) for key in read] == [("ec", "ES256"), ("rsa", "RS256"), ("ed", "EdDSA")]
+    with pytest.raises(ValueError, match="no usable key"):
+        read_keys(json.dumps({"keys": left_out}).encode())

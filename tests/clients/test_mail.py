@@ -1,0 +1,278 @@
+"""Mail against real SMTP servers: what arrives, and what an error says about trying again."""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, AuthResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from app.clients import mail as mail_module
+from app.clients.mail import Mail, MailError, MailRefused, MailUnavailable, SmtpServer, parse_smtp_url
+
+CALENDAR = b"BEGIN:VCALENDAR\r\nSUMMARY:Caf\xc3\xa9\r\n \xf0\x9f\x8d\xb0\r\n.\r\nEND:VCALENDAR\r\n"
+PASSWORD = "p@ss/w:rd#1"
+QUOTED_PASSWORD = "p%40ss%2Fw%3Ard%231"
+
+
+def letter() -> EmailMessage:
+    made = EmailMessage(policy=policy.SMTP.clone(cte_type="7bit"))
+    made["From"] = "Kitchen Club <events@kindryn.example>"
+    made["To"] = "Ada <ada@example.com>"
+    made["Subject"] = "Küche"
+    made["Message-ID"] = "<1@kindryn.example>"
+    made.set_content("Grüße\n.\nEnde")
+    made.add_alternative(CALENDAR, maintype="text", subtype="calendar", params={"method": "REQUEST"})
+    return made
+
+
+class Postbox:
+    """Keeps what it is given; answers a command with something else where told to."""
+
+    def __init__(self, **answers: str) -> None:
+        self.envelopes: list[Any] = []
+        self.sent_by_a_user: list[bool] = []
+        for command, answer in answers.items():
+            setattr(self, f"handle_{command}", self._always(answer))
+
+    async def handle_DATA(self, _server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.envelopes.append(envelope)
+        self.sent_by_a_user.append(bool(session.authenticated))
+        return "250 2.0.0 kept"
+
+    @staticmethod
+    def _always(answer: str) -> Callable[..., Any]:
+        async def handle(*_: Any) -> str:
+            return answer
+
+        return handle
+
+
+@asynccontextmanager
+async def smtp_server(
+    postbox: Postbox, *, implicit_tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[str]:
+    """A real SMTP server on a free port; gives `host:port`."""
+    loop = asyncio.get_running_loop()
+
+    def session() -> SMTP:
+        return SMTP(postbox, hostname="mx.test", loop=loop, **options)
+
+    server = await loop.create_server(session, "127.0.0.1", 0, ssl=implicit_tls)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's TLS, with a certificate this process trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = tmp_path / "server.pem", tmp_path / "server.key"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )  # fmt: skip
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    return context
+
+
+def only_with_password(_server: Any, _session: Any, _envelope: Any, _mechanism: str, login: Any) -> AuthResult:
+    known = (login.login, login.password) == (b"ada@kindryn", PASSWORD.encode())
+    return AuthResult(success=known, handled=False)
+
+
+async def failure(url: str) -> MailError:
+    with pytest.raises(MailError) as caught:
+        await Mail(url).send(letter())
+    return caught.value
+
+
+def logged(error: Exception) -> str:
+    """What a log would hold of it: every error in the chain, without the source lines between."""
+    return "".join(text for text in traceback.format_exception(error) if not text.startswith("  File"))
+
+
+# What arrives
+
+
+async def test_a_mail_arrives_with_its_calendar_bytes_unchanged() -> None:
+    postbox = Postbox()
+    async with smtp_server(postbox) as address:
+        await Mail(f"smtp://{address}").send(letter())
+    [envelope] = postbox.envelopes
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("events@kindryn.example", ["ada@example.com"])
+    arrived = message_from_bytes(envelope.content, policy=policy.default)
+    assert isinstance(arrived, EmailMessage)
+    assert (arrived["Subject"], arrived["Message-ID"]) == ("Küche", "<1@kindryn.example>")
+    parts = {part.get_content_type(): part for part in arrived.walk()}
+    assert parts["text/plain"].get_content().splitlines() == ["Grüße", ".", "Ende"]
+    assert parts["text/calendar"].get_payload(decode=True) == CALENDAR
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+async def test_a_mail_goes_over_tls_with_a_login(scheme: str, tls: ssl.SSLContext) -> None:
+    postbox = Postbox()
+    over_tls: dict[str, Any] = {"tls_context": tls, "require_starttls": True}
+    if scheme == "smtps":  # the server does not notice that the connection it was given is encrypted
+        over_tls = {"implicit_tls": tls, "auth_require_tls": False}
+    async with smtp_server(postbox, authenticator=only_with_password, **over_tls) as address:
+        await Mail(f"{scheme}://ada%40kindryn:{QUOTED_PASSWORD}@{address}").send(letter())
+    assert postbox.sent_by_a_user == [True]
+
+
+async def test_a_mail_that_was_accepted_stays_accepted_when_the_goodbye_fails() -> None:
+    postbox = Postbox(QUIT="421 4.3.0 gone already")
+    async with smtp_server(postbox) as address:
+        await Mail(f"smtp://{address}").send(letter())
+    assert len(postbox.envelopes) == 1
+
+
+# What an error says
+
+
+@pytest.mark.parametrize("command", ["RCPT", "DATA"])
+async def test_what_is_refused_for_good_is_never_sent_again(command: str) -> None:
+    async with smtp_server(Postbox(**{command: "550 5.1.1 <ada@example.com> is unknown here"})) as address:
+        refused = await failure(f"smtp://{address}")
+    assert isinstance(refused, MailRefused)
+    assert (refused.again, refused.retry_at) == ("never", None)
+    assert "550 5.1.1" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("RCPT", "451 4.7.1 <ada@example.com> come back later"),
+        ("DATA", "452 disk full"),
+        ("MAIL", "550 5.7.1 <events@kindryn.example> may not send"),
+        ("MAIL", "421 too many connections"),
+    ],
+)
+async def test_what_may_pass_is_sent_again_later(command: str, answer: str) -> None:
+    async with smtp_server(Postbox(**{command: answer})) as address:
+        refused = await failure(f"smtp://{address}")
+    assert isinstance(refused, MailUnavailable)
+    assert (refused.again, refused.retry_at) == ("later", None)
+    assert answer[:3] in str(refused)
+
+
+async def test_no_error_quotes_an_address_or_the_password() -> None:
+    async with smtp_server(Postbox(RCPT="550 5.1.1 <ada@example.com> is unknown here")) as address:
+        refused = await failure(f"smtp://{address}")
+    assert "ada@" not in logged(refused)
+    options: dict[str, Any] = {"authenticator": only_with_password, "auth_require_tls": False}
+    async with smtp_server(Postbox(), **options) as address:
+        unknown = await failure(f"smtp://somebody:secret-word@{address}")
+    assert isinstance(unknown, MailUnavailable)
+    assert "535" in str(unknown)
+    assert "secret-word" not in logged(unknown)
+    assert "somebody" not in logged(unknown)
+
+
+async def test_a_server_that_is_not_there_is_asked_again_later() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        unavailable = await failure(f"smtp://127.0.0.1:{taken.getsockname()[1]}")
+    assert isinstance(unavailable, MailUnavailable)
+
+
+async def test_a_server_that_hangs_up_or_never_speaks_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_module, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert isinstance(await failure(f"smtp://127.0.0.1:{silent.getsockname()[1]}"), MailUnavailable)
+
+    hangs_up = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with hangs_up:
+        assert isinstance(await failure(f"smtp://127.0.0.1:{hangs_up.sockets[0].getsockname()[1]}"), MailUnavailable)
+
+
+async def test_starttls_sends_nothing_to_a_server_that_cannot() -> None:
+    postbox = Postbox()
+    async with smtp_server(postbox) as address:
+        assert isinstance(await failure(f"smtp+starttls://{address}"), MailUnavailable)
+    assert postbox.envelopes == []
+
+
+async def test_a_certificate_nobody_vouches_for_is_not_trusted(
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    postbox = Postbox()
+    async with smtp_server(postbox, implicit_tls=tls) as address:
+        assert isinstance(await failure(f"smtps://{address}"), MailUnavailable)
+    assert postbox.envelopes == []
+
+
+# The address of the server
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://localhost", SmtpServer("localhost", 25, "none")),
+        ("smtp://localhost:1025/", SmtpServer("localhost", 1025, "none")),
+        ("smtps://mx.example", SmtpServer("mx.example", 465, "tls")),
+        ("smtp+starttls://[::1]", SmtpServer("::1", 587, "starttls")),
+        (
+            f"smtps://ada%40kindryn:{QUOTED_PASSWORD}@mx.example:4465",
+            SmtpServer("mx.example", 4465, "tls", "ada@kindryn", PASSWORD),
+        ),
+    ],
+)
+def test_a_server_is_read_from_its_url(url: str, server: SmtpServer) -> None:
+    assert parse_smtp_url(url) == server
+    assert PASSWORD not in repr(parse_smtp_url(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("", "scheme"),
+        ("http://user:secret-word@mx.example", "scheme"),
+        ("smtp://", "host"),
+        ("smtp://user:secret-word@", "host"),
+        ("smtp://user:secret-word@mx.example:port", "port"),
+        ("smtp://user:secret-word@mx.example:99999", "port"),
+        ("smtp://user:secret-word/2@mx.example", "port"),
+        ("smtp://user:1#secret-word@mx.example", "percent-encode"),
+        ("smtp://user:secret-word℀@mx.example", "host"),
+        ("smtp://user:secret-word@[mx.example", "host"),
+        ("smtp://user:secret-word@mx.example/path", "port"),
+        ("smtp://user@mx.example", "password"),
+        ("smtp://:secret-word@mx.example", "user"),
+    ],
+)
+def test_a_wrong_url_is_refused_by_naming_its_part_and_never_the_password(url: str, what: str) -> None:
+    with pytest.raises(ValueError, match="SMTP_URL") as caught:
+        Mail(url)
+    assert what in str(caught.value)
+    assert "secret-word" not in logged(caught.value)

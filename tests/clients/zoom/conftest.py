@@ -1,0 +1,100 @@
+"""A Zoom that answers what a test tells it to: over respx for the client alone, over a real socket for the wire."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+import respx
+
+from app.clients.zoom import AccountClient, OAuth, Zoom
+
+API, NOW = "https://api.zoom.us", datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+
+
+class Tokens:
+    """A token source that notes what it was asked."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens, self.rejected = list(tokens), list[str | None]()
+
+    async def access_token(self, *, rejected: str | None = None) -> str:
+        self.rejected.append(rejected)
+        return self.tokens[min(len(self.rejected), len(self.tokens)) - 1]
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient() as client:
+        yield client
+
+
+@pytest.fixture
+def zoom(http: httpx.AsyncClient, oauth: OAuth) -> Zoom:
+    return Zoom(http, oauth, api_url=API, now=lambda: NOW)
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens("access-1", "access-2", "access-3")
+
+
+@pytest.fixture
+def account(zoom: Zoom, tokens: Tokens) -> AccountClient:
+    return zoom.account(tokens)
+
+
+@pytest.fixture
+def oauth(http: httpx.AsyncClient) -> OAuth:
+    return OAuth(http, "https://zoom.us", "the-client-id", "the-client-secret", lambda: NOW)
+
+
+@pytest.fixture
+def api() -> Iterator[respx.MockRouter]:
+    with respx.mock(assert_all_called=True) as router:
+        yield router
+
+
+Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Wire:
+    """A server on loopback: keeps the request lines it was sent, and does with each request what `script` says."""
+
+    def __init__(self) -> None:
+        self.url, self.lines = "", list[str]()
+        self.script: Script = self.answer(200, b"{}")
+
+    @staticmethod
+    def answer(status: int, body: bytes, *headers: str) -> Script:
+        async def write(_: bytes, writer: asyncio.StreamWriter) -> None:
+            lines = [
+                f"HTTP/1.1 {status} As Told",
+                f"Content-Length: {len(body)}",
+                "Connection: close",
+                *headers,
+                "",
+                "",
+            ]
+            writer.write("\r\n".join(lines).encode() + body)
+            await writer.drain()
+
+        return write
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.lines.append(head.split(b"\r\n")[0].decode())
+            await self.script(head, writer)
+        writer.close()
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    served = Wire()
+    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
+    served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield served
