@@ -1,0 +1,81 @@
+"""The simulator as an ASGI app and as a server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.simulator import (
+    controls,
+    meeting_controls,
+    meetings,
+    notification_controls,
+    oauth,
+    registrants,
+    users,
+    website,
+)
+from app.simulator.config import Config
+from app.simulator.errors import not_recognized
+from app.simulator.operations import route
+from app.simulator.simulator import Simulator
+from app.simulator.wire import HangingUpProtocol, Wire, json_response
+
+AREAS = (users.OPERATIONS, meetings.OPERATIONS, registrants.OPERATIONS)
+WEBSITES = (oauth.routes, website.routes)
+CONTROLS = (controls.router, meeting_controls.router, notification_controls.router)
+
+
+def create_app(config: Config) -> FastAPI:
+    """A Zoom that knows one app. Served by `server`, it can also break connections.
+
+    `app.state.simulator` is the `Simulator` inside.
+    """
+    simulator = Simulator(config)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await simulator.courier.aclose()
+
+    app = FastAPI(title="A simulated Zoom", lifespan=lifespan)
+    app.state.simulator = simulator
+    for router in CONTROLS:
+        app.include_router(router)
+    for operations in AREAS:
+        app.router.routes.extend(route(operation, handler, simulator) for operation, handler in operations)
+    for site in WEBSITES:
+        app.router.routes.extend(site(simulator))
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    app.router.routes.append(Route("/v2/{rest:path}", _unknown, methods=methods))
+    app.add_middleware(Wire, simulator=simulator)
+    return app
+
+
+def server(config: Config, host: str, port: int) -> uvicorn.Server:
+    """A uvicorn server of its own, not yet running; port 0 takes a free one."""
+    app = create_app(config)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=HangingUpProtocol,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+
+
+def serve(config: Config, host: str, port: int) -> None:
+    """Run until stopped."""
+    server(config, host, port).run()
+
+
+async def _unknown(_: Request) -> Response:
+    return json_response(not_recognized().answer)

@@ -1,0 +1,41 @@
+"""Zoom's clock, and the two ways Zoom writes a moment."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+_WRITTEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z?)")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The real time, moved by a shift."""
+
+    shift: timedelta = field(default_factory=timedelta)
+
+    def now(self) -> datetime:
+        """The simulator's present, UTC."""
+        return datetime.now(UTC) + self.shift
+
+
+def zoom_time(moment: datetime) -> str:
+    """A moment as Zoom writes it: UTC, `yyyy-MM-ddTHH:mm:ssZ`, no fractions (contract 3)."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def epoch_ms(moment: datetime) -> int:
+    """A moment in milliseconds since 1970, as in `event_ts`."""
+    return int(moment.timestamp() * 1000)
+
+
+def read_time(text: str, zone: str) -> datetime:
+    """The moment a client wrote: UTC with `Z`, otherwise local to `zone`; fractions are dropped (contract 5.1).
+
+    Raises `ValueError` when the text is neither.
+    """
+    match = _WRITTEN.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    written = datetime.fromisoformat(match[1])
+    return written.replace(tzinfo=UTC if match[2] else ZoneInfo(zone)).astimezone(UTC)

@@ -1,0 +1,212 @@
+"""Controls under /simulator: what it saw, what it holds, how it behaves, what goes wrong."""
+
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.simulator import seed
+from app.simulator.clock import Clock
+from app.simulator.faults import Faults
+from app.simulator.seed import add_user, new_account
+from app.simulator.simulator import Simulator
+from app.simulator.state import Grant, Json, Meeting, Plan, Role, User
+from app.simulator.switches import Switches
+
+router = APIRouter(prefix="/simulator", tags=["controls"])
+
+
+def the_simulator(request: Request) -> Simulator:
+    """The simulator this app runs."""
+    simulator: Simulator = request.app.state.simulator
+    return simulator
+
+
+Sim = Annotated[Simulator, Depends(the_simulator)]
+
+
+class Wish(BaseModel):
+    """A body of a control: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewUser(Wish):
+    """A user of a new account."""
+
+    email: str
+    first_name: str = ""
+    last_name: str = ""
+    type: Literal[1, 2, 4, 99] = 2
+    role: Role = "member"
+    status: Literal["active", "inactive", "pending"] = "active"
+
+
+class NewAccount(Wish):
+    """A new Zoom account; without an owner among them, the first user is it."""
+
+    name: str
+    plan: Plan = "business"
+    cloud_recording: bool = True
+    users: list[NewUser] = Field(min_length=1)
+
+
+class UserChange(Wish):
+    """What an admin changes about a user in Zoom's web portal; `settings` is merged, group by group."""
+
+    type: Literal[1, 2, 4, 99] | None = None
+    status: Literal["active", "inactive", "pending"] | None = None
+    settings: dict[str, dict[str, Any]] = {}
+
+
+class ClockShift(Wish):
+    """How far the simulator's clock is ahead of the real one."""
+
+    seconds: float
+
+
+class Registration(Wish):
+    """The app as it is registered at Zoom; what is absent stays. Tokens keep the scopes they were granted."""
+
+    client_secret: str | None = None
+    redirect_uris: list[str] | None = None
+    scopes: list[str] | None = None
+
+
+@router.get("/journal")
+async def journal(
+    simulator: Sim, operation: str | None = None, since: Annotated[int, Query(ge=0)] = 0
+) -> list[dict[str, Any]]:
+    """Every request, oldest first: of one operation, or from entry number `since` on."""
+    entries = list(simulator.journal)[since:]
+    return [entry.shown() for entry in entries if operation in (None, entry.operation)]
+
+
+@router.get("/state")
+async def state(simulator: Sim) -> dict[str, Any]:
+    """Everything Zoom holds, except tokens."""
+    world = simulator.world
+    return {
+        "now": simulator.now(),
+        "accounts": [asdict(account) for account in world.accounts.values()],
+        "meetings": [meeting_shown(meeting) for meeting in world.meetings.values()],
+        "deleted_meetings": [meeting_shown(meeting) for meeting in world.deleted.values()],
+        "grants": [_grant_shown(grant) for grant in world.grants],
+        "scopes": list(simulator.config.scopes),
+        "switches": simulator.switches,
+        "faults": simulator.faults,
+        "webhooks": {"url": simulator.config.webhook_url, "accounts": sorted(simulator.endpoints)},
+    }
+
+
+@router.post("/reset")
+async def reset(simulator: Sim) -> dict[str, bool]:
+    """Back to the start."""
+    await simulator.reset()
+    return {"reset": True}
+
+
+@router.post("/accounts", status_code=201)
+async def create_account(simulator: Sim, wanted: NewAccount) -> dict[str, Any]:
+    """One more Zoom account with users."""
+    taken = [user.email for user in wanted.users if simulator.world.user(user.email) is not None]
+    if taken or any(account.name == wanted.name for account in simulator.world.accounts.values()):
+        raise HTTPException(409, f"name or e-mail already in use: {', '.join(taken) or wanted.name}")
+    account = new_account(simulator.world, wanted.name, wanted.plan)
+    owned = any(user.role == "owner" for user in wanted.users)
+    for number, user in enumerate(wanted.users):
+        role: Role = "owner" if not owned and number == 0 else user.role
+        names = (user.first_name or user.email.partition("@")[0].title(), user.last_name)
+        recording = wanted.cloud_recording
+        add_user(account, user.email, names, user.type, role, cloud_recording=recording, status=user.status)
+    return asdict(account)
+
+
+@router.patch("/users/{user}")
+async def change_user(simulator: Sim, user: str, change: UserChange) -> dict[str, Any]:
+    """Change a user's licence, status or settings; a new licence brings its settings."""
+    found = find_user(simulator, user)
+    if change.type is not None and change.type != found.type:
+        found.type = change.type
+        plan = simulator.world.accounts[found.account_id].plan
+        found.settings = seed.user_settings(plan, found.type, cloud_recording=plan != "free")
+    found.status = change.status or found.status
+    for group, values in change.settings.items():
+        found.settings[group] = found.settings.get(group, {}) | values
+    return asdict(found)
+
+
+@router.get("/switches")
+async def read_switches(simulator: Sim) -> Switches:
+    """How this Zoom behaves where the sources disagree."""
+    return simulator.switches
+
+
+@router.put("/switches")
+async def set_switches(simulator: Sim, change: Annotated[dict[str, Any], Body()]) -> Switches:
+    """Set the switches that are named; the others stay."""
+    try:
+        simulator.switches = Switches.model_validate(simulator.switches.model_dump() | change)
+    except ValidationError as wrong:
+        raise RequestValidationError(wrong.errors(include_url=False, include_context=False)) from None
+    return simulator.switches
+
+
+@router.put("/clock")
+async def set_clock(simulator: Sim, shift: ClockShift) -> dict[str, Any]:
+    """Move the simulator's clock."""
+    simulator.clock = Clock(timedelta(seconds=shift.seconds))
+    return {"now": simulator.now()}
+
+
+@router.put("/faults")
+async def set_faults(simulator: Sim, faults: Faults) -> Faults:
+    """What goes wrong from now on, in place of what did."""
+    simulator.faults = faults
+    return faults
+
+
+@router.put("/app")
+async def set_app(simulator: Sim, wanted: Registration) -> dict[str, Any]:
+    """Change the app's registration."""
+    present = {name: value for name, value in wanted.model_dump().items() if value is not None}
+    simulator.config = replace(simulator.config, **present)
+    return {"scopes": list(simulator.config.scopes), "redirect_uris": list(simulator.config.redirect_uris)}
+
+
+@router.get("/secrets")
+async def secrets_issued(simulator: Sim) -> list[dict[str, Any]]:
+    """Every secret that ever left the house, for a search that must find none of them."""
+    return simulator.secrets
+
+
+def find_user(simulator: Simulator, key: str) -> User:
+    """The user with an id or e-mail; 404 names what was asked for."""
+    user = simulator.world.user(key)
+    if user is None:
+        raise HTTPException(404, f"no Zoom user {key!r}")
+    return user
+
+
+def meeting_shown(meeting: Meeting) -> Json:
+    """A meeting with all it holds."""
+    return asdict(meeting) | {
+        "join_url": meeting.join_url,
+        "registration_url": meeting.registration_url,
+        "running": meeting.running is not None,
+        "registrants": [asdict(registrant) for registrant in meeting.registrants.values()],
+    }
+
+
+def _grant_shown(grant: Grant) -> Json:
+    return {
+        "user_id": grant.user_id,
+        "account_id": grant.account_id,
+        "scopes": grant.scopes,
+        "created_at": grant.created_at,
+        "alive": grant.alive,
+        "access_tokens": len(grant.access_tokens),
+    }

@@ -1,0 +1,143 @@
+"""Delivering notifications as Zoom does: three seconds to answer, and three more attempts (contract 11.1).
+
+The simulator is a program of its own, so it speaks HTTP by itself, with httpx, and not through the service's clients.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+
+from app.simulator.clock import zoom_time
+from app.simulator.state import Json
+
+ANSWER_WITHIN = 3.0
+RETRY_WAITS = (300.0, 1200.0, 3600.0)
+
+_dice = secrets.SystemRandom()
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One notification on its way. `headers` is asked before every attempt, so that each can be signed anew."""
+
+    event: str
+    account_id: str
+    url: str
+    body: bytes
+    headers: Callable[[], dict[str, str]]
+
+
+class Courier:
+    """Sends envelopes in the order they come, repeats what failed, and writes down every attempt."""
+
+    def __init__(self, compression: float, now: Callable[[], datetime]) -> None:
+        self.compression = compression
+        self.deliveries: list[Json] = []
+        self._now = now
+        self._client: httpx.AsyncClient | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: list[Envelope] = []
+        self._order = asyncio.Lock()
+
+    def send(self, envelope: Envelope, late: float = 0.0) -> None:
+        """Deliver, after `late` seconds, in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._deliver(envelope, late))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def hold(self, envelope: Envelope) -> None:
+        """Keep back until `idle` is asked for; then everything held goes out in random order."""
+        self._held.append(envelope)
+
+    def note(self, event: str, account_id: str, outcome: str) -> None:
+        """Write down a notification that is not sent, and why."""
+        self._record(event, account_id, outcome=outcome)
+
+    async def idle(self, timeout: float) -> bool:
+        """Whether nothing is queued, in flight or waiting for a retry, within so many seconds."""
+        _dice.shuffle(self._held)
+        while self._held:
+            self.send(self._held.pop())
+        ends = asyncio.get_running_loop().time() + timeout
+        while self._tasks:
+            left = ends - asyncio.get_running_loop().time()
+            if left <= 0:
+                return False
+            await asyncio.wait(self._tasks, timeout=left)
+        return True
+
+    async def attempt(self, envelope: Envelope, number: int, headers: dict[str, str]) -> httpx.Response | None:
+        """Send once. `None` is no answer: refused, broken off, or later than three seconds."""
+        self._client = self._client or httpx.AsyncClient(follow_redirects=False, trust_env=False)
+        at, answer, error = self._now(), None, None
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                answer = await self._client.post(envelope.url, content=envelope.body, headers=headers, timeout=None)
+        except (TimeoutError, httpx.HTTPError) as reason:
+            error = type(reason).__name__
+        outcome = _outcome(answer, number)
+        self._record(envelope.event, envelope.account_id, envelope, at, number, answer, error, outcome)
+        return answer
+
+    async def forget(self) -> None:
+        """Drop what is under way and what was written down."""
+        self._held.clear()
+        for task in list(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self.deliveries.clear()
+
+    async def aclose(self) -> None:
+        """Stop and close the connections."""
+        await self.forget()
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _deliver(self, envelope: Envelope, late: float) -> None:
+        await asyncio.sleep(late)
+        headers = envelope.headers()
+        async with self._order:
+            answer = await self.attempt(envelope, 1, headers)
+        for number, wait in enumerate(RETRY_WAITS, start=2):
+            if answer is not None and answer.status_code < 500:
+                return
+            await asyncio.sleep(wait / self.compression)
+            answer = await self.attempt(envelope, number, envelope.headers())
+
+    def _record(
+        self,
+        event: str,
+        account_id: str,
+        envelope: Envelope | None = None,
+        at: datetime | None = None,
+        number: int = 0,
+        answer: httpx.Response | None = None,
+        error: str | None = None,
+        outcome: str = "",
+    ) -> None:
+        self.deliveries.append(
+            {
+                "event": event,
+                "account_id": account_id,
+                "url": envelope and envelope.url,
+                "body": envelope and envelope.body.decode(),
+                "attempt": number,
+                "at": zoom_time(at or self._now()),
+                "status": answer and answer.status_code,
+                "error": error,
+                "outcome": outcome,
+            }
+        )
+
+
+def _outcome(answer: httpx.Response | None, number: int) -> str:
+    if answer is not None and answer.status_code < 500:
+        return "delivered" if answer.status_code in (200, 204) else "refused, not retried"
+    return "given up" if number > len(RETRY_WAITS) else "to be retried"

@@ -1,0 +1,134 @@
+"""What people do inside Zoom: start, join, leave, end. Each returns what Zoom says about it."""
+
+from datetime import datetime
+
+from app.simulator import notifications
+from app.simulator.ids import fresh_id, meeting_uuid
+from app.simulator.notifications import Notification
+from app.simulator.scheduling import alternative_hosts
+from app.simulator.simulator import Simulator
+from app.simulator.state import Instance, Meeting, Participant, Registrant, User
+
+FIRST_USER_ID = 16_778_240
+
+
+class NotPossibleError(Exception):
+    """What a person sees instead of the meeting; the text says why."""
+
+
+def start(simulator: Simulator, meeting: Meeting, *, host_joins: bool = True) -> list[Notification]:
+    """The host opens the meeting, which becomes an instance, and is inside it. Raises `NotPossibleError` if it runs."""
+    if meeting.running is not None:
+        raise NotPossibleError("The meeting is already running.")
+    host = simulator.world.host(meeting)
+    said = _open(simulator, meeting)
+    if host_joins:
+        _, entered = _enter(simulator, meeting, host.name, host.email, user=host)
+        said += entered
+    return said
+
+
+def join_by_link(
+    simulator: Simulator, meeting: Meeting, registrant: Registrant
+) -> tuple[Participant, list[Notification]]:
+    """A registrant opens the personal link, which works once at a time unless several devices are allowed."""
+    if registrant.status != "approved":
+        raise NotPossibleError(f"The registration is {registrant.status}.")
+    present = meeting.running.participants if meeting.running else []
+    within = any(someone.registrant_id == registrant.id and someone.leave_time is None for someone in present)
+    if within and not meeting.settings["allow_multiple_devices"]:
+        raise NotPossibleError("This link is in use on another device.")
+    said = _begin_without_host(simulator, meeting)
+    name = f"{registrant.first_name} {registrant.last_name}".strip()
+    user = simulator.world.user(registrant.email)
+    own = user if user is not None and user.account_id == meeting.account_id else None
+    someone, entered = _enter(simulator, meeting, name, registrant.email, registrant=registrant, user=own)
+    return someone, said + entered
+
+
+def join_by_name(
+    simulator: Simulator, meeting: Meeting, name: str, email: str
+) -> tuple[Participant, list[Notification]]:
+    """Somebody without a personal link: a user of the account who may host, or anybody where nobody registers.
+
+    Zoom shows an e-mail only for users of the host's account (contract 11.5).
+    """
+    account = simulator.world.accounts[meeting.account_id]
+    user = next((user for user in account.users if user.email.lower() == email.lower()), None)
+    hosts = [simulator.world.host(meeting), *alternative_hosts(meeting, account)]
+    if meeting.registration and user not in hosts:
+        raise NotPossibleError("The meeting requires registration.")
+    said = [] if meeting.running else _open(simulator, meeting) if user in hosts else []
+    said += _begin_without_host(simulator, meeting)
+    someone, entered = _enter(simulator, meeting, name, user.email if user else "", user=user)
+    return someone, said + entered
+
+
+def leave(
+    simulator: Simulator, meeting: Meeting, someone: Participant, reason: str | None = None
+) -> list[Notification]:
+    """Somebody leaves."""
+    instance = meeting.running
+    if instance is None or someone.leave_time is not None:
+        raise NotPossibleError("Nobody to leave.")
+    someone.leave_time = simulator.now()
+    someone.leave_reason = reason or f"{someone.name} left the meeting."
+    return [notifications.participant_left(meeting, instance, someone)]
+
+
+def end(simulator: Simulator, meeting: Meeting) -> list[Notification]:
+    """The host ends it for all; the next holding has another UUID. Nothing is said of a meeting that does not run."""
+    instance = meeting.running
+    if instance is None:
+        return []
+    now, said = simulator.now(), []
+    for someone in instance.participants:
+        if someone.leave_time is None:
+            someone.leave_time, someone.leave_reason = now, "Host ended the meeting."
+            said.append(notifications.participant_left(meeting, instance, someone))
+    instance.ended_at = now
+    meeting.uuid = meeting_uuid(simulator.world.next_serial())
+    return [*said, notifications.meeting_ended(meeting, simulator.world.host(meeting), instance, now)]
+
+
+def _open(simulator: Simulator, meeting: Meeting) -> list[Notification]:
+    instance = Instance(meeting.uuid, simulator.now())
+    meeting.instances.append(instance)
+    return [notifications.meeting_started(meeting, simulator.world.host(meeting), instance)]
+
+
+def _begin_without_host(simulator: Simulator, meeting: Meeting) -> list[Notification]:
+    if meeting.running is not None:
+        return []
+    if not meeting.settings["join_before_host"] or not _early_enough(meeting, simulator.now()):
+        raise NotPossibleError("The meeting has not started: please wait for the host.")
+    return _open(simulator, meeting)
+
+
+def _early_enough(meeting: Meeting, now: datetime) -> bool:
+    minutes = meeting.settings["jbh_time"]
+    return not minutes or meeting.start_time is None or (meeting.start_time - now).total_seconds() <= minutes * 60
+
+
+def _enter(
+    simulator: Simulator,
+    meeting: Meeting,
+    name: str,
+    email: str,
+    registrant: Registrant | None = None,
+    user: User | None = None,
+) -> tuple[Participant, list[Notification]]:
+    instance = meeting.running
+    if instance is None:
+        raise NotPossibleError("The meeting has not started.")
+    someone = Participant(
+        user_id=FIRST_USER_ID + 1024 * len(instance.participants),
+        name=name,
+        email=email,
+        join_time=simulator.now(),
+        participant_uuid=fresh_id(),
+        registrant_id=registrant.id if registrant else None,
+        participant_user_id=user.id if user else "",
+    )
+    instance.participants.append(someone)
+    return someone, [notifications.participant_joined(meeting, instance, someone, simulator.switches)]

@@ -1,0 +1,73 @@
+"""What the simulator was asked: one entry per request, with every secret in it struck out."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from app.simulator.state import Json
+
+STRUCK_OUT = "[redacted]"
+_SECRET = frozenset(
+    {
+        "access_token",
+        "client_secret",
+        "code",
+        "code_verifier",
+        "password",
+        "pwd",
+        "refresh_token",
+        "stream_key",
+        "tk",
+        "token",
+        "zak",
+    }
+)
+
+
+@dataclass
+class Entry:
+    """One request. `scope` is the granted scope that permitted it; no `status` means that no answer was given."""
+
+    at: str
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+    operation: str | None = None
+    required_scopes: list[str] = field(default_factory=list)
+    scope: str | None = None
+    account_id: str | None = None
+    user_id: str | None = None
+    fault: str | None = None
+    status: int | None = None
+
+    def shown(self) -> Json:
+        """The entry as JSON."""
+        return asdict(self)
+
+
+def struck_out(value: Any, name: str = "") -> Any:
+    """A JSON value without what a field's name marks as secret."""
+    if name in _SECRET:
+        return STRUCK_OUT
+    if isinstance(value, dict):
+        return {key: struck_out(item, key) for key, item in value.items()}
+    return [struck_out(item) for item in value] if isinstance(value, list) else value
+
+
+def readable_query(query: str) -> dict[str, str]:
+    """A query string as a table, secrets struck out."""
+    return {name: struck_out(value, name) for name, value in parse_qsl(query, keep_blank_values=True)}
+
+
+def readable_body(body: bytes, content_type: str) -> Any:
+    """A JSON or form body, secrets struck out; of anything else only its length."""
+    if not body:
+        return None
+    if content_type.startswith("application/x-www-form-urlencoded"):
+        return readable_query(body.decode(errors="replace"))
+    try:
+        return struck_out(json.loads(body))
+    except ValueError:
+        return f"{len(body)} bytes that are no JSON"

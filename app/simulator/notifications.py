@@ -1,0 +1,201 @@
+"""The shapes of Zoom's notifications about meetings (contract 11.4, 11.5, 12). Pure: what is said, not to whom."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from app.simulator.clock import epoch_ms, zoom_time
+from app.simulator.state import Instance, Json, Meeting, Participant, Registrant, User
+from app.simulator.switches import Switches
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Who hears of an event: the scope it needs, whether only paid plans have it, and how it writes `object.id`."""
+
+    scope: str
+    classic: str
+    paid: bool
+    object_id: Literal["string", "number"]
+
+
+MEETING = Subscription("meeting:read:meeting", "meeting:read", paid=False, object_id="number")
+MEETING_CHANGE = replace(MEETING, paid=True)
+MEETING_RUN = replace(MEETING, object_id="string")
+PARTICIPANT = Subscription("meeting:read:participant", "meeting:read", paid=False, object_id="string")
+REGISTRATION = Subscription("meeting:read:registrant", "meeting:read", paid=True, object_id="number")
+
+
+@dataclass(frozen=True)
+class Notification:
+    """One thing Zoom says about one host's meeting. `payload` lacks the account; `extra` stands beside it."""
+
+    event: str
+    subscription: Subscription
+    account_id: str
+    host_id: str
+    payload: Json
+    extra: Json = field(default_factory=dict)
+
+    def envelope(self, now: datetime, switches: Switches) -> Json:
+        """The JSON document, stamped now."""
+        form = self.subscription.object_id if switches.object_id == "documented" else switches.object_id
+        number = self.payload["object"]["id"]
+        subject = self.payload["object"] | {"id": str(number) if form == "string" else int(number)}
+        payload = {"account_id": self.account_id} | self.payload | {"object": subject}
+        return {"event": self.event, "event_ts": epoch_ms(now), "payload": payload} | self.extra
+
+
+def meeting_created(meeting: Meeting, operator: User) -> Notification:
+    """`meeting.created`."""
+    subject = _scheduled(meeting) | {
+        "join_url": meeting.join_url,
+        "password": meeting.password,
+        "creation_source": meeting.creation_source,
+        "settings": {
+            "use_pmi": False,
+            "alternative_hosts": meeting.settings["alternative_hosts"],
+            "approval_type": meeting.settings["approval_type"],
+        },
+    }
+    if meeting.occurrences:
+        subject["recurrence"] = meeting.recurrence
+        subject["occurrences"] = meeting.occurrence_list()
+    return _said("meeting.created", MEETING, meeting, _by(operator) | {"operation": "all", "object": subject})
+
+
+def meeting_updated(
+    meeting: Meeting, operator: User, old: Json, new: Json, now: datetime, scope: Literal["all", "single"]
+) -> Notification:
+    """`meeting.updated`; `old` and `new` hold only what changed."""
+    payload = _by(operator) | {
+        "scope": scope,
+        "object": {"id": meeting.id} | new,
+        "old_object": {"id": meeting.id} | old,
+        "time_stamp": epoch_ms(now),
+    }
+    return _said("meeting.updated", MEETING_CHANGE, meeting, payload)
+
+
+def meeting_deleted(meeting: Meeting, operator: User, occurrence_id: str | None = None) -> Notification:
+    """`meeting.deleted`, of the whole or of one occurrence."""
+    subject = _scheduled(meeting)
+    if occurrence_id is not None:
+        subject["occurrences"] = [
+            {"occurrence_id": o.id, "start_time": zoom_time(o.start_time)}
+            for o in meeting.occurrences
+            if o.id == occurrence_id
+        ]
+    operation = "all" if occurrence_id is None else "single"
+    return _said(
+        "meeting.deleted", MEETING_CHANGE, meeting, _by(operator) | {"operation": operation, "object": subject}
+    )
+
+
+def meeting_started(meeting: Meeting, host: User, instance: Instance) -> Notification:
+    """`meeting.started`."""
+    subject = _held(meeting, instance) | {"host_email": host.email}
+    return _said("meeting.started", MEETING_RUN, meeting, {"object": subject})
+
+
+def meeting_ended(meeting: Meeting, host: User, instance: Instance, now: datetime) -> Notification:
+    """`meeting.ended`; its `duration` is the scheduled one."""
+    subject = _held(meeting, instance) | {"host_email": host.email, "end_time": zoom_time(now)}
+    return _said("meeting.ended", MEETING_RUN, meeting, {"object": subject})
+
+
+def participant_joined(meeting: Meeting, instance: Instance, someone: Participant, switches: Switches) -> Notification:
+    """`meeting.participant_joined`; row 11 says how the time is named."""
+    person = _person(someone) | {switches.participant_time: zoom_time(someone.join_time)}
+    payload = {"object": _held(meeting, instance) | {"participant": person}}
+    return _said("meeting.participant_joined", PARTICIPANT, meeting, payload)
+
+
+def participant_left(meeting: Meeting, instance: Instance, someone: Participant) -> Notification:
+    """`meeting.participant_left`."""
+    left_at = someone.leave_time or someone.join_time
+    person = _person(someone) | {"leave_time": zoom_time(left_at), "leave_reason": someone.leave_reason or ""}
+    payload = {"object": _held(meeting, instance) | {"participant": person}}
+    return _said("meeting.participant_left", PARTICIPANT, meeting, payload)
+
+
+def registration_created(meeting: Meeting, registrant: Registrant) -> Notification:
+    """`meeting.registration_created`, with the link even while it is pending, as the schema demands."""
+    person = _registrant(registrant) | {
+        "status": registrant.status,
+        "join_url": registrant.join_url,
+        "participant_pin_code": registrant.pin,
+    }
+    subject = _scheduled(meeting) | {"registrant": registrant.profile | person}
+    return _said("meeting.registration_created", REGISTRATION, meeting, {"object": subject})
+
+
+def registration_changed(meeting: Meeting, registrant: Registrant, operator: User) -> Notification:
+    """`meeting.registration_approved`, `_cancelled` or `_denied`, whichever the registrant now is."""
+    person = _registrant(registrant)
+    if registrant.status == "approved":
+        person["join_url"] = registrant.join_url
+    payload = _by(operator) | {"object": _scheduled(meeting) | {"registrant": person}}
+    return _said(f"meeting.registration_{registrant.status}", REGISTRATION, meeting, payload)
+
+
+def app_deauthorized(user: User, client_id: str, signature: str, now: datetime, switches: Switches) -> Json:
+    """The document sent when a user removes the app; row 19 says where `event_ts` stands."""
+    payload: Json = {
+        "account_id": user.account_id,
+        "user_id": user.id,
+        "client_id": client_id,
+        "deauthorization_time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "signature": signature,
+    }
+    stamp = epoch_ms(now)
+    if switches.deauthorized_event_ts == "top-level":
+        return {"event": "app_deauthorized", "event_ts": stamp, "payload": payload}
+    payload["event_ts"] = str(stamp) if switches.deauthorized_event_ts == "string" else stamp
+    return {"event": "app_deauthorized", "payload": payload}
+
+
+def _said(event: str, subscription: Subscription, meeting: Meeting, payload: Json) -> Notification:
+    return Notification(event, subscription, meeting.account_id, meeting.host_id, payload)
+
+
+def _by(operator: User) -> Json:
+    return {"operator": operator.email, "operator_id": operator.id}
+
+
+def _scheduled(meeting: Meeting) -> Json:
+    subject: Json = {
+        "uuid": meeting.uuid,
+        "id": meeting.id,
+        "host_id": meeting.host_id,
+        "topic": meeting.topic,
+        "type": meeting.type,
+        "duration": meeting.duration,
+        "timezone": meeting.timezone,
+    }
+    return subject | ({"start_time": zoom_time(meeting.start_time)} if meeting.start_time else {})
+
+
+def _held(meeting: Meeting, instance: Instance) -> Json:
+    return _scheduled(meeting) | {"uuid": instance.uuid, "start_time": zoom_time(instance.started_at)}
+
+
+def _registrant(registrant: Registrant) -> Json:
+    return {
+        "id": registrant.id,
+        "first_name": registrant.first_name,
+        "last_name": registrant.last_name,
+        "email": registrant.email,
+    }
+
+
+def _person(someone: Participant) -> Json:
+    person: Json = {
+        "user_id": str(someone.user_id),
+        "user_name": someone.name,
+        "id": someone.participant_user_id,
+        "participant_user_id": someone.participant_user_id,
+        "participant_uuid": someone.participant_uuid,
+        "email": someone.email,
+    }
+    return person | ({"registrant_id": someone.registrant_id} if someone.registrant_id else {})

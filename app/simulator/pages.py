@@ -1,0 +1,93 @@
+"""The web pages a redirect leads to, as HTML. Pure: what a person reads, and what they can click."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from app.simulator.state import Meeting, User
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem;color:#222}"
+    "h1{font-size:1.5rem}button{font:inherit;padding:.4rem 1.2rem;margin-right:.5rem}"
+    "label{display:block;margin:.3rem 0}code{background:#eee;padding:0 .2rem}"
+    "input[type=text],input[type=email]{width:100%}"
+)
+
+
+def page(title: str, body: str) -> str:
+    """A whole page; `body` is HTML."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}"
+        "<p><small>This is a simulated Zoom.</small></p></body></html>"
+    )
+
+
+def message(title: str, text: str) -> str:
+    """A page that only says something."""
+    return page(title, f"<p>{escape(text)}</p>")
+
+
+def consent(
+    app_name: str,
+    scopes: Sequence[str],
+    people: Iterable[tuple[User, bool]],
+    account_names: Mapping[str, str],
+    query: Mapping[str, str],
+    action: str,
+) -> str:
+    """What a person approves, as whom, and two buttons; those who may not add the app cannot be chosen."""
+    hidden = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in query.items()
+        if name not in ("as", "decision")
+    )
+    rows, checked = "", " checked"
+    for user, may in people:
+        state = checked if may else " disabled"
+        checked = "" if may else checked
+        about = f"{account_names[user.account_id]}, {user.role}" + ("" if may else ", may not add this app")
+        rows += (
+            f'<label><input type="radio" name="as" value="{escape(user.email)}"{state}> '
+            f"{escape(user.name)} &lt;{escape(user.email)}&gt; ({escape(about)})</label>"
+        )
+    asked = "".join(f"<li><code>{escape(scope)}</code></li>" for scope in scopes)
+    return page(
+        f"{app_name} would like to use your Zoom account",
+        f'<form method="get" action="{escape(action)}">{hidden}<p>Sign in as</p>{rows}'
+        f"<p>The app will be allowed to use</p><ul>{asked}</ul>"
+        '<button name="decision" value="approve">Allow</button>'
+        '<button name="decision" value="deny">Decline</button></form>',
+    )
+
+
+def inside(meeting: Meeting, name: str) -> str:
+    """Somebody followed a link that lets them in."""
+    waiting = "" if meeting.running else "<p>The host has not started this meeting yet.</p>"
+    return page(f"You are in {meeting.topic} as {name}", f"{waiting}<p>Meeting <code>{meeting.id}</code></p>")
+
+
+def host(meeting: Meeting, name: str) -> str:
+    """The host followed the start URL; the button does what starting or ending does inside Zoom."""
+    verb = "end" if meeting.running else "start"
+    return page(
+        f"You are in {meeting.topic} as {name}",
+        f"<p>You are the host of meeting <code>{meeting.id}</code>.</p>"
+        f'<form method="post" action="/simulator/meetings/{meeting.id}/{verb}">'
+        f"<button>{verb.title()} the meeting</button></form>",
+    )
+
+
+def registration(meeting: Meeting) -> str:
+    """The form a stranger sees."""
+    boxes = "".join(
+        f'<label>{label} <input type="{kind}" name="{name}" required></label>'
+        for label, name, kind in (
+            ("First name", "first_name", "text"),
+            ("Last name", "last_name", "text"),
+            ("E-mail", "email", "email"),
+        )
+    )
+    return page(
+        f"Register for {meeting.topic}",
+        f'<form method="post" action="{escape(meeting.registration_url)}">{boxes}<button>Register</button></form>',
+    )

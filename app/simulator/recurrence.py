@@ -1,0 +1,60 @@
+"""When a recurring meeting takes place (contract 5.1: `recurrence`). Pure."""
+
+from calendar import monthrange
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from app.simulator.clock import epoch_ms, read_time
+from app.simulator.state import Json, Occurrence
+
+LISTED = 50
+_FAR = 366 * 10
+
+
+def occurrences(rule: Json, start: datetime, duration: int, zone: str) -> list[Occurrence]:
+    """At most fifty holdings, at the same local time in `zone` on both sides of a change of clocks.
+
+    `end_times` counts them, 0 is without end, `end_date_time` is the last moment; neither is once.
+    """
+    local = start.astimezone(ZoneInfo(zone))
+    until = read_time(rule["end_date_time"], "UTC") if "end_date_time" in rule else None
+    count = LISTED if until is not None else rule.get("end_times", 1) or LISTED
+    found: list[Occurrence] = []
+    for day in _days(rule, local.date()):
+        moment = datetime.combine(day, local.time(), local.tzinfo).astimezone(UTC)
+        if len(found) >= min(count, LISTED) or (until is not None and moment > until):
+            break
+        found.append(Occurrence(str(epoch_ms(moment)), moment, duration))
+    return found
+
+
+def _days(rule: Json, first: date) -> Iterator[date]:
+    every = rule.get("repeat_interval", 1)
+    for offset in range(_FAR):
+        day = first + timedelta(days=offset)
+        if (
+            (rule["type"] == 1 and offset % every == 0)
+            or (rule["type"] == 2 and _weekly(rule, first, day, every))
+            or (rule["type"] == 3 and _monthly(rule, first, day, every))
+        ):
+            yield day
+
+
+def _sunday_first(day: date) -> int:
+    return day.isoweekday() % 7 + 1
+
+
+def _weekly(rule: Json, first: date, day: date, every: int) -> bool:
+    week_begins = first - timedelta(days=_sunday_first(first) - 1)
+    return (day - week_begins).days // 7 % every == 0 and str(_sunday_first(day)) in rule["weekly_days"].split(",")
+
+
+def _monthly(rule: Json, first: date, day: date, every: int) -> bool:
+    if ((day.year - first.year) * 12 + day.month - first.month) % every:
+        return False
+    if "monthly_week" not in rule:
+        return bool(day.day == rule.get("monthly_day", 1))
+    last_week = day.day + 7 > monthrange(day.year, day.month)[1]
+    right_week = last_week if rule["monthly_week"] == -1 else (day.day - 1) // 7 + 1 == rule["monthly_week"]
+    return bool(right_week and _sunday_first(day) == rule.get("monthly_week_day", 1))

@@ -1,0 +1,189 @@
+"""What becomes of a meeting when somebody asks for something: what is taken, and what is dropped without a word.
+
+Contract 5.1, 5.3 and rows 14 and 15 of its section 17. A client that wants to know reads the meeting back.
+"""
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+from app.simulator import errors, fields
+from app.simulator.clock import epoch_ms, read_time
+from app.simulator.ids import passcode
+from app.simulator.recurrence import occurrences
+from app.simulator.state import LICENSED, NO_FIXED_TIME, RECURRING, SCHEDULED, Account, Json, Meeting, User
+from app.simulator.switches import Switches
+
+DEFAULTS: Json = {
+    "host_video": False,
+    "participant_video": False,
+    "cn_meeting": False,
+    "in_meeting": False,
+    "join_before_host": False,
+    "jbh_time": 0,
+    "mute_upon_entry": False,
+    "watermark": False,
+    "use_pmi": False,
+    "approval_type": 2,
+    "audio": "both",
+    "auto_recording": "none",
+    "enforce_login": False,
+    "enforce_login_domains": "",
+    "alternative_hosts": "",
+    "alternative_hosts_email_notification": True,
+    "alternative_host_update_polls": False,
+    "close_registration": False,
+    "show_share_button": False,
+    "show_join_info": False,
+    "allow_multiple_devices": False,
+    "registrants_confirmation_email": True,
+    "registrants_email_notification": True,
+    "request_permission_to_unmute_participants": False,
+    "global_dial_in_countries": [],
+    "global_dial_in_numbers": [],
+    "contact_name": "",
+    "contact_email": "",
+    "meeting_authentication": False,
+    "email_notification": True,
+    "device_testing": False,
+    "focus_mode": False,
+    "meeting_invitees": [],
+    "private_meeting": False,
+    "internal_meeting": False,
+    "participant_focused_meeting": False,
+    "push_change_to_calendar": False,
+    "encryption_type": "enhanced_encryption",
+}
+
+_OCCURRENCE_FIELDS = ("agenda", "start_time", "duration")
+_OCCURRENCE_SETTINGS = (
+    "host_video",
+    "participant_video",
+    "join_before_host",
+    "mute_upon_entry",
+    "waiting_room",
+    "watermark",
+    "auto_recording",
+)
+
+
+def accepted(body: Json) -> Json:
+    """The fields Zoom knows in the body of a create or update. Raises 400/300 and names each wrong one."""
+    known, wrong = fields.taken(body, fields.MEETING)
+    for name, rules in (("settings", fields.SETTINGS), ("recurrence", fields.RECURRENCE)):
+        if isinstance(known.get(name), dict):
+            known[name], also_wrong = fields.taken(known[name], rules, f"{name}.")
+            wrong += also_wrong
+    rule = known.get("recurrence")
+    if isinstance(rule, dict):
+        missing = [] if "type" in rule else ["recurrence.type"]
+        missing += ["recurrence.weekly_days"] if rule.get("type") == 2 and "weekly_days" not in rule else []
+        wrong += [(name, "Invalid field.") for name in missing]
+    if wrong:
+        raise errors.validation_failed(wrong)
+    return known
+
+
+def begin(meeting: Meeting, wanted: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
+    """Fill in a meeting that is being created. Raises 400/300 or 400/200 where a switch says so."""
+    meeting.type = wanted.get("type", SCHEDULED)
+    _refuse_registration(meeting.type, wanted.get("settings", {}).get("approval_type", 2), host, switches)
+    meeting.settings = DEFAULTS | {"waiting_room": host.settings["in_meeting"]["waiting_room"]}
+    if meeting.type in (SCHEDULED, RECURRING):
+        meeting.start_time = now.replace(microsecond=0)
+    if wanted.get("default_password", True) and "password" not in wanted:
+        _protect(meeting, passcode())
+    _take(meeting, wanted, now, past_is_ignored=False)
+    _settle(meeting, wanted.get("settings", {}), host, account)
+    _repeat(meeting, wanted.get("recurrence"))
+
+
+def change(meeting: Meeting, wanted: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
+    """Apply an update. A `start_time` in the past, and what PATCH does not take, change nothing."""
+    settings: Json = dict(wanted.get("settings", {}))
+    for name in ("additional_data_center_regions", "show_join_info"):
+        settings.pop(name, None)
+    was = (meeting.start_time, meeting.duration, meeting.timezone, meeting.recurrence)
+    kind: int = wanted.get("type", meeting.type)
+    _refuse_registration(kind, (meeting.settings | settings)["approval_type"], host, switches)
+    meeting.type = kind
+    _take(meeting, wanted, now, past_is_ignored=True)
+    _settle(meeting, settings, host, account)
+    if was != (meeting.start_time, meeting.duration, meeting.timezone, wanted.get("recurrence", was[3])):
+        _repeat(meeting, wanted.get("recurrence", meeting.recurrence))
+
+
+def change_occurrence(meeting: Meeting, occurrence_id: str, wanted: Json, now: datetime) -> None:
+    """Apply an update to one occurrence, of which only a few fields take effect. Raises 400/300 for an unknown one."""
+    occurrence = next((o for o in meeting.occurrences if o.id == occurrence_id and o.status == "available"), None)
+    if occurrence is None:
+        raise errors.refusal(400, 300, "Invalid parameter: `occurrence_id`.")
+    taken = {name: wanted[name] for name in _OCCURRENCE_FIELDS if name in wanted}
+    if "start_time" in taken:
+        start = read_time(taken["start_time"], wanted.get("timezone", meeting.timezone))
+        if start > now:
+            occurrence.start_time, occurrence.id = start, str(epoch_ms(start))
+    occurrence.duration = taken.get("duration", occurrence.duration)
+    meeting.agenda = taken.get("agenda", meeting.agenda)
+    settings = wanted.get("settings", {})
+    meeting.settings |= {name: settings[name] for name in _OCCURRENCE_SETTINGS if name in settings}
+
+
+def alternative_hosts(meeting: Meeting, account: Account) -> list[User]:
+    """The users who may host in the owner's place."""
+    keys = meeting.settings["alternative_hosts"].replace(",", ";").lower().split(";")
+    return [user for user in account.users if user.email.lower() in keys or user.id.lower() in keys]
+
+
+def _take(meeting: Meeting, wanted: Json, now: datetime, *, past_is_ignored: bool) -> None:
+    meeting.timezone = wanted.get("timezone", meeting.timezone)
+    for name in ("topic", "agenda", "duration", "pre_schedule", "tracking_fields"):
+        if name in wanted:
+            setattr(meeting, name, wanted[name])
+    if "password" in wanted:
+        _protect(meeting, wanted["password"])
+    if "start_time" in wanted and meeting.type in (SCHEDULED, RECURRING):
+        start = read_time(wanted["start_time"], meeting.timezone)
+        if start > now or not past_is_ignored:
+            meeting.start_time = start
+
+
+def _protect(meeting: Meeting, password: str) -> None:
+    if password != meeting.password:
+        meeting.password = password
+        meeting.pwd = f"{secrets.token_urlsafe(24)}.1" if password else ""
+
+
+def _refuse_registration(kind: int, approval_type: int, host: User, switches: Switches) -> None:
+    if approval_type == 2:
+        return
+    if host.type != LICENSED and switches.unlicensed_registration == "error":
+        raise errors.refusal(400, 200, f"Only available for paid users: {host.id}.")
+    if kind == NO_FIXED_TIME and switches.type_3_registration == "error":
+        raise errors.validation_failed([("settings.approval_type", "Invalid field.")])
+
+
+def _settle(meeting: Meeting, wanted: Json, host: User, account: Account) -> None:
+    settings: dict[str, Any] = meeting.settings
+    settings |= wanted
+    if host.type != LICENSED or meeting.type not in (SCHEDULED, RECURRING):
+        settings["approval_type"] = 2
+    if meeting.type == RECURRING:
+        settings.setdefault("registration_type", 1)
+    else:
+        settings.pop("registration_type", None)
+    if settings["waiting_room"]:
+        settings["join_before_host"] = False
+    cloud = host.settings["recording"]["cloud_recording"] and settings["encryption_type"] != "e2ee"
+    if settings["auto_recording"] == "cloud" and not cloud:
+        settings["auto_recording"] = "none"
+    allowed = [user.email for user in alternative_hosts(meeting, account) if user.type == LICENSED and user is not host]
+    settings["alternative_hosts"] = ";".join(allowed)
+
+
+def _repeat(meeting: Meeting, rule: Json | None) -> None:
+    if meeting.type != RECURRING or rule is None or meeting.start_time is None:
+        meeting.recurrence, meeting.occurrences = None, []
+        return
+    meeting.recurrence = rule
+    meeting.occurrences = occurrences(rule, meeting.start_time, meeting.duration, meeting.timezone)

@@ -1,0 +1,186 @@
+"""One running simulator: what it was told, what it remembers, and how it speaks to the app."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from app.simulator.clock import Clock, zoom_time
+from app.simulator.config import Config
+from app.simulator.delivery import Courier, Envelope
+from app.simulator.errors import Answer, RefusalError, invalid_grant, token_expired
+from app.simulator.faults import CallFault, Faults
+from app.simulator.ids import stable_id
+from app.simulator.journal import Entry
+from app.simulator.limits import Label, Limit, Tally, rate_refusal
+from app.simulator.notifications import Notification, app_deauthorized
+from app.simulator.pagination import Pages
+from app.simulator.scopes import is_wide, permitting
+from app.simulator.seed import starting_world
+from app.simulator.signing import notification_headers, written_timestamp
+from app.simulator.state import Grant, Json, User
+from app.simulator.switches import Switches
+
+JOURNAL_LENGTH = 50_000
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where notifications of one Zoom account go when it has a subscription, and so a secret, of its own."""
+
+    url: str
+    secret: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """An authorization code: whose consent it stands for, and what its exchange must show."""
+
+    user_id: str
+    redirect_uri: str
+    challenge: str
+    method: str
+    expires: datetime
+
+
+class Simulator:
+    """Everything one simulated Zoom is. `reset` brings back the start."""
+
+    def __init__(self, config: Config) -> None:
+        self._initial = config
+        self.courier = Courier(config.retry_compression, self.now)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.config = self._initial
+        self.switches = Switches(enforce_limits=self._initial.enforce_limits)
+        self.clock = Clock()
+        self.world = starting_world()
+        self.faults = Faults()
+        self.tally = Tally()
+        self.pages = Pages()
+        self.journal: deque[Entry] = deque(maxlen=JOURNAL_LENGTH)
+        self.codes: dict[str, Code] = {}
+        self.zaks: dict[str, tuple[str, datetime]] = {}
+        self.secrets: list[Json] = []
+        self.endpoints: dict[str, Endpoint] = {}
+
+    async def reset(self) -> None:
+        """Back to the start: what is under way is dropped, what was set is unset."""
+        await self.courier.forget()
+        self._begin()
+
+    def now(self) -> datetime:
+        """The simulator's present, UTC."""
+        return self.clock.now()
+
+    def base_url(self, requested: str) -> str:
+        """The base of links that are handed out: the configured one, or that of the request."""
+        return (self.config.public_url or requested).rstrip("/")
+
+    def issue(self, kind: str, value: str) -> str:
+        """Remember a secret that leaves the house, and give it back."""
+        if value:
+            self.secrets.append({"kind": kind, "value": value, "issued_at": zoom_time(self.now())})
+        return value
+
+    async def wait(self, fault: CallFault | None) -> None:
+        """The latency that is set, and that of this call's fault."""
+        seconds = self.faults.latency_seconds + (fault.seconds if fault and fault.kind == "latency" else 0)
+        if seconds:
+            await asyncio.sleep(seconds)
+
+    def refuse(self, fault: CallFault, label: Label) -> None:
+        """Raise what a fault makes of a call, if it makes a refusal of it; `label` is the rate label of a 429."""
+        switches = self.switches
+        if fault.retry_after is not None:
+            switches = switches.model_copy(update={"retry_after": fault.retry_after})
+        if fault.kind == "status":
+            raise RefusalError(Answer(fault.status, fault.body))
+        if fault.kind == "rate_per_second":
+            raise rate_refusal(label, Limit(30, "second", label), self.now(), switches)
+        if fault.kind == "rate_per_day":
+            raise rate_refusal(label, Limit(6000, "day", label), self.now(), switches)
+        if fault.kind == "expired_token":
+            raise token_expired(self.switches)
+        if fault.kind == "invalid_grant":
+            raise invalid_grant(self.switches)
+
+    def announce(self, notifications: Iterable[Notification]) -> None:
+        """Send what the account's plan has and a live grant covers; note why anything else is withheld."""
+        for notification in notifications:
+            reason = self._withheld(notification)
+            if reason is not None:
+                self.courier.note(notification.event, notification.account_id, reason)
+                continue
+            document = notification.envelope(self.now(), self.switches)
+            self._dispatch(notification.event, notification.account_id, document, self.config.webhook_url)
+
+    def deauthorize(self, user: User, *, notify: bool = True) -> int:
+        """The user removes the app: every token of theirs dies and the app is told. Returns how many grants died."""
+        dead = [grant for grant in self.world.grants if grant.user_id == user.id and grant.alive]
+        for grant in dead:
+            grant.alive = False
+        if not notify:
+            return len(dead)
+        signature = stable_id(f"deauthorized:{user.id}:{self.now().isoformat()}")
+        document = app_deauthorized(user, self.config.client_id, signature, self.now(), self.switches)
+        url = self.config.deauthorization_url or self.config.webhook_url
+        self._dispatch("app_deauthorized", user.account_id, document, url, own_subscription=False)
+        return len(dead)
+
+    def sign(self, body: bytes, secret: str, timestamp: str | None = None) -> dict[str, str]:
+        """The headers of a notification sent now, or at another `timestamp`."""
+        timestamp = timestamp or written_timestamp(self.now(), self.switches.timestamp_unit)
+        return notification_headers(self.config.client_id, secret, body, timestamp)
+
+    def subscribe(self, url: str | None, secret: str | None, account_id: str | None) -> None:
+        """Set where notifications go and what signs them: the app's, or one account's own. `None` leaves as it is."""
+        if account_id is None:
+            url = self.config.webhook_url if url is None else url
+            secret = self.config.webhook_secret if secret is None else secret
+            self.config = replace(self.config, webhook_url=url, webhook_secret=secret)
+            return
+        present = self.endpoints.get(account_id, Endpoint(self.config.webhook_url or "", self.config.webhook_secret))
+        self.endpoints[account_id] = Endpoint(url or present.url, secret or present.secret)
+
+    def _withheld(self, notification: Notification) -> str | None:
+        subscription = notification.subscription
+        if subscription.paid and self.world.accounts[notification.account_id].plan == "free":
+            return "withheld: not on this plan"
+        if not any(self._covers(grant, notification) for grant in self.world.grants):
+            return f"withheld: nobody granted {subscription.scope}"
+        return None
+
+    def _covers(self, grant: Grant, notification: Notification) -> bool:
+        if not grant.alive or grant.account_id != notification.account_id:
+            return False
+        subscription = notification.subscription
+        scope = permitting(subscription.scope, [subscription.classic], grant.scopes)
+        return scope is not None and (is_wide(scope) or grant.user_id == notification.host_id)
+
+    def _dispatch(
+        self, event: str, account_id: str, document: Json, url: str | None, *, own_subscription: bool = True
+    ) -> None:
+        own = self.endpoints.get(account_id) if own_subscription else None
+        endpoint = own or (Endpoint(url, self.config.webhook_secret) if url else None)
+        if endpoint is None:
+            self.courier.note(event, account_id, "withheld: no endpoint")
+            return
+        body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        once = self.sign(body, endpoint.secret)
+        anew = self.switches.retries_signed_anew
+        envelope = Envelope(
+            event, account_id, endpoint.url, body, lambda: self.sign(body, endpoint.secret) if anew else once
+        )
+        fault = self.faults.strike_notification(event)
+        if fault is not None and fault.lost:
+            self.courier.note(event, account_id, "lost")
+            return
+        for _ in range(fault.copies if fault else 1):
+            if fault is not None and fault.shuffled:
+                self.courier.hold(envelope)
+            else:
+                self.courier.send(envelope, fault.late_seconds if fault else 0.0)

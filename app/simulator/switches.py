@@ -1,0 +1,46 @@
+"""Where the sources about Zoom disagree: contract section 17, one switch per row, defaults as its table says.
+
+Rows without a switch: 6 and 21 leave no choice, 17 is a pair of numbers, 18, 19a and 20 belong to recordings and
+Cloudflare.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RetryAfter = Literal["none", "seconds", "iso", "http-date"]
+
+
+class Switches(BaseModel):
+    """How this Zoom behaves where Zoom is not known for certain. Unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    refresh_grace_seconds: float = Field(0, ge=0, description="row 1: a rotated refresh token works this long")
+    missing_scope: Literal["400/4711", "401/4711", "403/4711", "401/4700", "403/4700"] = Field(
+        "400/4711", description="row 2: HTTP status and code when a scope is missing"
+    )
+    expired_token_status: Literal[401, 400] = Field(401, description="row 3: HTTP status of code 124")
+    registration_off: Literal["404/404", "400/404", "400/300"] = Field(
+        "404/404", description="row 4: HTTP status and code of an add where registration is off"
+    )
+    unknown_meeting_on_add: Literal[3001, 1001] = Field(3001, description="row 5")
+    per_second_code: Literal[429, 4001] = Field(429, description="row 7")
+    rate_headers: Literal["category", "full"] = Field("category", description="row 8: X-RateLimit-* headers")
+    retry_after: RetryAfter = Field("none", description="row 8: how a 429 says when to come back")
+    invalid_grant_status: Literal[400, 401] = Field(400, description="row 9")
+    timestamp_unit: Literal["seconds", "milliseconds"] = Field("seconds", description="row 10")
+    participant_time: Literal["join_time", "date_time"] = Field(
+        "join_time", description="row 11: how participant_joined names its time"
+    )
+    object_id: Literal["documented", "string", "number"] = Field("documented", description="row 12")
+    same_email: Literal["same", "new"] = Field("same", description="row 13: registrant of an e-mail added twice")
+    type_3_registration: Literal["silent", "error"] = Field("silent", description="row 14")
+    unlicensed_registration: Literal["silent", "error"] = Field("silent", description="row 15")
+    users_page_limit: Literal[300, 2000] = Field(300, description="row 16")
+    deauthorized_event_ts: Literal["number", "string", "top-level"] = Field("number", description="row 19")
+    registrant_limit_key: Literal["email-and-meeting", "email"] = Field("email-and-meeting", description="row 22")
+    reauthorization_revokes: bool = Field(False, description="2.2: a new authorization kills the user's earlier tokens")
+    retries_signed_anew: bool = Field(True, description="11.1: a retry carries a new timestamp and signature")
+    registrant_capacity: int = Field(4999, ge=0, description="3.2: registrants per meeting")
+    enforce_limits: bool = Field(True, description="3.2: rate and daily limits are counted")

@@ -1,0 +1,138 @@
+"""An app as Zoom's Marketplace knows it, driving the simulator over HTTP."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from app.simulator import Config
+from app.simulator.simulator import Simulator
+
+CALLBACK = "https://app.example/callback"
+SECRET = "webhook-secret"
+CREDENTIALS = ("client-id", "client-secret")
+GRANULAR = (
+    "meeting:write:meeting",
+    "meeting:read:meeting",
+    "meeting:update:meeting",
+    "meeting:update:status",
+    "meeting:delete:meeting",
+    "meeting:read:list_meetings",
+    "meeting:write:registrant",
+    "meeting:write:batch_registrants",
+    "meeting:read:registrant",
+    "meeting:read:list_registrants",
+    "meeting:delete:registrant",
+    "meeting:update:registrant_status",
+    "meeting:read:participant",
+    "user:read:user",
+    "user:read:settings",
+    "user:read:token",
+    "user:read:list_users",
+)
+ADMIN_SCOPES = tuple(f"{scope}:admin" for scope in GRANULAR)
+ADA, BEN, CLEO, WIL = (
+    "ada@riverside.example",
+    "ben@riverside.example",
+    "cleo@riverside.example",
+    "wil@willow.example",
+)
+
+
+def configuration(**changes: Any) -> Config:
+    """The app most tests register: admin-managed, no limits counted."""
+    settings: dict[str, Any] = {
+        "client_id": CREDENTIALS[0],
+        "client_secret": CREDENTIALS[1],
+        "redirect_uris": [CALLBACK],
+        "webhook_url": None,
+        "webhook_secret": SECRET,
+        "scopes": ADMIN_SCOPES,
+        "enforce_limits": False,
+    }
+    return Config(**(settings | changes))
+
+
+@dataclass
+class Zoom:
+    """The simulator's HTTP face, with the app's credentials at hand, and what is behind it."""
+
+    http: httpx.AsyncClient
+    simulator: Simulator
+    token: str = ""
+
+    async def consent(self, email: str = ADA, **query: str) -> httpx.Response:
+        """Somebody approves (or what `decision` says)."""
+        asked = {
+            "response_type": "code",
+            "client_id": CREDENTIALS[0],
+            "redirect_uri": CALLBACK,
+            "state": "the state",
+            "as": email,
+            "decision": "approve",
+        }
+        return await self.http.get("/oauth/authorize", params=asked | query)
+
+    async def code(self, email: str = ADA, **query: str) -> str:
+        """An authorization code."""
+        answer = await self.consent(email, **query)
+        assert answer.status_code == 302, answer.text
+        return httpx.URL(answer.headers["location"]).params["code"]
+
+    async def exchange(self, code: str, **form: str) -> httpx.Response:
+        """A code for tokens."""
+        data = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK} | form
+        return await self.http.post("/oauth/token", data=data, auth=CREDENTIALS)
+
+    async def refresh(self, token: str) -> httpx.Response:
+        """A refresh token for a new pair."""
+        data = {"grant_type": "refresh_token", "refresh_token": token}
+        return await self.http.post("/oauth/token", data=data, auth=CREDENTIALS)
+
+    async def connect(self, email: str = ADA) -> dict[str, Any]:
+        """Consent and exchange; later calls use the token."""
+        answer = await self.exchange(await self.code(email))
+        assert answer.status_code == 200, answer.text
+        tokens: dict[str, Any] = answer.json()
+        self.token = tokens["access_token"]
+        return tokens
+
+    async def call(self, method: str, path: str, body: Any = None, **query: str) -> httpx.Response:
+        """One call of the REST API."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return await self.http.request(method, f"/v2{path}", json=body, params=query or None, headers=headers)
+
+    async def control(self, method: str, path: str, body: Any = None) -> Any:
+        """One control, which must work."""
+        answer = await self.http.request(method, f"/simulator{path}", json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def meeting(self, host: str = ADA, approval_type: int = 1, **fields: Any) -> dict[str, Any]:
+        """A meeting, with registration unless told otherwise."""
+        body = {"topic": "Choir", "start_time": "2099-01-10T15:00:00Z", "settings": {"approval_type": approval_type}}
+        answer = await self.call("POST", f"/users/{host}/meetings", body | fields)
+        assert answer.status_code == 201, answer.text
+        created: dict[str, Any] = answer.json()
+        return created
+
+    async def add(self, meeting_id: int, email: str = "mia@member.example", **fields: Any) -> httpx.Response:
+        """A registrant, approved at once."""
+        body = {"email": email, "first_name": "Mia", "last_name": "Moss", "auto_approve": True} | fields
+        return await self.call("POST", f"/meetings/{meeting_id}/registrants", body)
+
+
+def signed(secret: str, headers: dict[str, str], body: bytes) -> bool:
+    """Zoom's signature, computed once more and by hand (contract 11.2)."""
+    message = f"v0:{headers['x-zm-request-timestamp']}:".encode() + body
+    expected = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+    return headers["x-zm-signature"] == f"v0={expected}"
+
+
+async def settled(zoom: Zoom) -> list[dict[str, Any]]:
+    """What was delivered, once nothing is under way any more."""
+    await zoom.control("POST", "/idle?timeout=20")
+    deliveries: list[dict[str, Any]] = await zoom.control("GET", "/deliveries")
+    return deliveries
