@@ -1,0 +1,150 @@
+"""The Zoom integration of a community as its admins see and steer it."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import AwareDatetime, Field
+
+from app import facts, web
+from app.accounts import cards, connect_api, hosts, preflight, service
+from app.core.errors import Problem, not_found, wrong_field
+from app.core.identity import LONGEST_ID
+
+router = APIRouter(tags=["Zoom integration"])
+router.include_router(connect_api.router)
+
+BASE = "/api/communities/{community}/integrations/zoom"
+AccountId = Annotated[UUID, Path(description="A connected account", examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])]
+HostId = Annotated[UUID, Path(description="A host", examples=["0b8e8a3e-6f0e-4b4e-9d0b-0a2f6b1f0c11"])]
+Starts = Annotated[AwareDatetime | None, Query(description="Start of the event", examples=["2026-11-25T11:00:00Z"])]
+Ends = Annotated[AwareDatetime | None, Query(description="End of the event", examples=["2026-11-25T12:00:00Z"])]
+Excluded = Annotated[UUID | None, Query(description="The event being edited: its own time does not count as busy")]
+
+
+class HostChoice(web.Schema):
+    """A host one can pick for an event."""
+
+    id: UUID = Field(examples=["0b8e8a3e-6f0e-4b4e-9d0b-0a2f6b1f0c11"])
+    account_id: UUID = Field(examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])
+    name: str = Field(examples=["Rita Rivers"])
+    email: str | None = Field(description="For admins only", examples=["rita@riverside.example"])
+    licensed: bool = Field(examples=[True])
+    capacity: int | None = Field(description="People a meeting takes; null until Zoom has said", examples=[300])
+    can_register: bool = Field(description="Whether members get personal links", examples=[True])
+    available: bool = Field(description="Whether an event at that time can have this host", examples=[True])
+    budget_left: int = Field(description="Meetings Zoom still makes or changes for this host today", examples=[100])
+    reason: str | None = Field(description="What speaks against this host", examples=[None])
+    member_id: str | None = Field(description="The member whose host this is", examples=["member-7"])
+
+
+class HostOwner(web.Schema):
+    """Whose host it is."""
+
+    member_id: str | None = Field(
+        min_length=1,
+        max_length=LONGEST_ID,
+        pattern=web.PLAIN,
+        description="A member's id, or null for nobody",
+        examples=["member-7"],
+    )
+
+
+class WebhookSecret(web.Schema):
+    """The secret token of the account's own event subscription at Zoom."""
+
+    secret: str | None = Field(
+        min_length=8,
+        max_length=256,
+        pattern=r"^[\x21-\x7e]*$",
+        description="Null takes it away again",
+        examples=["aVerySecretToken"],
+    )
+
+
+@router.get(BASE, summary="The Zoom card")
+async def zoom_integration(admin: web.Admin, held: web.Held, tx: web.Tx) -> cards.IntegrationCard:
+    """Whether Zoom is set up on this instance, and the community's connected accounts."""
+    return await cards.integration(tx, admin.community_id, configured=held.settings.zoom_configured)
+
+
+@router.get(f"{BASE}/hosts", summary="Hosts to pick from")
+async def zoom_hosts(
+    staff: web.Staff, tx: web.Tx, starts_at: Starts = None, ends_at: Ends = None, exclude_event_id: Excluded = None
+) -> web.Page[HostChoice]:
+    """Every host of every connected account, the best first. With both times it says who is busy then."""
+    if starts_at is None and ends_at is not None:
+        raise wrong_field("starts_at", "is needed together with ends_at")
+    if starts_at is not None and ends_at is None:
+        raise wrong_field("ends_at", "is needed together with starts_at")
+    if starts_at is not None and ends_at is not None and ends_at <= starts_at:
+        raise wrong_field("ends_at", "must be after starts_at")
+    await hosts.claim_by_email(tx, staff.community_id, staff.caller)
+    offered = await hosts.candidates(
+        tx, staff.community_id, starts_at, ends_at, exclude_event_id, staff.caller.member_id
+    )
+    items = [
+        HostChoice(
+            id=host.host_id,
+            account_id=host.account_id,
+            name=host.name,
+            email=host.email if staff.is_admin else None,
+            licensed=host.licensed,
+            capacity=host.capacity,
+            can_register=host.can_register,
+            available=host.available,
+            budget_left=host.budget_left,
+            reason=host.reason,
+            member_id=host.member_id,
+        )
+        for host in offered
+    ]
+    return web.Page[HostChoice](items=items, next_cursor=None)
+
+
+@router.put(f"{BASE}/hosts/{{host_id}}/member", summary="Say whose host it is")
+async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, tx: web.Tx) -> cards.HostCard:
+    """That member can start the host's meetings. Without this, a host belongs to whoever has its verified e-mail."""
+    host = await hosts.inside(tx, admin.community_id, host_id)
+    if host is None:
+        raise not_found("host")
+    await hosts.assign(tx, host, body.member_id, admin.caller.member_id)
+    return cards.host_card(host)
+
+
+@router.post(f"{BASE}/accounts/{{account_id}}/sync", summary="Read hosts and settings again", status_code=202)
+async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> Response:
+    """Asks for it; the card shows the result in a moment."""
+    account = await service.of_community(tx, admin.community_id, account_id)
+    if account.status != "connected":
+        raise Problem("needs-reauth", "Zoom no longer accepts this connection. Connect the account again.")
+    tx.record(facts.AccountRefreshAsked(account.id))
+    return Response(status_code=202)
+
+
+@router.put(f"{BASE}/accounts/{{account_id}}/webhook-secret", summary="Set the account's own webhook secret")
+async def set_zoom_webhook_secret(
+    admin: web.Admin, account_id: AccountId, body: WebhookSecret, held: web.Held, tx: web.Tx
+) -> cards.WebhookCard:
+    """For an account with an event subscription of its own, whose endpoint is
+    `/api/integrations/zoom/webhooks/{account_id}`. The secret speaks for this account only, and is never shown."""
+    account = await service.of_community(tx, admin.community_id, account_id)
+    place = f"accounts.webhook_secret:{account.id}"
+    account.webhook_secret = held.seal.seal(body.secret, place) if body.secret else None
+    return cards.webhook(account)
+
+
+@router.get(f"{BASE}/accounts/{{account_id}}/preflight", summary="What would go wrong before it does")
+async def zoom_preflight(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> preflight.Preflight:
+    """Permissions, licences, daily limits, notifications, recording and livestream, as last read."""
+    account = await service.of_community(tx, admin.community_id, account_id)
+    offered = [host for host in await hosts.candidates(tx, admin.community_id) if host.account_id == account.id]
+    card = (await cards.account_cards(tx, [account]))[0]
+    return preflight.preflight(account, offered, records=cards.records(account, card.hosts))
+
+
+@router.delete(f"{BASE}/accounts/{{account_id}}", summary="Disconnect", status_code=204)
+async def disconnect_zoom_account(admin: web.Admin, account_id: AccountId, held: web.Held, tx: web.Tx) -> None:
+    """The tokens are of no use from now on and are revoked at Zoom; hosts and webhook secret are erased. Events and
+    their history stay; people who want to join see "Meeting unavailable"."""
+    await service.disconnect(tx, held, await service.of_community(tx, admin.community_id, account_id))

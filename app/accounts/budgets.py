@@ -1,0 +1,73 @@
+"""Zoom's daily limits, counted before the call: one row per subject and UTC day.
+
+developers.zoom.us/docs/api/rate-limits/: a day ends at 00:00 UTC. Subjects are `host:<id>`,
+`registrant:<meeting>:<SHA-256 of the e-mail>` and `status:<registrant>`. Limits of our own count here too:
+`stranger:<member>` for the addresses somebody brings in.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from app.clients.zoom import NotSent, RateLimited, ServerError, Unauthorized
+from app.core import db
+from app.core.outbox import NotNow
+
+MEETINGS_PER_HOST = 100  # creates and updates together
+ADDS_PER_REGISTRANT = 3
+STATUS_CHANGES_PER_REGISTRANT = 10
+
+
+def day_of(now: datetime) -> str:
+    """The UTC day a call made `now` counts for, as yyyy-mm-dd."""
+    return now.astimezone(UTC).date().isoformat()
+
+
+def renewed_at(now: datetime) -> datetime:
+    """When the budgets of today are whole again: the next 00:00 UTC."""
+    return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
+
+
+async def spend(tx: db.Tx, subject: str, limit: int) -> bool:
+    """Count one call of today against `limit`, at least 1; False, and nothing counted, where it is used up."""
+    counted = await tx.run(
+        "INSERT INTO budgets (subject, day, used) VALUES (:subject, :day, 1)"
+        " ON CONFLICT (subject, day) DO UPDATE SET used = budgets.used + 1 WHERE budgets.used < :limit",
+        subject=subject,
+        day=day_of(tx.now),
+        limit=limit,
+    )
+    return bool(counted.rowcount)
+
+
+async def left(tx: db.Tx, subject: str, limit: int) -> int:
+    """How many calls of `limit` are left today."""
+    found = await tx.run(
+        "SELECT used FROM budgets WHERE subject = :subject AND day = :day", subject=subject, day=day_of(tx.now)
+    )
+    return max(0, limit - (found.scalar() or 0))
+
+
+async def give_back(tx: db.Tx, subject: str) -> None:
+    """Uncount one call of today."""
+    await tx.run(
+        "UPDATE budgets SET used = used - 1 WHERE subject = :subject AND day = :day AND used > 0",
+        subject=subject,
+        day=day_of(tx.now),
+    )
+
+
+@contextlib.asynccontextmanager
+async def counted(database: db.Database, subject: str, limit: int, used_up: str) -> AsyncIterator[None]:
+    """Around one call: counted before it is made, and given back where Zoom cannot have counted it, or an outage
+    would use up a day. Raises NotNow with the sentence `used_up`, until 00:00 UTC, where nothing is left of `limit`."""
+    async with database.transaction() as tx:
+        if not await spend(tx, subject, limit):
+            raise NotNow(used_up, "at", renewed_at(tx.now))
+    try:
+        yield
+    except (NotSent, ServerError, Unauthorized, RateLimited, NotNow) as error:
+        if not (isinstance(error, RateLimited) and error.daily):
+            async with database.transaction() as tx:
+                await give_back(tx, subject)
+        raise

@@ -1,0 +1,171 @@
+"""The "Video & meetings" card: what an admin sees of the connected accounts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+from sqlalchemy import select
+
+from app.accounts import connect
+from app.accounts.models import Account, Host
+from app.clients.zoom import missing
+from app.core import db
+from app.web import Schema
+
+# The product document, section 8, in its words.
+NO_CLOUD_RECORDING = "Cloud recording not enabled on this Zoom account"
+NO_CLOUD_RECORDING_DETAIL = (
+    "This warning shows when the connected Zoom account doesn't have cloud recording in its plan. Meetings hosted via"
+    " Kindryn will not be auto-recorded. Either upgrade your Zoom plan or ignore the warning if you don't need"
+    " recording."
+)
+
+_UPCOMING = """
+SELECT hosts.account_id, count(DISTINCT reservations.event_id) AS events
+FROM reservations JOIN hosts ON reservations.subject = 'host:' || hosts.id
+WHERE hosts.account_id = ANY(:accounts) AND upper(reservations.during) > :now GROUP BY hosts.account_id
+"""
+
+
+class HostCard(Schema):
+    """A Zoom user of the account who can own meetings."""
+
+    id: UUID = Field(examples=["0b8e8a3e-6f0e-4b4e-9d0b-0a2f6b1f0c11"])
+    name: str = Field(examples=["Rita Rivers"])
+    email: str | None = Field(examples=["rita@riverside.example"])
+    licensed: bool = Field(description="Whether members get personal links on this host's meetings", examples=[True])
+    capacity: int | None = Field(description="People a meeting takes; null until Zoom has said", examples=[300])
+    cloud_recording: bool | None = Field(examples=[True])
+    member_id: str | None = Field(description="The member whose host this is", examples=["member-7"])
+
+
+class Warned(Schema):
+    """Something that works less than it could."""
+
+    type: str = Field(examples=["no-cloud-recording"])
+    title: str = Field(examples=[NO_CLOUD_RECORDING])
+    detail: str = Field(examples=[NO_CLOUD_RECORDING_DETAIL])
+
+
+class MissingScope(Schema):
+    """A permission the grant lacks, and what is lost without it."""
+
+    scope: str = Field(examples=["meeting:delete:meeting"])
+    lost: str = Field(examples=["Kindryn cannot cancel the meeting with the event."])
+
+
+class WebhookCard(Schema):
+    """What Zoom tells us by itself about the account."""
+
+    last_seen_at: datetime | None = Field(examples=["2026-11-22T10:00:00Z"])
+    own_secret: bool = Field(
+        description="Whether notifications are signed with the account's own secret", examples=[False]
+    )
+
+
+class AccountCard(Schema):
+    """One connected Zoom account."""
+
+    id: UUID = Field(examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])
+    email: str | None = Field(description="The Zoom user who connected it", examples=["rita@riverside.example"])
+    status: Literal["connected", "needs_reauth"] = Field(examples=["connected"])
+    reason: str | None = Field(description="Why it must be connected again", examples=[None])
+    connected_at: datetime = Field(examples=["2026-11-22T09:30:00Z"])
+    hosts: list[HostCard]
+    warnings: list[Warned]
+    missing_scopes: list[MissingScope]
+    upcoming_events: int = Field(description="Events to come on its hosts", examples=[3])
+    webhook: WebhookCard
+
+
+class IntegrationCard(Schema):
+    """The Zoom integration of a community. Disconnected accounts are not on it."""
+
+    configured: bool = Field(examples=[True])
+    message: str | None = Field(description="Why nothing can be connected here", examples=[None])
+    accounts: list[AccountCard]
+
+
+async def integration(tx: db.Tx, community_id: str, *, configured: bool) -> IntegrationCard:
+    """The whole card; `configured` tells whether the operator has set Zoom up."""
+    accounts = await tx.session.scalars(
+        select(Account)
+        .where(Account.community_id == community_id, Account.status != "disconnected")
+        .order_by(Account.connected_at, Account.id)
+    )
+    return IntegrationCard(
+        configured=configured,
+        message=None if configured else f"{connect.NOT_CONFIGURED} {connect.CONFIGURE}",
+        accounts=await account_cards(tx, list(accounts)),
+    )
+
+
+async def account_cards(tx: db.Tx, accounts: Sequence[Account]) -> list[AccountCard]:
+    """The rows of the card for these accounts, in their order."""
+    ids = [account.id for account in accounts]
+    listed: dict[UUID, list[Host]] = defaultdict(list)
+    found = await tx.session.scalars(
+        select(Host).where(Host.account_id.in_(ids), Host.listed).order_by(Host.licensed.desc(), Host.name, Host.id)
+    )
+    for host in found:
+        listed[host.account_id].append(host)
+    counted = await tx.run(_UPCOMING, accounts=ids, now=tx.now)
+    upcoming = {row.account_id: row.events for row in counted}
+    return [_account(account, listed[account.id], upcoming.get(account.id, 0)) for account in accounts]
+
+
+def _account(account: Account, listed: Sequence[Host], upcoming: int) -> AccountCard:
+    return AccountCard(
+        id=account.id,
+        email=account.email,
+        status="connected" if account.status == "connected" else "needs_reauth",
+        reason=account.reason,
+        connected_at=account.connected_at,
+        hosts=[host_card(host) for host in listed],
+        warnings=warnings(account, listed),
+        missing_scopes=missing_scopes(account),
+        upcoming_events=upcoming,
+        webhook=webhook(account),
+    )
+
+
+def host_card(host: Host) -> HostCard:
+    """A host as the admin sees it."""
+    return HostCard(
+        id=host.id,
+        name=host.name or "",
+        email=host.email,
+        licensed=host.licensed,
+        capacity=host.capacity,
+        cloud_recording=host.cloud_recording,
+        member_id=host.member_id,
+    )
+
+
+def webhook(account: Account) -> WebhookCard:
+    """What is known of the account's notifications; never the secret."""
+    return WebhookCard(last_seen_at=account.notified_at, own_secret=account.webhook_secret is not None)
+
+
+def warnings(account: Account, listed: Sequence[Host]) -> list[Warned]:
+    """The product document's warnings that hold for the account, as far as Zoom has let us read its settings."""
+    if records(account, listed) is not False:
+        return []
+    return [Warned(type="no-cloud-recording", title=NO_CLOUD_RECORDING, detail=NO_CLOUD_RECORDING_DETAIL)]
+
+
+def records(account: Account, listed: Sequence[Host | HostCard]) -> bool | None:
+    """Whether anybody on the account can record to the cloud; None while nothing is known."""
+    known = [account.settings.get("cloud_recording"), *(host.cloud_recording for host in listed)]
+    told = [value for value in known if value is not None]
+    return any(told) if told else None
+
+
+def missing_scopes(account: Account) -> list[MissingScope]:
+    """The required scopes the grant does not meet."""
+    return [
+        MissingScope(scope=scope.name, lost=f"Kindryn cannot {scope.feature}.") for scope in missing(account.scopes)
+    ]

@@ -1,0 +1,97 @@
+"""The end of a connect: the code becomes a grant, and Zoom says whose it is.
+
+The one request besides the host's start that calls Zoom while somebody waits. The code is marked as used and that is
+committed first, the calls hold no transaction, and what they brought is stored in another.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.accounts import connect, service
+from app.accounts.reading import Reading, read
+from app.clients.zoom import (
+    AccountClient,
+    AppMisconfigured,
+    ForeignHost,
+    MissingScopes,
+    NeedsReauth,
+    Token,
+    ZoomError,
+)
+from app.core import logs
+from app.core.errors import Problem
+from app.resources import Resources
+from app.web import Inside
+
+log = logs.get("accounts")
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """The access token that has just come, before it is stored (`TokenSource`)."""
+
+    token: str
+
+    async def access_token(self, *, rejected: str | None = None) -> str:
+        """That token. NeedsReauth where Zoom already refuses it."""
+        if rejected is not None:
+            raise NeedsReauth("the new token was refused", operation="access_token")
+        return self.token
+
+
+async def confirm(resources: Resources, inside: Inside, handle: str) -> UUID:
+    """Finish the connect that came back with `handle`; returns the account, new or healed.
+
+    Problems: `connect-failed` with a `reason`, `zoom-unavailable`, `account-connected-elsewhere`.
+    """
+    connect.require_configured(resources)
+    async with resources.db.transaction() as tx:
+        taken = await connect.take(tx, resources, inside, handle)
+    try:
+        token = await resources.zoom.oauth.exchange(taken.code, resources.settings.zoom_redirect_uri, taken.verifier)
+        reading = await _introduced(resources.zoom.account(Fresh(token.access_token), token.api_url), token)
+    except ZoomError as error:
+        log.warning("connect failed", reason=str(error))
+        raise _problem(error) from None
+    async with resources.db.transaction() as tx:
+        account = await service.connected(tx, resources, inside, token, reading)
+    return account.id
+
+
+async def _introduced(client: AccountClient, token: Token) -> Reading:
+    """What the card shows. Only the profile is needed now; the rest is read again by the worker in a moment."""
+    try:
+        reading = await read(client, token.scope, everyone=False)
+    except (MissingScopes, NeedsReauth):
+        raise
+    except ZoomError as error:
+        me = await client.get_me()
+        log.info("hosts will be read later", reason=str(error))
+        reading = Reading(me, (me,), complete=False)
+    if not reading.me.account_id:
+        raise Problem("connect-failed", "Zoom does not say which account this user belongs to.", reason="no-account")
+    return reading
+
+
+def _problem(error: ZoomError) -> Problem:
+    if isinstance(error, MissingScopes):
+        return Problem(
+            "connect-failed",
+            f"Zoom did not grant {', '.join(error.scopes)}. Connect again and approve every permission.",
+            reason="missing-scopes",
+            missing_scopes=list(error.scopes),
+        )
+    if isinstance(error, NeedsReauth):
+        return Problem(
+            "connect-failed",
+            "Zoom does not accept this connect: it was used already or has expired. Begin again.",
+            reason="code-refused",
+        )
+    if isinstance(error, AppMisconfigured | ForeignHost):
+        return Problem(
+            "connect-failed",
+            "Zoom does not accept this installation's app. Ask the operator to check ZOOM_CLIENT_ID,"
+            " ZOOM_CLIENT_SECRET and ZOOM_REDIRECT_URI.",
+            reason="app-misconfigured",
+        )
+    return Problem("zoom-unavailable", "Zoom does not answer as it should right now. Begin again in a moment.")

@@ -1,0 +1,140 @@
+"""Connected accounts: found, stored, disconnected. Local changes in the caller's transaction, no network."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import or_, select
+
+from app import facts
+from app.accounts import grants, hosts
+from app.accounts.models import Account
+from app.accounts.reading import Reading
+from app.clients.zoom import Token, is_admin_grant
+from app.core import db, logs
+from app.core.errors import Problem, not_found
+from app.resources import Resources
+from app.web import Inside
+
+log = logs.get("accounts")
+
+
+async def get(tx: db.Tx, account_id: UUID) -> Account | None:
+    """The account with that id, also a disconnected one."""
+    return await tx.session.get(Account, account_id)
+
+
+async def by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]:
+    """The accounts here, not disconnected, that a notification of that Zoom account is about."""
+    found = await tx.session.scalars(
+        select(Account).where(Account.zoom_account_id == zoom_account_id, Account.status != "disconnected")
+    )
+    return list(found)
+
+
+async def of_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
+    """The community's account, not disconnected; 404 for every other."""
+    account = await get(tx, account_id)
+    if account is None or account.community_id != community_id or account.status == "disconnected":
+        raise not_found("account")
+    return account
+
+
+async def connected(tx: db.Tx, resources: Resources, inside: Inside, token: Token, reading: Reading) -> Account:
+    """Store a fresh grant: a new account, or the community's own row healed, with all its history.
+
+    Raises the problem `account-connected-elsewhere` where another community has it. The fresh tokens are then only
+    forgotten: to Zoom they belong to the same permission of the same user, and revoking them could end the other
+    community's grant.
+    """
+    zoom_account_id, me = reading.me.account_id or "", reading.me
+    own_user_only = "" if is_admin_grant(token.scope) else me.id
+    # Two people finishing the connect of one Zoom account at once go one after the other.
+    await tx.run("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"zoom-account:{zoom_account_id}")
+    rows = await _connections(tx, zoom_account_id, own_user_only, me.id)
+    if any(row.community_id != inside.community_id and row.status != "disconnected" for row in rows):
+        raise Problem(
+            "account-connected-elsewhere",
+            "This Zoom account is already connected to another community. Disconnect it there first.",
+        )
+    own = [row for row in rows if row.community_id == inside.community_id]
+    account = next((row for row in own if row.own_user_only == own_user_only), own[0] if own else None)
+    if account is None:
+        account = Account(community_id=inside.community_id, zoom_account_id=zoom_account_id)
+        tx.session.add(account)
+    else:
+        await grants.lock(tx, account.id)
+        await tx.session.refresh(account, with_for_update={"key_share": True})
+    account.zoom_user_id, account.own_user_only = me.id, own_user_only
+    account.status, account.reason, account.disconnected_at = "connected", None, None
+    account.scopes = sorted(token.scope)
+    account.connected_by, account.connected_at = inside.caller.member_id, tx.now
+    await tx.session.flush()
+    await grants.keep(tx, resources.seal, account.id, token, resources.settings.zoom_api_url)
+    await observed(tx, account, reading)
+    await hosts.claim_by_email(tx, inside.community_id, inside.caller)
+    tx.record(facts.AccountConnected(account.id))
+    tx.unpark(str(account.id))
+    log.info("account connected", account_id=str(account.id), by=inside.caller.member_id)
+    return account
+
+
+async def _connections(tx: db.Tx, zoom_account_id: str, own_user_only: str, zoom_user_id: str) -> list[Account]:
+    """Rows of the same connection: of the same reach, or of the same user with another reach than before."""
+    found = await tx.session.scalars(
+        select(Account).where(
+            Account.zoom_account_id == zoom_account_id,
+            or_(Account.own_user_only == own_user_only, Account.zoom_user_id == zoom_user_id),
+        )
+    )
+    return list(found)
+
+
+async def observed(tx: db.Tx, account: Account, reading: Reading) -> None:
+    """Write down what Zoom said about the account and its hosts."""
+    await tx.session.refresh(account, with_for_update={"key_share": True})
+    mine = reading.settings.get(reading.me.id)
+    account.email = reading.me.email or None
+    if mine is not None:
+        streaming = mine.in_meeting.allow_live_streaming and mine.in_meeting.custom_live_streaming_service
+        account.settings = {"cloud_recording": mine.recording.cloud_recording, "livestream": streaming}
+    account.read_at = tx.now
+    await hosts.apply(tx, account, reading)
+    await tx.session.flush()
+
+
+async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:
+    """End the connection here at once; the tokens wait, sealed, to be revoked at Zoom. Events and meetings stay."""
+    await grants.lock(tx, account.id)
+    await grants.surrender(tx, resources.seal, account.id)
+    await _ended(tx, account, None)
+
+
+async def deauthorized(
+    tx: db.Tx, zoom_account_id: str, zoom_user_id: str, at: datetime, signed_by: UUID | None
+) -> list[Account]:
+    """A user removed the app inside Zoom at `at`; returns the accounts this disconnects. There is nothing to revoke.
+
+    Void for a connection made later, and where an account's own secret signed (`signed_by`): it could only have been
+    sent by somebody who knows that secret, while Zoom signs this with the app's.
+    """
+    if signed_by is not None:
+        return []
+    ended = []
+    for account in await by_zoom_account(tx, zoom_account_id):
+        if account.zoom_user_id == zoom_user_id and account.connected_at <= at:
+            await grants.lock(tx, account.id)
+            await grants.destroy(tx, account.id)
+            await _ended(tx, account, "The app was removed inside Zoom.")
+            ended.append(account)
+    return ended
+
+
+async def _ended(tx: db.Tx, account: Account, reason: str | None) -> None:
+    await tx.session.refresh(account, with_for_update={"key_share": True})
+    if account.status == "disconnected":
+        return
+    account.status, account.reason, account.disconnected_at = "disconnected", reason, tx.now
+    account.email, account.webhook_secret, account.settings, account.scopes = None, None, {}, []
+    await hosts.forget(tx, account.id)
+    tx.record(facts.AccountDisconnected(account.id))
+    log.info("account disconnected", account_id=str(account.id), deauthorized=reason is not None)

@@ -1,0 +1,76 @@
+"""Reactions about accounts: reading them, revoking what was disconnected, and tidying up."""
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from app import facts
+from app.accounts import budgets, grants, revocations, service
+from app.accounts.models import Account
+from app.accounts.reading import read
+from app.clients.zoom import AppMisconfigured, NeedsReauth, Refused
+from app.core.outbox import NotNow
+from app.core.work import Work
+from app.resources import Resources
+
+STALE = timedelta(days=1)
+
+
+async def read_account(work: Work[Resources]) -> None:
+    """Make our picture of an account equal to Zoom: profile, settings, all pages of users."""
+    async with work.transaction() as tx:
+        account = await service.get(tx, work.id)
+    if account is None or account.status == "disconnected":
+        return
+    client = await grants.zoom(work.resources, work.id)
+    reading = await read(client, account.scopes, everyone=True)
+    async with work.done() as tx:
+        present = await tx.session.get_one(Account, work.id, with_for_update={"key_share": True})
+        # Disconnected, or connected by somebody else, while Zoom answered: that is not what was read.
+        if present.status != "disconnected" and present.connected_at == account.connected_at:
+            await service.observed(tx, present, reading)
+
+
+async def revoke(work: Work[Resources]) -> None:
+    """End at Zoom what was disconnected here; a token Zoom does not know any more is as good as revoked."""
+    seal, oauth = work.resources.seal, work.resources.zoom.oauth
+    async with work.transaction() as tx:
+        waiting = await revocations.waiting(tx, seal, work.id)
+        now = tx.now
+    if waiting and not waiting.superseded and now < waiting.created_at + revocations.LIFE:
+        access_token = waiting.access_token
+        try:
+            # Zoom might not recognise an access token that ran out, and leave the grant alive.
+            if now >= waiting.expires_at:
+                token = await oauth.refresh(waiting.refresh_token)
+                async with work.transaction() as tx:
+                    await revocations.renew(tx, seal, work.id, token)
+                access_token = token.access_token
+            await oauth.revoke(access_token)
+        except AppMisconfigured as error:
+            raise NotNow(str(error)) from None
+        except (NeedsReauth, Refused):
+            pass
+    async with work.done() as tx:
+        await revocations.end(tx, work.id)
+
+
+async def tidy(work: Work[Resources]) -> None:
+    """Delete what has served its time: connects, revocations, answers kept for repeated requests, budgets."""
+    async with work.done() as tx:
+        await tx.run("UPDATE connects SET code = NULL WHERE code IS NOT NULL AND expires_at <= :now", now=tx.now)
+        # Kept for a day, so that a browser that comes back late is told so and led to its community.
+        await tx.run("DELETE FROM connects WHERE expires_at <= :before", before=tx.now - timedelta(days=1))
+        await tx.run("DELETE FROM revocations WHERE created_at <= :before", before=tx.now - revocations.LIFE)
+        await tx.run("DELETE FROM idempotency_keys WHERE created_at <= :before", before=tx.now - timedelta(days=1))
+        await tx.run("DELETE FROM budgets WHERE day < :today", today=budgets.day_of(tx.now))
+
+
+async def reread_stale(work: Work[Resources]) -> None:
+    """Ask for every connected account to be read that has not been for a day."""
+    async with work.done() as tx:
+        stale = await tx.session.scalars(
+            select(Account.id).where(Account.status == "connected", Account.read_at <= tx.now - STALE)
+        )
+        for account_id in stale:
+            tx.record(facts.AccountRefreshAsked(account_id))

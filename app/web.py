@@ -1,0 +1,295 @@
+"""What a route may ask for: a transaction that commits before the answer, the caller, the process's resources."""
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import orjson
+from fastapi import Depends, Header, Path, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.clients.jwks import KeysUnavailable, UnknownKey
+from app.core import db, identity, logs
+from app.core.errors import Problem, not_found, wrong_field
+from app.resources import Resources
+
+MAX_TOKEN_AGE = timedelta(hours=24)
+# Control characters: nobody's id, slug or name needs one, and the database takes no NUL.
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+T = TypeVar("T")
+log = logs.get("web")
+
+
+class Schema(BaseModel):
+    """A body we answer with or read. What we read names unknown fields instead of dropping them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Page(Schema, Generic[T]):
+    """One page of a list; ask again with `cursor=next_cursor` until it is null."""
+
+    items: list[T]
+    next_cursor: str | None = Field(default=None, examples=[None])
+
+
+async def resources(request: Request) -> Resources:
+    """What this process holds."""
+    held: Resources = request.app.state.resources
+    return held
+
+
+Held = Annotated[Resources, Depends(resources)]
+
+
+async def transaction(held: Held) -> AsyncIterator[db.Tx]:
+    """A transaction that is committed before the first byte of the answer, and rolled back by any exception."""
+    async with held.db.transaction() as tx:
+        yield tx
+
+
+# A plain `yield` dependency would commit after the answer has begun; `scope="function"` ends before it.
+Tx = Annotated[db.Tx, Depends(transaction, scope="function")]
+
+
+def token_of(request: Request, held: Resources) -> str | None:
+    """The bearer token, else the cookie's; a cookie on an unsafe method needs an allowed `Origin`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    settings = held.settings
+    cookie = request.cookies.get(settings.auth_cookie) if settings.auth_cookie else None
+    if cookie and request.method not in SAFE_METHODS and request.headers.get("origin") not in held.allowed_origins:
+        raise Problem("origin-not-allowed", "A cookie counts only on calls from this platform's own pages.")
+    return cookie
+
+
+async def who_calls(request: Request, held: Resources) -> identity.Caller | None:
+    """The caller, or None where nobody is signed in; raises the problem `not-signed-in` for a token that is no good."""
+    token = token_of(request, held)
+    if token is None:
+        return None
+    try:
+        kid = identity.kid_of(token)
+        key = held.jwks.cached(kid) or await held.jwks.key(kid)
+        return identity.verify(
+            token,
+            key,
+            issuer=held.settings.auth_issuer,
+            audience=held.settings.auth_audience,
+            max_age=MAX_TOKEN_AGE,
+            now=held.clock.now(),
+        )
+    except identity.NotSignedIn as refused:
+        reason = refused.reason
+    except UnknownKey:
+        reason = "unknown-key"
+    except KeysUnavailable:
+        raise Problem("not-available", "The platform's keys cannot be read right now. Try again in a moment.") from None
+    log.info("token refused", reason=reason)
+    detail = "Your sign-in is not valid any more. Sign in again."
+    # RFC 6750 section 3.1.
+    challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    raise Problem("not-signed-in", detail, headers=challenge, reason=reason)
+
+
+async def caller(request: Request, held: Held) -> identity.Caller:
+    """Whoever calls; 401 for nobody."""
+    found = await who_calls(request, held)
+    if found is None:
+        raise Problem("not-signed-in", "Sign in first.", headers={"WWW-Authenticate": "Bearer"})
+    return found
+
+
+Caller = Annotated[identity.Caller, Depends(caller)]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A caller inside one community. `role` is OWNER for the platform itself."""
+
+    community_id: str
+    slug: str
+    role: identity.Role
+    caller: identity.Caller
+
+    @property
+    def is_admin(self) -> bool:
+        """OWNER or ADMIN."""
+        return self.role in {identity.Role.OWNER, identity.Role.ADMIN}
+
+
+async def known_community(tx: db.Tx, community_id: str, slug: str | None) -> str:
+    """Remember a community as the token describes it; returns its slug. The platform, which says none, names one."""
+    known: str | None = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=community_id)).scalar()
+    if slug is None and known is None:
+        raise not_found("community")
+    if slug is None or slug == known:
+        return known or ""
+    # Written only when it is news: the row's lock would make a community's requests wait for each other.
+    await tx.run(
+        "INSERT INTO communities (id, slug) VALUES (:id, :slug) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
+        id=community_id,
+        slug=slug,
+    )
+    return slug
+
+
+Community = Annotated[
+    str,
+    Path(
+        pattern=PLAIN,
+        max_length=identity.LONGEST_ID,
+        description="A community's id, or its slug (for the platform itself only its id)",
+        examples=["zoom-reviewer"],
+    ),
+]
+
+
+async def member_here(
+    community: Community,
+    who: Caller,
+    tx: Tx,
+) -> Inside:
+    """A caller with any role in the community of the path; to everybody else it does not exist."""
+    if who.is_platform:
+        return Inside(community, await known_community(tx, community, None), identity.Role.OWNER, who)
+    membership = who.membership_in(community)
+    if membership is None:
+        raise not_found("community")
+    slug = await known_community(tx, membership.community_id, membership.slug)
+    return Inside(membership.community_id, slug, membership.role, who)
+
+
+async def admin_here(inside: Annotated[Inside, Depends(member_here)]) -> Inside:
+    """An OWNER or ADMIN of the community."""
+    if not inside.is_admin:
+        raise Problem("forbidden", "Only owners and admins of the community may do this.")
+    return inside
+
+
+async def staff_here(inside: Annotated[Inside, Depends(member_here)]) -> Inside:
+    """An OWNER, ADMIN or COACH of the community."""
+    if not inside.is_admin and inside.role is not identity.Role.COACH:
+        raise Problem("forbidden", "Only owners, admins and coaches of the community may do this.")
+    return inside
+
+
+Member = Annotated[Inside, Depends(member_here)]
+Admin = Annotated[Inside, Depends(admin_here)]
+Staff = Annotated[Inside, Depends(staff_here)]
+Limit = Annotated[int, Query(ge=1, le=200, description="How many items at the most")]
+Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before")]
+
+
+class Once:
+    """Runs a creating request once per `Idempotency-Key`; the same request again gets the same answer."""
+
+    def __init__(self, tx: db.Tx, member_id: str, key: str | None, fingerprint: str) -> None:
+        self._tx, self._member_id, self._key, self._fingerprint = tx, member_id, key, fingerprint
+
+    async def __call__(self, create: Callable[[], Awaitable[BaseModel]], status: int = 201) -> Response:
+        """The answer of `create`, made now or by an earlier request with this key."""
+        if self._key is None:
+            return _json(status, (await create()).model_dump(mode="json"))
+        taken = await self._tx.run(
+            "INSERT INTO idempotency_keys (member_id, key, fingerprint, created_at)"
+            " VALUES (:member, :key, :fingerprint, :now) ON CONFLICT DO NOTHING",
+            member=self._member_id,
+            key=self._key,
+            fingerprint=self._fingerprint,
+            now=self._tx.now,
+        )
+        if not taken.rowcount:
+            return await self._replay()
+        body = (await create()).model_dump(mode="json")
+        await self._tx.run(
+            "UPDATE idempotency_keys SET status = :status, body = CAST(:body AS jsonb)"
+            " WHERE member_id = :member AND key = :key",
+            status=status,
+            body=orjson.dumps(body).decode(),
+            member=self._member_id,
+            key=self._key,
+        )
+        return _json(status, body)
+
+    async def _replay(self) -> Response:
+        row = (
+            await self._tx.run(
+                "SELECT fingerprint, status, body FROM idempotency_keys WHERE member_id = :member AND key = :key",
+                member=self._member_id,
+                key=self._key,
+            )
+        ).one()
+        if row.fingerprint != self._fingerprint:
+            raise Problem("idempotency-key-reused", "This Idempotency-Key was used for a different request.")
+        return _json(row.status, row.body)
+
+
+def _json(status: int, body: Any) -> Response:
+    return JSONResponse(body, status_code=status)
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=128, description="The same key and request again get the same answer, once made"),
+]
+
+
+async def once(
+    request: Request,
+    who: Caller,
+    tx: Tx,
+    idempotency_key: IdempotencyKey = None,
+) -> Once:
+    """The request's `Idempotency-Key`, bound to its method, path and body."""
+    content = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
+    return Once(tx, who.member_id, idempotency_key, hashlib.sha256(content).hexdigest())
+
+
+OnlyOnce = Annotated[Once, Depends(once, scope="function")]
+
+
+def next_cursor(*position: object) -> str:
+    """A cursor for the place after a row with these sort values."""
+    return base64.urlsafe_b64encode(orjson.dumps(list(position))).decode().rstrip("=")
+
+
+def after_time(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """The (time, id) a cursor made of those stands for; 422 where it is not one."""
+    if cursor is None:
+        return None
+    try:
+        time, row = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        # Without an offset, or beyond the calendar once in UTC, it is no time the database has.
+        if datetime.fromisoformat(time).tzinfo is None:
+            raise ValueError("no offset")
+        return datetime.fromisoformat(time).astimezone(UTC), UUID(row)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise wrong_field("cursor", "is not a cursor of this list") from None
+
+
+def etag(version: int) -> str:
+    """The entity tag of a version (RFC 9110 section 8.8.3)."""
+    return f'"{version}"'
+
+
+def expect_version(if_match: str | None, version: int) -> None:
+    """412 `stale` unless `If-Match` is absent, `*`, or names `version`."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    if etag(version) not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
+        raise Problem("stale", "Somebody changed this since you read it. Read it again and repeat your change.")
+
+
+def origin_of(url: str) -> str:
+    """Scheme and authority of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

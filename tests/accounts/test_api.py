@@ -1,0 +1,227 @@
+"""The Zoom integration over HTTP, as the SPA and a browser use it."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import pytest
+
+from app.demo.mailbox import Mailbox
+from tests.accounts.house import ADA, BEN, CLEO
+from tests.living import Living, alive
+
+BASE = "/api/communities/zoom-reviewer/integrations/zoom"
+CALLBACK = "/api/integrations/zoom/callback"
+HTML = {"Accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.fixture
+async def living(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Living]:
+    """The whole service, without a worker unless a test brings one."""
+    async with alive(database_url, redis_url, mailbox, worker=False) as living:
+        yield living
+
+
+async def begun(living: Living, who: str = "admin") -> str:
+    answer = await living.post(who, f"{BASE}/connect")
+    assert answer.status_code == 200, answer.text
+    url: str = answer.json()["authorize_url"]
+    return url
+
+
+async def consented(living: Living, url: str, email: str = ADA, decision: str = "approve") -> str:
+    """Where Zoom sends the browser: our callback."""
+    answer = await living.zoom.get(f"{url}&as={email}&decision={decision}")
+    location: str = answer.headers["location"]
+    return location
+
+
+async def connected(living: Living, email: str = ADA) -> Any:
+    back = await living.api.get(await consented(living, await begun(living), email))
+    handle = parse_qs(urlsplit(back.headers["location"]).query)["handle"][0]
+    answer = await living.post("admin", f"{BASE}/connect/confirm", {"handle": handle})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_whole_connect_ends_with_the_account_on_the_card(living: Living) -> None:
+    account = await connected(living)
+    assert (account["email"], account["status"], len(account["hosts"])) == (ADA, "connected", 3)
+    card = (await living.get("admin", BASE)).json()
+    assert card == {"configured": True, "message": None, "accounts": [account]}
+    assert account["connected_at"].endswith("Z")
+    assert set(account) == {
+        "id", "email", "status", "reason", "connected_at", "hosts", "warnings", "missing_scopes", "upcoming_events",
+        "webhook",
+    }  # fmt: skip
+
+
+async def test_the_way_back_leads_to_the_spa_and_is_kept_by_nobody(living: Living) -> None:
+    back = await living.api.get(await consented(living, await begun(living)))
+    assert back.status_code == 303
+    assert back.headers["location"].startswith(
+        "https://spa.example/zoom-reviewer/admin/integrations?zoom=confirm&handle="
+    )
+    assert back.headers["cache-control"] == "no-store"
+    assert back.headers["referrer-policy"] == "no-referrer"
+
+
+async def test_a_denial_leads_back_with_that_word(living: Living) -> None:
+    back = await living.api.get(await consented(living, await begun(living), decision="deny"))
+    assert back.headers["location"] == "https://spa.example/zoom-reviewer/admin/integrations?zoom=denied"
+
+
+async def test_adding_the_app_from_the_marketplace_leads_to_the_install_page_and_its_code_is_discarded(
+    living: Living,
+) -> None:
+    back = await living.api.get(CALLBACK, params={"code": "some-code"})
+    assert (back.status_code, back.headers["location"]) == (303, "https://spa.example/install/zoom")
+    assert await living.held.db.hot.fetchval("SELECT count(*) FROM connects") == 0
+    assert [entry for entry in await living.journal() if entry["operation"] == "oauthToken"] == []
+
+
+async def test_a_forged_state_gets_a_problem_or_a_page_and_no_token_call(living: Living) -> None:
+    forged = {"state": "forged", "code": "some-code"}
+    problem = await living.api.get(CALLBACK, params=forged)
+    assert (problem.status_code, problem.headers["content-type"]) == (400, "application/problem+json")
+    assert problem.json()["type"].endswith("/problems/bad-request")
+    page = await living.api.get(CALLBACK, params=forged, headers=HTML)
+    assert page.status_code == 400
+    assert page.headers["content-type"].startswith("text/html")
+    assert "Connect Zoom" in page.text
+    assert [entry for entry in await living.journal() if entry["operation"] == "oauthToken"] == []
+
+
+async def test_a_handle_nobody_knows_names_the_field(living: Living) -> None:
+    answer = await living.post("admin", f"{BASE}/connect/confirm", {"handle": "unknown"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "handle"
+
+
+async def test_only_admins_of_the_community_reach_the_integration(living: Living) -> None:
+    unknown = uuid4()
+    routes: list[tuple[str, str, Any]] = [
+        ("GET", "", None),
+        ("POST", "/connect", None),
+        ("POST", "/connect/confirm", {"handle": "h"}),
+        ("PUT", f"/hosts/{unknown}/member", {"member_id": None}),
+        ("POST", f"/accounts/{unknown}/sync", None),
+        ("PUT", f"/accounts/{unknown}/webhook-secret", {"secret": None}),
+        ("GET", f"/accounts/{unknown}/preflight", None),
+        ("DELETE", f"/accounts/{unknown}", None),
+    ]
+    refused = {None: 401, "stranger": 404, "neighbour": 404, "member": 403, "coach": 403}
+    for method, path, body in routes:
+        statuses = {who: (await living.call(who, method, BASE + path, json=body)).status_code for who in refused}
+        assert statuses == refused, path
+
+
+async def test_a_coach_picks_a_host_without_seeing_e_mails(living: Living) -> None:
+    await connected(living)
+    answer = await living.get("coach", f"{BASE}/hosts")
+    assert answer.status_code == 200
+    assert {host["email"] for host in answer.json()["items"]} == {None}
+    seen = (await living.get("admin", f"{BASE}/hosts")).json()
+    assert [host["email"] for host in seen["items"]] == [ADA, BEN, CLEO]
+    assert seen["next_cursor"] is None
+    assert (await living.get("member", f"{BASE}/hosts")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("times", "field"),
+    [
+        ({"starts_at": "2027-01-13T11:00:00Z"}, "ends_at"),
+        ({"ends_at": "2027-01-13T11:00:00Z"}, "starts_at"),
+        ({"starts_at": "2027-01-13T11:00:00Z", "ends_at": "2027-01-13T11:00:00Z"}, "ends_at"),
+        ({"starts_at": "2027-01-13T11:00:00", "ends_at": "2027-01-13T12:00:00Z"}, "starts_at"),
+    ],
+)
+async def test_times_that_make_no_sense_are_named(living: Living, times: dict[str, str], field: str) -> None:
+    answer = await living.get("admin", f"{BASE}/hosts", params=times)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == field
+
+
+async def test_an_admin_says_whose_host_it_is(living: Living) -> None:
+    account = await connected(living)
+    ben = next(host for host in account["hosts"] if host["email"] == BEN)
+    answer = await living.call("admin", "PUT", f"{BASE}/hosts/{ben['id']}/member", json={"member_id": "m-coach"})
+    assert (answer.status_code, answer.json()["member_id"]) == (200, "m-coach")
+    unknown = await living.call("admin", "PUT", f"{BASE}/hosts/{uuid4()}/member", json={"member_id": "m-coach"})
+    assert unknown.status_code == 404
+
+
+async def test_an_account_is_read_again_on_demand(living: Living) -> None:
+    account = await connected(living)
+    answer = await living.post("admin", f"{BASE}/accounts/{account['id']}/sync")
+    assert answer.status_code == 202
+    rows = await living.pending()
+    assert ("accounts.read", account["id"]) in {(row["reaction"], row["key"]) for row in rows}
+    await living.held.db.hot.execute("UPDATE accounts SET status = 'needs_reauth'")
+    refused = await living.post("admin", f"{BASE}/accounts/{account['id']}/sync")
+    assert (refused.status_code, refused.json()["type"].rsplit("/", 1)[1]) == (409, "needs-reauth")
+
+
+async def test_an_own_webhook_secret_is_kept_sealed_never_shown_and_taken_away_again(living: Living) -> None:
+    account = await connected(living)
+    path = f"{BASE}/accounts/{account['id']}/webhook-secret"
+    answer = await living.call("admin", "PUT", path, json={"secret": "an-own-secret"})
+    assert (answer.status_code, answer.json()) == (200, {"last_seen_at": None, "own_secret": True})
+    sealed = await living.held.db.hot.fetchval("SELECT webhook_secret FROM accounts")
+    assert living.held.seal.open(sealed, f"accounts.webhook_secret:{account['id']}") == "an-own-secret"
+    gone = await living.call("admin", "PUT", path, json={"secret": None})
+    assert gone.json()["own_secret"] is False
+    short = await living.call("admin", "PUT", path, json={"secret": "short"})
+    assert (short.status_code, short.json()["errors"][0]["field"]) == (422, "secret")
+
+
+async def test_the_preflight_says_what_would_go_wrong(living: Living) -> None:
+    account = await connected(living)
+    answer = (await living.get("admin", f"{BASE}/accounts/{account['id']}/preflight")).json()
+    assert answer["ok"] is False
+    assert next(line["what"] for line in answer["lines"] if not line["ok"]) == "Notifications"
+    assert all(set(line) == {"what", "ok", "why", "what_to_do"} for line in answer["lines"])
+
+
+async def test_a_disconnected_account_leaves_the_card_and_unknown_accounts_are_not_found(living: Living) -> None:
+    account = await connected(living)
+    path = f"{BASE}/accounts/{account['id']}"
+    gone = await living.call("admin", "DELETE", path)
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert (await living.get("admin", BASE)).json()["accounts"] == []
+    assert (await living.call("admin", "DELETE", path)).status_code == 404
+    assert (await living.get("admin", f"{path}/preflight")).status_code == 404
+
+
+async def test_an_account_of_another_community_is_not_found_here(living: Living) -> None:
+    account = await connected(living)
+    elsewhere = f"/api/communities/elsewhere/integrations/zoom/accounts/{account['id']}"
+    for method, path in (("DELETE", ""), ("GET", "/preflight"), ("POST", "/sync")):
+        assert (await living.call("neighbour", method, elsewhere + path)).status_code == 404
+
+
+async def test_an_expired_state_is_told_on_the_admins_own_page(living: Living) -> None:
+    url = await consented(living, await begun(living))
+    living.clock.ahead = timedelta(minutes=11)
+    back = await living.api.get(url)
+    assert back.headers["location"].endswith("/zoom-reviewer/admin/integrations?zoom=failed&reason=state-expired")
+
+
+async def test_without_the_operators_settings_the_card_and_connect_say_what_to_do(
+    database_url: str, redis_url: str, mailbox: Mailbox
+) -> None:
+    unset = {"zoom_client_id": "", "zoom_client_secret": "", "zoom_redirect_uri": ""}
+    async with alive(database_url, redis_url, mailbox, worker=False, **unset) as living:
+        card = (await living.get("admin", BASE)).json()
+        assert (card["configured"], card["accounts"]) == (False, [])
+        assert card["message"].startswith("Zoom integration is not configured on this Kindryn instance. The instance")
+        refused = await living.post("admin", f"{BASE}/connect")
+        assert refused.status_code == 409
+        problem = refused.json()
+        assert problem["type"].endswith("/problems/zoom-not-configured")
+        assert problem["title"] == "Zoom integration is not configured on this Kindryn instance"
+        assert problem["detail"].endswith(
+            "ask them to configure ZOOM_CLIENT_ID, ZOOM_CLIENT_SECRET, and ZOOM_REDIRECT_URI."
+        )
