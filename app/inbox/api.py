@@ -1,0 +1,164 @@
+"""Where Zoom speaks to us: believed only if signed, stored before it is answered, answered before it is understood.
+
+Transport, retries and signature: developers.zoom.us/docs/api/webhooks/. Zoom waits 3 seconds, repeats a delivery 5, 20
+and 60 minutes later if the answer was 5xx or none, and never repeats it after a 4xx.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from app import web
+from app.clients.zoom import notifications
+from app.clients.zoom.notifications import Notification
+from app.core import logs, metrics
+from app.core.errors import Problem
+from app.inbox import ear
+from app.web import Held
+
+LARGEST_BODY = 1024 * 1024  # bytes
+# Whether Zoom signs a retry anew is not documented, and the last one comes 85 minutes after the first. A longer window
+# costs nothing: a delivery is stored once, however often it is replayed.
+MAX_AGE = timedelta(hours=2)
+PATIENCE = 2.5  # seconds, of the 3 Zoom waits
+CHALLENGE = "endpoint.url_validation"
+
+_NO_DATABASE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+router = APIRouter(tags=["Zoom"])
+log = logs.get("inbox")
+
+_WHAT_ZOOM_SENDS: dict[str, Any] = {
+    "parameters": [
+        {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "example": example}
+        for name, example in (("x-zm-request-timestamp", "1784327121"), ("x-zm-signature", "v0=3f1c..."))
+    ],
+    "requestBody": {
+        "required": True,
+        "description": "A notification, at most 1 MiB, signed over its raw bytes.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["event"], "properties": {"event": {"type": "string"}}},
+                "example": {
+                    "event": "meeting.started",
+                    "event_ts": 1784327121469,
+                    "payload": {
+                        "account_id": "AAAAAABBBB",
+                        "object": {"id": "81234567890", "uuid": "k1Jm2n3oR5uXyZ0aBcDeFg==", "host_id": "uLoRgfbbTay"},
+                    },
+                },
+            }
+        },
+    },
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The answer to a signed URL challenge: `plainToken` and `encryptedToken`"},
+    204: {"description": "Stored, or known already"},
+    400: {"description": "Signed, but not a notification"},
+    401: {"description": "Not signed by Zoom, or too long ago; nothing was stored"},
+    413: {"description": "Larger than 1 MiB"},
+    503: {"description": "It could not be stored; Zoom sends it again"},
+}
+
+
+@router.post(
+    "/api/integrations/zoom/webhooks",
+    summary="Take a notification signed with the app's secret",
+    status_code=204,
+    responses=_ANSWERS,
+    openapi_extra=_WHAT_ZOOM_SENDS,
+)
+async def receive_notification(request: Request) -> Response:
+    """For Zoom. Also answers its URL challenge, and hears that the app was removed (`app_deauthorized`)."""
+    held = await web.resources(request)  # a dependency would cost more than verifying the signature
+    return await _heard(request, held, ear.the_app(held))
+
+
+@router.post(
+    "/api/integrations/zoom/webhooks/{account_id}",
+    summary="Take a notification signed with an account's own secret",
+    status_code=204,
+    responses=_ANSWERS,
+    openapi_extra=_WHAT_ZOOM_SENDS,
+)
+async def receive_account_notification(
+    account_id: Annotated[str, Path(description="A connected account's id, the UUID the card shows")],
+    request: Request,
+    held: Held,
+) -> Response:
+    """For Zoom, where an account sends through an app of its own. Believed about that account only."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            speaker = await ear.the_account(held, account_id)
+    except _NO_DATABASE as error:
+        raise _not_stored(error) from None
+    return await _heard(request, held, speaker)
+
+
+async def _heard(request: Request, held: Held, speaker: ear.Speaker) -> Response:
+    body = await _body(request)
+    secret = _verified(request, held, speaker, body)
+    try:
+        notification = notifications.parse(body)
+        if notification.event == CHALLENGE:
+            answer = notifications.challenge_answer(secret, notification.payload.get("plainToken"))
+            metrics.delivery_heard("challenge")
+            return JSONResponse(answer)
+    except notifications.MalformedNotification as error:
+        raise _refused("malformed", "bad-request", f"This is not a notification: {error}.") from None
+    if not speaker.may_say(notification):
+        raise _refused("foreign", "unauthentic", "This secret does not speak for that Zoom account.")
+    metrics.delivery_heard(await _kept(held, speaker, notification, body))
+    return Response(status_code=204)
+
+
+async def _body(request: Request) -> bytes:
+    """The raw body, read no further than what is allowed."""
+    kind = request.headers.get("content-type", "json")
+    if "json" not in kind.lower():
+        raise _refused("malformed", "bad-request", "Content-Type: a notification is application/json.")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise _refused("too-large", "too-large", "A notification has at most 1 MiB.")
+    except ClientDisconnect:
+        raise _refused("truncated", "bad-request", "The notification was cut short.") from None
+    return bytes(body)
+
+
+def _verified(request: Request, held: Held, speaker: ear.Speaker, body: bytes) -> str:
+    """The secret that signed the body."""
+    timestamp, signature = (request.headers.get(name) for name in ("x-zm-request-timestamp", "x-zm-signature"))
+    try:
+        return notifications.verify(speaker.secrets, timestamp, signature, body, held.clock.now(), MAX_AGE)
+    except notifications.Stale:
+        raise _refused("stale", "unauthentic", "This notification was signed too long ago, or in the future.") from None
+    except notifications.BadSignature:
+        raise _refused("forged", "unauthentic", "The signature is missing or fits none of the secrets.") from None
+
+
+async def _kept(held: Held, speaker: ear.Speaker, notification: Notification, body: bytes) -> str:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return "stored" if await ear.keep(held, speaker, notification, body) else "known"
+    except _NO_DATABASE as error:
+        raise _not_stored(error) from None
+
+
+def _refused(outcome: str, slug: str, detail: str) -> Problem:
+    metrics.delivery_heard(outcome)
+    log.info("delivery refused", outcome=outcome)
+    return Problem(slug, detail)
+
+
+def _not_stored(error: Exception) -> Problem:
+    metrics.delivery_heard("not-stored")
+    log.error("delivery not stored", reason=type(error).__name__)
+    return Problem("not-available", "The notification could not be stored. Send it again.")

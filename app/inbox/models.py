@@ -1,0 +1,27 @@
+"""The table of what Zoom delivered."""
+
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import LargeBinary, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Model
+from app.core.sealed import Sealed
+
+
+class Delivery(Model):
+    """One authentic notification, stored once. The digest stays when the body is pruned, and carries deduplication."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    kind: Mapped[str] = mapped_column(Text)
+    zoom_account_id: Mapped[str | None] = mapped_column(Text)
+    # The account whose own secret signed it; None where an app secret did, which speaks for any account.
+    signed_by: Mapped[UUID | None]
+    body: Mapped[Sealed | None]
+    received_at: Mapped[datetime]
+    interpreted_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(Text)

@@ -1,0 +1,95 @@
+"""Reading what was heard, and writing down what became of it."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.clients.zoom import notifications
+from app.clients.zoom.notifications import Notification
+from app.core.crypto import Seal
+from app.core.db import Tx
+from app.core.outbox import NotNow
+from app.inbox.models import Delivery
+
+BODIES_KEPT = timedelta(days=30)
+# Longer than Zoom could still repeat, or anybody replay, a delivery.
+DIGESTS_KEPT = timedelta(days=90)
+SEEN_PAUSE = timedelta(seconds=10)
+
+
+async def delivery(tx: Tx, delivery_id: UUID) -> Delivery:
+    """A delivery whose body is still there; raises NotNow("never") where it is not."""
+    found = await tx.session.get(Delivery, delivery_id)
+    if found is None or found.body is None:
+        raise NotNow("the delivery is gone", "never")
+    return found
+
+
+async def notification(tx: Tx, seal: Seal, delivery_id: UUID) -> Notification:
+    """What a delivery says. Raises NotNow("never") where its body is gone, CannotOpen where its key is."""
+    found = await delivery(tx, delivery_id)
+    return notifications.parse(seal.open_bytes(found.body or b"", f"deliveries.body:{delivery_id}"))
+
+
+async def account_ids(tx: Tx, delivery_id: UUID, notification: Notification) -> list[UUID]:
+    """The connected accounts a delivery speaks for: those of its Zoom account, or the one whose own secret signed it.
+
+    A connection that covers one Zoom user only is spoken for where that user hosts, or where no host is named.
+    """
+    rows = await tx.run(
+        """
+        SELECT accounts.id FROM deliveries JOIN accounts ON accounts.zoom_account_id = :zoom_account_id
+          AND (deliveries.signed_by IS NULL OR deliveries.signed_by = accounts.id)
+        WHERE deliveries.id = :delivery_id AND accounts.status <> 'disconnected'
+          AND (accounts.own_user_only IN ('', :host_id) OR :host_id = '')
+        ORDER BY accounts.id
+        """,
+        delivery_id=delivery_id,
+        zoom_account_id=notification.account_id or "",
+        host_id=notification.host_id or "",
+    )
+    return list(rows.scalars())
+
+
+async def created_since(tx: Tx, seal: Seal, account_id: UUID, zoom_user_id: str, since: datetime) -> list[int]:
+    """Numbers of the meetings Zoom said, `since` then, were created on a host of an account."""
+    rows = await tx.run(
+        """
+        SELECT deliveries.id, deliveries.body FROM deliveries
+        JOIN accounts ON accounts.zoom_account_id = deliveries.zoom_account_id
+          AND (deliveries.signed_by IS NULL OR deliveries.signed_by = accounts.id)
+        WHERE accounts.id = :account_id AND deliveries.kind = 'meeting.created' AND deliveries.received_at >= :since
+          AND deliveries.body IS NOT NULL
+        ORDER BY deliveries.received_at
+        """,
+        account_id=account_id,
+        since=since,
+    )
+    said = [notifications.parse(seal.open_bytes(row.body, f"deliveries.body:{row.id}")) for row in rows]
+    numbers = [n.object_id for n in said if n.host_id == zoom_user_id and n.object_id and n.object_id.isdigit()]
+    return list(dict.fromkeys(int(number) for number in numbers))
+
+
+async def seen(tx: Tx, accounts: list[UUID], at: datetime) -> None:
+    """Note that Zoom was heard speaking of these accounts. It is a hint for admins, so it waits for nobody's lock."""
+    await tx.run(
+        """
+        UPDATE accounts SET notified_at = :at WHERE id IN (
+            SELECT id FROM accounts WHERE id = ANY(:accounts) AND (notified_at IS NULL OR notified_at < :stale)
+            FOR NO KEY UPDATE SKIP LOCKED)
+        """,
+        accounts=accounts,
+        at=at,
+        stale=at - SEEN_PAUSE,
+    )
+
+
+async def prune(tx: Tx) -> None:
+    """Forget the bodies of old deliveries that are dealt with, and very old deliveries altogether."""
+    await tx.run(
+        "UPDATE deliveries SET body = NULL WHERE body IS NOT NULL AND interpreted_at < :before",
+        before=tx.now - BODIES_KEPT,
+    )
+    await tx.run(
+        "DELETE FROM deliveries WHERE body IS NULL AND received_at < :before",
+        before=tx.now - DIGESTS_KEPT,
+    )

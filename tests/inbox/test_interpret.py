@@ -1,0 +1,61 @@
+"""What Zoom says becomes facts, whatever else it may say."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import facts
+from app.clients.zoom.notifications import Notification
+from app.inbox.interpret import deauthorized_at, deauthorized_by, interpret
+
+DELIVERY = UUID(int=7)
+
+
+def said(
+    event: str, object_id: str | None = "81234567890", event_ts: int | None = None, **payload: Any
+) -> Notification:
+    return Notification(event, event_ts, "account", object_id, None, None, payload)
+
+
+@pytest.mark.parametrize(
+    ("event", "fact"),
+    [
+        ("meeting.started", facts.MeetingStarted(DELIVERY)),
+        ("meeting.ended", facts.MeetingEnded(DELIVERY)),
+        ("meeting.created", facts.MeetingNoticed(DELIVERY)),
+        ("meeting.registration_approved", facts.RegistrantApproved(DELIVERY)),
+        ("app_deauthorized", facts.AppDeauthorized(DELIVERY)),
+    ],
+)
+def test_an_event_we_know_is_one_fact(event: str, fact: object) -> None:
+    assert interpret(said(event), DELIVERY) == (fact,)
+
+
+def test_a_meeting_event_without_a_meeting_is_no_fact() -> None:
+    assert interpret(said("meeting.started", object_id=None), DELIVERY) == ()
+
+
+@given(st.text())
+def test_an_event_we_do_not_know_is_no_fact(event: str) -> None:
+    assert interpret(said(f"x{event}"), uuid4()) == ()
+
+
+def test_a_deauthorization_counts_from_when_it_happened() -> None:
+    notification = said("app_deauthorized", deauthorization_time="2020-06-17T13:52:28.632Z", user_id="u1")
+    assert deauthorized_at(notification) == datetime(2020, 6, 17, 13, 52, 28, 632000, tzinfo=UTC)
+    assert deauthorized_by(notification) == "u1"
+
+
+@pytest.mark.parametrize("time", [None, "", "yesterday", 12])
+def test_a_deauthorization_without_a_readable_time_counts_from_its_event_time(time: object) -> None:
+    notification = said("app_deauthorized", event_ts=1592401948632, deauthorization_time=time)
+    assert deauthorized_at(notification) == datetime(2020, 6, 17, 13, 52, 28, 632000, tzinfo=UTC)
+
+
+def test_a_deauthorization_without_any_time_or_user_says_so() -> None:
+    assert deauthorized_at(said("app_deauthorized")) is None
+    assert deauthorized_by(said("app_deauthorized", user_id=7)) is None
