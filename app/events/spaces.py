@@ -1,0 +1,118 @@
+"""Spaces: parts of a community that hold events, with the meeting settings these share."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from pydantic import ConfigDict, Field
+from sqlalchemy import select, tuple_
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
+
+from app.accounts.models import Host
+from app.core.db import Tx
+from app.core.errors import not_found
+from app.events.models import Event, Space
+from app.events.terms import Description, Title
+from app.facts import EventChanged
+from app.web import Schema
+
+RECORD = "Record to Zoom's cloud where the host's plan allows it"
+WAITING_ROOM = "People wait until the host lets them in"
+MUTE = "People come in muted"
+VIDEO = "People come in with their camera on"
+
+
+class MeetingSettings(Schema):
+    """How the Zoom meetings of a space's events are held; an event without a space is held like this too."""
+
+    record: bool = Field(default=True, strict=True, description=RECORD, examples=[True])
+    waiting_room: bool = Field(default=False, strict=True, description=WAITING_ROOM, examples=[False])
+    mute_upon_entry: bool = Field(default=False, strict=True, description=MUTE, examples=[True])
+    participant_video: bool = Field(default=False, strict=True, description=VIDEO, examples=[False])
+
+
+class SettingsChanges(TypedDict, total=False):
+    """The meeting settings that are to change; what is left out stays."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
+
+    record: Annotated[bool, Field(strict=True, description=RECORD, examples=[False])]
+    waiting_room: Annotated[bool, Field(strict=True, description=WAITING_ROOM, examples=[True])]
+    mute_upon_entry: Annotated[bool, Field(strict=True, description=MUTE, examples=[True])]
+    participant_video: Annotated[bool, Field(strict=True, description=VIDEO, examples=[False])]
+
+
+class SpaceChanges(TypedDict, total=False):
+    """What is to change of a space; what is left out stays."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
+
+    name: Annotated[Title, Field(examples=["Evening circles"])]
+    description: Annotated[Description, Field(examples=["Every Wednesday."])]
+    settings: SettingsChanges
+
+
+class NewSpace(Schema):
+    """A space to be made."""
+
+    name: Title = Field(examples=["Reviewer events"])
+    description: Description = Field(default="", examples=["Where reviewers try things."])
+    settings: MeetingSettings = MeetingSettings()
+
+
+def settings_of(space: Space | None) -> MeetingSettings:
+    """The meeting settings of a space, or of an event that is in none."""
+    return MeetingSettings.model_validate(space.settings if space else {})
+
+
+async def get(tx: Tx, community_id: str, space_id: UUID) -> Space | None:
+    """A space of this community."""
+    space = await tx.session.get(Space, space_id)
+    return space if space and space.community_id == community_id else None
+
+
+async def of_community(tx: Tx, community_id: str, limit: int, after: tuple[datetime, UUID] | None) -> Sequence[Space]:
+    """Up to `limit` spaces by the time they were made, beginning after the (time, id) given."""
+    statement = select(Space).where(Space.community_id == community_id)
+    if after is not None:
+        statement = statement.where(tuple_(Space.created_at, Space.id) > tuple_(*after))
+    return (await tx.session.scalars(statement.order_by(Space.created_at, Space.id).limit(limit))).all()
+
+
+async def create(tx: Tx, community_id: str, said: NewSpace) -> Space:
+    """A new space."""
+    space = Space(
+        id=uuid4(),
+        community_id=community_id,
+        name=said.name,
+        description=said.description,
+        settings=said.settings.model_dump(),
+        created_at=tx.now,
+    )
+    tx.session.add(space)
+    await tx.session.flush()
+    return space
+
+
+async def change(tx: Tx, community_id: str, space_id: UUID, said: SpaceChanges) -> Space:
+    """Change a space of this community; 404 where there is none. Other settings reach every meeting still to come."""
+    space = await tx.session.get(Space, space_id, with_for_update=True, populate_existing=True)
+    if space is None or space.community_id != community_id:
+        raise not_found("space")
+    space.name = said.get("name", space.name)
+    space.description = said.get("description", space.description)
+    settings: dict[str, Any] = settings_of(space).model_copy(update=dict(said.get("settings", {}))).model_dump()
+    if settings != settings_of(space).model_dump():
+        space.settings = settings
+        await _say_changed(tx, space)
+    await tx.session.flush()
+    return space
+
+
+async def _say_changed(tx: Tx, space: Space) -> None:
+    to_come = select(Event.id, Host.account_id).join(Host, Host.id == Event.host_id).where(
+        Event.space_id == space.id, Event.cancelled_at.is_(None), Event.ends_at > tx.now
+    )  # fmt: skip
+    for event_id, account_id in await tx.session.execute(to_come):
+        tx.record(EventChanged(event_id, account_id))

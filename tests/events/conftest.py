@@ -1,0 +1,131 @@
+"""A community with two Zoom accounts, in a real database; and what was recorded."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import TypeAdapter
+
+from app.accounts.models import Account, Host
+from app.core.bell import Bell
+from app.core.clock import Clock
+from app.core.db import Database, Tx
+from app.core.models import Community
+from app.events import service
+from app.events.models import Event
+from app.events.terms import NewEvent
+
+HOUR = timedelta(hours=1)
+START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class Stopped(Clock):
+    """A clock that tests move."""
+
+    time = START
+
+    def now(self) -> datetime:
+        return self.time
+
+
+@dataclass
+class World:
+    """A community with an account of two licensed hosts and an unlicensed one, and an account with one host."""
+
+    db: Database
+    clock: Stopped
+    facts: list[object]
+    community: str = "c_01"
+    account: UUID = field(default_factory=uuid4)
+    rosa: UUID = field(default_factory=uuid4)
+    liam: UUID = field(default_factory=uuid4)
+    basic: UUID = field(default_factory=uuid4)
+    other_account: UUID = field(default_factory=uuid4)
+    wanda: UUID = field(default_factory=uuid4)
+
+    @property
+    def soon(self) -> datetime:
+        """A day from now."""
+        return self.clock.now() + timedelta(days=1)
+
+    async def settle(self) -> None:
+        """Put the community there."""
+        async with self.db.transaction() as tx:
+            tx.session.add_all([Community(id=self.community, slug="riverside"), Community(id="c_02", slug="elsewhere")])
+            await tx.session.flush()
+            for account_id, zoom_id in ((self.account, "riverside"), (self.other_account, "willow")):
+                tx.session.add(
+                    Account(
+                        id=account_id,
+                        community_id=self.community,
+                        zoom_account_id=zoom_id,
+                        zoom_user_id=zoom_id,
+                        own_user_only="",
+                        status="connected",
+                        connected_by="m_1",
+                        connected_at=START,
+                    )
+                )
+            await tx.session.flush()
+            for host_id, name, account_id, licensed in (
+                (self.rosa, "Rosa", self.account, True),
+                (self.liam, "Liam", self.account, True),
+                (self.basic, "Basil", self.account, False),
+                (self.wanda, "Wanda", self.other_account, True),
+            ):
+                tx.session.add(
+                    Host(
+                        id=host_id,
+                        account_id=account_id,
+                        zoom_user_id=name,
+                        email=f"{name.lower()}@example.org",
+                        name=name,
+                        licensed=licensed,
+                        listed=True,
+                        member_id=f"m_{name.lower()}",
+                    )
+                )
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """The community, and nothing scheduled yet."""
+    facts: list[object] = []
+
+    def wants(fact: object, _due_at: datetime) -> list[object]:
+        facts.append(fact)
+        return []
+
+    clock = Stopped()
+    bell = Bell(database_url)
+    await bell.open()
+    db = Database(database_url, clock, bell, wants, pool_size=4)  # type: ignore[arg-type]  # it wants nothing
+    await db.open()
+    world = World(db, clock, facts)
+    await world.settle()
+    yield world
+    await db.close()
+    await bell.close()
+
+
+async def created(world: World, **said: Any) -> UUID:
+    """A community event tomorrow, nowhere in particular."""
+    wanted = {"title": "Circle", "starts_at": world.soon, "ends_at": world.soon + HOUR, "timezone": "UTC", **said}
+    async with world.db.transaction() as tx:
+        event = await service.create(tx, world.community, "m_1", TypeAdapter(NewEvent).validate_python(wanted))
+    return event.id
+
+
+async def on_zoom(world: World, **said: Any) -> UUID:
+    """The same on Zoom, with Rosa."""
+    return await created(world, **{"delivery_mode": "zoom", "host_id": world.rosa, **said})
+
+
+async def locked(tx: Tx, event_id: UUID) -> Event:
+    """The event, ready to be changed."""
+    event = await service.lock(tx, event_id)
+    assert event is not None
+    return event

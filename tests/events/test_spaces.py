@@ -1,0 +1,35 @@
+"""The meeting settings of a space are those of its events to come, and of no others."""
+
+import pytest
+
+from app.core.errors import Problem
+from app.events import service, spaces
+from app.facts import EventChanged
+from tests.events.conftest import HOUR, World, created, locked, on_zoom
+
+
+async def test_other_meeting_settings_reach_the_events_to_come_and_no_others(world: World) -> None:
+    async with world.db.transaction() as tx:
+        space = await spaces.create(tx, world.community, spaces.NewSpace(name="Circles"))
+    later = world.soon + 24 * HOUR
+    to_come = await on_zoom(world, space_id=space.id)
+    cancelled = await on_zoom(world, space_id=space.id, starts_at=later, ends_at=later + HOUR)
+    await created(world, space_id=space.id)
+    await on_zoom(world, host_id=world.liam)
+    async with world.db.transaction() as tx:
+        await service.cancel(tx, await locked(tx, cancelled))
+    world.facts.clear()
+    async with world.db.transaction() as tx:
+        changed = await spaces.change(tx, world.community, space.id, {"name": "Squares", "settings": {}})
+    assert (changed.name, world.facts) == ("Squares", [])
+    async with world.db.transaction() as tx:
+        changed = await spaces.change(tx, world.community, space.id, {"settings": {"waiting_room": True}})
+    assert spaces.settings_of(changed) == spaces.MeetingSettings(waiting_room=True)
+    assert world.facts == [EventChanged(to_come, world.account)]
+
+
+async def test_a_space_of_another_community_is_none(world: World) -> None:
+    async with world.db.transaction() as tx:
+        foreign = await spaces.create(tx, "c_02", spaces.NewSpace(name="Elsewhere"))
+        with pytest.raises(Problem, match="not-found"):
+            await spaces.change(tx, world.community, foreign.id, {"name": "Mine"})
