@@ -1,0 +1,55 @@
+"""Instances folded into what they mean for their event. Pure, and independent of the order they became known in."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from app.clients.zoom.notifications import Notification
+
+
+class Holding(NamedTuple):
+    """One actual holding: when it started and ended, as far as Zoom has said."""
+
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class Folded(NamedTuple):
+    """Since when an instance is open, and when the last one that counts ended."""
+
+    live_at: datetime | None
+    ended_at: datetime | None
+
+
+def fold(holdings: Iterable[Holding], starts_at: datetime) -> Folded:
+    """An instance that ended before `starts_at` was a rehearsal and counts for nothing; an open one makes it live.
+
+    A meeting has one instance at a time, so only the last can be open: the end of an earlier one was not heard.
+    """
+    known = sorted(holdings, key=_began)
+    ended = [h.ended_at for h in known if h.ended_at is not None and h.ended_at >= starts_at]
+    if known and known[-1].ended_at is None:
+        return Folded(known[-1].started_at, None)
+    return Folded(None, max(ended, default=None))
+
+
+def _began(holding: Holding) -> datetime:
+    return holding.started_at or holding.ended_at or datetime.min.replace(tzinfo=UTC)
+
+
+def holding_of(notification: Notification, now: datetime) -> Holding:
+    """What `meeting.started` or `.ended` says of its instance. A time Zoom left out is when it spoke, else `now`."""
+    about = notification.payload.get("object") or {}
+    said = datetime.fromtimestamp(notification.event_ts / 1000, UTC) if notification.event_ts else now
+    started = _moment(about.get("start_time"))
+    if notification.event == "meeting.ended":
+        return Holding(started, _moment(about.get("end_time")) or said)
+    return Holding(started or said, None)
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment and moment.tzinfo else None

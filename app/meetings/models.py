@@ -1,0 +1,76 @@
+"""Tables of the Zoom meetings that serve events, and of their actual holdings."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Model
+from app.core.sealed import Sealed
+
+STATES = (
+    "pending",
+    "scheduled",
+    "updating",
+    "failed",
+    "unknown",
+    "deleted_at_zoom",
+    "unavailable",
+    "retiring",
+    "retired",
+)
+
+
+class Meeting(Model):
+    """The Zoom meeting of an event: what we asked for, what Zoom last told us.
+
+    An event has at most one that serves it; others are `retiring` (to be deleted at Zoom) or `retired` (history).
+    """
+
+    __tablename__ = "meetings"
+    __table_args__ = (
+        CheckConstraint(f"state IN {STATES}", name="state"),
+        Index(
+            "uq_meetings_event_id",
+            "event_id",
+            unique=True,
+            postgresql_where=text("state NOT IN ('retiring', 'retired')"),
+        ),
+        Index("ix_meetings_zoom_meeting_id", "zoom_meeting_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id"), index=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"), index=True)
+    host_id: Mapped[UUID] = mapped_column(ForeignKey("hosts.id"))
+    state: Mapped[str] = mapped_column(Text)
+    zoom_meeting_id: Mapped[int | None] = mapped_column(BigInteger)
+    # The nonce at the head of the agenda by which a meeting whose creation got no answer is recognised.
+    marker: Mapped[str] = mapped_column(Text)
+    attempted_at: Mapped[datetime | None]
+    # The plan Zoom last accepted, and what it answered when it was read back.
+    pushed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    join_url: Mapped[Sealed | None]
+    protected: Mapped[bool] = mapped_column(server_default="true")
+    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    # A second creation leaves a possible orphan: the markers we gave up on.
+    orphan_markers: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    created_at: Mapped[datetime]
+    synced_at: Mapped[datetime | None]
+
+
+class Instance(Model):
+    """One actual holding of a meeting, told apart by its UUID."""
+
+    __tablename__ = "instances"
+    __table_args__ = (UniqueConstraint("meeting_id", "uuid"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"), index=True)
+    uuid: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]

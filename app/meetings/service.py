@@ -1,0 +1,260 @@
+"""Local changes to meetings, and the rows a sync looks at."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app import facts
+from app.accounts.models import Account, Host
+from app.clients.zoom import Meeting as Said
+from app.clients.zoom import ZoomError, is_zoom_link
+from app.core import db
+from app.core.crypto import Seal
+from app.core.outbox import NotNow
+from app.events import service as events
+from app.events.models import Event, Space
+from app.meetings.instances import Holding, fold
+from app.meetings.models import Instance, Meeting
+from app.meetings.plan import Plan, Wishes, is_protected, new_marker, observation, plan
+
+SETTLED = ("retiring", "retired")
+# A meeting with a number in one of these states takes registrants.
+SERVING = ("scheduled", "updating", "failed")
+# How long a creation without an answer may still make itself known before it is repeated, and how long what it may
+# have left behind is looked for: Zoom repeats a notification for an hour and a half.
+UNKNOWN_FOR = timedelta(minutes=10)
+LOOKED_FOR = timedelta(days=2)
+
+
+@dataclass
+class Situation:
+    """An event with what it wants (`plan`, None where it wants no Zoom meeting) and the meeting that serves it."""
+
+    event: Event
+    host: Host | None
+    account: Account | None
+    meeting: Meeting | None
+    space: Space | None
+    alternative_hosts: Sequence[str]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the platform wants a Zoom meeting on a host we know."""
+        return self.event.on_zoom and self.host is not None and self.account is not None
+
+    @property
+    def on_another_host(self) -> bool:
+        """Whether the meeting that serves the event is not where it is wanted."""
+        return self.meeting is not None and (not self.wanted or self.meeting.host_id != self.event.host_id)
+
+    def plan(self, marker: str) -> Plan:
+        """What Zoom is to know, under `marker`. Only while `wanted`."""
+        assert self.host is not None  # noqa: S101 - `wanted` was asked first
+        settings = self.space.settings if self.space else {}
+        event, host = self.event, self.host
+        return plan(
+            Wishes(
+                title=event.title,
+                description=event.description,
+                starts_at=event.starts_at,
+                ends_at=event.ends_at,
+                timezone=event.timezone,
+                marker=marker,
+                licensed=host.licensed,
+                # Until it is known, it is asked for: Zoom drops what it cannot do, and says so when read back.
+                can_record=host.licensed and host.cloud_recording is not False,
+                record=settings.get("record", True),
+                waiting_room=settings.get("waiting_room", False),
+                mute_upon_entry=settings.get("mute_upon_entry", False),
+                participant_video=settings.get("participant_video", False),
+                alternative_hosts=self.alternative_hosts,
+            )
+        )
+
+
+async def current(tx: db.Tx, event_id: UUID) -> Meeting | None:
+    """The meeting that serves the event."""
+    found: Meeting | None = await tx.session.scalar(
+        select(Meeting).where(Meeting.event_id == event_id, Meeting.state.not_in(SETTLED))
+    )
+    return found
+
+
+async def lock(tx: db.Tx, meeting_id: UUID) -> Meeting:
+    """The meeting as it stands now, locked until the transaction ends; rows that reference it can still be written."""
+    return await tx.session.get_one(Meeting, meeting_id, with_for_update={"key_share": True})
+
+
+async def situation(tx: db.Tx, event_id: UUID) -> Situation | None:
+    """Everything a sync of the event has to know; None for an event that never was."""
+    event = await events.get(tx, event_id)
+    if event is None:
+        return None
+    host = await tx.session.get(Host, event.host_id) if event.host_id else None
+    account = await tx.session.get(Account, host.account_id) if host else None
+    space = await tx.session.get(Space, event.space_id) if event.space_id else None
+    others = await tx.session.scalars(select(Host.zoom_user_id).where(Host.id.in_(event.alternative_hosts)))
+    return Situation(event, host, account, await current(tx, event_id), space, others.all())
+
+
+async def begin(tx: db.Tx, situation: Situation) -> Meeting:
+    """A pending meeting for an event that wants one and has none."""
+    assert situation.host is not None  # noqa: S101 - `wanted` was asked first
+    meeting = Meeting(
+        event_id=situation.event.id,
+        account_id=situation.host.account_id,
+        host_id=situation.host.id,
+        state="pending",
+        marker=new_marker(),
+        protected=situation.host.licensed,
+        orphan_markers=[],
+        created_at=tx.now,
+    )
+    tx.session.add(meeting)
+    await tx.session.flush()
+    return meeting
+
+
+async def show_error(tx: db.Tx, event_id: UUID, error: ZoomError | NotNow) -> None:
+    """Show on the event why its meeting is not what it should be, and when it is tried again."""
+    meeting = await current(tx, event_id)
+    if meeting is None or passes_soon(error, tx.now):
+        return
+    retry_at = error.retry_at.isoformat().replace("+00:00", "Z") if error.retry_at else None
+    meeting.last_error = {"type": _slug(error), "detail": str(error), "retry_at": retry_at}
+    if error.again == "never":
+        meeting.state = "failed"
+    elif meeting.state == "scheduled":
+        meeting.state = "updating"
+
+
+def passes_soon(error: ZoomError | NotNow, now: datetime) -> bool:
+    """Whether a wait is over before anybody would read of it: calls are paced, or came too close together."""
+    return error.again == "at" and error.retry_at is not None and error.retry_at < now + timedelta(minutes=1)
+
+
+def _slug(error: ZoomError | NotNow) -> str:
+    """`RateLimited` is `rate-limited`; of what waits here without having asked Zoom, what it waits for."""
+    if isinstance(error, NotNow):
+        return {"parked": "needs-reauth", "at": "daily-limit"}.get(error.again, "waiting")
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+
+
+def possible_orphan(meeting: Meeting) -> dict[str, Any] | None:
+    """What admins are told while a creation that got no answer may have left a second meeting at Zoom."""
+    if not meeting.orphan_markers:
+        return None
+    detail = (
+        "Zoom did not answer when this meeting was first created, so a second one with the same title may be left"
+        " there, which nobody is sent to. It is deleted as soon as Zoom speaks of it."
+    )
+    return {"type": "possible-orphan", "detail": detail, "retry_at": None}
+
+
+def observe(meeting: Meeting, said: Said, seal: Seal, zoom_origins: Collection[str]) -> None:
+    """Keep what Zoom says of the meeting, with its link, sealed, if that is one of Zoom's."""
+    meeting.observed = observation(said)
+    meeting.protected = is_protected(meeting.observed)
+    if is_zoom_link(said.join_url, zoom_origins):
+        meeting.join_url = seal.seal(said.join_url, f"meetings.join_url:{meeting.id}")
+
+
+def give_up(meeting: Meeting) -> None:
+    """Stop waiting for a creation without answer: what it may have made is an orphan, to be deleted if it appears."""
+    meeting.orphan_markers, meeting.marker = [*meeting.orphan_markers, meeting.marker], new_marker()
+    meeting.attempted_at = None
+
+
+def retire(tx: db.Tx, meeting: Meeting) -> None:
+    """The meeting no longer serves its event, and is to be deleted at Zoom."""
+    if meeting.attempted_at is not None:
+        give_up(meeting)
+    meeting.state = "retiring"
+    tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))
+
+
+async def ask_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
+    """Bring the event and Zoom together now, also where people have changed the meeting inside Zoom.
+
+    `on_unknown="create"` gives up waiting for a creation without answer; a meeting deleted inside Zoom is replaced.
+    """
+    meeting = await current(tx, event.id)
+    if meeting and meeting.state == "deleted_at_zoom":
+        retire(tx, meeting)
+    elif meeting and meeting.zoom_meeting_id is not None:
+        meeting.observed = None
+    elif meeting and meeting.state in {"unknown", "failed"} and meeting.attempted_at and on_unknown == "create":
+        give_up(meeting)
+    host = await tx.session.get(Host, event.host_id) if event.host_id else None
+    tx.record(facts.SyncAsked(event.id, host.account_id if host else None))
+    tx.hurry(str(event.id))
+
+
+async def by_zoom_id(tx: db.Tx, account_ids: Sequence[UUID], zoom_meeting_id: int) -> Meeting | None:
+    """The meeting of one of these accounts by Zoom's id; retired ones too, as Zoom still speaks of them."""
+    found: Meeting | None = await tx.session.scalar(
+        select(Meeting).where(Meeting.account_id.in_(account_ids), Meeting.zoom_meeting_id == zoom_meeting_id)
+    )
+    return found
+
+
+async def undecided(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -> Sequence[Meeting]:
+    """Meetings on a host whose creation lately got no answer, or left a possible orphan behind."""
+    found = await tx.session.scalars(
+        select(Meeting)
+        .join(Host, Host.id == Meeting.host_id)
+        .where(
+            Meeting.account_id.in_(account_ids),
+            Host.zoom_user_id == zoom_user_id,
+            Meeting.attempted_at.is_not(None)
+            | ((Meeting.orphan_markers != []) & (Meeting.created_at > tx.now - LOOKED_FOR)),
+        )
+    )
+    return found.all()
+
+
+async def note(tx: db.Tx, meeting: Meeting, uuid: str, holding: Holding) -> None:
+    """Take down what Zoom said of one instance, in any order and number, and what it means for the event."""
+    event = await events.lock(tx, meeting.event_id)
+    if event is None:
+        return
+    await tx.run(
+        "INSERT INTO instances (id, meeting_id, uuid, started_at, ended_at)"
+        " VALUES (gen_random_uuid(), :meeting, :uuid, :started, :ended)"
+        " ON CONFLICT (meeting_id, uuid) DO UPDATE SET"
+        " started_at = LEAST(instances.started_at, excluded.started_at),"
+        " ended_at = LEAST(instances.ended_at, excluded.ended_at)",
+        meeting=meeting.id, uuid=uuid, started=holding.started_at, ended=holding.ended_at,
+    )  # fmt: skip
+    held = await tx.session.execute(
+        select(Instance.started_at, Instance.ended_at)
+        .join(Meeting, Meeting.id == Instance.meeting_id)
+        .where(Meeting.event_id == event.id)
+    )
+    folded = fold([Holding(*row) for row in held], event.starts_at)
+    await events.note_instances(tx, event.id, folded.live_at, folded.ended_at)
+
+
+async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
+    """Events on the account's hosts that are not over, and those its meetings still serve."""
+    rows = await tx.run(
+        "SELECT events.id FROM events JOIN hosts ON hosts.id = events.host_id"
+        " WHERE hosts.account_id = :account AND events.ends_at > :now"
+        " UNION SELECT event_id FROM meetings WHERE account_id = :account AND state NOT IN ('retiring', 'retired')"
+        " AND event_id IN (SELECT id FROM events WHERE ends_at > :now)",
+        account=account_id, now=tx.now,
+    )  # fmt: skip
+    return [row.id for row in rows]
+
+
+async def retiring_of_account(tx: db.Tx, account_id: UUID) -> Sequence[Meeting]:
+    """Meetings of the account that wait to be deleted at Zoom."""
+    found = await tx.session.scalars(
+        select(Meeting).where(Meeting.account_id == account_id, Meeting.state == "retiring")
+    )
+    return found.all()

@@ -1,0 +1,165 @@
+"""The plan is a function of the event: within Zoom's limits, and a change names only what differs."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.clients.zoom import Meeting
+from app.meetings.plan import (
+    Plan,
+    Wishes,
+    as_observed,
+    changes,
+    creation,
+    differences,
+    has_marker,
+    is_protected,
+    minutes,
+    new_marker,
+    new_passcode,
+    observation,
+    plan,
+)
+
+START = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
+moments = st.integers(-(10**8), 10**8).map(lambda seconds: START + timedelta(seconds=seconds))
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=3000)
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> Wishes:
+    starts_at = draw(moments)
+    return Wishes(
+        title=draw(st.text(min_size=1, max_size=300)),
+        description=draw(texts),
+        starts_at=starts_at,
+        ends_at=starts_at + draw(st.timedeltas(timedelta(seconds=1), timedelta(days=2))),
+        timezone=draw(st.sampled_from(["Europe/Berlin", "UTC", "America/New_York"])),
+        marker=draw(st.builds(new_marker)),
+        licensed=draw(st.booleans()),
+        can_record=draw(st.booleans()),
+        record=draw(st.booleans()),
+        waiting_room=draw(st.booleans()),
+        mute_upon_entry=draw(st.booleans()),
+        participant_video=draw(st.booleans()),
+        alternative_hosts=draw(st.lists(st.sampled_from(["zoom-user-1", "zoom-user-2", "zoom-user-3"]), unique=True)),
+    )
+
+
+def wish(**said: Any) -> Wishes:
+    known: dict[str, Any] = {
+        "title": "Open evening",
+        "description": "Bring tea.",
+        "starts_at": START,
+        "ends_at": START + timedelta(hours=1),
+        "timezone": "Europe/Berlin",
+        "marker": "kindryn:nonce",
+        "licensed": True,
+        "can_record": True,
+    }
+    return Wishes(**(known | said))
+
+
+def applied(had: Plan, body: Any) -> Plan:
+    """What Zoom has after a PATCH that it took as it stood."""
+    said = {name: value for name, value in (body or {}).items() if name != "settings"}
+    if "start_time" in said:
+        said["start_time"] = said["start_time"].strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {**had, **said, "settings": {**had.get("settings", {}), **(body or {}).get("settings", {})}}
+
+
+@given(wishes())
+def test_a_plan_stays_within_zooms_limits(wanted: Wishes) -> None:
+    made = plan(wanted)
+    assert 1 <= len(made["topic"]) <= 200
+    assert len(made["agenda"]) <= 2000
+    assert 1 <= made["duration"] <= 1440
+
+
+@given(wishes())
+def test_the_marker_heads_the_agenda_also_where_a_list_cuts_it(wanted: Wishes) -> None:
+    agenda = plan(wanted)["agenda"]
+    assert has_marker(agenda, wanted.marker)
+    assert has_marker(agenda[:250], wanted.marker)
+    assert not has_marker(agenda, new_marker())
+
+
+@given(wishes(), wishes())
+def test_applying_the_changes_makes_the_wanted_of_the_pushed(before: Wishes, after: Wishes) -> None:
+    pushed, wanted = plan(before), plan(after)
+    assert applied(pushed, changes(pushed, wanted)) == wanted
+
+
+@given(wishes())
+def test_nothing_changes_where_nothing_differs(wanted: Wishes) -> None:
+    assert changes(plan(wanted), plan(wanted)) is None
+
+
+@given(wishes(), wishes())
+def test_changes_name_only_what_differs(before: Wishes, after: Wishes) -> None:
+    pushed, wanted = plan(before), plan(after)
+    body: Any = changes(pushed, wanted) or {}
+    settings = body.get("settings", {})
+    assert {name for name in settings if pushed["settings"][name] == wanted["settings"][name]} == set()
+    same = {name for name in body if name != "settings" and pushed[name] == wanted[name]}
+    assert same <= {"start_time", "timezone"}, "a start is read by its zone, so the two travel together"
+
+
+def test_a_rename_names_only_the_topic() -> None:
+    assert changes(plan(wish()), plan(wish(title="Another evening"))) == {"topic": "Another evening"}
+
+
+def test_minutes_are_rounded_up() -> None:
+    assert minutes(START, START + timedelta(seconds=61)) == 2
+    assert minutes(START, START + timedelta(minutes=60)) == 60
+    assert minutes(START, START + timedelta(days=3)) == 1440
+
+
+def test_strangers_wait_for_approval_and_nobody_shares_a_link() -> None:
+    settings = plan(wish())["settings"]
+    assert settings["approval_type"] == 1
+    assert settings["allow_multiple_devices"] is False
+    assert settings["show_share_button"] is False
+    body: Any = creation(plan(wish()), "abcDEF2345")
+    assert body["settings"]["show_join_info"] is False
+
+
+def test_without_a_licence_the_waiting_room_stands_in_for_registration() -> None:
+    settings = plan(wish(licensed=False))["settings"]
+    assert (settings["approval_type"], settings["waiting_room"]) == (2, True)
+
+
+def test_recording_is_asked_for_only_where_the_host_can_and_the_space_wants_it() -> None:
+    assert plan(wish())["settings"]["auto_recording"] == "cloud"
+    assert plan(wish(can_record=False))["settings"]["auto_recording"] == "none"
+    assert plan(wish(record=False))["settings"]["auto_recording"] == "none"
+
+
+def test_what_zoom_keeps_otherwise_is_a_difference() -> None:
+    wanted = plan(wish())
+    said = Meeting.model_validate(
+        {
+            "id": 85746065123,
+            "topic": "Renamed inside",
+            "start_time": "2027-03-01T19:00:00Z",
+            "duration": 60,
+            "settings": {"approval_type": 2, "waiting_room": False, "auto_recording": "cloud"},
+        }
+    )
+    observed = observation(said)
+    assert differences(wanted, observed) == [
+        {"field": "topic", "wanted": "Open evening", "observed": "Renamed inside"},
+        {"field": "settings.approval_type", "wanted": 1, "observed": 2},
+    ]
+    assert not is_protected(observed)
+    again = changes(as_observed(wanted, observed), wanted)
+    assert again == {"topic": "Open evening", "settings": {"approval_type": 1}}
+
+
+def test_a_passcode_has_letters_and_digits_and_fits() -> None:
+    passcode = new_passcode()
+    assert len(passcode) == 10
+    assert any(letter.isalpha() for letter in passcode)
+    assert any(letter.isdigit() for letter in passcode)
