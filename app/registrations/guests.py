@@ -1,0 +1,154 @@
+"""Guests: people without an account on the platform, each invited by an admin to one event.
+
+A guest is a registration like any other, whose member id is `guest:<id>`. Their link, `/guest/<join link>`, is a random
+name of 144 bits that opens nothing by itself: only a code mailed to the guest's address turns a browser into theirs. It
+carries no signature, for the row it names has to be read anyhow, and that row is where a guest is revoked; what is
+signed is the cookie a confirmed browser keeps (`joining.guest_browser`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select, tuple_
+
+from app import facts
+from app.accounts import budgets
+from app.accounts.models import Host
+from app.core import db
+from app.core.errors import Problem, not_found, wrong_field
+from app.events import service as events
+from app.events.models import Event
+from app.meetings import service as meetings
+from app.registrations import service
+from app.registrations.invites import valid_address
+from app.registrations.models import Guest, Registrant, Registration, guest_member_id, is_guest
+
+MOST = 100  # guests of one event
+A_DAY = 50  # invitations by one admin
+
+
+@dataclass(frozen=True)
+class Invited:
+    """A guest as a list shows them; `position` is their place on the waiting list."""
+
+    guest: Guest
+    registration: Registration
+    registrant: Registrant | None
+    position: int | None
+
+
+async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name: str, locale: str) -> Invited:
+    """Invite a person by their address. Who was invited before and revoked is the same guest again.
+
+    Raises 422 naming `email` for an address that cannot be invited, and the problems `event-closed`, `event-full` for
+    more than `MOST` guests and `too-many-clicks` for more than `A_DAY` invitations of one admin (the UTC day).
+    """
+    if not valid_address(email):
+        raise wrong_field("email", "is not a mail address invites can be sent to")
+    event = await events.lock(tx, event_id)
+    if event is None:
+        raise not_found("event")
+    await _refuse_hosts(tx, event, email)
+    guest = await _revoked_before(tx, event, email)
+    await _refuse_too_many(tx, event, invited_by)
+    guest_id = guest.id if guest else uuid4()
+    person = service.Person(guest_member_id(guest_id), email, name, locale)
+    registration = await service.answer(tx, event.id, person, "going")
+    if guest is None:
+        guest = Guest(id=guest_id, registration_id=registration.id, code_tries=0, codes_asked=[])
+        tx.session.add(guest)
+    guest.invited_by, guest.invited_at, guest.revoked_at = invited_by, tx.now, None
+    await tx.session.flush()
+    registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
+    return Invited(guest, registration, registrant, await _position(tx, registration))
+
+
+async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
+    """Take an invitation back, at any time: the link is refused from now on. Raises `not-found`; twice is harmless."""
+    event = await events.lock(tx, event_id)
+    found = await tx.session.execute(
+        select(Guest, Registration)
+        .join(Registration, Registration.id == Guest.registration_id)
+        .where(Guest.id == guest_id, Registration.event_id == event_id)
+    )
+    row = found.one_or_none()
+    if event is None or row is None:
+        raise not_found("guest")
+    guest, registration = row
+    if guest.revoked_at is not None:
+        return
+    guest.revoked_at, guest.code = tx.now, None
+    # Not by an answer: those an event that is over no longer takes.
+    registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
+    await tx.session.flush()
+    tx.record(facts.RegistrationChanged(registration.id, await service.account_of(tx, event)))
+    await service.promote(tx, event)
+
+
+async def of_event(
+    tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
+) -> Sequence[Invited]:
+    """Up to `limit` guests of the event, revoked ones too, as they were invited, after the (invited, id) given."""
+    meeting = await meetings.current(tx, event_id)
+    seat = (Registrant.registration_id == Registration.id) & (
+        Registrant.meeting_id == (meeting.id if meeting else None)
+    )
+    statement = (
+        select(Guest, Registration, Registrant)
+        .join(Registration, Registration.id == Guest.registration_id)
+        .outerjoin(Registrant, seat)
+        .where(Registration.event_id == event_id)
+        .order_by(Guest.invited_at, Guest.id)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(tuple_(Guest.invited_at, Guest.id) > tuple_(*after))
+    rows = (await tx.session.execute(statement)).all()
+    return [Invited(*row, await _position(tx, row[1])) for row in rows]
+
+
+async def _position(tx: db.Tx, registration: Registration) -> int | None:
+    return await service.position(tx, registration) if registration.waiting_since else None
+
+
+async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
+    """Zoom takes no host and no alternative host as a registrant."""
+    hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
+    at_it = select(Host.id).where(Host.id.in_(hosts), func.lower(Host.email) == email.lower())
+    if await tx.session.scalar(at_it):
+        raise wrong_field("email", "belongs to a host of this event, who comes in by starting the meeting")
+
+
+async def _revoked_before(tx: db.Tx, event: Event, email: str) -> Guest | None:
+    """The guest with this address whose invitation was taken back; 422 where the address is coming already."""
+    found = await tx.session.execute(
+        select(Registration, Guest)
+        .outerjoin(Guest, Guest.registration_id == Registration.id)
+        .where(Registration.event_id == event.id, func.lower(Registration.email) == email.lower())
+    )
+    revoked = None
+    for registration, guest in found:
+        if is_guest(registration.member_id):
+            if guest.revoked_at is None:
+                raise wrong_field("email", "is invited to this event already")
+            revoked = guest
+        elif registration.rsvp != "not_going":
+            raise wrong_field("email", "belongs to a member who is registered for this event already")
+    return revoked
+
+
+async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str) -> None:
+    coming = await tx.session.scalar(
+        select(func.count())
+        .select_from(Guest)
+        .join(Registration, Registration.id == Guest.registration_id)
+        .where(Registration.event_id == event.id, Guest.revoked_at.is_(None))
+    )
+    if (coming or 0) >= MOST:
+        raise Problem("event-full", f"An event takes {MOST} guests at the most: take an invitation back first.")
+    if not await budgets.spend(tx, f"guests:{invited_by}", A_DAY):
+        wait = int((budgets.renewed_at(tx.now) - tx.now).total_seconds()) + 1
+        detail = f"You invited {A_DAY} guests today; go on tomorrow."
+        raise Problem("too-many-clicks", detail, headers={"Retry-After": str(wait)})

@@ -1,0 +1,292 @@
+"""The invite: one member's calendar entry for one event, and the mail that carries it.
+
+Everything here is a function of values: no clock, no database, no network. The rules are iTIP (RFC 5546), iCalendar
+(RFC 5545) and the MIME layout calendars agree on. An `Invite` cleans and checks what it is given, so a hostile name or
+title is harmless from the moment an `Invite` exists.
+"""
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from typing import Literal
+from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
+
+import idna
+from icalendar import Alarm, Calendar, Event, vCalAddress, vText, vUri
+
+Method = Literal["REQUEST", "CANCEL"]
+
+FILE_NAME = "invite.ics"
+ADDRESS_LENGTH = 128  # what Zoom takes for a registrant; RFC 5321 would allow 254
+_DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # RFC 5322 section 3.2.3
+_HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
+
+_LINE_BREAKS = re.compile("\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")  # whatever any reader may take for one
+_TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # can make a name read backwards
+
+# 7bit bodies: no mail server on the way has a reason to re-encode them.
+MAIL_POLICY = SMTP.clone(cte_type="7bit")
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """One member, one event, one message to their calendar.
+
+    `uid` never changes for this member and event; `sequence` rises with every message sent. `starts_at`, `ends_at` and
+    `stamp` (now) are aware datetimes; `timezone` is the IANA name in which people read the time. `join_link` is our own
+    stable link for this member, `event_url` the event's page. `whole_event_cancelled` belongs to CANCEL alone: without
+    it, only this member is uninvited.
+
+    Raises ValueError with a sentence naming the field that is wrong.
+    """
+
+    uid: str
+    sequence: int
+    method: Method
+    tentative: bool
+    title: str
+    description: str
+    starts_at: datetime
+    ends_at: datetime
+    timezone: str
+    join_link: str
+    event_url: str
+    organizer_name: str
+    organizer_email: str
+    attendee_name: str
+    attendee_email: str
+    stamp: datetime
+    reminder_minutes: int = 15
+    whole_event_cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("starts_at", "ends_at", "stamp"):
+            self._set(field, _utc(field, getattr(self, field)))
+        for field in ("uid", "title", "organizer_name", "attendee_name"):
+            self._set(field, line(getattr(self, field)))
+        for field in ("organizer_email", "attendee_email"):
+            self._set(field, _address(field, getattr(self, field)))
+        for field in ("join_link", "event_url"):
+            self._set(field, _link(field, getattr(self, field)))
+        self._set("description", lines(self.description))
+        _check_zone(self.timezone)
+        faults = {
+            "uid must not be empty.": not self.uid,
+            "sequence must not be negative.": self.sequence < 0,
+            "ends_at must be after starts_at.": self.ends_at <= self.starts_at,
+            "reminder_minutes must not be negative.": self.reminder_minutes < 0,
+            "method must be REQUEST or CANCEL.": self.method not in ("REQUEST", "CANCEL"),
+            "whole_event_cancelled goes with the method CANCEL.": self.whole_event_cancelled
+            and self.method != "CANCEL",
+        }
+        for sentence, wrong in faults.items():
+            if wrong:
+                raise ValueError(sentence)
+
+    def _set(self, field: str, value: object) -> None:
+        object.__setattr__(self, field, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a person reads in one mail: a subject of one line, the plain text, the same as an HTML document."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def line(text: str) -> str:
+    """`text` on one line: breaks and tabs become spaces; control characters and direction overrides are dropped; what
+    is no character (a lone surrogate) becomes U+FFFD."""
+    return " ".join(lines(text).split("\n")).strip()
+
+
+def lines(text: str) -> str:
+    """`text` cleaned like `line`, but its line breaks are kept, each as one LF."""
+    one_kind_of_break = _LINE_BREAKS.sub("\n", text).replace("\t", " ")
+    return "".join(_harmless(character) for character in one_kind_of_break).strip()
+
+
+def _harmless(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cs":
+        return "\N{REPLACEMENT CHARACTER}"
+    if character in _TURNS_TEXT or (category == "Cc" and character != "\n"):
+        return ""
+    return character
+
+
+def valid_address(text: str) -> bool:
+    """Whether mail can be sent to `text`: a dot-atom, one @, a host name with a dot (RFC 5321, RFC 5322), at most 128
+    characters. Quoted local parts, comments and address literals are refused; international domains are taken (IDNA
+    2008), international local parts are not, for they need SMTPUTF8 from every server on the way."""
+    try:
+        _address("address", text)
+    except ValueError:
+        return False
+    return True
+
+
+def _address(field: str, text: str) -> str:
+    """The address in ASCII: its domain in A-labels, lower case."""
+    wrong = ValueError(f"{field} is not a mail address.")
+    local, at, domain = text.partition("@")
+    if not at or len(text) > ADDRESS_LENGTH or len(local) > 64 or not _DOT_ATOM.fullmatch(local):
+        raise wrong
+    try:
+        host = idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError:
+        raise wrong from None
+    address = f"{local}@{host}"
+    if not _HOST_NAME.fullmatch(host) or len(address) > ADDRESS_LENGTH:
+        raise wrong
+    return address
+
+
+def _utc(field: str, moment: datetime) -> datetime:
+    if moment.utcoffset() is None:
+        raise ValueError(f"{field} must carry a time zone.")
+    return moment.astimezone(UTC)
+
+
+def _check_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("timezone is not an IANA time zone.") from None
+
+
+def _link(field: str, url: str) -> str:
+    """`url` with everything percent-encoded that RFC 3986 does not allow: the URI type of iCalendar has no escape."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{field} must be an http or https address.")
+    return quote(url, safe=":/?#[]@!$&'()*+,;=-._~%", errors="replace")
+
+
+class _Text(vText):
+    """RFC 5545 section 3.3.11. The library's own escape reads a backslash before a capital N as a line break, which
+    would change a title such as C:\\News."""
+
+    def to_ical(self) -> bytes:
+        escaped = self.replace("\\", r"\\").replace(";", r"\;").replace(",", r"\,").replace("\n", r"\n")
+        return escaped.encode()
+
+
+def calendar(invite: Invite) -> bytes:
+    """The iCalendar object (RFC 5545) with one VEVENT: UTF-8, CRLF, folded at 75 octets.
+
+    Times are in UTC: an event happens once, so its moment needs no zone rules; calendars show it in their owner's
+    zone, and Outlook is known to shift or refuse what it reads from VTIMEZONE. The event's own zone is in the words.
+
+    A CANCEL names what it takes away and carries no link and no alarm (RFC 5546 section 3.2.5).
+    """
+    vcalendar = Calendar()
+    vcalendar.add("PRODID", "-//Kindryn//Kindryn Zoom//EN")
+    vcalendar.add("VERSION", "2.0")
+    vcalendar.add("METHOD", invite.method)
+    vcalendar.add_component(_vevent(invite))
+    return bytes(vcalendar.to_ical())
+
+
+def _vevent(invite: Invite) -> Event:
+    vevent = Event()
+    vevent.add("UID", _Text(invite.uid))
+    vevent.add("SEQUENCE", invite.sequence)
+    vevent.add("DTSTAMP", invite.stamp)
+    vevent.add("DTSTART", invite.starts_at)
+    vevent.add("DTEND", invite.ends_at)
+    vevent.add("SUMMARY", _Text(invite.title))
+    vevent.add("ORGANIZER", _person(invite.organizer_name, invite.organizer_email))
+    if invite.method == "CANCEL":
+        vevent.add("ATTENDEE", _person(invite.attendee_name, invite.attendee_email))
+        if invite.whole_event_cancelled:
+            vevent.add("STATUS", "CANCELLED")
+        return vevent
+    vevent.add("ATTENDEE", _guest(invite))
+    vevent.add("STATUS", "TENTATIVE" if invite.tentative else "CONFIRMED")
+    vevent.add("TRANSP", "OPAQUE")
+    vevent.add("LOCATION", _Text(invite.join_link))
+    vevent.add("URL", vUri(invite.join_link))
+    links = f"Join: {invite.join_link}\nEvent: {invite.event_url}"
+    vevent.add("DESCRIPTION", _Text(f"{invite.description}\n\n{links}".strip()))
+    vevent.add_component(_alarm(invite))
+    return vevent
+
+
+def _guest(invite: Invite) -> vCalAddress:
+    """Asked to answer, although the member already has on the event's page: with less, Gmail and Outlook show a dead
+    attachment instead of an invitation."""
+    guest = _person(invite.attendee_name, invite.attendee_email)
+    guest.params.update(CUTYPE="INDIVIDUAL", ROLE="REQ-PARTICIPANT", PARTSTAT="NEEDS-ACTION", RSVP="TRUE")
+    return guest
+
+
+def _person(name: str, address: str) -> vCalAddress:
+    """A CAL-ADDRESS with its CN. A parameter knows no backslash escape and no double quote, but some readers believe
+    in both, so neither is left in. Characters a mailto URI must not hold are percent-encoded (RFC 6068 section 2)."""
+    person = vCalAddress("mailto:" + quote(address, safe="@!$'*+"))
+    person.params["CN"] = (name or address).replace('"', "'").replace("\\", "/")
+    return person
+
+
+def _alarm(invite: Invite) -> Alarm:
+    alarm = Alarm()
+    alarm.add("ACTION", "DISPLAY")
+    alarm.add("DESCRIPTION", _Text(invite.title))
+    alarm.add("TRIGGER", timedelta(minutes=-invite.reminder_minutes))
+    return alarm
+
+
+def message_id_of(invite: Invite) -> str:
+    """The Message-ID of the mail with this invite: the same for the same (uid, sequence, attendee), so that a mail
+    sent again after an unknown outcome can be recognised as the same one."""
+    identity = "\n".join((invite.uid, str(invite.sequence), invite.attendee_email))
+    domain = invite.organizer_email.partition("@")[2]
+    return f"<{hashlib.sha256(identity.encode()).hexdigest()[:32]}@{domain}>"
+
+
+def message(invite: Invite, words: Words, *, sender: str, message_id: str) -> EmailMessage:
+    """The mail, to its one attendee: what people read, the invite as the last alternative, and the same bytes attached.
+
+    `sender` is the mailbox the mail comes from; calendars expect it to be the organizer's. The calendar parts are
+    base64, so their CRLFs survive every server. `method=` equals METHOD, or Outlook and Gmail ignore the invite
+    (`text/calendar`, RFC 5545 section 8.1).
+    """
+    mail = EmailMessage(policy=MAIL_POLICY)
+    mail["From"] = mailbox(invite.organizer_name, sender)
+    mail["To"] = mailbox(invite.attendee_name, invite.attendee_email)
+    mail["Subject"] = header(words.subject)
+    mail["Date"] = invite.stamp
+    mail["Message-ID"] = message_id
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
+
+    entry = calendar(invite)
+    mail.set_content(words.text)
+    mail.add_alternative(words.html, subtype="html")
+    parameters = {"method": invite.method, "charset": "UTF-8"}
+    mail.add_alternative(entry, maintype="text", subtype="calendar", params=parameters)
+    mail.add_attachment(entry, maintype="application", subtype="ics", filename=FILE_NAME, params={"name": FILE_NAME})
+    return mail
+
+
+def mailbox(name: str, address: str) -> Address:
+    """A person as sender or recipient of a mail. Raises ValueError where `address` is none.
+
+    Specials are taken out of the name rather than quoted: Python before 3.12.5 loses the quotes when it folds a long or
+    non-ASCII name, and what follows a comma would be one more recipient.
+    """
+    plain = re.sub(r'[()<>\[\]:;@\\,"]+', " ", header(name))
+    return Address(" ".join(plain.split()), addr_spec=_address("address", address))
+
+
+def header(text: str) -> str:
+    """One line that holds no encoded word of its own (RFC 2047): decoded, that could be a line break."""
+    return line(text).replace("=?", "= ?")

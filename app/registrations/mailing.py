@@ -1,0 +1,135 @@
+"""Which invite a member should hold, and the mail that brings them there. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import parseaddr
+from typing import Any, Literal
+from uuid import UUID
+
+from app.events.models import Event
+from app.registrations.guest_texts import speech
+from app.registrations.invites import Invite, message, message_id_of
+from app.registrations.models import Registration, is_guest
+from app.registrations.texts import Before, words
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where mails come from and lead to."""
+
+    mail_from: str
+    public_url: str
+    spa_url: str
+
+
+def wanted(event: Event, registration: Registration, now: datetime) -> State | None:
+    """The state of the member's calendar that the answers and the event ask for; None where no mail is due.
+
+    Who holds an invite and should not gets a CANCEL; who never held one, or could not be reached, gets nothing. After
+    a change of address the old one is taken back first. Once the event is over nobody is invited any more.
+    """
+    off = event.cancelled_at is not None or event.deleted_at is not None
+    coming = registration.rsvp in {"going", "maybe"} and registration.waiting_since is None
+    held = registration.invite
+    holds = held is not None and held["method"] == "REQUEST" and registration.invite_error is None
+    if held and holds and (off or not coming or held["email"] != registration.email):
+        return {**held, "method": "CANCEL", "off": off}
+    if off or not coming or event.status(now) == "ended":
+        return held
+    return {
+        "method": "REQUEST",
+        "title": event.title,
+        "description": event.description,
+        "starts_at": event.starts_at.isoformat(),
+        "ends_at": event.ends_at.isoformat(),
+        "timezone": event.timezone,
+        "tentative": registration.rsvp == "maybe",
+        "on_zoom": event.on_zoom,
+        "email": registration.email,
+        "off": False,
+    }
+
+
+def same(state: State | None, other: State | None) -> bool:
+    """Whether nobody need be mailed for the difference: the description alone travels with the next mail."""
+    if state is None or other is None:
+        return state is other
+    return {**state, "description": ""} == {**other, "description": ""}
+
+
+def standing(event: Event, registration: Registration, now: datetime) -> Literal["none", "sending", "sent", "refused"]:
+    """How it stands with the member's invite, for those who look after the event."""
+    state = wanted(event, registration, now)
+    if not same(state, registration.invite) or (state and registration.invite_sent_at is None):
+        return "sending"
+    if state is None or state["method"] == "CANCEL":
+        return "none"
+    return "refused" if registration.invite_error else "sent"
+
+
+def letter(
+    registration: Registration, state: State, before: State | None, to: Addresses, slug: str, now: datetime
+) -> EmailMessage:
+    """The mail that brings the calendar from `before` to `state`."""
+    invite = invite_of(registration, state, to, slug, now)
+    kind = kind_of(state, before)
+    changed_from = _before(before) if kind == "changed" and before else None
+    closing = speech(registration.locale).closing[kind] if is_guest(registration.member_id) else None
+    text = words(kind, invite, locale=registration.locale, before=changed_from, closing=closing)
+    return message(invite, text, sender=sender_of(to)[1], message_id=message_id_of(invite))
+
+
+def invite_of(registration: Registration, state: State, to: Addresses, slug: str, now: datetime) -> Invite:
+    """The invite for a state. What cannot be joined on Zoom links to the event's page instead; guests, whom the
+    platform does not know, have their link for both."""
+    link, page = f"{to.public_url}/join/{registration.join_link}", f"{to.spa_url}/{slug}/events/{registration.event_id}"
+    if is_guest(registration.member_id):
+        link = page = f"{to.public_url}/guest/{registration.join_link}"
+    name, address = sender_of(to)
+    return Invite(
+        uid=uid_of(registration.id, to),
+        sequence=registration.invite_sequence,
+        method=state["method"],
+        tentative=state["tentative"],
+        title=state["title"],
+        description=state["description"],
+        starts_at=datetime.fromisoformat(state["starts_at"]),
+        ends_at=datetime.fromisoformat(state["ends_at"]),
+        timezone=state["timezone"],
+        join_link=link if state["on_zoom"] else page,
+        event_url=page,
+        organizer_name=name,
+        organizer_email=address,
+        attendee_name=registration.name,
+        attendee_email=state["email"],
+        stamp=now,
+        whole_event_cancelled=state["off"],
+    )
+
+
+def kind_of(state: State, before: State | None) -> Literal["invited", "changed", "cancelled", "uninvited"]:
+    """Which letter it is."""
+    if state["method"] == "CANCEL":
+        return "cancelled" if state["off"] else "uninvited"
+    moved = ("title", "starts_at", "ends_at", "timezone", "on_zoom")
+    held = before is not None and before["method"] == "REQUEST"
+    return "changed" if before and held and any(before[name] != state[name] for name in moved) else "invited"
+
+
+def uid_of(registration_id: UUID, to: Addresses) -> str:
+    """The invite's UID: one for the life of the registration (RFC 5545 section 3.8.4.7, RFC 7986 section 5.3)."""
+    return f"{registration_id}@{sender_of(to)[1].rpartition('@')[2]}"
+
+
+def sender_of(to: Addresses) -> tuple[str, str]:
+    """Name and address of `MAIL_FROM`, which is `address` or `Name <address>`."""
+    name, address = parseaddr(to.mail_from)
+    return name or "Kindryn", address
+
+
+def _before(state: State) -> Before:
+    starts, ends = (datetime.fromisoformat(state[name]) for name in ("starts_at", "ends_at"))
+    return Before(title=state["title"], starts_at=starts, ends_at=ends, timezone=state["timezone"])

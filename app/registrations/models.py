@@ -1,0 +1,99 @@
+"""Tables of who is coming, what Zoom knows of them, and which invite they hold."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Model
+from app.core.sealed import Sealed
+
+_GUEST = "guest:"
+
+
+def guest_member_id(guest_id: UUID) -> str:
+    """What stands for the member id in the registration of a guest."""
+    return f"{_GUEST}{guest_id}"
+
+
+def is_guest(member_id: str) -> bool:
+    """Whether an id stands for a guest, who has no account on the platform."""
+    return member_id.startswith(_GUEST)
+
+
+class Registration(Model):
+    """A member's answer to an event. It is never deleted by a change of mind, so the invite's UID and links stay."""
+
+    __tablename__ = "registrations"
+    __table_args__ = (
+        UniqueConstraint("event_id", "member_id"),
+        CheckConstraint("rsvp IN ('going', 'maybe', 'not_going')", name="rsvp"),
+        Index("ix_registrations_member_id", "member_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id"))
+    member_id: Mapped[str] = mapped_column(Text)
+    email: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    locale: Mapped[str] = mapped_column(Text, server_default="en")
+    rsvp: Mapped[str] = mapped_column(Text)
+    # Since when the member waits for a place; None for those who have one.
+    waiting_since: Mapped[datetime | None]
+    no_show: Mapped[bool] = mapped_column(server_default="false")
+    join_link: Mapped[str] = mapped_column(Text, unique=True)
+    # The invite as last sent, or being sent: its state, the one before, and the number every mail raises.
+    invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    invite_before: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    invite_sequence: Mapped[int] = mapped_column(server_default="0")
+    invite_sent_at: Mapped[datetime | None]
+    # When the member asked for the invite once more, lately.
+    invite_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    invite_error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Registrant(Model):
+    """Zoom's record of a registration at one meeting."""
+
+    __tablename__ = "registrants"
+    __table_args__ = (
+        UniqueConstraint("registration_id", "meeting_id"),
+        CheckConstraint("state IN ('pending', 'ready', 'cancelled', 'unsupported', 'host', 'failed')", name="state"),
+        Index("ix_registrants_meeting_id", "meeting_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    registration_id: Mapped[UUID] = mapped_column(ForeignKey("registrations.id"))
+    meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"))
+    zoom_registrant_id: Mapped[str | None] = mapped_column(Text)
+    email: Mapped[str] = mapped_column(Text)
+    join_url: Mapped[Sealed | None]
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime]
+
+
+class Guest(Model):
+    """A person without an account on the platform, invited to one event. They are coming as the registration says."""
+
+    __tablename__ = "guests"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    registration_id: Mapped[UUID] = mapped_column(ForeignKey("registrations.id"), unique=True)
+    invited_by: Mapped[str] = mapped_column(Text)
+    invited_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    # When the address was last confirmed by a code.
+    confirmed_at: Mapped[datetime | None]
+    # The code that counts, until it is used, tried too often, or replaced. Six digits have so few forms that a digest
+    # would hide nothing, so it is sealed.
+    code: Mapped[Sealed | None]
+    code_expires_at: Mapped[datetime | None]
+    code_tries: Mapped[int] = mapped_column(server_default="0")
+    # When codes were asked for, lately.
+    codes_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")

@@ -1,0 +1,276 @@
+"""One registration and Zoom's record of it: what is wanted, and the one call that brings them together."""
+
+import contextlib
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Literal
+from uuid import uuid4
+
+from app.accounts import budgets, grants
+from app.accounts.models import Account, Host
+from app.clients.zoom import (
+    AccountClient,
+    HostCannotRegister,
+    Label,
+    MeetingFull,
+    MeetingOver,
+    NotFound,
+    RateLimited,
+    RegistrantBody,
+    RegistrantReference,
+    RegistrationOff,
+    ZoomError,
+    allows,
+    is_zoom_link,
+)
+from app.clients.zoom import Registrant as Answer
+from app.core import db
+from app.core.outbox import NotNow
+from app.core.work import Work
+from app.events import service as events
+from app.meetings import service as meetings
+from app.meetings.models import Meeting
+from app.registrations import service
+from app.registrations.models import Registrant, Registration
+from app.resources import Resources
+
+# A link that did not come with the answer is looked for soon, and if that did not help, in no hurry: each look may
+# cost one of the three additions a day.
+LOOK_AGAIN, LOOK_LATER = timedelta(seconds=20), timedelta(minutes=10)
+LIST = "meeting:read:list_registrants"
+MAX_NAME = 64  # characters, of the first and of the last name
+ADDS_USED_UP = "Zoom takes three registrations of one address a day; this one is made after midnight UTC."
+CHANGES_USED_UP = "Zoom takes ten changes of one registrant a day; this one is made after midnight UTC."
+TOO_MANY_TODAY = "Zoom takes no more of this today; it goes on after midnight UTC."
+DISCONNECTED = "The organisers must connect their Zoom account again first."
+TRIED_AGAIN = "Zoom does not answer as it should right now; it is tried again by itself."
+# Refusals that are a state of the registrant and no fault: (state, what a person is told).
+REFUSALS: dict[type[ZoomError], tuple[str, str]] = {
+    HostCannotRegister: ("host", "Hosts and alternative hosts come in by starting the meeting."),
+    RegistrationOff: ("unsupported", "This meeting has no personal links."),
+    MeetingFull: ("failed", "Zoom says that the meeting is full."),
+    MeetingOver: ("failed", "Zoom says that the meeting is over."),
+}
+
+
+@dataclass
+class Seat:
+    """A registration, the meeting it leads into, and Zoom's record of it there."""
+
+    registration: Registration
+    meeting: Meeting
+    number: int
+    registrant: Registrant | None
+    wanted: bool
+    is_host: bool
+    can_list: bool
+
+    @property
+    def known(self) -> Registrant | None:
+        """The record of somebody who may come in with it, now or once approved."""
+        return self.registrant if self.registrant and self.registrant.state in {"ready", "pending"} else None
+
+    @property
+    def under_another_address(self) -> bool:
+        """Whether Zoom knows the member by an address that is not theirs any more."""
+        return self.known is not None and self.known.email.casefold() != self.registration.email.casefold()
+
+
+async def sync(work: Work[Resources]) -> None:
+    """Add, approve, cancel or leave alone: whatever makes Zoom's record what the answer wants."""
+    async with work.transaction() as tx:
+        seat = await _seat(tx, work)
+    if seat is None:
+        await _nothing(work)
+        return
+    try:
+        await _converge(work, seat)
+    except NotFound:
+        await _meeting_gone(work, seat)
+    except (ZoomError, NotNow) as error:
+        ready = seat.registrant is not None and seat.registrant.state == "ready"
+        if seat.wanted and not ready and not meetings.passes_soon(error, work.resources.clock.now()):
+            async with work.transaction() as tx:
+                await _upsert(tx, work, seat, "pending", why(error), None)
+                tx.ring(f"registration:{work.id}")
+        raise
+
+
+async def _converge(work: Work[Resources], seat: Seat) -> None:
+    if seat.wanted and (seat.is_host or not seat.meeting.protected):
+        state, reason = REFUSALS[HostCannotRegister if seat.is_host else RegistrationOff]
+        await _write(work, seat, state, reason)
+    elif seat.known and (not seat.wanted or seat.under_another_address):
+        await _cancel(work, seat, seat.known)
+    elif seat.wanted and (seat.registrant is None or seat.registrant.state != "ready"):
+        await _add(work, seat)
+    else:
+        await _nothing(work)
+
+
+async def _seat(tx: db.Tx, work: Work[Resources]) -> Seat | None:
+    """None where there is no meeting to be registered at, or the event is over."""
+    registration = await tx.session.get(Registration, work.id)
+    event = await events.get(tx, registration.event_id) if registration else None
+    meeting = await meetings.current(tx, event.id) if event else None
+    if registration is None or event is None or meeting is None or meeting.zoom_meeting_id is None:
+        return None
+    if meeting.state not in meetings.SERVING or event.status(tx.now) == "ended":
+        return None
+    hosts = [await tx.session.get(Host, host_id) for host_id in (meeting.host_id, *event.alternative_hosts)]
+    addresses = {host.email.casefold() for host in hosts if host and host.email}
+    members = {host.member_id for host in hosts if host and host.member_id}
+    account = await tx.session.get_one(Account, meeting.account_id)
+    return Seat(
+        registration=registration,
+        meeting=meeting,
+        number=meeting.zoom_meeting_id,
+        registrant=await service.registrant_at(tx, registration.id, meeting),
+        wanted=event.on_zoom and registration.rsvp == "going" and registration.waiting_since is None,
+        is_host=registration.email.casefold() in addresses or registration.member_id in members,
+        can_list=allows(account.scopes, LIST),
+    )
+
+
+async def _nothing(work: Work[Resources]) -> None:
+    async with work.done() as tx:
+        tx.ring(f"registration:{work.id}")
+
+
+async def _add(work: Work[Resources], seat: Seat) -> None:
+    """Register the member. Adding the same address again answers the same registrant, so repeating it is harmless."""
+    looked_for = seat.known is not None and seat.known.zoom_registrant_id is not None
+    label = Label.MEDIUM if looked_for else Label.LIGHT
+    zoom = await grants.zoom(work.resources, seat.meeting.account_id, label, urgent=work.urgent)
+    try:
+        answer = await _approved(work, zoom, seat, seat.known) if looked_for and seat.known else None
+        if answer is None:
+            subject = f"registrant:{seat.meeting.id}:{_hashed(seat.registration.email)}"
+            async with budgets.counted(work.resources.db, subject, budgets.ADDS_PER_REGISTRANT, ADDS_USED_UP):
+                answer = await zoom.add_registrant(seat.number, _body(seat.registration))
+    except NotFound:
+        raise
+    except ZoomError as error:
+        if error.again != "never":
+            raise
+        state, reason = REFUSALS.get(type(error), ("failed", f"Zoom refused: {error.message}"))
+        await _write(work, seat, state, reason)
+    else:
+        await _registered(work, seat, answer)
+
+
+async def _approved(work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Registrant) -> Answer | None:
+    """The link of a registrant Zoom knows already, where it lets us list them; who still waits is approved."""
+    listed = await _listed(zoom, seat) if seat.can_list else None
+    if listed is not None:
+        return listed
+    await _set_status(work, zoom, seat, registrant, "approve")
+    return await _listed(zoom, seat) if seat.can_list else None
+
+
+async def _listed(zoom: AccountClient, seat: Seat) -> Answer | None:
+    async for registrant in zoom.list_registrants(seat.number):
+        if registrant.email.casefold() == seat.registration.email.casefold() and registrant.join_url:
+            return registrant
+    return None
+
+
+async def _registered(work: Work[Resources], seat: Seat, answer: Answer) -> None:
+    """Keep the link, sealed, if it is one of Zoom's; without a link the registrant waits and is looked at again."""
+    if answer.join_url and not is_zoom_link(answer.join_url, work.resources.settings.zoom_origins):
+        await _write(work, seat, "failed", "Zoom answered with a link that is not Zoom's.", answer)
+    elif answer.join_url:
+        await _write(work, seat, "ready", None, answer)
+    else:
+        again = LOOK_LATER if seat.known and seat.known.zoom_registrant_id else LOOK_AGAIN
+        await _write(work, seat, "pending", "Zoom has not made the link yet.", answer, again=again)
+
+
+async def _cancel(work: Work[Resources], seat: Seat, registrant: Registrant) -> None:
+    """Take the registrant off; Zoom confirms without proof. Who only changed address is then added anew.
+
+    To Zoom one address is one registrant, also where a guest and a member have it: it stays while either is coming.
+    """
+    async with work.transaction() as tx:
+        still_coming = await service.coming_by_address(tx, seat.registration, registrant.email)
+    if not still_coming:
+        zoom = await grants.zoom(work.resources, seat.meeting.account_id, Label.MEDIUM, urgent=work.urgent)
+        # Then there is nothing left to be taken off.
+        with contextlib.suppress(RegistrationOff, MeetingOver):
+            await _set_status(work, zoom, seat, registrant, "cancel")
+    await _write(work, seat, "cancelled", None, again=timedelta() if seat.wanted else None)
+
+
+async def _set_status(
+    work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Registrant, action: Literal["approve", "cancel"]
+) -> None:
+    reference: RegistrantReference = {"email": registrant.email}
+    if registrant.zoom_registrant_id:
+        reference["id"] = registrant.zoom_registrant_id
+    subject, limit = f"status:{registrant.id}", budgets.STATUS_CHANGES_PER_REGISTRANT
+    async with budgets.counted(work.resources.db, subject, limit, CHANGES_USED_UP):
+        await zoom.set_registrants_status(seat.number, action, [reference])
+
+
+async def _meeting_gone(work: Work[Resources], seat: Seat) -> None:
+    async with work.done() as tx:
+        meeting = await meetings.lock(tx, seat.meeting.id)
+        if meeting.state in meetings.SERVING:
+            meeting.state = "deleted_at_zoom"
+        tx.ring(f"registration:{work.id}")
+        tx.ring(events.topic(meeting.event_id))
+
+
+async def _write(
+    work: Work[Resources],
+    seat: Seat,
+    state: str,
+    reason: str | None,
+    answer: Answer | None = None,
+    *,
+    again: timedelta | None = None,
+) -> None:
+    async with work.done(work.resources.clock.now() + again if again is not None else None) as tx:
+        await _upsert(tx, work, seat, state, reason, answer)
+        if state == "unsupported" and seat.meeting.protected:
+            (await meetings.lock(tx, seat.meeting.id)).protected = False
+        tx.ring(f"registration:{work.id}")
+
+
+async def _upsert(
+    tx: db.Tx, work: Work[Resources], seat: Seat, state: str, reason: str | None, answer: Answer | None
+) -> None:
+    row = await service.registrant_at(tx, seat.registration.id, seat.meeting)
+    email = seat.registration.email
+    if row is None:
+        row = Registrant(id=uuid4(), registration_id=seat.registration.id, meeting_id=seat.meeting.id, email=email)
+        tx.session.add(row)
+    row.state, row.reason, row.updated_at = state, reason, tx.now
+    if answer is not None:
+        row.zoom_registrant_id, row.email = answer.registrant_id, email
+    link = answer.join_url if answer is not None and state == "ready" else None
+    row.join_url = work.resources.seal.seal(link, f"registrants.join_url:{row.id}") if link else None
+
+
+def why(error: ZoomError | NotNow) -> str:
+    """What a member is told of a call that has to wait."""
+    if error.again == "parked":
+        return DISCONNECTED
+    if isinstance(error, NotNow) and error.again == "at":
+        return str(error)
+    return TOO_MANY_TODAY if isinstance(error, RateLimited) and error.daily else TRIED_AGAIN
+
+
+def _body(registration: Registration) -> RegistrantBody:
+    """Zoom needs a first name: of somebody without a name it is what stands before the @."""
+    name = " ".join(registration.name.split()) or registration.email.partition("@")[0]
+    first, _, last = name.partition(" ")
+    body: RegistrantBody = {"email": registration.email, "first_name": first[:MAX_NAME], "auto_approve": True}
+    if last:
+        body["last_name"] = last[:MAX_NAME]
+    return body
+
+
+def _hashed(email: str) -> str:
+    return sha256(email.casefold().encode()).hexdigest()

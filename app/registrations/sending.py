@@ -1,0 +1,78 @@
+"""What our row says of a member's invite before, during and after a mail: the calendar state it is meant to reach.
+
+`registration.invite` is what the member may hold by now. It is written before the mail leaves, and taken back only
+where the mail certainly has not left, so a CANCEL goes to everybody who may hold an invite and to nobody else.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app import facts
+from app.core import db
+from app.events import service as events
+from app.registrations import mailing
+from app.registrations.models import Registration
+
+
+@dataclass(frozen=True)
+class Due:
+    """A mail to be sent: the registration as it was committed for it, the state it brings, and the one before.
+
+    `written` tells that this run wrote the state, so no earlier run can have sent it; `held_since` is when the state
+    before was sent.
+    """
+
+    registration: Registration
+    state: mailing.State
+    before: mailing.State | None
+    slug: str
+    written: bool
+    held_since: datetime | None
+
+
+async def begin(tx: db.Tx, registration_id: UUID) -> Due | None:
+    """Write down the mail that is due, under a SEQUENCE of its own; None where the calendar is up to date.
+
+    A mail whose fate is unknown is due again as it was, under the same SEQUENCE and so with the same Message-ID.
+    """
+    registration = await _locked(tx, registration_id)
+    event = await events.get(tx, registration.event_id) if registration else None
+    if registration is None or event is None:
+        return None
+    held, held_since = registration.invite, registration.invite_sent_at
+    state = mailing.wanted(event, registration, tx.now)
+    written = not mailing.same(state, held)
+    if state is None or (not written and held_since is not None):
+        return None
+    if written:
+        registration.invite_before, registration.invite = held, state
+        registration.invite_sequence += 1 if held is not None else 0
+        registration.invite_sent_at = registration.invite_error = None
+    slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
+    return Due(registration, registration.invite or state, registration.invite_before, slug, written, held_since)
+
+
+async def take_back(tx: db.Tx, due: Due) -> None:
+    """The mail has not left: the member still holds what they held before."""
+    registration = await _locked(tx, due.registration.id)
+    if registration is None or not due.written or registration.invite != due.state:
+        return
+    registration.invite, registration.invite_before = due.before, None
+    registration.invite_sequence -= 1 if due.before is not None else 0
+    registration.invite_sent_at = due.held_since
+
+
+async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
+    """The mail was taken, or with `refusal` refused for good. If it is not the last one due, the next follows."""
+    registration = await _locked(tx, due.registration.id)
+    event = await events.get(tx, due.registration.event_id)
+    if registration is None or event is None or registration.invite != due.state:
+        return
+    registration.invite_sent_at, registration.invite_error = tx.now, refusal
+    if not mailing.same(mailing.wanted(event, registration, tx.now), registration.invite):
+        tx.record(facts.InviteAsked(registration.id))
+
+
+async def _locked(tx: db.Tx, registration_id: UUID) -> Registration | None:
+    return await tx.session.get(Registration, registration_id, with_for_update=True)

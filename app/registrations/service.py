@@ -1,0 +1,238 @@
+"""Answers to events: local changes, in the caller's transaction."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy.orm import aliased
+
+from app import facts
+from app.accounts.models import Host
+from app.core import db
+from app.core.errors import Problem, wrong_field
+from app.events import service as events
+from app.events.models import Event
+from app.meetings import service as meetings
+from app.meetings.models import Meeting
+from app.registrations.invites import valid_address
+from app.registrations.models import Registrant, Registration
+
+MAX_NAME = 128
+CLOSED = frozenset({"cancelled", "ended"})
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whose answer it is, as the platform's token or an admin describes them."""
+
+    member_id: str
+    email: str | None
+    name: str
+    locale: str
+
+
+async def account_of(tx: db.Tx, event: Event) -> UUID | None:
+    """The account of the event's host, whose limits its registrants share."""
+    host = await tx.session.get(Host, event.host_id) if event.host_id else None
+    return host.account_id if host else None
+
+
+async def of_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registration | None:
+    """The member's answer to the event."""
+    found: Registration | None = await tx.session.scalar(
+        select(Registration).where(Registration.event_id == event_id, Registration.member_id == member_id)
+    )
+    return found
+
+
+async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Registration:
+    """Take down a member's answer: `going`, `maybe` or `not_going`. Who comes after the last place waits, in order.
+
+    Raises the problems `event-not-found`, `event-closed`, and 422 where the member has no usable e-mail address.
+    """
+    event = await events.lock(tx, event_id)
+    if event is None or event.deleted_at is not None:
+        raise Problem("event-not-found", "There is no such event.")
+    if event.status(tx.now) in CLOSED:
+        raise Problem("event-closed", "This event is over or was cancelled, so it takes no answers any more.")
+    registration = await of_member(tx, event_id, person.member_id)
+    full = await free_places(tx, event) == 0
+    if registration is None:
+        registration = _new(tx, event, person)
+    before = _shown(registration)
+    _describe(registration, person)
+    await _place(tx, registration, rsvp, full=full)
+    if _shown(registration) != before:
+        registration.updated_at = tx.now
+        tx.session.add(registration)
+        await tx.session.flush()
+        tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event)))
+    await promote(tx, event)
+    return registration
+
+
+def _shown(registration: Registration) -> tuple[object, ...]:
+    """What of an answer others act on."""
+    return (registration.rsvp, registration.waiting_since, registration.email, registration.name, registration.locale)
+
+
+def _new(tx: db.Tx, event: Event, person: Person) -> Registration:
+    if person.email is None or not valid_address(person.email):
+        raise wrong_field("email", "your account has no e-mail address an invite could be sent to")
+    return Registration(
+        id=uuid4(),
+        event_id=event.id,
+        member_id=person.member_id,
+        email=person.email,
+        name=person.name[:MAX_NAME],
+        locale=person.locale,
+        rsvp="",
+        join_link=secrets.token_urlsafe(18),
+        invite_sequence=0,
+        no_show=False,
+        created_at=tx.now,
+        updated_at=tx.now,
+    )
+
+
+def _describe(registration: Registration, person: Person) -> None:
+    """A newer token knows the name and the address better."""
+    if person.name:
+        registration.name = person.name[:MAX_NAME]
+    if person.email and valid_address(person.email):
+        registration.email = person.email
+    registration.locale = person.locale
+
+
+async def _place(tx: db.Tx, registration: Registration, rsvp: str, *, full: bool) -> None:
+    has_place = registration.rsvp == "going" and registration.waiting_since is None
+    waits = rsvp == "going" and not has_place and full
+    if not waits:
+        registration.waiting_since = None
+    elif registration.waiting_since is None:
+        registration.waiting_since = await _end_of_the_list(tx, registration.event_id)
+    registration.rsvp = rsvp
+
+
+async def _end_of_the_list(tx: db.Tx, event_id: UUID) -> datetime:
+    """Now, or just after whoever came last: a transaction that waited for the event's lock began before it."""
+    last = await tx.session.scalar(
+        select(func.max(Registration.waiting_since)).where(Registration.event_id == event_id)
+    )
+    return max(tx.now, last + timedelta(microseconds=1)) if last else tx.now
+
+
+async def free_places(tx: db.Tx, event: Event) -> int | None:
+    """How many more can come; None where there is no limit."""
+    if event.capacity is None:
+        return None
+    going = await tx.session.scalar(
+        select(func.count())
+        .select_from(Registration)
+        .where(Registration.event_id == event.id, Registration.rsvp == "going", Registration.waiting_since.is_(None))
+    )
+    return max(0, event.capacity - (going or 0))
+
+
+async def promote(tx: db.Tx, event: Event) -> None:
+    """Give free places to those who wait longest, while the event still takes people."""
+    free = await free_places(tx, event)
+    if free == 0 or event.status(tx.now) in CLOSED:
+        return
+    waiting = select(Registration).where(Registration.event_id == event.id, Registration.waiting_since.is_not(None))
+    account_id = await account_of(tx, event)
+    order = waiting.order_by(Registration.waiting_since, Registration.id)
+    for registration in await tx.session.scalars(order if free is None else order.limit(free)):
+        registration.waiting_since = None
+        tx.record(facts.RegistrationChanged(registration.id, account_id))
+
+
+async def position(tx: db.Tx, registration: Registration) -> int | None:
+    """The place on the waiting list, from 1; None for those who do not wait."""
+    found: int | None = await tx.session.scalar(select(_position()).where(Registration.id == registration.id))
+    return found
+
+
+def _position() -> ColumnElement[int | None]:
+    """The place on the waiting list of the registration a statement is about."""
+    ahead = aliased(Registration)
+    counted = (
+        select(func.count())
+        .where(
+            ahead.event_id == Registration.event_id,
+            tuple_(ahead.waiting_since, ahead.id) <= tuple_(Registration.waiting_since, Registration.id),
+        )
+        .correlate(Registration)
+        .scalar_subquery()
+    )
+    return func.nullif(counted, 0)
+
+
+async def registrant_at(tx: db.Tx, registration_id: UUID, meeting: Meeting | None) -> Registrant | None:
+    """Zoom's record of the registration at the meeting that serves its event."""
+    if meeting is None:
+        return None
+    found: Registrant | None = await tx.session.scalar(
+        select(Registrant).where(Registrant.registration_id == registration_id, Registrant.meeting_id == meeting.id)
+    )
+    return found
+
+
+async def coming_by_address(tx: db.Tx, registration: Registration, email: str) -> bool:
+    """Whether anybody else has a place at the same event under this address."""
+    found = select(Registration.id).where(
+        Registration.event_id == registration.event_id,
+        Registration.id != registration.id,
+        Registration.rsvp == "going",
+        Registration.waiting_since.is_(None),
+        func.lower(Registration.email) == email.lower(),
+    )
+    return await tx.session.scalar(found.limit(1)) is not None
+
+
+async def registrant_by_zoom_id(tx: db.Tx, meeting_id: UUID, zoom_registrant_id: str) -> Registrant | None:
+    """Our row for Zoom's record of a registrant."""
+    found: Registrant | None = await tx.session.scalar(
+        select(Registrant).where(
+            Registrant.meeting_id == meeting_id, Registrant.zoom_registrant_id == zoom_registrant_id
+        )
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An answer as a list shows it: with Zoom's record of it, and the place on the waiting list."""
+
+    registration: Registration
+    registrant: Registrant | None
+    position: int | None
+
+
+async def of_event(
+    tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
+) -> Sequence[Listed]:
+    """Up to `limit` answers to the event in the order they came, beginning after the (created, id) given."""
+    meeting = await meetings.current(tx, event_id)
+    joined = (Registrant.registration_id == Registration.id) & (
+        Registrant.meeting_id == (meeting.id if meeting else None)
+    )
+    statement = (
+        select(Registration, Registrant, _position())
+        .outerjoin(Registrant, joined)
+        .where(Registration.event_id == event_id)
+        .order_by(Registration.created_at, Registration.id)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(tuple_(Registration.created_at, Registration.id) > tuple_(*after))
+    return [Listed(*row) for row in await tx.session.execute(statement)]
+
+
+async def ids_of_event(tx: db.Tx, event_id: UUID) -> Sequence[UUID]:
+    """Every answer to the event."""
+    found = await tx.session.scalars(select(Registration.id).where(Registration.event_id == event_id))
+    return found.all()

@@ -1,0 +1,89 @@
+"""Making registrants and calendars equal to the answers: the reactions about who is coming."""
+
+from app import facts
+from app.clients.mail import MailRefused, MailUnavailable
+from app.clients.zoom.notifications import Notification
+from app.core import db, logs, metrics
+from app.core.work import Work
+from app.events import service as events
+from app.inbox import service as inbox
+from app.meetings import service as meetings
+from app.registrations import guest_codes, mailing, registrants, sending, service
+from app.registrations.models import Registrant, Registration
+from app.resources import Resources
+
+log = logs.get("registrations")
+
+
+async def spread(work: Work[Resources]) -> None:
+    """An event (the key) or its meeting changed: look again at everybody who answered it."""
+    async with work.done() as tx:
+        event = await events.lock(tx, work.id)
+        if event is None:
+            return
+        await service.promote(tx, event)
+        account_id = await service.account_of(tx, event)
+        for registration_id in await service.ids_of_event(tx, event.id):
+            tx.record(facts.RegistrationChanged(registration_id, account_id))
+
+
+async def sync_registrant(work: Work[Resources]) -> None:
+    """Make Zoom's record of one registration (the key) what the answer wants."""
+    await registrants.sync(work)
+
+
+async def send_invite(work: Work[Resources]) -> None:
+    """Bring one member's calendar (the key is a registration) up to date, by one mail if it is not.
+
+    The state and its SEQUENCE are committed before the mail is sent, so that a repeated mail is the same mail.
+    """
+    async with work.transaction() as tx:
+        due = await sending.begin(tx, work.id)
+    if due is None:
+        return
+    settings = work.resources.settings
+    to = mailing.Addresses(settings.mail_from, settings.public_url, settings.spa_url)
+    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, work.resources.clock.now())
+    refusal = None
+    try:
+        await work.resources.mail.send(mail)
+        metrics.mail_sent("sent")
+    except MailRefused as error:
+        metrics.mail_sent("MailRefused")
+        refusal = str(error)
+    except MailUnavailable as error:
+        metrics.mail_sent("MailUnavailable")
+        if not error.maybe_sent:
+            async with work.transaction() as tx:
+                await sending.take_back(tx, due)
+        raise
+    async with work.done() as tx:
+        await sending.finish(tx, due, refusal)
+
+
+async def mail_guest_code(work: Work[Resources]) -> None:
+    """Mail a guest (the key) the code that confirms the guest's address."""
+    await guest_codes.mail(work)
+
+
+async def note_approval(work: Work[Resources]) -> None:
+    """Zoom approved a registrant (the key is a delivery): if it is one of ours without a link, look again."""
+    async with work.done() as tx:
+        notification = await inbox.notification(tx, work.resources.seal, work.id)
+        registrant = await _mentioned(tx, work, notification)
+        if registrant is not None and registrant.state == "pending":
+            registration = await tx.session.get_one(Registration, registrant.registration_id)
+            event = await events.get(tx, registration.event_id)
+            account_id = await service.account_of(tx, event) if event else None
+            tx.record(facts.RegistrationChanged(registration.id, account_id))
+
+
+async def _mentioned(tx: db.Tx, work: Work[Resources], notification: Notification) -> Registrant | None:
+    about = notification.payload.get("object")
+    said = about.get("registrant") if isinstance(about, dict) else None
+    number = notification.object_id
+    if not isinstance(said, dict) or not isinstance(said.get("id"), str) or not number or not number.isdigit():
+        return None
+    account_ids = await inbox.account_ids(tx, work.id, notification)
+    meeting = await meetings.by_zoom_id(tx, account_ids, int(number))
+    return await service.registrant_by_zoom_id(tx, meeting.id, said["id"]) if meeting else None
