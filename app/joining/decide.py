@@ -1,0 +1,285 @@
+"""Who may enter (pure): one look at an event's door, and the refusal that applies first, or the pass.
+
+The order of the rules is the order in which design section 5 lists the refusals. It is an order of telling, too: nobody
+learns of an event that is not theirs, and who is not coming is told so before being told that the door is closed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from app.events.models import GRACE
+from app.joining.situation import Situation, TicketSeen
+
+MOST_CLICKS = 20  # per member and minute
+PREPARING = 5  # seconds until another try is worth while
+UNTIL_RECONNECTED = 300  # seconds
+GONE = frozenset({"deleted_at_zoom", "unavailable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not, in one sentence. `opens_at` says when the door opens, `retry_after` (seconds) when to try again,
+    `own_link` is the join link to use instead, `way_on` how the link to it, or else to the event's page, is called."""
+
+    slug: str
+    detail: str
+    way_on: str = "See the event"
+    opens_at: datetime | None = None
+    retry_after: int | None = None
+    own_link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Come in: the member's Zoom link, sealed, and what it is bound to."""
+
+    link: bytes = field(repr=False)
+    bound_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartPass:
+    """Start: the meeting whose start URL is to be fetched at the click."""
+
+    account_id: UUID
+    zoom_meeting_id: int
+
+
+RECONNECT = Refusal("needs-reauth", "The Zoom account must be connected again: start the meeting in Zoom itself.")
+
+
+def decide(seen: Situation, now: datetime, opens: timedelta) -> Refusal | Pass:
+    """Whether the member may join at `now`; the door opens `opens` before the start."""
+    refusal = _first(DOOR, seen, now, opens)
+    if refusal:
+        return refusal
+    return _link(seen) or Refusal(
+        "not-ready",
+        *_why_not_ready(seen),
+        retry_after=PREPARING if _may_heal_now(seen) else UNTIL_RECONNECTED,
+        own_link=seen.registration.join_link if seen.registration else None,
+    )
+
+
+def decide_start(seen: Situation, now: datetime) -> Refusal | StartPass:
+    """Whether the member may start the meeting at `now`: its host, at any time before the event is over for good."""
+    refusal = _first(STAGE_DOOR, seen, now, timedelta.max)
+    if refusal:
+        return refusal
+    zoom = seen.zoom
+    if zoom is None or zoom.zoom_meeting_id is None:
+        return Refusal("not-ready", "The Zoom meeting is still being made.", "Try again", retry_after=PREPARING)
+    return StartPass(zoom.account_id, zoom.zoom_meeting_id)
+
+
+def decide_ticket(
+    ticket: TicketSeen, member_id: str | None, now: datetime, opens: timedelta
+) -> Refusal | Pass | StartPass:
+    """Whether a ticket still opens its door. Nobody has to be signed in (`member_id` None): it is good for whoever was
+    just sent here with it; but whoever is signed in must be the one it was minted for."""
+    if member_id is not None and member_id != ticket.member_id:
+        return Refusal("not-your-link", "This pass belongs to somebody else: join from the event's page.")
+    mine = ticket.situation.registration if member_id else None
+    own_link = mine.join_link if mine and ticket.purpose == "join" else None
+    if ticket.used:
+        return Refusal("ticket-used", "This pass was already used: join once more.", "Join", own_link=own_link)
+    if now >= ticket.expires_at:
+        return Refusal("ticket-expired", "This pass has expired: join once more.", "Join", own_link=own_link)
+    if ticket.purpose == "start":
+        return decide_start(ticket.situation, now)
+    return decide(ticket.situation, now, opens)
+
+
+def not_your_link(seen: Situation) -> Refusal:
+    """Somebody else's join link; the member's own is offered instead."""
+    if seen.registration is None:
+        return Refusal("not-your-link", "This link belongs to somebody else: RSVP to get your own.", "Go to the event")
+    sentence = "This link belongs to somebody else: use your own."
+    return Refusal("not-your-link", sentence, "Use my own link", own_link=seen.registration.join_link)
+
+
+def rsvp_helps(seen: Situation, verdict: object, now: datetime) -> bool:
+    """Whether the member only has to say "going": nothing was answered yet, and the event still takes answers."""
+    if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or seen.event is None:
+        return False
+    return seen.event.status(now) not in {"cancelled", "ended"}
+
+
+def can_wait(seen: Situation, verdict: object) -> bool:
+    """Whether it helps to wait a moment: the place is being prepared, and Zoom can be asked for it."""
+    return isinstance(verdict, Refusal) and verdict.slug == "not-ready" and _may_heal_now(seen)
+
+
+Rule = Callable[[Situation, datetime, timedelta], Refusal | None]
+
+
+def too_many_clicks(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """More clicks in a minute than a person makes."""
+    if seen.clicks <= MOST_CLICKS:
+        return None
+    return Refusal("too-many-clicks", "You clicked very often: wait a minute, then try once more.", retry_after=60)
+
+
+def event_not_found(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """Unknown, deleted, or of a community the member is not in: all alike."""
+    return None if seen.event else Refusal("event-not-found", "There is no such event in your communities.")
+
+
+def not_registered(seen: Situation, now: datetime, _opens: timedelta) -> Refusal | None:
+    """Only who said "going" comes in; who hosts is told where to go instead."""
+    rsvp = seen.registration.rsvp if seen.registration else None
+    if rsvp == "going" or seen.event is None:
+        return None
+    if seen.event.status(now) in {"cancelled", "ended"}:
+        sentence = "You are not registered for this event, and it takes no more answers."
+    elif seen.is_host:
+        sentence = "You host this event and have not RSVPed as a guest: start the meeting from the event's page."
+    elif rsvp == "maybe":
+        sentence = 'You answered "maybe": change your RSVP to "going" to join.'
+    else:
+        sentence = "You are not registered for this event: RSVP first to join."
+    return Refusal("not-registered", sentence, "Go to the event")
+
+
+def waiting_list(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """Registered, but beyond the capacity."""
+    if not (seen.registration and seen.registration.waiting):
+        return None
+    return Refusal("waiting-list", "You are on the waiting list: you can join as soon as a place becomes free.")
+
+
+def no_show(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """Marked by the coach as not having come."""
+    if not (seen.registration and seen.registration.no_show):
+        return None
+    return Refusal("no-show", "You were marked as not having come to this session: ask your coach.")
+
+
+def event_cancelled(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """Cancelled, even while live: the door shuts at once."""
+    cancelled = seen.event is not None and seen.event.cancelled
+    return Refusal("event-cancelled", "This event was cancelled.") if cancelled else None
+
+
+def meeting_unavailable(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """The account is disconnected, or somebody deleted the meeting inside Zoom. An account that only has to be
+    connected again refuses nobody: the links stored before still open."""
+    zoom = seen.zoom
+    if zoom is None or not (seen.event and seen.event.on_zoom):
+        return None
+    if zoom.account_status != "disconnected" and zoom.meeting_state not in GONE:
+        return None
+    return Refusal("meeting-unavailable", "Meeting unavailable: it no longer exists on Zoom. Ask the organisers.")
+
+
+def event_ended(seen: Situation, now: datetime, _opens: timedelta) -> Refusal | None:
+    """Over. Ended before its time it may still reopen, and says so; then the host only has to start it again."""
+    event = seen.event
+    if event is None or event.status(now) != "ended":
+        return None
+    if now < event.ends_at + GRACE:
+        return Refusal("event-ended", "This event has ended; if the host starts it again, the door opens again.")
+    return Refusal("event-ended", "This event has ended.")
+
+
+def ended_for_good(seen: Situation, now: datetime, opens: timedelta) -> Refusal | None:
+    """Over, and past the time in which the host may start it again."""
+    over = seen.event is not None and now >= seen.event.ends_at + GRACE
+    return event_ended(seen, now, opens) if over else None
+
+
+def too_early(seen: Situation, now: datetime, opens: timedelta) -> Refusal | None:
+    """Before the door opens; never while live."""
+    event = seen.event
+    if event is None or event.status(now) == "live" or now >= event.starts_at - opens:
+        return None
+    opens_at = event.starts_at - opens
+    return Refusal("too-early", f"The door opens on {_in_words(opens_at, event.timezone)}.", opens_at=opens_at)
+
+
+def not_on_zoom(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """Held on the platform itself, or not online at all."""
+    if seen.event is None or seen.event.on_zoom:
+        return None
+    return Refusal("not-on-zoom", "This event does not run on Zoom: join it on its page.", "Go to the event")
+
+
+def use_start(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """Zoom takes no host as a guest."""
+    if not seen.is_host:
+        return None
+    return Refusal("use-start", "You are the host: start the meeting from the event's page.", "Go to the event")
+
+
+def not_the_host(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """A start URL signs whoever opens it in as the host, so it is for the host alone."""
+    if seen.zoom and seen.zoom.host_member_id == seen.member_id:
+        return None
+    return Refusal("forbidden", "Only the host of this event may start it.")
+
+
+def needs_reauth(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+    """The start URL is fetched at the click, which takes a working grant."""
+    if seen.zoom is None or seen.zoom.account_status != "needs_reauth":
+        return None
+    return RECONNECT
+
+
+DOOR: tuple[Rule, ...] = (
+    too_many_clicks,
+    event_not_found,
+    not_registered,
+    waiting_list,
+    no_show,
+    event_cancelled,
+    meeting_unavailable,
+    event_ended,
+    too_early,
+    not_on_zoom,
+    use_start,
+)
+
+STAGE_DOOR: tuple[Rule, ...] = (
+    too_many_clicks,
+    event_not_found,
+    not_the_host,
+    event_cancelled,
+    meeting_unavailable,
+    ended_for_good,
+    not_on_zoom,
+    needs_reauth,
+)
+
+
+def _first(rules: Sequence[Rule], seen: Situation, now: datetime, opens: timedelta) -> Refusal | None:
+    return next((refusal for rule in rules if (refusal := rule(seen, now, opens))), None)
+
+
+def _link(seen: Situation) -> Pass | None:
+    """The registrant's own link; the meeting's for who cannot have one (an unlicensed host's guest, a co-host)."""
+    zoom = seen.zoom
+    if zoom is None:
+        return None
+    if zoom.registrant_state == "ready" and zoom.registrant_link:
+        return Pass(zoom.registrant_link, f"registrants.join_url:{zoom.registrant_id}")
+    if zoom.registrant_state in {"unsupported", "host"} and zoom.meeting_link:
+        return Pass(zoom.meeting_link, f"meetings.join_url:{zoom.meeting_id}")
+    return None
+
+
+def _may_heal_now(seen: Situation) -> bool:
+    return seen.zoom is None or seen.zoom.account_status == "connected"
+
+
+def _why_not_ready(seen: Situation) -> tuple[str, str]:
+    if _may_heal_now(seen):
+        return "Your place in the meeting is being prepared: try again in a few seconds.", "Try again"
+    return "Your place cannot be prepared until the organisers connect their Zoom account again.", "Try again"
+
+
+def _in_words(moment: datetime, timezone: str) -> str:
+    local = moment.astimezone(ZoneInfo(timezone))
+    return f"{local:%A}, {local.day} {local:%B %Y} at {local:%H:%M} ({timezone})"

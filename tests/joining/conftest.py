@@ -1,0 +1,205 @@
+"""An event on Zoom that begins in five minutes, its door over real HTTP, and people in front of it."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from app import facts
+from app.joining.api import router
+from tests.inbox.house import NOW, House, Noted, bound, open_house
+
+NUMBER = 81234567890
+
+
+@dataclass
+class Scene:
+    """What stands in front of the door and behind it; `house` runs it."""
+
+    house: House
+    account: UUID = field(default_factory=uuid4)
+    host: UUID = field(default_factory=uuid4)
+    event: UUID = field(default_factory=uuid4)
+    meeting: UUID = field(default_factory=uuid4)
+
+    async def settle(self) -> None:
+        """A community, its account and host, the event and its meeting."""
+        await self.add("communities", id="c1", slug="c1-slug")
+        await self.add(
+            "accounts",
+            id=self.account,
+            community_id="c1",
+            zoom_account_id="riverside",
+            zoom_user_id="owner",
+            status="connected",
+            connected_by="ann",
+            connected_at=NOW,
+        )
+        await self.add(
+            "hosts",
+            id=self.host,
+            account_id=self.account,
+            zoom_user_id="rosa-at-zoom",
+            email="rosa@example.org",
+            licensed=True,
+            listed=True,
+        )
+        await self.add(
+            "events",
+            id=self.event,
+            community_id="c1",
+            kind="community_event",
+            title="Evening",
+            starts_at=NOW + timedelta(minutes=5),
+            ends_at=NOW + timedelta(minutes=65),
+            timezone="Europe/Berlin",
+            is_virtual=True,
+            delivery_mode="zoom",
+            host_id=self.host,
+            created_by="ann",
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        await self.add(
+            "meetings",
+            id=self.meeting,
+            event_id=self.event,
+            account_id=self.account,
+            host_id=self.host,
+            state="scheduled",
+            zoom_meeting_id=NUMBER,
+            marker="m",
+            join_url=self.sealed("https://zoom.us/j/81234567890", "meetings", self.meeting),
+            created_at=NOW,
+        )
+
+    async def add(self, table: str, **columns: object) -> None:
+        """One row."""
+        names, places = ", ".join(columns), ", ".join(f"${i}" for i in range(1, len(columns) + 1))
+        await self.house.rows(f"INSERT INTO {table} ({names}) VALUES ({places})", *columns.values())  # noqa: S608 - names of these tests
+
+    async def change(self, table: str, row: UUID, **columns: object) -> None:
+        """One row, changed."""
+        changes = ", ".join(f"{name} = ${i}" for i, name in enumerate(columns, 2))
+        await self.house.rows(f"UPDATE {table} SET {changes} WHERE id = $1", row, *columns.values())  # noqa: S608 - as above
+
+    def sealed(self, url: str, table: str, row: UUID) -> bytes:
+        """A link as it lies in the database."""
+        return self.house.held.seal.seal(url, f"{table}.join_url:{row}")
+
+    async def register(self, member: str, **columns: object) -> UUID:
+        """An answer, "going" if nothing else is said; the join link is `link-of-<member>`."""
+        registration = uuid4()
+        values = {
+            "id": registration,
+            "event_id": self.event,
+            "member_id": member,
+            "email": f"{member}@example.org",
+            "name": member.title(),
+            "rsvp": "going",
+            "join_link": f"link-of-{member}",
+            "created_at": NOW,
+            "updated_at": NOW,
+        }
+        await self.add("registrations", **values | columns)
+        return registration
+
+    async def seat(self, registration: UUID, url: str | None, state: str = "ready") -> UUID:
+        """Zoom's record of an answer, with its personal link."""
+        registrant = uuid4()
+        await self.add(
+            "registrants",
+            id=registrant,
+            registration_id=registration,
+            meeting_id=self.meeting,
+            email="x@example.org",
+            join_url=self.sealed(url, "registrants", registrant) if url else None,
+            state=state,
+            updated_at=NOW,
+        )
+        return registrant
+
+    async def guest(self, member: str) -> str:
+        """A registered member with a link, which is returned."""
+        url = f"https://us02web.zoom.us/w/81234567890?tk={member}.s3cret-_~&pwd=A%2Fb+c"
+        await self.seat(await self.register(member), url)
+        return url
+
+    def signed_in(self, member: str | None, **claims: Any) -> dict[str, str]:
+        """The headers of a member of the community, or of nobody."""
+        return {"Authorization": f"Bearer {self.house.token(member, 'c1', **claims)}"} if member else {}
+
+    async def join(
+        self, member: str | None, headers: Mapping[str, str] | None = None, body: dict[str, object] | None = None
+    ) -> httpx.Response:
+        """A click on Join."""
+        path = f"/api/events/{self.event}/zoom-join"
+        return await self.house.http.post(path, json=body, headers={**self.signed_in(member), **(headers or {})})
+
+    async def start(self, member: str, **claims: Any) -> httpx.Response:
+        """A click on Start."""
+        headers = self.signed_in(member, **claims)
+        return await self.house.http.post(f"/api/events/{self.event}/zoom-start", headers=headers)
+
+    async def get(
+        self, path: str, member: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """A browser, or a program, with the member's cookie; redirects are not followed."""
+        cookie = {"Cookie": f"kindryn={self.house.token(member, 'c1')}"} if member else {}
+        return await self.house.http.get(path, headers={**cookie, **(headers or {})})
+
+    async def ticket(self, member: str) -> str:
+        """The address of a fresh pass."""
+        answer = await self.join(member)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["url"])
+
+    async def clicks(self) -> list[tuple[str, str, str]]:
+        """Who came, how, and what they were told."""
+        rows = await self.house.rows("SELECT member_id, via, outcome FROM clicks ORDER BY clicked_at, outcome")
+        return [(row["member_id"], row["via"], row["outcome"]) for row in rows]
+
+
+class FakeZoom:
+    """One meeting at Zoom: GET answers `answer`, and counts."""
+
+    def __init__(self) -> None:
+        self.answer: tuple[int, dict[str, Any]] = (200, {})
+        self.asked: list[str] = []
+        self.router = APIRouter()
+        self.router.add_api_route("/v2/meetings/{number}", self.meeting)
+
+    async def meeting(self, number: str) -> Any:
+        self.asked.append(number)
+        return JSONResponse(self.answer[1], self.answer[0])
+
+
+@pytest.fixture
+def zoom() -> FakeZoom:
+    """Zoom's API, as far as a start asks it."""
+    return FakeZoom()
+
+
+@pytest.fixture
+def waiting() -> Noted:
+    """Who hears that a member waits at the door."""
+    return Noted()
+
+
+@pytest.fixture
+async def scene(database_url: str, zoom: FakeZoom, waiting: Noted) -> AsyncIterator[Scene]:
+    """The door."""
+    table = {
+        **bound(facts.MemberWaiting, waiting, "registration_id", priority=0),
+        **bound(facts.RegistrationChanged, Noted(), "registration_id"),
+    }
+    async with open_house(database_url, [router, zoom.router], table) as house:
+        scene = Scene(house)
+        await scene.settle()
+        yield scene
