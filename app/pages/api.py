@@ -1,0 +1,272 @@
+"""What the SPA reads and admins write: spaces, events, lists of them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from app import web
+from app.core.db import Tx
+from app.core.errors import Problem, not_found
+from app.core.identity import Caller
+from app.events import schedule, service, spaces
+from app.events.models import Event
+from app.events.terms import EventChanges, NewEvent
+from app.meetings import service as meetings
+from app.pages import query, schemas, views
+from app.pages.waiting import preferred_wait, until_synced
+from app.resources import Resources
+
+router = APIRouter(tags=["Events"])
+
+EventId = Annotated[UUID, Path(description="An event of one of your communities")]
+SpaceId = Annotated[UUID, Path(description="A space of the community")]
+IfMatch = Annotated[str | None, Header(description="Change only what still has this `ETag`; else 412 `stale`")]
+Prefer = Annotated[
+    str | None,
+    Header(
+        description="`wait=3` answers once Zoom has heard of it, after 3 seconds at the latest", examples=["wait=3"]
+    ),
+]
+AN_EVENT: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"ETag": {"description": "The event's version, for `If-Match`", "schema": {"type": "string"}}}}
+}
+
+
+class SyncWish(web.Schema):
+    """What to do about a meeting of which nobody knows whether Zoom made it."""
+
+    on_unknown: Literal["create", "wait"] = Field(
+        default="wait",
+        description="`create` makes another one now, `wait` gives Zoom its time to tell",
+        examples=["wait"],
+    )
+
+
+def filters(
+    space: Annotated[UUID | None, Query(description="Only events of this space")] = None,
+    since: Annotated[
+        schedule.Instant | None, Query(alias="from", description="Only events that end after this")
+    ] = None,
+    until: Annotated[
+        schedule.Instant | None, Query(alias="to", description="Only events that start before this")
+    ] = None,
+    status: Annotated[list[schemas.Status] | None, Query(description="Only events in one of these states")] = None,
+) -> query.Filters:
+    """Which events a list is to show."""
+    return query.Filters(space, since, until, tuple(status or ()))
+
+
+Filters = Annotated[query.Filters, Depends(filters)]
+
+
+@router.get("/api/communities/{community}/events", summary="The events of a community, by their start")
+async def list_events(
+    inside: web.Member, tx: web.Tx, held: web.Held, wanted: Filters, limit: web.Limit = 50, cursor: web.Cursor = None
+) -> web.Page[schemas.Event]:
+    """Everything that is scheduled, and was; deleted events are in no list."""
+    after = web.after_time(cursor)
+    rows = await query.of_community(tx, inside.caller, inside.community_id, wanted, limit + 1, after)
+    return _page(rows, limit, inside.caller, tx, held)
+
+
+@router.get("/api/me/events", summary="My events, by their start")
+async def list_my_events(
+    who: web.Caller,
+    tx: web.Tx,
+    held: web.Held,
+    wanted: Filters,
+    role: Annotated[
+        Literal["attending", "hosting"], Query(description="As one who comes, or as one who holds them")
+    ] = "attending",
+    limit: web.Limit = 50,
+    cursor: web.Cursor = None,
+) -> web.Page[schemas.Event]:
+    """Attending are events answered with going or maybe; hosting are those whose host or coach the caller is."""
+    mine = query.attended_by if role == "attending" else query.hosted_by
+    return _page(await mine(tx, who, wanted, limit + 1, web.after_time(cursor)), limit, who, tx, held)
+
+
+@router.post(
+    "/api/communities/{community}/events", status_code=201, response_model=schemas.Event, summary="Schedule an event"
+)
+async def create_event(
+    community: web.Community,
+    said: NewEvent,
+    request: Request,
+    who: web.Caller,
+    held: web.Held,
+    prefer: Prefer = None,
+    idempotency_key: web.IdempotencyKey = None,
+) -> Response:
+    """Make an event. On Zoom its host is held for that time at once, and the meeting follows."""
+    async with held.db.transaction() as tx:
+        inside = await web.admin_here(await web.member_here(community, who, tx))
+
+        async def create() -> schemas.Event:
+            event = await service.create(tx, inside.community_id, who.member_id, said)
+            return (await _shown(tx, held, who, event.id))[0]
+
+        answer = await (await web.once(request, who, tx, idempotency_key))(create)
+    event_id = UUID(orjson.loads(answer.body)["id"])
+    headers = {"Location": f"/api/events/{event_id}", "ETag": web.etag(1)}
+    if preferred_wait(prefer) is not None:
+        event, now = await _afterwards(held, who, event_id, prefer)
+        answer, headers = JSONResponse(event.model_dump(mode="json"), 201), headers | now
+    answer.headers.update(headers)
+    return answer
+
+
+@router.get("/api/events/{event_id}", responses=AN_EVENT, summary="One event")
+async def get_event(
+    event_id: EventId, who: web.Caller, tx: web.Tx, held: web.Held, response: Response
+) -> schemas.Event:
+    """The event as the caller may see it, with the caller's own answer and what the door would say now."""
+    event, response.headers["ETag"] = await _shown(tx, held, who, event_id)
+    return event
+
+
+@router.patch("/api/events/{event_id}", responses=AN_EVENT, summary="Change an event")
+async def change_event(
+    event_id: EventId,
+    said: EventChanges,
+    who: web.Caller,
+    held: web.Held,
+    response: Response,
+    if_match: IfMatch = None,
+    prefer: Prefer = None,
+) -> schemas.Event:
+    """Change what is said and nothing else. A change that comes to nothing has no consequences."""
+    async with held.db.transaction() as tx:
+        await service.change(tx, await _editable(tx, who, event_id, if_match), said)
+    event, headers = await _afterwards(held, who, event_id, prefer)
+    response.headers.update(headers)
+    return event
+
+
+@router.post("/api/events/{event_id}/cancel", responses=AN_EVENT, summary="Cancel an event")
+async def cancel_event(
+    event_id: EventId,
+    who: web.Caller,
+    held: web.Held,
+    response: Response,
+    if_match: IfMatch = None,
+    prefer: Prefer = None,
+) -> schemas.Event:
+    """Cancel it, whatever its state: the door shuts, the Zoom meeting is deleted, everyone is told. Twice is once."""
+    async with held.db.transaction() as tx:
+        await service.cancel(tx, await _editable(tx, who, event_id, if_match))
+    event, headers = await _afterwards(held, who, event_id, prefer)
+    response.headers.update(headers)
+    return event
+
+
+@router.delete("/api/events/{event_id}", status_code=204, summary="Cancel an event and hide it")
+async def delete_event(event_id: EventId, who: web.Caller, tx: web.Tx, if_match: IfMatch = None) -> None:
+    """As cancel does, and nobody sees the event any more."""
+    await service.delete(tx, await _editable(tx, who, event_id, if_match))
+
+
+@router.post("/api/events/{event_id}/zoom/sync", status_code=202, summary="Bring the event and Zoom together now")
+async def sync_event(
+    event_id: EventId,
+    who: web.Caller,
+    held: web.Held,
+    response: Response,
+    wish: SyncWish = SyncWish(),  # noqa: B008 - frozen, so one for all calls does no harm
+    prefer: Prefer = None,
+) -> schemas.Event:
+    """Try again at once what waits or was given up. Of an event that is not on Zoom: the problem `not-on-zoom`."""
+    async with held.db.transaction() as tx:
+        asked = await _editable(tx, who, event_id, None)
+        if not asked.on_zoom:
+            raise Problem("not-on-zoom", "This event has no meeting on Zoom, so there is nothing to bring together.")
+        await meetings.ask_sync(tx, asked, wish.on_unknown)
+    event, headers = await _afterwards(held, who, event_id, prefer)
+    response.headers.update(headers)
+    return event
+
+
+@router.get("/api/communities/{community}/spaces", summary="The spaces of a community")
+async def list_spaces(
+    inside: web.Member, tx: web.Tx, limit: web.Limit = 50, cursor: web.Cursor = None
+) -> web.Page[schemas.Space]:
+    """By the time they were made."""
+    found = await spaces.of_community(tx, inside.community_id, limit + 1, web.after_time(cursor))
+    more = web.next_cursor(found[limit - 1].created_at, str(found[limit - 1].id)) if len(found) > limit else None
+    return web.Page(items=[views.space(space) for space in found[:limit]], next_cursor=more)
+
+
+@router.post(
+    "/api/communities/{community}/spaces", status_code=201, response_model=schemas.Space, summary="Make a space"
+)
+async def create_space(inside: web.Admin, said: spaces.NewSpace, tx: web.Tx, once: web.OnlyOnce) -> Response:
+    """A part of the community that holds events, with the meeting settings they share."""
+
+    async def create() -> schemas.Space:
+        return views.space(await spaces.create(tx, inside.community_id, said))
+
+    return await once(create)
+
+
+@router.patch("/api/communities/{community}/spaces/{space_id}", summary="Change a space")
+async def change_space(inside: web.Admin, space_id: SpaceId, said: spaces.SpaceChanges, tx: web.Tx) -> schemas.Space:
+    """Change what is said and nothing else. Other meeting settings reach every Zoom meeting still to come."""
+    return views.space(await spaces.change(tx, inside.community_id, space_id, said))
+
+
+async def _editable(tx: Tx, who: Caller, event_id: UUID, if_match: str | None) -> Event:
+    """The event, locked, if the caller may change it and it is the version they know."""
+    found = await service.get(tx, event_id)
+    if found is None or not (who.is_platform or who.is_member_of(found.community_id)):
+        raise not_found("event")
+    event = await service.lock(tx, event_id)
+    if event is None or event.deleted_at is not None:
+        raise not_found("event")
+    if not _administers(who, event.community_id):
+        raise Problem("forbidden", "Only owners and admins of the community may do this.")
+    web.expect_version(if_match, event.version)
+    return event
+
+
+def _administers(who: Caller, community_id: str) -> bool:
+    return who.is_platform or who.is_admin_of(community_id)
+
+
+async def _afterwards(
+    held: Resources, who: Caller, event_id: UUID, prefer: str | None
+) -> tuple[schemas.Event, dict[str, str]]:
+    """The event after a committed change, with its headers; where the caller prefers, once Zoom has heard of it."""
+    seconds = preferred_wait(prefer)
+    headers = {}
+    if seconds is not None:
+        await until_synced(held, event_id, seconds)
+        headers["Preference-Applied"] = f"wait={seconds}"
+    async with held.db.transaction() as tx:
+        event, headers["ETag"] = await _shown(tx, held, who, event_id)
+    return event, headers
+
+
+async def _shown(tx: Tx, held: Resources, who: Caller, event_id: UUID) -> tuple[schemas.Event, str]:
+    """The event as this caller may see it, and its entity tag."""
+    row = await query.one(tx, who, event_id)
+    if row is None:
+        raise not_found("event")
+    return _seen(row, who, tx, held), web.etag(row.event.version)
+
+
+def _seen(row: query.Row, who: Caller, tx: Tx, held: Resources) -> schemas.Event:
+    for_admin = _administers(who, row.event.community_id)
+    opens = timedelta(minutes=held.settings.join_opens_minutes)
+    return views.event(row, who, tx.now, opens, for_admin=for_admin)
+
+
+def _page(rows: Sequence[query.Row], limit: int, who: Caller, tx: Tx, held: Resources) -> web.Page[schemas.Event]:
+    last = rows[limit - 1].event if len(rows) > limit else None
+    more = web.next_cursor(last.starts_at, str(last.id)) if last else None
+    return web.Page(items=[_seen(row, who, tx, held) for row in rows[:limit]], next_cursor=more)

@@ -1,0 +1,187 @@
+"""The one query behind every answer that shows an event."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Text, and_, any_, case, cast, func, or_, select, true, tuple_
+from sqlalchemy.orm import aliased, defer
+
+from app.accounts.models import Account, Host
+from app.core.db import Tx
+from app.core.identity import Caller
+from app.core.models import Community, OutboxRow
+from app.events.models import Event, Space, status_at
+from app.meetings.models import Meeting
+from app.meetings.service import SETTLED
+from app.registrations.models import Registrant, Registration
+
+SYNC = "meetings.sync"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An event with everything around it, as one caller sees it. Of the sealed links it says only if they are there."""
+
+    event: Event
+    community_slug: str
+    space_name: str | None
+    host: Host | None
+    account_status: str | None
+    is_alternative: bool
+    meeting: Meeting | None
+    meeting_link: bool
+    registration: Registration | None
+    registrant: Registrant | None
+    registrant_link: bool
+    going: int
+    maybe: int
+    waiting: int
+    position: int | None
+    sync: OutboxRow | None
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which events of a list: in a space, running at some time of a span (its end excluded), in one of these states."""
+
+    space: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    status: tuple[str, ...] = ()
+
+    def conditions(self, now: datetime) -> list[ColumnElement[bool]]:
+        """The filters as conditions on an event."""
+        wanted: list[ColumnElement[bool]] = []
+        if self.space is not None:
+            wanted.append(Event.space_id == self.space)
+        if self.since is not None:
+            wanted.append(Event.ends_at > self.since)
+        if self.until is not None:
+            wanted.append(Event.starts_at < self.until)
+        if self.status:
+            wanted.append(status_at(now).in_(self.status))
+        return wanted
+
+
+Mine = aliased(Registration, name="mine")
+Other = aliased(Host, name="other")
+
+_counts = (
+    select(
+        func.count().filter(Registration.rsvp == "going", Registration.waiting_since.is_(None)).label("going"),
+        func.count().filter(Registration.rsvp == "maybe").label("maybe"),
+        func.count().filter(Registration.rsvp == "going", Registration.waiting_since.is_not(None)).label("waiting"),
+        func.count()
+        .filter(
+            Registration.rsvp == "going",
+            tuple_(Registration.waiting_since, Registration.id) <= tuple_(Mine.waiting_since, Mine.id),
+        )
+        .label("position"),
+    )
+    .where(Registration.event_id == Event.id)
+    .correlate(Event, Mine)
+    .lateral("counts")
+)
+
+# The door's own rule: an alternative host is known by the member, or by the address of the registration.
+_is_alternative = (
+    select(Other.id)
+    .where(
+        Other.id == any_(Event.alternative_hosts),
+        or_(Other.member_id == Mine.member_id, func.lower(Other.email) == func.lower(Mine.email)),
+    )
+    .correlate(Event, Mine)
+    .exists()
+)
+
+# In the order of the fields of `Row`.
+_COLUMNS: tuple[Any, ...] = (
+    Event,
+    Community.slug,
+    Space.name,
+    Host,
+    Account.status,
+    _is_alternative,
+    Meeting,
+    Meeting.join_url.is_not(None),
+    Mine,
+    Registrant,
+    Registrant.join_url.is_not(None),
+    _counts.c.going,
+    _counts.c.maybe,
+    _counts.c.waiting,
+    case((and_(Mine.rsvp == "going", Mine.waiting_since.is_not(None)), _counts.c.position)),
+    OutboxRow,
+)
+
+
+def _rows(member_id: str) -> Select[Any]:
+    return (
+        select(*_COLUMNS)
+        .join(Community, Community.id == Event.community_id)
+        .outerjoin(Space, Space.id == Event.space_id)
+        .outerjoin(Host, Host.id == Event.host_id)
+        .outerjoin(Account, Account.id == Host.account_id)
+        .outerjoin(
+            Meeting, and_(Meeting.event_id == Event.id, Meeting.account_id == Account.id, Meeting.state.not_in(SETTLED))
+        )
+        .outerjoin(Mine, and_(Mine.event_id == Event.id, Mine.member_id == member_id))
+        .outerjoin(Registrant, and_(Registrant.registration_id == Mine.id, Registrant.meeting_id == Meeting.id))
+        .outerjoin(OutboxRow, and_(OutboxRow.reaction == SYNC, OutboxRow.key == cast(Event.id, Text)))
+        .join(_counts, true())
+        .where(Event.deleted_at.is_(None))
+        .options(defer(Meeting.join_url, raiseload=True), defer(Registrant.join_url, raiseload=True))
+        .order_by(Event.starts_at, Event.id)
+    )
+
+
+async def one(tx: Tx, who: Caller, event_id: UUID) -> Row | None:
+    """The event, if it is there and of a community of the caller's."""
+    found = (await tx.session.execute(_rows(who.member_id).where(Event.id == event_id, *_visible(who)))).first()
+    return Row(*found) if found else None
+
+
+async def of_community(
+    tx: Tx, who: Caller, community_id: str, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
+) -> Sequence[Row]:
+    """Up to `limit` events of a community by start, beginning after the (start, id) given."""
+    return await _list(tx, who, [Event.community_id == community_id], filters, limit, after)
+
+
+async def attended_by(
+    tx: Tx, who: Caller, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
+) -> Sequence[Row]:
+    """The events the caller answered with going or maybe, in the communities the caller is still in."""
+    return await _list(tx, who, [Mine.rsvp.in_(["going", "maybe"]), *_visible(who)], filters, limit, after)
+
+
+async def hosted_by(
+    tx: Tx, who: Caller, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
+) -> Sequence[Row]:
+    """The events whose host or coach the caller is, in the communities the caller is still in."""
+    own = (Host.member_id == who.member_id) | (Event.coach_id == who.member_id)
+    return await _list(tx, who, [own, *_visible(who)], filters, limit, after)
+
+
+async def _list(
+    tx: Tx,
+    who: Caller,
+    conditions: Sequence[ColumnElement[bool]],
+    filters: Filters,
+    limit: int,
+    after: tuple[datetime, UUID] | None,
+) -> Sequence[Row]:
+    statement = _rows(who.member_id).where(*conditions, *filters.conditions(tx.now)).limit(limit)
+    if after is not None:
+        statement = statement.where(tuple_(Event.starts_at, Event.id) > tuple_(*after))
+    return [Row(*found) for found in await tx.session.execute(statement)]
+
+
+def _visible(who: Caller) -> list[ColumnElement[bool]]:
+    """Members see the events of their communities, the platform sees all."""
+    if who.is_platform:
+        return []
+    return [Event.community_id.in_([membership.community_id for membership in who.memberships])]
