@@ -1,0 +1,108 @@
+"""The OpenAPI document as people read it: what it is about, who must sign in, what every error looks like. Pure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+DESCRIPTION = """
+Zoom for a community platform: admins connect Zoom accounts, events become meetings, members who RSVP get a personal
+way in, and what happened comes back. Nobody is ever shown a raw Zoom link.
+
+Sign in with a token of the platform (**Authorize**). Every error is a *problem* (RFC 9457) whose `type` ends in a
+stable slug; a wrong field is named in its `errors`. Unknown ids and those of other communities are answered alike.
+"""
+TAGS = [
+    {"name": "Zoom integration", "description": "Connecting a community's Zoom accounts, their hosts, their health."},
+    {"name": "Events", "description": "What a community schedules, and the spaces that hold it."},
+    {"name": "Registrations", "description": "Who is coming, and the invite they get."},
+    {"name": "Joining", "description": "The door: from a click on Join to the redirect into the meeting."},
+    {"name": "Zoom", "description": "Where Zoom itself speaks to the service."},
+]
+
+# Whoever calls these is not somebody of the platform: Zoom, a browser on its way back from Zoom, a guest.
+_OPEN = frozenset(
+    {"zoom_callback", "receive_notification", "receive_account_notification"}
+    | {"follow_guest_link", "mail_guest_code", "ask_guest_code", "confirm_guest"}
+)
+# These take a browser that carries no token, and look at one that does.
+_OPTIONAL = frozenset({"redeem_ticket", "follow_join_link"})
+_BEARER = "platform"
+_PROBLEM_JSON = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_WRONG_FIELD = {
+    "type": "object",
+    "title": "WrongField",
+    "description": "A field that is not right, by its path in the body or its name in the query.",
+    "required": ["field", "message"],
+    "properties": {
+        "field": {"type": "string", "examples": ["starts_at"]},
+        "message": {"type": "string", "examples": ["is in the past"]},
+    },
+}
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "An error (RFC 9457). Some carry further members, such as `opens_at` or `free_hosts`.",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {
+            "type": "string",
+            "format": "uri",
+            "description": "Ends in a slug that never changes",
+            "examples": ["https://api.kindryn.app/problems/starts-in-past"],
+        },
+        "title": {"type": "string", "examples": ["The event would start in the past"]},
+        "status": {"type": "integer", "description": "The HTTP status", "examples": [422]},
+        "detail": {
+            "type": "string",
+            "description": "One sentence a person can act on",
+            "examples": ["An event cannot start in the past. Choose a later start."],
+        },
+        "instance": {"type": "string", "description": "The path asked for", "examples": ["/api/events"]},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}},
+    },
+}
+_SIGN_IN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token the platform has signed. Its own pages may send the same token as a cookie instead.",
+}
+
+
+def described(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with a security scheme, each operation's need of it, and problems where the framework names its own
+    errors."""
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for theirs in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(theirs, None)
+    schemas |= {"Problem": _PROBLEM, "WrongField": _WRONG_FIELD}
+    components["schemas"] = dict(sorted(schemas.items()))
+    components["securitySchemes"] = {_BEARER: _SIGN_IN}
+    for operation in _operations(document):
+        operation["security"] = _security(operation["operationId"])
+        operation["responses"] = _responses(operation["responses"])
+    return document
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for methods in document["paths"].values():
+        yield from methods.values()
+
+
+def _security(operation_id: str) -> list[dict[str, list[str]]]:
+    if operation_id in _OPEN:
+        return []
+    return [{}, {_BEARER: []}] if operation_id in _OPTIONAL else [{_BEARER: []}]
+
+
+def _responses(responses: dict[str, Any]) -> dict[str, Any]:
+    """The responses by status, every error a problem."""
+    told = {status: _response(status, response) for status, response in sorted(responses.items())}
+    return {**told, "default": {"description": "Another error", "content": _PROBLEM_JSON}}
+
+
+def _response(status: str, response: dict[str, Any]) -> dict[str, Any]:
+    if status < "400":
+        return response
+    description = "A field is not right; it is named" if status == "422" else response["description"]
+    return {**response, "description": description, "content": _PROBLEM_JSON}

@@ -1,0 +1,168 @@
+"""The API process."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app import interface
+from app.accounts import api as accounts
+from app.clients.jwks import KeysUnavailable
+from app.core import metrics
+from app.core.bounds import BoundedBody
+from app.core.clock import Clock
+from app.core.errors import Problem
+from app.core.observe import Observe
+from app.core.settings import Settings
+from app.inbox import api as inbox
+from app.joining import api as joining
+from app.pages import api as pages
+from app.reactions import TABLE
+from app.registrations import api as registrations
+from app.registrations import guests_api as guests
+from app.resources import Resources, open_resources
+
+# An address is tried on one route after the other, so the hot ones come first.
+ROUTERS = (inbox.router, joining.router, accounts.router, pages.router, registrations.router, guests.router)
+PROBLEM_JSON = "application/problem+json"
+SLUGS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+LARGEST_BODY = 2 * 1024 * 1024  # bytes: twice the largest notification, eight times the longest description
+# Nobody keeps an error: it is gone as soon as its cause is, and may be about one person only.
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+
+class Api(FastAPI):
+    """The application, with a document that says what the framework cannot know: who must sign in, what errors are."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = interface.described(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
+    """The application; it opens what it holds when it starts and closes it when it ends."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_resources(settings, TABLE, clock) as held:
+            app.state.resources = held
+            with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)):
+                yield
+
+    app = Api(
+        title="Kindryn Zoom",
+        version="0.1.0",
+        description=interface.DESCRIPTION,
+        openapi_tags=interface.TAGS,
+        lifespan=lifespan,
+        openapi_url="/openapi.json",
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.public_url = settings.public_url
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/healthz", healthz, include_in_schema=False)
+    app.add_api_route("/readyz", readyz, include_in_schema=False)
+    app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(Exception, answer_fault)
+    app.add_middleware(BoundedBody, largest=LARGEST_BODY)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_credentials=True,
+        allow_methods=["*"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Prefer", "X-Request-Id"],
+        expose_headers=["ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
+    )
+    return app
+
+
+async def serve(settings: Settings, host: str, port: int) -> None:
+    """Run the API process until SIGTERM or SIGINT."""
+    # Outermost, so that it also sees the answers to our own faults.
+    app = Observe(create_app(settings))
+    config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+    await uvicorn.Server(config).serve()
+
+
+async def healthz() -> dict[str, str]:
+    """The process lives."""
+    return {"status": "ok"}
+
+
+async def readyz(request: Request) -> Response:
+    """Whether each thing this process depends on answers, by name; 503 while one does not."""
+    held: Resources = request.app.state.resources
+    checks = {"database": await _answers(held.db.ping()), "bell": "ok" if held.bell.alive else "not connected"}
+    try:
+        await held.jwks.ready()
+        checks["keys"] = "ok"
+    except KeysUnavailable as error:
+        checks["keys"] = str(error)
+    ready = set(checks.values()) == {"ok"}
+    return JSONResponse({"status": "ok" if ready else "not ready", "checks": checks}, 200 if ready else 503)
+
+
+async def _answers(ping: Any) -> str:
+    try:
+        await ping
+    except Exception as error:  # whatever keeps it from answering is the answer
+        return type(error).__name__
+    return "ok"
+
+
+def _problem(request: Request, problem: Problem) -> Response:
+    body = problem.body(request.url.path, request.app.state.public_url)
+    return JSONResponse(body, problem.status, headers=PRIVATE | problem.headers, media_type=PROBLEM_JSON)
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """A problem somebody raised on purpose."""
+    assert isinstance(error, Problem)  # noqa: S101 - registered for this class only
+    return _problem(request, error)
+
+
+async def answer_invalid(request: Request, error: Exception) -> Response:
+    """What pydantic refused: 422, every wrong field named, its value not repeated."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+    wrong = [{"field": _field(e["loc"]), "message": e["msg"].removeprefix("Value error, ")} for e in error.errors()]
+    detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in wrong)
+    unknown_path = any(e["loc"][:1] == ("path",) for e in error.errors())
+    if unknown_path:
+        return _problem(request, Problem("not-found", "There is no such thing here."))
+    return _problem(request, Problem("invalid-request", detail, errors=wrong))
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+async def answer_http(request: Request, error: Exception) -> Response:
+    """What the framework refused: an unknown address, a wrong method, a body that is no JSON."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    slug = SLUGS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal-error")
+    problem = Problem(slug, HTTPStatus(error.status_code).phrase + ".", headers=_headers(error.headers))
+    problem.status = error.status_code
+    return _problem(request, problem)
+
+
+def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return dict(headers or {})
+
+
+async def answer_fault(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the signature is Starlette's
+    """A fault of ours: told as one, without its inside."""
+    return _problem(request, Problem("internal-error", "This is our fault, and it was noted. Try again in a moment."))

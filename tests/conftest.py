@@ -1,0 +1,91 @@
+"""The real servers every test may ask for. Each xdist worker has its own; a database is made for each test.
+
+DATABASE_URL, REDIS_URL and S3_ENDPOINT_URL (with S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY) name servers to use instead.
+The user of DATABASE_URL may create databases; the Redis databases from the given number on are flushed.
+"""
+
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from redis.asyncio import Redis
+
+from app.core.db import migrate
+from app.demo.mailbox import Mailbox
+from app.demo.stack import S3, Stack
+from tests.living import Living, alive
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """PostgreSQL, Redis and S3."""
+    async with Stack(
+        Path(tempfile.gettempdir()),
+        database_url=os.environ.get("DATABASE_URL"),
+        redis_url=os.environ.get("REDIS_URL"),
+        s3_endpoint_url=os.environ.get("S3_ENDPOINT_URL"),
+        s3_access_key_id=os.environ.get("S3_ACCESS_KEY_ID"),
+        s3_secret_access_key=os.environ.get("S3_SECRET_ACCESS_KEY"),
+        s3_region=os.environ.get("S3_REGION", S3.region),
+        s3_bucket=os.environ.get("S3_BUCKET", S3.bucket),
+    ) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+async def template(stack: Stack) -> AsyncIterator[str]:
+    """The name of a migrated database that others are copied from; nobody connects to it."""
+    name = f"template_{secrets.token_hex(6)}"
+    await migrate(await stack.create_database(name))
+    yield name
+    await stack.drop_database(name)
+
+
+@pytest.fixture
+async def database_url(stack: Stack, template: str) -> AsyncIterator[str]:
+    """A migrated database without a row in it, this test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield await stack.create_database(name, template)
+    await stack.drop_database(name)
+
+
+@pytest.fixture
+async def redis_url(stack: Stack, worker_id: str) -> str:
+    """An empty Redis database, this worker's own."""
+    given = urlsplit(stack.redis_url)
+    number = int(given.path.strip("/") or 0) + int(worker_id.removeprefix("gw").replace("master", "0"))
+    url = given._replace(path=f"/{number}").geturl()
+    async with Redis.from_url(url) as redis:
+        await redis.flushdb()
+    return url
+
+
+@pytest.fixture(scope="session")
+async def mail_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mailbox]:
+    """A real SMTP server that keeps what it gets."""
+    async with Mailbox(tmp_path_factory.mktemp("mail")) as mailbox:
+        yield mailbox
+
+
+@pytest.fixture(scope="session")
+def mail_url(mail_server: Mailbox) -> str:
+    """smtp://host:port of the mail server."""
+    return mail_server.url
+
+
+@pytest.fixture
+def mailbox(mail_server: Mailbox) -> Mailbox:
+    """The mail server, as if no mail had come yet."""
+    mail_server.clear()
+    return mail_server
+
+
+@pytest.fixture
+async def living(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Living]:
+    """The whole service alive on servers of its own."""
+    async with alive(database_url, redis_url, mailbox) as living:
+        yield living

@@ -1,0 +1,302 @@
+"""The whole service alive: simulator, API and worker in this process, over real HTTP, with tokens for everybody."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import jwt
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from app import simulator
+from app.clients.zoom import SCOPES
+from app.core import outbox
+from app.core.clock import Clock
+from app.core.observe import Observe
+from app.core.settings import Settings
+from app.demo.mailbox import Mailbox
+from app.main import create_app
+from app.reactions import TABLE
+from app.resources import Resources, open_resources
+from app.worker import Station
+
+COMMUNITY = {"id": "c-reviewers", "slug": "zoom-reviewer"}
+ISSUER, AUDIENCE = "https://platform.example", "kindryn-zoom"
+WEBHOOK_SECRET = "webhook-secret-of-the-app"
+APP_SCOPES = tuple(scope.name for scope in SCOPES if scope.required)
+CAST: dict[str, dict[str, Any]] = {
+    "owner": {"name": "Olga Owner", "role": "OWNER"},
+    "admin": {"name": "Ada Marsh", "role": "ADMIN", "email": "ada@riverside.example"},
+    "admin2": {"name": "Anton Admin", "role": "ADMIN"},
+    "coach": {"name": "Cora Coach", "role": "COACH"},
+    "member": {"name": "Mia Member", "role": "MEMBER"},
+    "member2": {"name": "Max Member", "role": "MEMBER"},
+    "stranger": {"name": "Stan Stranger", "role": None},
+    "neighbour": {"name": "Nora Neighbour", "role": "ADMIN", "community": {"id": "c-elsewhere", "slug": "elsewhere"}},
+}
+
+
+class MovableClock(Clock):
+    """A clock that runs, and that a test can put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+class Platform:
+    """The platform's signing key, its JWKS, and its tokens."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        public: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        self.jwks = {"keys": [public | {"kid": "platform-1", "alg": "ES256", "use": "sig"}]}
+
+    def token(self, who: str, now: datetime | None = None, **claims: Any) -> str:
+        """A token of somebody of the cast; `claims` replace or, as None, remove what it would say."""
+        person, issued = CAST[who], int((now or datetime.now(UTC)).timestamp())
+        community = person.get("community", COMMUNITY)
+        said = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": f"m-{who}",
+            "iat": issued,
+            "exp": issued + 3600,
+            "email": person.get("email", f"{who}@members.example"),
+            "email_verified": True,
+            "name": person["name"],
+            "communities": [community | {"role": person["role"]}] if person["role"] else [],
+        } | claims
+        payload = {name: value for name, value in said.items() if value is not None}
+        return jwt.encode(payload, self.key, "ES256", headers={"kid": "platform-1"})
+
+
+@contextlib.asynccontextmanager
+async def served(app: ASGIApp, port: int = 0, **options: Any) -> AsyncIterator[str]:
+    """An ASGI app on a free port of this machine; its base URL."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="on", **options
+    )
+    async with running(uvicorn.Server(config)) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def running(server: uvicorn.Server) -> AsyncIterator[str]:
+    """A uvicorn server until the block ends; its base URL."""
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if task.done():
+                await task
+                raise RuntimeError("the server ended before it started")
+            await asyncio.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+def free_port() -> int:
+    """A port nobody listens on right now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Living:
+    """What a test holds of the running service."""
+
+    settings: Settings
+    clock: MovableClock
+    platform: Platform
+    held: Resources
+    mailbox: Mailbox
+    api: httpx.AsyncClient
+    zoom: httpx.AsyncClient
+    simulator: FastAPI
+    answers: list[httpx.Response] = field(default_factory=list)
+
+    async def call(self, who: str | None, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request as somebody of the cast, or as nobody."""
+        headers = dict(options.pop("headers", {}))
+        if who:
+            headers.setdefault("Authorization", f"Bearer {self.platform.token(who, self.clock.now())}")
+        return await self.api.request(method, path, headers=headers, **options)
+
+    async def get(self, who: str | None, path: str, **options: Any) -> httpx.Response:
+        """GET as somebody."""
+        return await self.call(who, "GET", path, **options)
+
+    async def post(self, who: str | None, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        """POST as somebody."""
+        return await self.call(who, "POST", path, json=json, **options)
+
+    async def patch(self, who: str | None, path: str, json: Any, **options: Any) -> httpx.Response:
+        """PATCH as somebody."""
+        return await self.call(who, "PATCH", path, json=json, **options)
+
+    async def quiet(self, timeout: float = 20.0) -> None:
+        """Return when nothing is due or running here, and Zoom has nothing left to say."""
+        async with asyncio.timeout(timeout):
+            with self.held.bell.listening(outbox.TOPIC) as rung:
+                while True:
+                    before = await self.pending()
+                    idle = await self.zoom.post("/simulator/idle", params={"timeout": timeout})
+                    idle.raise_for_status()
+                    # A run that ended in between may have made Zoom speak: only twice nothing is nothing.
+                    if not before and not await self.pending():
+                        return
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.2):
+                            await rung.wait()
+                    rung.clear()
+
+    async def pending(self) -> list[Mapping[str, Any]]:
+        """Outbox rows that are due or running."""
+        rows: list[Mapping[str, Any]] = await self.held.db.hot.fetch(
+            "SELECT reaction, key, reason FROM outbox LEFT JOIN lanes USING (lane) WHERE dead_at IS NULL"
+            " AND (lease IS NOT NULL OR due_at <= $1 AND (lanes.not_before IS NULL OR lanes.not_before <= $1))",
+            self.clock.now(),
+        )
+        return rows
+
+    async def forward(self, by: timedelta) -> None:
+        """Put our clock, and the simulator's, forward."""
+        self.clock.ahead += by
+        shift = {"seconds": self.clock.ahead.total_seconds()}
+        (await self.zoom.put("/simulator/clock", json=shift)).raise_for_status()
+
+    async def journal(self) -> list[dict[str, Any]]:
+        """Every API request Zoom got."""
+        entries: list[dict[str, Any]] = (await self.zoom.get("/simulator/journal")).json()
+        return entries
+
+    async def connect(self, who: str = "admin", as_: str = "ada@riverside.example", slug: str = "zoom-reviewer") -> Any:
+        """Connect a Zoom account as the SPA would; the account's card."""
+        base = f"/api/communities/{slug}/integrations/zoom"
+        begun = await self.post(who, f"{base}/connect")
+        begun.raise_for_status()
+        url = begun.json()["authorize_url"]
+        consent = await self.zoom.get(url, params=dict(_query(url)) | {"as": as_, "decision": "approve"})
+        back = await self.api.get(consent.headers["location"])
+        handle = _query(back.headers["location"])["handle"]
+        confirmed = await self.post(who, f"{base}/connect/confirm", {"handle": handle})
+        confirmed.raise_for_status()
+        await self.quiet()
+        return confirmed.json()
+
+    async def hosts(self, who: str = "admin") -> dict[str, Any]:
+        """The picker's hosts by e-mail."""
+        answer = await self.get(who, f"/api/communities/{COMMUNITY['slug']}/integrations/zoom/hosts")
+        answer.raise_for_status()
+        return {host["email"]: host for host in answer.json()["items"]}
+
+    async def event(self, who: str = "admin", **wishes: Any) -> Any:
+        """An event on Zoom tomorrow, on Ada's account, unless `wishes` say otherwise."""
+        starts = (self.clock.now() + timedelta(days=1)).replace(minute=0, second=0, microsecond=0)
+        body = {
+            "title": "Open evening",
+            "starts_at": starts.isoformat(),
+            "ends_at": (starts + timedelta(hours=1)).isoformat(),
+            "timezone": "Europe/Berlin",
+            "is_virtual": True,
+            "delivery_mode": "zoom",
+        } | wishes
+        if body["delivery_mode"] == "zoom" and "host_id" not in body:
+            body["host_id"] = (await self.hosts())["ada@riverside.example"]["id"]
+        created = await self.post(who, f"/api/communities/{COMMUNITY['slug']}/events", body)
+        assert created.status_code == 201, created.text
+        await self.quiet()
+        return (await self.get(who, f"/api/events/{created.json()['id']}")).json()
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+@contextlib.asynccontextmanager
+async def alive(
+    database_url: str, redis_url: str, mailbox: Mailbox, *, worker: bool = True, **overrides: Any
+) -> AsyncIterator[Living]:
+    """The service on these servers; `overrides` are settings. Without `worker` nothing happens by itself."""
+    platform, clock, api_port = Platform(), MovableClock(), free_port()
+    public = f"http://127.0.0.1:{api_port}"
+    config = simulator.Config(
+        client_id="client-of-the-app",
+        client_secret="secret-of-the-app",
+        redirect_uris=[f"{public}/api/integrations/zoom/callback"],
+        webhook_url=f"{public}/api/integrations/zoom/webhooks",
+        webhook_secret=WEBHOOK_SECRET,
+        scopes=[name if name.endswith(":admin") else f"{name}:admin" for name in APP_SCOPES],
+        retry_compression=6000,
+    )
+    server = simulator.server(config, "127.0.0.1", 0)
+    async with contextlib.AsyncExitStack() as stack:
+        zoom_url = await stack.enter_async_context(running(server))
+        jwks_url = await stack.enter_async_context(served(_jwks(platform)))
+        settings = Settings.model_validate(
+            {
+                "database_url": database_url,
+                "redis_url": redis_url,
+                "public_url": public,
+                "spa_url": "https://spa.example",
+                "cors_origins": "https://spa.example",
+                "auth_jwks_url": f"{jwks_url}/jwks.json",
+                "auth_issuer": ISSUER,
+                "auth_audience": AUDIENCE,
+                "auth_cookie": "session",
+                "encryption_keys": "k1:" + "A" * 43,
+                "smtp_url": mailbox.url,
+                "mail_from": "Kindryn <events@kindryn.example>",
+                "zoom_client_id": config.client_id,
+                "zoom_client_secret": config.client_secret,
+                "zoom_redirect_uri": config.redirect_uris[0],
+                "zoom_webhook_secret_token": WEBHOOK_SECRET,
+                "zoom_oauth_url": zoom_url,
+                "zoom_api_url": zoom_url,
+            }
+            | overrides
+        )
+        held = await stack.enter_async_context(open_resources(settings, TABLE, clock))
+        if worker:
+            await stack.enter_async_context(_working(held))
+        await stack.enter_async_context(served(Observe(create_app(settings, clock)), api_port))
+        api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=30))
+        zoom = await stack.enter_async_context(httpx.AsyncClient(base_url=zoom_url, timeout=30))
+        app = server.config.app
+        assert isinstance(app, FastAPI)
+        living = Living(settings, clock, platform, held, mailbox, api, zoom, app)
+        yield living
+
+
+@contextlib.asynccontextmanager
+async def _working(held: Resources) -> AsyncIterator[None]:
+    station = asyncio.create_task(Station(held, TABLE).run(), name="worker")
+    try:
+        yield
+    finally:
+        station.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await station
+
+
+def _jwks(platform: Platform) -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/jwks.json")
+    async def jwks() -> Any:
+        return platform.jwks
+
+    return app
