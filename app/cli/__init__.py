@@ -1,0 +1,37 @@
+"""The command line, `kindryn-zoom`: the processes, what an operator looks into, and the demo."""
+
+import sys
+
+import typer
+
+from app.cli import demo, documents, keys, outbox, processes
+from app.core.settings import BadSettings
+
+BAD_SETTINGS = 2
+
+commands = typer.Typer(
+    help="Zoom for a community platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+commands.command()(processes.api)
+commands.command()(processes.worker)
+commands.command()(processes.migrate)
+commands.add_typer(outbox.commands, name="outbox")
+commands.command()(keys.rotate_keys)
+commands.command()(documents.scopes)
+commands.command()(documents.openapi)
+commands.command()(demo.simulator)
+commands.command()(demo.demo)
+commands.command()(demo.bench)
+
+
+def main() -> None:
+    """Runs one command. A setting that cannot be used ends it with status 2 and one line that names the setting."""
+    try:
+        commands()
+    except BadSettings as error:
+        print(f"kindryn-zoom: {error}", file=sys.stderr)
+        sys.exit(BAD_SETTINGS)

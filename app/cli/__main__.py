@@ -1,0 +1,5 @@
+"""`python -m app.cli` is `kindryn-zoom`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""Commands that run a process of the service, and the one that prepares its database. Settings: the environment."""
+
+from typing import Annotated, Literal
+
+import asyncpg
+import typer
+import uvloop
+
+from app import main
+from app.core import db, logs
+from app.core.settings import BadSettings, Settings, read_settings
+from app.reactions import TABLE
+from app.resources import open_resources
+from app.worker import work
+
+# In a container nobody else would hear of it; what is reachable from outside, the container's network decides.
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - see above
+
+
+def api(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = EVERYWHERE,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+) -> None:
+    """Answer people, the SPA and Zoom, until SIGTERM or Ctrl-C."""
+    settings = _begin()
+
+    async def serve() -> None:
+        await _try_out(settings)
+        await main.serve(settings, host, port)
+
+    uvloop.run(serve())
+
+
+def worker() -> None:
+    """Do everything else: calls to Zoom and the mail server. Any number of workers may run."""
+    settings = _begin()
+
+    async def run() -> None:
+        await _try_out(settings)
+        await work(settings)
+
+    uvloop.run(run())
+
+
+def migrate(
+    to: Annotated[
+        Literal["head", "base"], typer.Option(help="The newest schema, or none: base takes every table away.")
+    ] = "head",
+) -> None:
+    """Bring the database to the newest schema."""
+    settings = _begin()
+    try:
+        uvloop.run(db.migrate(settings.database_url.get_secret_value(), to))
+    except (OSError, asyncpg.PostgresError) as error:
+        raise _unreachable(error) from None
+
+
+def _begin() -> Settings:
+    settings = read_settings()
+    try:
+        logs.configure(level=settings.log_level)
+    except ValueError as error:
+        raise BadSettings(f"LOG_LEVEL {error}") from None
+    return settings
+
+
+async def _try_out(settings: Settings) -> None:
+    """Open everything once, and close it: a server would bury what is wrong here in a traceback of its own."""
+    try:
+        async with open_resources(settings, TABLE):
+            pass
+    except (OSError, asyncpg.PostgresError) as error:
+        raise _unreachable(error) from None
+
+
+def _unreachable(error: Exception) -> BadSettings:
+    return BadSettings(f"DATABASE_URL names a database that cannot be opened: {type(error).__name__}")

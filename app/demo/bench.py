@@ -1,0 +1,187 @@
+"""How fast the hot routes are, as ratios: each is measured in turn with its floor, in one run and with the same means.
+
+The door is a click on Join that ends in a ticket, the ear a delivery that is stored and answered. `bench_floor` says
+what they are compared with. The service is the API process as production runs it, on one core of its own where there
+is more than one; PostgreSQL, which flushes every commit to the disk, and the load are on the others.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import asyncpg
+import uvloop
+
+from app.core.db import migrate
+from app.demo import bench_scene
+from app.demo.bench_floor import Floor
+from app.demo.bench_load import Burst, Unmeasured, burst, percentile
+from app.demo.cast import AUDIENCE, Signature
+from app.demo.servers import LOOPBACK, Server, StartError
+from app.demo.stack import Stack, cancel_on_sigterm
+
+REPORT = Path(__file__).parents[2] / "var" / "bench.json"
+ROUNDS = 9
+SECONDS = 1.0  # of each burst
+LONGEST = 115.0  # seconds for everything, however busy the machine is
+ISSUER = "https://platform.example"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A hot route: the ratio to its floor that is wanted, what is sent, and the table an answer leaves a row in."""
+
+    name: str
+    goal: float
+    requests: Iterator[bytes]
+    kept_in: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's bursts, the floor's and the service's side by side."""
+
+    row: Row
+    floor: Sequence[Burst]
+    service: Sequence[Burst]
+
+    @property
+    def value(self) -> float:
+        """The median of what each burst of the service reached of the floor's burst just before."""
+        return median(ours.rate / theirs.rate for theirs, ours in zip(self.floor, self.service, strict=True))
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What the file says of it."""
+        value, goal = round(self.value, 3), self.row.goal
+        return {"row": self.row.name, "value": value, "goal": goal, "unit": "of its floor", "holds": value >= goal}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The two servers under load, by port, and the database both write to."""
+
+    database_url: str
+    floor: int
+    service: int
+    rows: Sequence[Row]
+
+    async def measure(self, row: Row, rounds: int, seconds: float) -> Measured:
+        """A row in so many rounds, each one burst for either server. Raises Unmeasured."""
+        ports = (self.floor, self.service)
+        # The round before the first fills the pools and plans of both servers.
+        pairs = [[await burst(port, row.requests, seconds) for port in ports] for _ in range(1 + rounds)]
+        await self._expect(row, sum(len(service.latencies) for _, service in pairs))
+        return Measured(row, [floor for floor, _ in pairs[1:]], [service for _, service in pairs[1:]])
+
+    async def _expect(self, row: Row, answered: int) -> None:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            kept = await connection.fetchval(f"SELECT count(*) FROM {row.kept_in}")  # noqa: S608 - one of our tables
+        finally:
+            await connection.close()
+        if kept != answered:
+            raise Unmeasured(f"{row.name}: {answered} requests were answered, but {kept} rows are in {row.kept_in}")
+
+
+@contextlib.asynccontextmanager
+async def ready(stack: Stack, cores: Collection[int], members: int = bench_scene.MEMBERS) -> AsyncIterator[Bench]:
+    """Both servers, on `cores` and a database made for them, an event with so many members, and the rows to measure."""
+    signature, webhook_secret = Signature(ISSUER), secrets.token_urlsafe()
+    name = f"bench_{secrets.token_hex(6)}"
+    url = await stack.create_database(name)
+    async with contextlib.AsyncExitStack() as exits:
+        exits.push_async_callback(stack.drop_database, name)
+        await migrate(url)
+        file = stack.folder / "floor.json"
+        Floor(url, signature.jwks, ISSUER, AUDIENCE, webhook_secret).write(file)
+        floor = await _running(exits, stack.folder / "floor.log", ["app.demo.bench_floor", file], cores)
+        keys = f"http://{LOOPBACK}:{floor}/jwks.json"
+        variables = bench_scene.environment(url, ISSUER, keys, webhook_secret)
+        file = stack.folder / "service.json"
+        file.write_text(json.dumps(variables))
+        service = await _running(exits, stack.folder / "service.log", ["app.demo.given", file, "api", "--port"], cores)
+        event = await bench_scene.furnish(variables, members)
+        door = Row("door", 0.75, bench_scene.clicks(event, signature, members), "tickets")
+        ear = Row("ear", 0.75, bench_scene.deliveries(webhook_secret), "deliveries")
+        yield Bench(url, floor, service, [door, ear])
+
+
+async def _running(
+    exits: contextlib.AsyncExitStack, log: Path, module: Sequence[str | Path], cores: Collection[int]
+) -> int:
+    """The port of a server of ours that runs until `exits` are closed."""
+    program = [sys.executable, "-m", *module]
+    server = Server(log.stem, log, lambda port: [*program, str(port)], ready="Uvicorn running on")
+    exits.push_async_callback(server.stop)
+    port = await server.start()
+    if server.process:
+        os.sched_setaffinity(server.process.pid, cores)
+    return port
+
+
+@contextlib.contextmanager
+def core_of_its_own() -> Iterator[Collection[int]]:
+    """The core for the servers under load. Until the block ends, we and whatever we start have all the others; where
+    there is but one, everybody has that."""
+    cores = os.sched_getaffinity(0)
+    first = {min(cores)}
+    os.sched_setaffinity(0, cores - first or cores)
+    try:
+        yield first
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def report(measured: Sequence[Measured]) -> str:
+    """The ratios as a table for people, the absolute figures beside them."""
+    lines = [f"{'row':<6}{'ratio':>7}{'goal':>7}  {'':<12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}"]
+    for one in measured:
+        name, verdict = one.row.name, "held" if one.entry["holds"] else "not held"
+        lines.append(f"{name:<6}{one.value:>7.2f}{one.row.goal:>7.2f}  {verdict:<12}{_figures(one.service)}")
+        lines.append(f"{'':<20}  {'its floor':<12}{_figures(one.floor)}")
+    lines.append("Only the ratios count: the absolute figures are those of this machine, in this minute.")
+    return "\n".join(lines)
+
+
+def _figures(bursts: Sequence[Burst]) -> str:
+    latencies = [latency * 1000 for one in bursts for latency in one.latencies]
+    rate = median(one.rate for one in bursts)
+    return f"{rate:>12,.0f}{percentile(latencies, 50):>9.1f}{percentile(latencies, 99):>9.1f}"
+
+
+async def _bench(say: Callable[[str], None]) -> list[Measured]:
+    cancel_on_sigterm()
+    with core_of_its_own() as cores:
+        async with (
+            asyncio.timeout(LONGEST),
+            Stack(Path(tempfile.gettempdir()), progress=say, durable=True) as stack,
+            ready(stack, cores) as bench,
+        ):
+            measured = []
+            for row in bench.rows:
+                say(f"measuring the {row.name} in {ROUNDS} rounds of {2 * SECONDS:.0f} s")
+                measured.append(await bench.measure(row, ROUNDS, SECONDS))
+            return measured
+
+
+def run() -> int:
+    """Measures every row, prints the table and writes var/bench.json. Status 1 where it could not measure."""
+    try:
+        measured = uvloop.run(_bench(lambda line: print(line, flush=True)))
+    except (StartError, Unmeasured, OSError, asyncio.CancelledError) as error:
+        print(f"nothing was measured: {str(error) or type(error).__name__}", file=sys.stderr)
+        return 1
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps([one.entry for one in measured], indent=2) + "\n")
+    print(report(measured))
+    return 0

@@ -1,0 +1,121 @@
+"""The load of a bench: 32 HTTP/1.1 connections, each sending the next request as soon as it has its answer."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import quantiles
+from time import perf_counter
+from typing import cast
+
+import httptools
+
+from app.demo.servers import LOOPBACK
+
+CONNECTIONS = 32
+PATIENCE = 10.0  # seconds for the last answers
+
+
+class Unmeasured(Exception):
+    """Something was answered or stored otherwise than the bench expects, so that its figures would mean nothing."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """How long a burst of load took, and how long each of its answers, in seconds."""
+
+    seconds: float
+    latencies: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        """Requests answered per second."""
+        return len(self.latencies) / self.seconds
+
+
+def post(path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+    """A whole POST request as it goes over the wire (RFC 9112)."""
+    fields = {"Host": LOOPBACK, "Accept": "application/json", "Content-Length": str(len(body)), **headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def percentile(latencies: list[float], percent: int) -> float:
+    """The latency that so many percent of the answers, at least two, do not exceed."""
+    return quantiles(latencies, n=100, method="inclusive")[percent - 1]
+
+
+async def burst(port: int, requests: Iterator[bytes], seconds: float) -> Burst:
+    """Load on a server of this machine for so long, and until the last answer is there.
+
+    Raises Unmeasured, with the answer, for the first that is not a success.
+    """
+    loop = asyncio.get_running_loop()
+    opening = (loop.create_connection(lambda: _Connection(requests), LOOPBACK, port) for _ in range(CONNECTIONS))
+    connections = [connection for _, connection in await asyncio.gather(*opening)]
+    try:
+        began = perf_counter()
+        async with asyncio.timeout(seconds + PATIENCE):
+            await asyncio.gather(*(connection.send_until(began + seconds) for connection in connections))
+        took = perf_counter() - began
+    except TimeoutError:
+        raise Unmeasured(f"an answer took longer than {PATIENCE:.0f} s") from None
+    finally:
+        for connection in connections:
+            connection.close()
+    return Burst(took, tuple(latency for connection in connections for latency in connection.latencies))
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; its `on_` methods are called by the parser of its answers."""
+
+    def __init__(self, requests: Iterator[bytes]) -> None:
+        self.latencies: list[float] = []
+        self._requests = requests
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = bytearray()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._until = self._sent_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._fail(f"the server hung up: {error}")
+
+    def send_until(self, until: float) -> "asyncio.Future[None]":
+        """Begin; done with the first answer after `until`, a time of `perf_counter`."""
+        self._until = until
+        self._send()
+        return self._ended
+
+    def close(self) -> None:
+        """Hang up."""
+        self._ended.cancel()
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        now, status = perf_counter(), self._parser.get_status_code()
+        if not 200 <= status < 300:
+            self._fail(f"a request was answered {status}: {self._body.decode(errors='replace')}")
+            return
+        self._body.clear()
+        self.latencies.append(now - self._sent_at)
+        if now < self._until:
+            self._send()
+        else:
+            self._ended.set_result(None)
+
+    def _send(self) -> None:
+        request = next(self._requests)
+        self._sent_at = perf_counter()
+        self._transport.write(request)
+
+    def _fail(self, why: str) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(Unmeasured(why))

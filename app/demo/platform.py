@@ -1,0 +1,78 @@
+"""Stands where the platform would: its public keys, its sign-in, and one page of the SPA for a person to click in."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Body, FastAPI, HTTPException
+from fastapi.responses import HTMLResponse
+
+from app.demo.cast import CAST, COMMUNITY, Signature
+from app.demo.servers import LOOPBACK
+
+PAGE = Path(__file__).with_name("spa.html")
+
+
+class Platform:
+    """The stand-in at `url`. `api_url` is where its page finds the service, once that runs."""
+
+    def __init__(self, url: str, cookie: str) -> None:
+        self.url, self.cookie, self.api_url = url, cookie, ""
+        self.signature = Signature(issuer=url)
+
+    def app(self) -> FastAPI:
+        """The stand-in as an ASGI app."""
+        app = FastAPI(title="A stand-in for the platform", openapi_url=None)
+        app.add_api_route("/jwks.json", self.jwks)
+        app.add_api_route("/mint", self.mint, methods=["POST"])
+        app.add_api_route("/{page:path}", self.page, response_class=HTMLResponse)
+        return app
+
+    async def jwks(self) -> dict[str, Any]:
+        """The platform's public keys."""
+        return self.signature.jwks
+
+    async def mint(
+        self, who: Annotated[str, Body()] = "member", claims: Annotated[dict[str, Any] | None, Body()] = None
+    ) -> dict[str, str]:
+        """A token of somebody of the cast; `claims` replace what it says, null takes a claim away."""
+        if who not in CAST:
+            raise HTTPException(422, f"who: is none of {', '.join(CAST)}")
+        return {"token": self.signature.token(who, claims)}
+
+    async def page(self) -> str:
+        """Every page of the SPA; which one, its script reads from the address."""
+        people = "".join(
+            f'<option value="{who}">{person.name} ({person.role or "of no community"})</option>'
+            for who, person in CAST.items()
+        )
+        named = {"API": self.api_url, "COOKIE": self.cookie, "SLUG": COMMUNITY["slug"], "PEOPLE": people}
+        text = PAGE.read_text()
+        for name, value in named.items():
+            text = text.replace(f"%{name}%", value)
+        return text
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the demo's, whose process this is."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def open_platform(cookie: str) -> AsyncIterator[Platform]:
+    """The stand-in on a free port, in this process."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        platform = Platform(f"http://{LOOPBACK}:{listener.getsockname()[1]}", cookie)
+        server = _Server(uvicorn.Config(platform.app(), log_config=None, access_log=False))
+        serving = asyncio.create_task(server.serve([listener]), name="platform")
+        try:
+            yield platform
+        finally:
+            server.should_exit = True
+            await serving

@@ -1,0 +1,195 @@
+"""The demo as a newcomer runs it: every step passes, it stays up for people, nothing secret leaves, nothing is left."""
+
+import asyncio
+import base64
+import html
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from email import message_from_string, policy
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from app.clients.zoom import SCOPES
+from app.demo.walk import NOT_YET, STEPS
+
+ROOT = Path(__file__).parents[2]
+BOUND = 240  # seconds, on a machine that is busy with other tests
+SHORTEST = 12  # characters; a six-digit passcode would be found in any log by chance
+
+
+@dataclass
+class Walked:
+    """A demo that was walked, kept, looked at, and ended by Ctrl-C."""
+
+    lines: list[str]
+    report: dict[str, Any]
+    kept: dict[str, Any]
+    shown: dict[str, httpx.Response]
+    status: int
+    children: dict[int, str]
+    file_left: bool
+
+
+@pytest.fixture(scope="module")
+async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    folder = tmp_path_factory.mktemp("walk")
+    command = [sys.executable, "-m", "app.cli", "demo", "--keep", "--report", str(folder / "report.json")]
+    # Elsewhere than in the project, so that its var/demo.json is not disturbed.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    demo = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT)
+    try:
+        async with asyncio.timeout(BOUND):
+            lines = await until_line(demo, "Ctrl-C ends everything.")
+            file = folder / "var" / "demo.json"
+            kept = json.loads(file.read_text())
+            children = dict(children_of(demo.pid))
+            shown = await look_around(kept)
+            demo.send_signal(signal.SIGINT)
+            rest, _ = await demo.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            demo.kill()
+    lines += rest.decode().splitlines()
+    report = json.loads((folder / "report.json").read_text())
+    return Walked(lines, report, kept, shown, demo.returncode or 0, children, file.exists())
+
+
+async def until_line(demo: asyncio.subprocess.Process, last: str) -> list[str]:
+    assert demo.stdout is not None
+    lines: list[str] = []
+    while last not in lines:
+        line = await demo.stdout.readline()
+        assert line, "the demo ended early:\n" + "\n".join(lines)
+        lines.append(line.decode().rstrip("\n"))
+    return lines
+
+
+async def look_around(kept: dict[str, Any]) -> dict[str, httpx.Response]:
+    """What a person and a program find there, with nothing but var/demo.json."""
+    admin = {"Authorization": f"Bearer {kept['tokens']['admin']}"}
+    spa = kept["spa"]
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        minted = await http.post(kept["mint"]["url"], json={"who": "member2", "claims": {"sub": "somebody-new"}})
+        somebody = {"Authorization": f"Bearer {minted.json()['token']}"}
+        return {
+            "card": await http.get(f"{kept['api']}/api/communities/zoom-reviewer/integrations/zoom", headers=admin),
+            "event": await http.get(f"{kept['api']}/api/events/{kept['event_id']}", headers=somebody),
+            "ready": await http.get(f"{kept['api']}/readyz"),
+            "docs": await http.get(kept["docs"]),
+            "integrations": await http.get(f"{spa}/zoom-reviewer/admin/integrations?zoom=confirm&handle=h"),
+            "install": await http.get(f"{spa}/install/zoom"),
+            "consent": await http.get(kept["consent"]),
+            **{name: await http.get(url) for name, url in kept["metrics"].items()},
+        }
+
+
+def children_of(parent: int) -> Iterator[tuple[int, str]]:
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            status = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(status[1]) == parent:
+                yield int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")
+
+
+def test_every_step_of_the_reviewer_plan_passes(walked: Walked) -> None:
+    assert walked.lines[-1] == f"reviewer plan: {len(STEPS)} of {len(STEPS)} steps passed", "\n".join(walked.lines)
+    assert walked.status == 0
+    assert [step.number for step in STEPS] == [1, 2, 3, 5, 7, 8]
+
+
+def test_each_step_names_the_scopes_it_exercised(walked: Walked) -> None:
+    said = [line for line in walked.lines if line.strip().startswith("scopes ")]
+    steps = [step for step in STEPS if step.scopes]
+    assert len(said) == len(steps)
+    for line, step in zip(said, steps, strict=True):
+        assert all(name in line for name in step.scopes)
+
+
+def test_only_scopes_of_steps_to_come_are_left_out(walked: Walked) -> None:
+    walked_steps = {step.number for step in STEPS}
+    used = {name for step in STEPS for name in step.scopes}
+    assert {scope.name for scope in SCOPES if scope.required and scope.step in walked_steps} - used == set(NOT_YET)
+    assert all(any(name in line and NOT_YET[name] in line for line in walked.lines) for name in NOT_YET)
+
+
+def test_what_starts_is_shown_with_its_time(walked: Walked) -> None:
+    for name in ("PostgreSQL", "Redis", "S3", "simulator", "API", "worker"):
+        assert any(line.startswith(name) and line.endswith(" s") for line in walked.lines), name
+
+
+def forms(secret: str) -> set[str]:
+    """A secret as it could stand in JSON, HTML, a URL inside a URL, base64, or a dump of binary columns."""
+    raw = secret.encode()
+    return {
+        secret,
+        quote(secret, safe=""),
+        quote(quote(secret, safe=""), safe=""),
+        html.escape(secret),
+        json.dumps(secret)[1:-1],
+        secret.replace("/", r"\/"),
+        raw.hex(),
+        base64.b64encode(raw).decode().rstrip("=")[:-1],
+    }
+
+
+def texts_of(mail: str) -> str:
+    """A mail as it went over the wire, and what its parts say once decoded."""
+    parts = [part.get_payload(decode=True) for part in message_from_string(mail, policy=policy.default).walk()]
+    return mail + "".join(part.decode(errors="replace") for part in parts if isinstance(part, bytes))
+
+
+def everything_said(walked: Walked) -> Iterator[tuple[str, str]]:
+    for answer in walked.report["answers"]:
+        yield f"{answer['method']} {answer['path']}", json.dumps(answer["headers"]) + answer["body"]
+    for name, mail in walked.report["mails"].items():
+        yield name, texts_of(mail)
+    yield from walked.report["logs"].items()
+    yield "database", walked.report["database"]
+    yield "the demo's own output", "\n".join(walked.lines)
+
+
+def test_no_secret_of_zoom_is_in_any_answer_mail_log_line_or_the_database(walked: Walked) -> None:
+    issued = {secret["value"]: secret["kind"] for secret in walked.report["secrets"]}
+    assert {"registrant_join_url", "join_url", "access_token", "refresh_token", "tk"} <= set(issued.values())
+    sought = {form: kind for value, kind in issued.items() if len(value) >= SHORTEST for form in forms(value)}
+    said = list(everything_said(walked))
+    assert len(walked.report["mails"]) >= 6
+    assert all(walked.report["logs"].values())
+    assert [(place, kind) for place, text in said for form, kind in sought.items() if form in text] == []
+
+
+def test_a_join_url_leaves_only_in_the_location_of_a_pass(walked: Walked) -> None:
+    links = {s["value"] for s in walked.report["secrets"] if s["kind"] in {"registrant_join_url", "join_url"}}
+    led = [answer for answer in walked.report["answers"] if answer["location"] in links]
+    assert led
+    assert all(answer["path"].startswith("/j/") and answer["status"] == 303 for answer in led)
+    assert len({answer["path"] for answer in led}) == len(led), "a pass was good twice"
+    others = [answer["location"] for answer in walked.report["answers"] if answer["location"] and answer not in led]
+    assert not [location for location in others if any(link in location for link in links)]
+
+
+def test_what_is_kept_can_be_used_with_its_tokens(walked: Walked) -> None:
+    assert {name: answer.status_code for name, answer in walked.shown.items()} == dict.fromkeys(walked.shown, 200)
+    assert walked.shown["card"].json()["accounts"][0]["status"] == "connected"
+    event = walked.shown["event"].json()
+    assert (event["status"], event["delivery_mode"], event["is_virtual"]) == ("scheduled", "native", True)
+    assert "Finish connecting" in walked.shown["integrations"].text
+    assert set(walked.kept["tokens"]) == {"owner", "admin", "coach", "member", "member2", "stranger"}
+    assert walked.kept["settings"]["PUBLIC_URL"] == walked.kept["api"]
+
+
+def test_ctrl_c_leaves_no_process_no_folder_and_no_file(walked: Walked) -> None:
+    assert len(walked.children) >= 6
+    assert not [name for pid, name in walked.children.items() if Path(f"/proc/{pid}").exists()]
+    assert not Path(walked.kept["mail_folder"]).parent.exists()
+    assert not walked.file_left
