@@ -1,0 +1,191 @@
+"""Kill a real worker at every boundary of a path, let another one finish, and compare what is left."""
+
+import asyncio
+import contextlib
+import copy
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path as File
+from typing import Any
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.core import outbox
+from app.core.db import Model
+from app.core.models import OutboxRow
+from tests.boundary.ends import End, read_end
+from tests.boundary.worker_process import Orders, serve
+from tests.living import Living
+from tests.mechanism.children import Child, start
+from tests.mechanism.conftest import environment
+
+UNKNOWN_IS_OVER = timedelta(minutes=11)
+ROUNDS = 8
+WALKS = 3
+_REMEMBERED = ("config", "switches", "world", "faults", "tally", "pages", "codes", "zaks", "secrets", "endpoints")
+
+Known = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Path:
+    """One thing the service does: what must be there first, and what somebody then does.
+
+    `prepare` runs with a worker and returns what `act` needs to know. `act` only asks; it waits for nothing a worker
+    does, because at that moment none may be alive. `settle` moves what only time or Zoom moves before it is all over.
+    """
+
+    name: str
+    prepare: Callable[[Living], Awaitable[Known]]
+    act: Callable[[Living, Known], Awaitable[None]]
+    settle: Callable[[Living, Known], Awaitable[None]] | None = None
+
+
+@dataclass
+class Beginning:
+    """Everything as it stood after `prepare`: our tables, Zoom's memory, and the time."""
+
+    known: Known
+    tables: dict[str, list[Any]]
+    zoom: dict[str, Any]
+    ahead: timedelta
+
+
+@dataclass
+class Harness:
+    """One path, walked again and again from the same beginning."""
+
+    living: Living
+    path: Path
+    folder: File
+    children: list[Child] = field(default_factory=list)
+
+    async def boundaries(self, beginning: Beginning) -> tuple[End, list[str]]:
+        """Walk undisturbed: the end, and the boundaries in the order in which they were first passed."""
+        await self._restore(beginning)
+        async with self._worker():
+            await self.path.act(self.living, beginning.known)
+            await self._settle(beginning.known)
+        return await read_end(self.living), list(dict.fromkeys(self._notes.read_text().splitlines()))
+
+    async def killed(self, beginning: Beginning, boundary: str) -> End | None:
+        """Walk with a worker that dies at `boundary`, then with another one; the end.
+
+        None where the boundary was not passed in some walks: whether two facts become one run or two is up to timing.
+        """
+        for _ in range(WALKS):
+            await self._restore(beginning)
+            async with self._worker(boundary) as first:
+                await self.path.act(self.living, beginning.known)
+                died = await self._dies(first, beginning.known)
+            if died:
+                # The dead hold their leases for some seconds, which nobody here needs to wait for.
+                await self.living.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
+                async with self._worker():
+                    await self._settle(beginning.known)
+                return await read_end(self.living)
+        return None
+
+    async def begin(self) -> Beginning:
+        """Prepare, and remember how everything stands."""
+        self._clock.write_text("0")
+        async with self._worker():
+            known = await self.path.prepare(self.living)
+            await self._quiet()
+        async with _connected(self.living) as connection:
+            tables = {
+                table.name: [dict(row) for row in (await connection.execute(table.select())).mappings()]
+                for table in Model.metadata.sorted_tables
+            }
+        remembered = {name: getattr(self._simulator, name) for name in _REMEMBERED}
+        return Beginning(known, tables, copy.deepcopy(remembered), self.living.clock.ahead)
+
+    async def _restore(self, beginning: Beginning) -> None:
+        async with _connected(self.living) as connection:
+            tables = Model.metadata.sorted_tables
+            await connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables)}"))
+            for table in tables:
+                if table.name != OutboxRow.__tablename__ and beginning.tables[table.name]:
+                    await connection.execute(table.insert(), beginning.tables[table.name])
+        await self._simulator.courier.forget()
+        for name, value in copy.deepcopy(beginning.zoom).items():
+            setattr(self._simulator, name, value)
+        async with Redis.from_url(self.living.settings.redis_url.get_secret_value()) as redis:
+            await redis.flushdb()
+        self.living.mailbox.clear()
+        await self._move(beginning.ahead)
+        self._notes.unlink(missing_ok=True)
+
+    async def _settle(self, known: Known) -> None:
+        """Until nothing is left to do, whatever time it takes; at least as long as an unknown outcome is waited for."""
+        await self._quiet()
+        if self.path.settle:
+            await self.path.settle(self.living, known)
+        for _ in range(ROUNDS):
+            await self._move(self.living.clock.ahead + UNKNOWN_IS_OVER)
+            await self._quiet()
+            waiting = await self.living.held.db.hot.fetch(
+                "SELECT reaction, reason FROM outbox WHERE key <> '' AND dead_at IS NULL"
+            )
+            if not waiting:
+                return
+        raise AssertionError(f"{self.path.name}: never over: {[tuple(row) for row in waiting]}")
+
+    async def _dies(self, child: Child, known: Known) -> bool:
+        """Wait until the worker has died, or everything is over."""
+        end, settled = asyncio.create_task(child.ended()), asyncio.create_task(self._settle(known))
+        await asyncio.wait({end, settled}, return_when=asyncio.FIRST_COMPLETED)
+        settled.cancel()
+        await asyncio.gather(settled, return_exceptions=True)
+        if child.alive:
+            child.signal(signal.SIGKILL)
+            await end
+            return False
+        assert await end == -signal.SIGKILL, "it ended by itself"
+        return True
+
+    async def _quiet(self) -> None:
+        self.living.held.bell.ring(outbox.TOPIC)
+        await self.living.quiet(timeout=60)
+        await self.living.quiet(timeout=60)  # the last run may have made Zoom say something
+
+    async def _move(self, ahead: timedelta) -> None:
+        moved = self._clock.with_suffix(".new")
+        moved.write_text(str(ahead.total_seconds()))
+        moved.replace(self._clock)  # at once: it is being read
+        await self.living.forward(ahead - self.living.clock.ahead)
+
+    @contextlib.asynccontextmanager
+    async def _worker(self, die_at: str | None = None) -> AsyncIterator[Child]:
+        orders = Orders(self._notes, self._clock, die_at)
+        child = await start(serve, environment(self.living.settings), orders)
+        try:
+            yield child
+        finally:
+            child.signal(signal.SIGKILL)
+            await child.ended()
+
+    @property
+    def _notes(self) -> File:
+        return self.folder / "boundaries"
+
+    @property
+    def _clock(self) -> File:
+        return self.folder / "clock"
+
+    @property
+    def _simulator(self) -> Any:
+        return self.living.simulator.state.simulator
+
+
+@contextlib.asynccontextmanager
+async def _connected(living: Living) -> AsyncIterator[Any]:
+    url = living.settings.database_url.get_secret_value()
+    engine = create_async_engine("postgresql+asyncpg://" + url.split("://", 1)[1])
+    async with engine.begin() as connection:
+        yield connection
+    await engine.dispose()

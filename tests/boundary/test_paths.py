@@ -1,0 +1,120 @@
+"""Whatever the service is doing, a worker may be killed at any moment, and the end is the same."""
+
+from pathlib import Path as File
+
+import pytest
+
+from app.demo.mailbox import Mailbox
+from tests.boundary.harness import Harness, Known, Path
+from tests.living import COMMUNITY, Living, _query, alive
+
+INTEGRATION = f"/api/communities/{COMMUNITY['slug']}/integrations/zoom"
+EVENTS = f"/api/communities/{COMMUNITY['slug']}/events"
+
+
+async def nothing(living: Living) -> Known:
+    """A fresh instance."""
+    return {}
+
+
+async def an_account(living: Living) -> Known:
+    """Ada's account is connected; the body of an event on it."""
+    account = await living.connect()
+    event = await living.event()
+    await living.call("admin", "DELETE", f"/api/events/{event['id']}")
+    body = {name: event[name] for name in ("title", "starts_at", "ends_at", "timezone", "is_virtual", "delivery_mode")}
+    return {"account": account["id"], "body": body | {"host_id": event["host_id"]}}
+
+
+async def an_event(living: Living) -> Known:
+    """An event on Zoom, and nobody coming."""
+    known = await an_account(living)
+    return known | {"event": (await living.event())["id"]}
+
+
+async def an_answered_event(living: Living) -> Known:
+    """An event on Zoom, and a member coming."""
+    known = await an_event(living)
+    await answer(living, known, "going")
+    return known
+
+
+async def connect(living: Living, known: Known) -> None:
+    """An admin goes through Zoom's consent and confirms."""
+    begun = await living.post("admin", f"{INTEGRATION}/connect")
+    url = begun.json()["authorize_url"]
+    said = {"as": "ada@riverside.example", "decision": "approve"}
+    consent = await living.zoom.get(url, params=_query(url) | said)
+    back = await living.api.get(consent.headers["location"])
+    handle = _query(back.headers["location"])["handle"]
+    (await living.post("admin", f"{INTEGRATION}/connect/confirm", {"handle": handle})).raise_for_status()
+
+
+async def create(living: Living, known: Known) -> None:
+    """An admin schedules an event on Zoom."""
+    (await living.post("admin", EVENTS, known["body"])).raise_for_status()
+
+
+async def rename(living: Living, known: Known) -> None:
+    """An admin gives the event another title."""
+    (await living.patch("admin", f"/api/events/{known['event']}", {"title": "Late evening"})).raise_for_status()
+
+
+async def to_native(living: Living, known: Known) -> None:
+    """An admin takes the event off Zoom."""
+    wish = {"delivery_mode": "native"}
+    (await living.patch("admin", f"/api/events/{known['event']}", wish)).raise_for_status()
+
+
+async def cancel(living: Living, known: Known) -> None:
+    """An admin cancels the event."""
+    (await living.post("admin", f"/api/events/{known['event']}/cancel")).raise_for_status()
+
+
+async def disconnect(living: Living, known: Known) -> None:
+    """An admin disconnects the account."""
+    (await living.call("admin", "DELETE", f"{INTEGRATION}/accounts/{known['account']}")).raise_for_status()
+
+
+async def answer(living: Living, known: Known, status: str) -> None:
+    """A member answers the event."""
+    path = f"/api/events/{known['event']}/rsvp"
+    (await living.call("member", "PUT", path, json={"status": status})).raise_for_status()
+
+
+async def come(living: Living, known: Known) -> None:
+    """A member is going."""
+    await answer(living, known, "going")
+
+
+async def stay_away(living: Living, known: Known) -> None:
+    """The member is not going after all."""
+    await answer(living, known, "not_going")
+
+
+PATHS = [
+    Path("connecting an account", nothing, connect),
+    Path("creating a meeting", an_account, create),
+    Path("renaming an event", an_answered_event, rename),
+    Path("coming", an_event, come),
+    Path("not coming after all", an_answered_event, stay_away),
+    Path("cancelling an event", an_answered_event, cancel),
+    Path("disconnecting an account", an_answered_event, disconnect),
+    Path("taking an event off Zoom", an_answered_event, to_native),
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name.replace(" ", "-"))
+async def test_wherever_a_worker_is_killed_another_one_brings_it_to_the_same_end(
+    path: Path, database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: File
+) -> None:
+    async with alive(database_url, redis_url, mailbox, worker=False) as living:
+        harness = Harness(living, path, tmp_path)
+        beginning = await harness.begin()
+        undisturbed, boundaries = await harness.boundaries(beginning)
+        assert boundaries, "the path has no boundary at all"
+        assert not undisturbed.tables["dead rows"]
+        ends = {boundary: await harness.killed(beginning, boundary) for boundary in boundaries}
+    passed = {boundary: undisturbed.differences(end) for boundary, end in ends.items() if end is not None}
+    assert len(passed) > 0.8 * len(boundaries), f"not passed again: {ends.keys() - passed.keys()}"
+    assert not any(passed.values()), "\n".join(f"killed at {at}: {lines}" for at, lines in passed.items() if lines)

@@ -1,0 +1,129 @@
+"""A real worker that notes every boundary it passes, and can be told at which one to die.
+
+Boundaries of a reaction's run: its row was taken; a change was committed; a vendor answered; a mail was accepted.
+Whatever happens between two of them ends with the process, so dying before one is dying after the one before it.
+The service knows nothing of this: the methods all of them go through are wrapped here.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clients.mail import Mail
+from app.core import logs
+from app.core.clock import Clock
+from app.core.outbox import Taken
+from app.core.settings import read_settings
+from app.core.work import Runner
+from app.reactions import TABLE
+from app.worker import work
+
+Method = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Where to note boundaries, where the clock stands (seconds ahead), and the boundary not to live beyond."""
+
+    notes: Path
+    clock: Path
+    die_at: str | None = None
+
+
+class FileClock(Clock):
+    """A clock that a test moves by writing into a file."""
+
+    def __init__(self, ahead: Path) -> None:
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=float(self._ahead.read_text()))
+
+
+@dataclass
+class _Run:
+    reaction: str
+    passed: int = 0
+
+
+_RUN: ContextVar[_Run | None] = ContextVar("run", default=None)
+
+
+class Boundaries:
+    """The boundaries of this process; each is named by its reaction, its number within the run, and what was done."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+
+    def wrap_everything(self) -> None:
+        """Wrap what every commit, call, mail and run goes through."""
+        for owner, name, called in (
+            (httpx.AsyncHTTPTransport, "handle_async_request", lambda _, request: _call(request)),
+            (Mail, "send", lambda *_: "mailed"),
+        ):
+            patch.object(owner, name, self._around(getattr(owner, name), called)).start()
+        patch.object(AsyncSession, "commit", self._committing(AsyncSession.commit)).start()
+        patch.object(Runner, "_run", self._counting(Runner._run)).start()
+
+    def _around(self, method: Method, called: Callable[..., str]) -> Method:
+        async def wrapped(*arguments: Any, **options: Any) -> Any:
+            answer = await method(*arguments, **options)
+            self._pass(called(*arguments))
+            return answer
+
+        return wrapped
+
+    def _committing(self, method: Method) -> Method:
+        async def commit(session: AsyncSession) -> None:
+            changed = (await session.execute(text("SELECT pg_current_xact_id_if_assigned()"))).scalar()
+            await method(session)
+            if changed is not None:
+                self._pass("committed")
+
+        return commit
+
+    def _counting(self, method: Method) -> Method:
+        async def counted(runner: Any, taken: Taken) -> None:
+            if TABLE.named[taken.reaction].every is None:
+                _RUN.set(_Run(taken.reaction))
+                self._pass("taken")
+            await method(runner, taken)
+
+        return counted
+
+    def _pass(self, what: str) -> None:
+        run = _RUN.get()
+        if run is None:
+            return
+        run.passed += 1
+        name = f"{run.reaction} {run.passed}: {what}"
+        with self._orders.notes.open("a") as notes:
+            notes.write(f"{name}\n")
+        if name == self._orders.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _call(request: httpx.Request) -> str:
+    path = re.sub(r"[^/]*\d{4,}[^/]*", "*", request.url.path)
+    return f"answered {request.method} {path}"
+
+
+def serve(say_ready: Callable[[], None], orders: Orders) -> None:
+    """A worker process with the settings of its environment, until SIGTERM."""
+    logs.configure(sys.stderr.buffer)
+    Boundaries(orders).wrap_everything()
+    say_ready()
+    asyncio.run(work(read_settings(), FileClock(orders.clock)))

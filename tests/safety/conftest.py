@@ -1,0 +1,39 @@
+"""The scene of a module: built once, with real servers, and quiet afterwards."""
+
+import secrets
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+from redis.asyncio import Redis
+
+from app.demo.mailbox import Mailbox
+from app.demo.stack import Stack
+from tests.living import alive
+from tests.safety.scene import Scene, set_up
+
+
+@pytest.fixture(scope="module")
+async def module_database_url(stack: Stack, template: str) -> AsyncIterator[str]:
+    """A migrated database for the tests of one module."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield await stack.create_database(name, template)
+    await stack.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+async def module_redis_url(stack: Stack, worker_id: str) -> str:
+    """An empty Redis database, this worker's own, for the tests of one module."""
+    given = urlsplit(stack.redis_url)
+    number = int(given.path.strip("/") or 0) + int(worker_id.removeprefix("gw").replace("master", "0"))
+    url = given._replace(path=f"/{number}").geturl()
+    async with Redis.from_url(url) as redis:
+        await redis.flushdb()
+    return url
+
+
+@pytest.fixture(scope="module")
+async def scene(module_database_url: str, module_redis_url: str, mail_server: Mailbox) -> AsyncIterator[Scene]:
+    """A community in the middle of its day."""
+    async with alive(module_database_url, module_redis_url, mail_server, worker=False) as living:
+        yield await set_up(living)

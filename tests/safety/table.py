@@ -1,0 +1,117 @@
+"""Who gets what: every route, and what each kind of caller is answered.
+
+A cell is a status, and what tells answers of one status apart: the slug of a problem, or where a redirect leads
+(`spa`, `door`, `zoom`). `nobody` is also everyone whose token is no good; `outside` are members of no community and
+admins of another one; `registered` is coming to the event in question, `host` is the member whose host holds it.
+A cookie on an unsafe method without an allowed `Origin` is `403 origin-not-allowed` wherever somebody must sign in.
+"""
+
+from dataclasses import dataclass, replace
+
+SIGN_IN, NOT_FOUND, FORBIDDEN = "401 not-signed-in", "404 not-found", "403 forbidden"
+EVENT_NOT_FOUND, NOT_REGISTERED, NOT_YOURS = "404 event-not-found", "403 not-registered", "403 not-your-link"
+INVALID, FOREIGN_FORM = "422 invalid-request", "403 origin-not-allowed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one route answers, by kind of caller."""
+
+    nobody: str
+    outside: str
+    member: str
+    registered: str
+    coach: str
+    host: str
+    admin: str
+    owner: str
+    platform: str
+
+
+def everybody(cell: str) -> Row:
+    """The same to everybody, signed in or not."""
+    return Row(*[cell] * 9)
+
+
+def signed_in(cell: str) -> Row:
+    """The same to whoever is signed in."""
+    return replace(everybody(cell), nobody=SIGN_IN)
+
+
+def members(cell: str, outside: str = NOT_FOUND) -> Row:
+    """The same to whoever is in the community; to others it does not exist."""
+    return replace(signed_in(cell), outside=outside)
+
+
+def staff(cell: str) -> Row:
+    """For owners, admins and coaches."""
+    return replace(members(cell), member=FORBIDDEN, registered=FORBIDDEN, host=FORBIDDEN)
+
+
+def admins(cell: str) -> Row:
+    """For owners and admins; coaches are members here."""
+    return replace(staff(cell), coach=FORBIDDEN)
+
+
+IN_COMMUNITY = "/api/communities/{community}"
+ZOOM = f"{IN_COMMUNITY}/integrations/zoom"
+
+TABLE: dict[str, Row] = {
+    # The Zoom integration.
+    f"GET {ZOOM}": admins("200"),
+    f"GET {ZOOM}/hosts": staff("200"),
+    f"PUT {ZOOM}/hosts/{{host_id}}/member": admins("200"),
+    f"POST {ZOOM}/connect": admins("200"),
+    # Only the admin who began may finish.
+    f"POST {ZOOM}/connect/confirm": replace(admins(INVALID), admin="200"),
+    f"POST {ZOOM}/accounts/{{account_id}}/sync": admins("202"),
+    f"PUT {ZOOM}/accounts/{{account_id}}/webhook-secret": admins("200"),
+    f"GET {ZOOM}/accounts/{{account_id}}/preflight": admins("200"),
+    f"DELETE {ZOOM}/accounts/{{account_id}}": admins("204"),
+    "GET /api/integrations/zoom/callback": everybody("303 spa"),
+    # Zoom signs; who else calls does not.
+    "POST /api/integrations/zoom/webhooks": everybody("401 unauthentic"),
+    "POST /api/integrations/zoom/webhooks/{account_id}": everybody("401 unauthentic"),
+    # Spaces and events.
+    f"GET {IN_COMMUNITY}/spaces": members("200"),
+    f"POST {IN_COMMUNITY}/spaces": admins("201"),
+    f"PATCH {IN_COMMUNITY}/spaces/{{space_id}}": admins("200"),
+    f"GET {IN_COMMUNITY}/events": members("200"),
+    f"POST {IN_COMMUNITY}/events": admins("201"),
+    "GET /api/me/events": signed_in("200"),
+    "GET /api/events/{event_id}": members("200"),
+    "PATCH /api/events/{event_id}": admins("200"),
+    "DELETE /api/events/{event_id}": admins("204"),
+    "POST /api/events/{event_id}/cancel": admins("200"),
+    "POST /api/events/{event_id}/zoom/sync": admins("202"),
+    # Who is coming. The platform is nobody an invite could be sent to.
+    "PUT /api/events/{event_id}/rsvp": replace(members("200"), platform=INVALID),
+    "GET /api/events/{event_id}/registrations": admins("200"),
+    "PUT /api/events/{event_id}/registrations/{member_id}": admins("200"),
+    "GET /api/events/{event_id}/invite.ics": replace(members(NOT_REGISTERED), registered="200"),
+    "POST /api/events/{event_id}/invite": replace(members(NOT_REGISTERED), registered="202"),
+    # The door. A ticket and a link of `registered`.
+    "POST /api/events/{event_id}/zoom-join": replace(members(NOT_REGISTERED, EVENT_NOT_FOUND), registered="200"),
+    "POST /api/events/{event_id}/zoom-start": replace(members(FORBIDDEN, EVENT_NOT_FOUND), host="200"),
+    "GET /j/{ticket}": replace(everybody(NOT_YOURS), nobody="303 zoom", registered="303 zoom"),
+    "HEAD /j/{ticket}": everybody("204"),
+    "GET /join/{join_link}": replace(everybody(NOT_YOURS), nobody="303 spa", registered="303 door"),
+    "HEAD /join/{join_link}": everybody("204"),
+    # Guests have no token: they are known by a code mailed to them. A form counts on the guest's own page alone.
+    "POST /api/events/{event_id}/guests": admins("201"),
+    "GET /api/events/{event_id}/guests": admins("200"),
+    "DELETE /api/events/{event_id}/guests/{guest_id}": admins("204"),
+    "GET /guest/{guest_link}": everybody("200"),
+    "HEAD /guest/{guest_link}": everybody("204"),
+    "POST /guest/{guest_link}": everybody(FOREIGN_FORM),
+    "GET /guest/{guest_link}/code": everybody("200"),
+    "HEAD /guest/{guest_link}/code": everybody("204"),
+    "POST /guest/{guest_link}/code": everybody(FOREIGN_FORM),
+    # The process itself.
+    "GET /healthz": everybody("200"),
+    "GET /readyz": everybody("200"),
+    "GET /docs": everybody("200"),
+    "HEAD /docs": everybody("200"),
+    "GET /openapi.json": everybody("200"),
+    "HEAD /openapi.json": everybody("200"),
+}

@@ -1,0 +1,235 @@
+"""What goes along with every answer, and what pages for people are made of."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from app.core.errors import PROBLEMS
+from app.core.settings import Settings
+from tests.living import free_port
+from tests.safety.callers import ALLOWED_ORIGIN, FOREIGN_ORIGINS, as_somebody, bearer
+from tests.safety.scene import Scene, new_event, request
+from tests.safety.search import Exhibit, Secret, search
+from tests.safety.table import TABLE
+
+DOORS = [route for route in TABLE if "zoom-" in route or route.split(" ")[1].startswith(("/j/", "/join/", "/guest/"))]
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'"
+
+
+class Elements(HTMLParser):
+    """The elements of a page and their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """The parser's hook."""
+        self.found.append((tag, dict(attrs)))
+
+
+def assert_private(answer: httpx.Response) -> None:
+    assert answer.headers["cache-control"] == "no-store"
+    # With `no-referrer` a browser sends a form with `Origin: null`, so a page that has one keeps to its own origin.
+    allowed = "same-origin" if "<form" in answer.text else "no-referrer"
+    assert answer.headers["referrer-policy"] == allowed
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+@pytest.mark.parametrize("who", [None, "registered", "member", "host", "stranger"])
+@pytest.mark.parametrize("route", DOORS)
+async def test_nobody_keeps_an_answer_of_the_door(route: str, who: str | None, accept: str, scene: Scene) -> None:
+    asked = await request(scene, route)
+    headers = {"Accept": accept}
+    if who is None:
+        answer = await scene.living.api.request(**asked, headers=headers)
+    else:
+        answer = await scene.as_(who, asked.pop("method"), asked.pop("url"), headers=headers)
+    assert_private(answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/events/no-id/zoom-join", b""),
+        ("POST", "/api/events/{event_id}/zoom-join", b"{"),
+        ("POST", "/api/events/{event_id}/zoom-join", b'{"link": 7}'),
+        ("POST", "/api/events/{event_id}/zoom-join", b'{"link": "%s"}' % (b"x" * 2**21)),
+        ("PUT", "/j/unknown", b""),
+        ("GET", "/j/unknown", b""),
+        ("GET", "/j/" + "x" * 5000, b""),
+        ("GET", "/join/no.link", b""),
+        ("GET", "/join/unknown", b""),
+        ("DELETE", "/join/unknown", b""),
+    ],
+)
+async def test_nobody_keeps_an_answer_to_a_click_that_makes_no_sense(
+    method: str, path: str, body: bytes, scene: Scene
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await scene.as_("registered", method, path.format_map(vars(scene.here)), content=body, headers=headers)
+    assert 400 <= answer.status_code < 500
+    assert_private(answer)
+
+
+@pytest.mark.parametrize("path", ["/api/integrations/zoom/callback?state=x&code=y", "/api/integrations/zoom/callback"])
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+async def test_nobody_keeps_an_answer_to_the_way_back_from_zoom(path: str, accept: str, scene: Scene) -> None:
+    assert_private(await scene.living.api.get(path, headers={"Accept": accept}))
+
+
+async def test_errors_are_problems_with_a_known_slug_and_kept_by_nobody(scene: Scene) -> None:
+    for method, path in (
+        ("GET", "/nowhere"),
+        ("GET", "/api/events/{event_id}"),
+        ("POST", "/api/events/{event_id}"),
+        ("TRACE", "/healthz"),
+        ("PUT", "/api/integrations/zoom/webhooks"),
+    ):
+        answer = await scene.living.api.request(method, path.format_map(vars(scene.here)))
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        slug = problem["type"].removeprefix(f"{scene.living.settings.public_url}/problems/")
+        assert (problem["status"], problem["title"]) == PROBLEMS[slug] == (answer.status_code, problem["title"])
+        assert problem["instance"] == path.format_map(vars(scene.here))
+        assert_private(answer)
+
+
+async def test_who_is_not_signed_in_is_told_how(scene: Scene) -> None:
+    """RFC 9110 section 15.5.2: a 401 says what would be accepted."""
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}):
+        answer = await scene.living.api.get("/api/me/events", headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_only_the_platforms_pages_may_read_answers_across_origins(scene: Scene) -> None:
+    allowed = await scene.living.api.get("/api/me/events", headers={"Origin": ALLOWED_ORIGIN})
+    assert allowed.headers["access-control-allow-origin"] == ALLOWED_ORIGIN
+    assert allowed.headers["access-control-allow-credentials"] == "true"
+    assert "Origin" in allowed.headers["vary"]
+    for origin in FOREIGN_ORIGINS:
+        foreign = await scene.living.api.get("/api/me/events", headers={"Origin": origin})
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+@pytest.mark.parametrize("origins", ["*", "spa.example", "https://spa.example/page", "https://spa.example,null"])
+def test_an_installation_cannot_let_in_every_page(origins: str, scene: Scene) -> None:
+    with pytest.raises(ValidationError, match="must be origins"):
+        Settings.model_validate(dict(scene.living.settings) | {"cors_origins": origins})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_only_the_platforms_pages_get_through_a_preflight(method: str, scene: Scene) -> None:
+    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization,if-match"}
+    allowed = await scene.living.api.options("/api/me/events", headers={"Origin": ALLOWED_ORIGIN, **asked})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == ALLOWED_ORIGIN
+    for origin in FOREIGN_ORIGINS:
+        foreign = await scene.living.api.options("/api/me/events", headers={"Origin": origin, **asked})
+        assert foreign.status_code == 400
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_the_sentence_pages_hold_no_script_and_allow_none(scene: Scene) -> None:
+    html = {"Accept": "text/html"}
+    pages = [
+        await scene.living.api.get("/j/unknown", headers=html),
+        await scene.living.api.get("/join/unknown", headers=html),
+        await scene.as_("member", "GET", f"/join/{scene.here.join_link}", headers=html),
+        await scene.as_("member", "POST", f"/api/events/{scene.here.event_id}/zoom-join", headers=html),
+        await scene.living.api.post(f"/api/events/{scene.here.event_id}/zoom-join", headers=html),
+        await scene.living.api.get("/api/integrations/zoom/callback?state=unknown", headers=html),
+    ]
+    for page in pages:
+        assert page.status_code >= 400
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "script-src" not in policy
+        assert "unsafe" not in policy
+        assert {tag for tag, _ in Elements(page.text).found} <= {
+            "html", "head", "meta", "title", "style", "body", "main", "h1", "p", "a",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+async def test_nothing_people_write_becomes_markup(accept: str, scene: Scene) -> None:
+    """Titles, names and the path itself, all hostile, on pages that show what they can of them."""
+    made = await scene.as_(
+        "admin", "POST", f"/api/communities/{scene.here.community}/events", json=new_event(scene.living, title=HOSTILE)
+    )
+    event_id = made.json()["id"]
+    hostile: dict[str, Any] = {"name": HOSTILE, "communities": None}
+    token = scene.living.platform.token("stranger", scene.living.clock.now(), **hostile)
+    pages = 0
+    for method, path in (
+        ("POST", f"/api/events/{event_id}/zoom-join"),
+        ("POST", f"/api/events/{event_id}/zoom-start"),
+        ("GET", f"/j/{HOSTILE.replace('/', '')}"),
+        ("GET", f"/join/{HOSTILE.replace('/', '')}"),
+        ("GET", f"/join/{scene.here.join_link}?x={HOSTILE}"),
+        ("GET", f"/api/integrations/zoom/callback?state={HOSTILE}&code={HOSTILE}"),
+    ):
+        for headers in ({}, {"Authorization": f"Bearer {token}"}):
+            answer = await scene.living.api.request(method, path, headers={"Accept": accept, **headers})
+            assert answer.status_code < 500
+            if answer.headers.get("content-type", "").startswith(accept) and accept == "text/html":
+                assert "<script>alert" not in answer.text
+                assert not [tag for tag, _ in Elements(answer.text).found if tag in {"script", "img"}]
+                pages += 1
+            elif not answer.is_redirect:
+                assert answer.headers["content-type"] == "application/problem+json"
+    assert pages == (11 if accept == "text/html" else 0)
+
+
+async def test_the_pages_way_on_leads_to_the_platform_or_back_here(scene: Scene) -> None:
+    places = (scene.living.settings.spa_url, f"{scene.living.settings.public_url}/join/")
+    for who in ("member", "stranger", "neighbour", "coach"):
+        page = await scene.as_(who, "GET", f"/join/{scene.here.join_link}", headers={"Accept": "text/html"})
+        links = [attributes["href"] for tag, attributes in Elements(page.text).found if tag == "a"]
+        assert len(links) == 1
+        assert links[0] is not None
+        assert links[0].startswith(places)
+
+
+async def test_a_process_does_not_say_what_it_is_made_of(scene: Scene) -> None:
+    """The real process: it names neither server nor framework, and its log holds no path and no token."""
+    living, port = scene.living, free_port()
+    given = {**living.settings.model_dump(), "metrics_port": 0, "cors_origins": ",".join(living.settings.cors_origins)}
+    plain = {name: v.get_secret_value() if isinstance(v, SecretStr) else v for name, v in given.items()}
+    environment = {name.upper(): str(value) for name, value in plain.items()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app.cli", "api", "--host", "127.0.0.1", "--port", str(port)),
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    token = as_somebody(living, "owner")
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as process_api, asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    alive = await process_api.get("/healthz")
+                    break
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+            known = await process_api.get("/api/me/events", headers=bearer(token))
+            unknown = await process_api.get("/j/a-ticket-of-somebody", headers=bearer("no.good.token-of-nobody"))
+    finally:
+        process.terminate()
+        log, _ = await process.communicate()
+    assert (alive.status_code, known.status_code, unknown.status_code) == (200, 200, 410)
+    for answer in (alive, known, unknown):
+        assert not {"server", "x-powered-by"} & set(answer.headers)
+    assert search([Exhibit("log", log)], [Secret("token", token), Secret("ticket", "a-ticket-of-somebody")]) == []
+    assert b"/j/{ticket}" in log
