@@ -14,7 +14,7 @@ NOW = datetime.now(UTC)
 ROWS = {
     "dead": (NOW, None, "Zoom refuses this for good", NOW),
     "due": (NOW - timedelta(seconds=5), None, None, None),
-    "parked": (NOW + timedelta(minutes=5), None, "the account is not connected", None),
+    "parked": (NOW + timedelta(hours=2), None, "the account is not connected", None),
     "waiting": (NOW + timedelta(hours=1), NOW + timedelta(hours=1), "Zoom's day is not over", None),
 }
 INSERT = """
