@@ -82,36 +82,36 @@ class Platform:
 
 
 @contextlib.asynccontextmanager
-async def served(app: ASGIApp, port: int = 0, **options: Any) -> AsyncIterator[str]:
-    """An ASGI app on a free port of this machine; its base URL."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="on", **options
-    )
-    async with running(uvicorn.Server(config)) as url:
+async def served(app: ASGIApp, at: socket.socket | None = None, **options: Any) -> AsyncIterator[str]:
+    """An ASGI app on a free port of this machine, or on a port held before; its base URL."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", **options)
+    async with running(uvicorn.Server(config), at or held_port()) as url:
         yield url
 
 
 @contextlib.asynccontextmanager
-async def running(server: uvicorn.Server) -> AsyncIterator[str]:
-    """A uvicorn server until the block ends; its base URL."""
-    task = asyncio.create_task(server.serve())
+async def running(server: uvicorn.Server, at: socket.socket) -> AsyncIterator[str]:
+    """A uvicorn server until the block ends, on a port nobody can take away before it listens; its base URL."""
+    task = asyncio.create_task(server.serve(sockets=[at]))
     try:
         while not server.started:
             if task.done():
                 await task
                 raise RuntimeError("the server ended before it started")
             await asyncio.sleep(0.005)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{at.getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
+        at.close()
 
 
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def held_port() -> socket.socket:
+    """A free port of this machine, bound so that nobody else gets it; nobody is answered there yet."""
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 @dataclass
@@ -231,8 +231,8 @@ async def alive(
     database_url: str, redis_url: str, mailbox: Mailbox, *, worker: bool = True, **overrides: Any
 ) -> AsyncIterator[Living]:
     """The service on these servers; `overrides` are settings. Without `worker` nothing happens by itself."""
-    platform, clock, api_port = Platform(), MovableClock(), free_port()
-    public = f"http://127.0.0.1:{api_port}"
+    platform, clock, api_port = Platform(), MovableClock(), held_port()
+    public = f"http://127.0.0.1:{api_port.getsockname()[1]}"
     config = simulator.Config(
         client_id="client-of-the-app",
         client_secret="secret-of-the-app",
@@ -244,7 +244,7 @@ async def alive(
     )
     server = simulator.server(config, "127.0.0.1", 0)
     async with contextlib.AsyncExitStack() as stack:
-        zoom_url = await stack.enter_async_context(running(server))
+        zoom_url = await stack.enter_async_context(running(server, held_port()))
         jwks_url = await stack.enter_async_context(served(_jwks(platform)))
         settings = Settings.model_validate(
             {

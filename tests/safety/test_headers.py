@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from app.core.errors import PROBLEMS
 from app.core.settings import Settings
-from tests.living import free_port
+from tests.living import held_port
 from tests.safety.callers import ALLOWED_ORIGIN, FOREIGN_ORIGINS, as_somebody, bearer
 from tests.safety.scene import Scene, new_event, request
 from tests.safety.search import Exhibit, Secret, search
@@ -204,7 +204,9 @@ async def test_the_pages_way_on_leads_to_the_platform_or_back_here(scene: Scene)
 
 async def test_a_process_does_not_say_what_it_is_made_of(scene: Scene) -> None:
     """The real process: it names neither server nor framework, and its log holds no path and no token."""
-    living, port = scene.living, free_port()
+    living = scene.living
+    with held_port() as held:
+        port = held.getsockname()[1]
     given = {**living.settings.model_dump(), "metrics_port": 0, "cors_origins": ",".join(living.settings.cors_origins)}
     plain = {name: v.get_secret_value() if isinstance(v, SecretStr) else v for name, v in given.items()}
     environment = {name.upper(): str(value) for name, value in plain.items()}
