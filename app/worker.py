@@ -6,6 +6,7 @@ was handed over meanwhile is claimed anew once its claim has run out. Nothing is
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Sequence
 from datetime import timedelta
@@ -26,12 +27,13 @@ from app.resources import Resources, open_resources
 
 QUEUE = "kindryn-zoom"
 BATCH = 10  # rows a job carries: one trip through Redis for all of them
-PLACES = 40  # rows a worker runs at once
-LANE_CAP = 20
+PLACES = 60  # rows a worker runs at once
+LANE_CAP = 40
 SWEEP = 1.0
 RESTART_PAUSE = 0.5
 DRAIN = 10.0
 LEASE = timedelta(seconds=15)
+READY = "the worker takes jobs"
 REDIS_FAULTS = (RedisError, OSError)
 log = logs.get("worker")
 
@@ -106,18 +108,27 @@ class Station:
         )
 
     async def _connected(self, ctx: dict[Any, Any]) -> None:  # noqa: ARG002 - arq passes it
+        log.info(READY)
         self._runner.on_end()  # there is a wire again: have the relay look
 
     async def _relay(self) -> None:
-        """Hand over what is due: at every ring, when a place is free, and once a second in case a ring was lost."""
+        """Hand over what is due: at every ring, when a place is free or a paused lane opens, and once a second in case
+        a ring was lost."""
         with self._held.bell.listening(outbox.TOPIC) as rung:
             self._runner.on_end = rung.set
             while True:
                 rung.clear()
                 if not await self._hand_over():
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(SWEEP):
+                        async with asyncio.timeout(await self._pause()):
                             await rung.wait()
+
+    async def _pause(self) -> float:
+        """Seconds until the relay should look again by itself."""
+        try:
+            return min(SWEEP, await self._runner.opening() or SWEEP)
+        except DATABASE_FAULTS:
+            return SWEEP
 
     async def _hand_over(self) -> bool:
         """Claim a batch and put its ids on the wire; whether there may be more to claim at once."""
@@ -151,6 +162,7 @@ class Station:
 
 async def work(settings: Settings, clock: Clock | None = None, lease: timedelta = LEASE) -> None:
     """Run a worker process until SIGTERM or SIGINT."""
+    logging.getLogger("arq.worker").setLevel(logging.WARNING)  # it has two lines to say of every batch
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

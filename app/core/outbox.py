@@ -117,8 +117,8 @@ ON CONFLICT (reaction, key) DO UPDATE SET
     dead_at = NULL
 """
 
-# A lane's busy rows and its better placed ones together stay within the cap, so one account never fills a worker. A
-# lane that is paused is left alone; priority 0, somebody at the door, heeds neither the cap nor a short pause.
+# A lane's busy rows and its better placed ones together stay within the lane's cap, so one account never fills a
+# worker. A lane that is paused is left alone; priority 0, somebody at the door, heeds neither cap nor a short pause.
 CLAIM = """
 WITH busy AS (
     SELECT lane, count(*) AS rows FROM outbox WHERE claimed_until > clock_timestamp() GROUP BY lane
@@ -131,7 +131,8 @@ WITH busy AS (
       AND (lanes.not_before IS NULL OR lanes.not_before <= $1 + CASE priority WHEN 0 THEN $6::interval ELSE '0' END)
 ), chosen AS (
     SELECT outbox.id FROM outbox JOIN ranked USING (id)
-    WHERE (outbox.lane = '' OR place <= $4 OR priority = 0)
+    WHERE (outbox.lane = '' OR priority = 0
+           OR place <= CASE WHEN outbox.lane = ANY($7::text[]) THEN $8::int ELSE $4::int END)
       AND dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
     ORDER BY priority, due_at, outbox.id LIMIT $3 FOR UPDATE OF outbox SKIP LOCKED
 )
@@ -185,6 +186,8 @@ PAUSE_LANE = """
 INSERT INTO lanes (lane, not_before) SELECT $1, $2 WHERE $1 <> ''
 ON CONFLICT (lane) DO UPDATE SET not_before = GREATEST(lanes.not_before, excluded.not_before)
 """
+
+OPENING = "SELECT EXTRACT(EPOCH FROM min(not_before) - $1)::float8 FROM lanes WHERE not_before > $1"
 
 HURRY = """
 UPDATE outbox SET due_at = :now, not_before = NULL

@@ -21,6 +21,7 @@ from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
 
 R = TypeVar("R")
+NARROW_LANE_CAP = 4
 log = logs.get("work")
 
 
@@ -82,10 +83,14 @@ class Binding(Generic[R]):
 
 @dataclass(frozen=True)
 class Reactions(Generic[R]):
-    """The whole table: fact -> reactions, and the sweeps that come round by themselves."""
+    """The whole table: fact -> reactions, and the sweeps that come round by themselves.
+
+    In `narrow_lanes` only four rows run at once.
+    """
 
     facts: Mapping[type, Sequence[Binding[R]]]
     sweeps: Sequence[Reaction[R]] = ()
+    narrow_lanes: Sequence[str] = ()
     named: dict[str, Reaction[R]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -133,7 +138,7 @@ class Runner(Generic[R]):
         places: int = 40,
     ) -> None:
         self._db, self._clock, self._reactions, self._resources, self._lease = db, clock, reactions, resources, lease
-        self._names = list(reactions.named)
+        self._names, self._narrow = list(reactions.named), list(reactions.narrow_lanes)
         self._places, self._promised, self._running = places, 0, dict[UUID, Run]()
         self._ended = asyncio.Event()
         self.on_end: Callable[[], None] = self._ended.set
@@ -156,12 +161,16 @@ class Runner(Generic[R]):
                 )
 
     async def claim(self, limit: int, lane_cap: int) -> list[int]:
-        """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within lanes."""
-        now = self._clock.now()
-        rows = await self._db.hot.fetch(
-            outbox.CLAIM, now, self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE
-        )
+        """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within lanes, of
+        which no more than `lane_cap` rows run at once in all workers together."""
+        values = (limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, self._narrow, NARROW_LANE_CAP)
+        rows = await self._db.hot.fetch(outbox.CLAIM, self._clock.now(), self._names, *values)
         return [row["id"] for row in rows]
+
+    async def opening(self) -> float | None:
+        """Seconds until the next paused lane opens; None where none is paused."""
+        seconds: float | None = await self._db.hot.fetchval(outbox.OPENING, self._clock.now())
+        return seconds
 
     async def start(self, ids: Sequence[int]) -> None:
         """Wait for as many free places, take what of `ids` can be taken now, and set it going.
