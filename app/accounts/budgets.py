@@ -10,12 +10,22 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 from app.clients.zoom import NotSent, RateLimited, ServerError, Unauthorized
-from app.core import db
+from app.core import db, outbox
 from app.core.outbox import NotNow
+from app.resources import Resources
 
 MEETINGS_PER_HOST = 100  # creates and updates together
 ADDS_PER_REGISTRANT = 3
 STATUS_CHANGES_PER_REGISTRANT = 10
+
+_SPEND = """
+INSERT INTO budgets (subject, day, used) VALUES (:subject, :day, 1)
+ON CONFLICT (subject, day) DO UPDATE SET used = budgets.used + 1 WHERE budgets.used < :limit
+RETURNING used
+"""
+_GIVE_BACK = "UPDATE budgets SET used = used - 1 WHERE subject = :subject AND day = :day AND used > 0"
+_SPEND_AT_ONCE = outbox.positional(_SPEND, ("subject", "day", "limit"))
+_GIVE_BACK_AT_ONCE = outbox.positional(_GIVE_BACK, ("subject", "day"))
 
 
 def day_of(now: datetime) -> str:
@@ -30,13 +40,7 @@ def renewed_at(now: datetime) -> datetime:
 
 async def spend(tx: db.Tx, subject: str, limit: int) -> bool:
     """Count one call of today against `limit`, at least 1; False, and nothing counted, where it is used up."""
-    counted = await tx.run(
-        "INSERT INTO budgets (subject, day, used) VALUES (:subject, :day, 1)"
-        " ON CONFLICT (subject, day) DO UPDATE SET used = budgets.used + 1 WHERE budgets.used < :limit",
-        subject=subject,
-        day=day_of(tx.now),
-        limit=limit,
-    )
+    counted = await tx.run(_SPEND, subject=subject, day=day_of(tx.now), limit=limit)
     return bool(counted.rowcount)
 
 
@@ -48,26 +52,16 @@ async def left(tx: db.Tx, subject: str, limit: int) -> int:
     return max(0, limit - (found.scalar() or 0))
 
 
-async def give_back(tx: db.Tx, subject: str) -> None:
-    """Uncount one call of today."""
-    await tx.run(
-        "UPDATE budgets SET used = used - 1 WHERE subject = :subject AND day = :day AND used > 0",
-        subject=subject,
-        day=day_of(tx.now),
-    )
-
-
 @contextlib.asynccontextmanager
-async def counted(database: db.Database, subject: str, limit: int, used_up: str) -> AsyncIterator[None]:
+async def counted(resources: Resources, subject: str, limit: int, used_up: str) -> AsyncIterator[None]:
     """Around one call: counted before it is made, and given back where Zoom cannot have counted it, or an outage
     would use up a day. Raises NotNow with the sentence `used_up`, until 00:00 UTC, where nothing is left of `limit`."""
-    async with database.transaction() as tx:
-        if not await spend(tx, subject, limit):
-            raise NotNow(used_up, "at", renewed_at(tx.now))
+    now = resources.clock.now()
+    if await resources.db.hot.fetchval(_SPEND_AT_ONCE, subject, day_of(now), limit) is None:
+        raise NotNow(used_up, "at", renewed_at(now))
     try:
         yield
     except (NotSent, ServerError, Unauthorized, RateLimited, NotNow) as error:
         if not (isinstance(error, RateLimited) and error.daily):
-            async with database.transaction() as tx:
-                await give_back(tx, subject)
+            await resources.db.hot.execute(_GIVE_BACK_AT_ONCE, subject, day_of(now))
         raise

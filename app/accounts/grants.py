@@ -19,8 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts import revocations
 from app.accounts.pace import Pacer, plan_of
-from app.clients.zoom import AccountClient, AppMisconfigured, Label, NeedsReauth, Token, accepted_api_url
-from app.core import db, logs
+from app.clients.zoom import (
+    AccountClient,
+    AppMisconfigured,
+    ForeignHost,
+    Label,
+    NeedsReauth,
+    Token,
+    accepted_api_url,
+)
+from app.core import db, logs, outbox
 from app.core.crypto import Seal
 from app.core.outbox import NotNow
 from app.resources import Resources
@@ -47,6 +55,7 @@ SELECT grants.generation, access_token, refresh_token, api_url, expires_at,
 FROM grants JOIN accounts ON accounts.id = grants.account_id
 WHERE account_id = :account_id AND accounts.status = 'connected'
 """
+_READ_AT_ONCE = outbox.positional(_READ, ("account_id",))
 
 _KEEP = """
 INSERT INTO grants (account_id, access_token, refresh_token, api_url, expires_at)
@@ -76,11 +85,10 @@ async def zoom(
     Raises NotNow: parked where the account is not connected, "at" where the call would have to wait for longer than a
     moment (longer than 5 seconds if `urgent`).
     """
-    async with resources.db.transaction() as tx:
-        grant = await _stored(tx, account_id)
+    grant = await _read(resources, account_id)
     pacer = Pacer(resources, account_id, plan_of(grant.roomiest))
     await pacer.first(label, urgent=urgent)
-    return resources.zoom.account(AccountTokens(resources, account_id), grant.api_url, pacer)
+    return resources.zoom.account(AccountTokens(resources, account_id, grant), grant.api_url, pacer)
 
 
 async def keep(tx: db.Tx, seal: Seal, account_id: UUID, token: Token, configured_api_url: str) -> None:
@@ -124,16 +132,15 @@ def expiry(token: Token, now: datetime) -> datetime:
 
 
 class AccountTokens:
-    """The access tokens of one account, for the Zoom client (`TokenSource`)."""
+    """The access tokens of one account, for the Zoom client (`TokenSource`). `fresh` was read a moment ago."""
 
-    def __init__(self, resources: Resources, account_id: UUID) -> None:
-        self._resources, self._account_id = resources, account_id
+    def __init__(self, resources: Resources, account_id: UUID, fresh: Stored | None = None) -> None:
+        self._resources, self._account_id, self._fresh = resources, account_id, fresh
 
     async def access_token(self, *, rejected: str | None = None) -> str:
         """A token to use now, another than `rejected`. Raises NotNow: parked once the grant is dead, later where the
         refresh took longer than 5 seconds; and what `OAuth.refresh` raises."""
-        async with self._resources.db.transaction() as tx:
-            grant = await _stored(tx, self._account_id)
+        grant, self._fresh = self._fresh or await _read(self._resources, self._account_id), None
         token = self._opened(grant)
         if token != rejected and not self._stale(grant):
             return token
@@ -202,12 +209,24 @@ class AccountTokens:
     async def _replace(self, tx: db.Tx, token: Token) -> None:
         await tx.run(
             "UPDATE grants SET generation = generation + 1, access_token = :access_token,"
-            " refresh_token = :refresh_token, expires_at = :expires_at WHERE account_id = :account_id",
+            " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url)"
+            " WHERE account_id = :account_id",
             access_token=self._resources.seal.seal(token.access_token, _place("access_token", self._account_id)),
             refresh_token=self._resources.seal.seal(token.refresh_token, _place("refresh_token", self._account_id)),
             expires_at=expiry(token, tx.now),
+            api_url=self._moved_to(token),
             account_id=self._account_id,
         )
+
+    def _moved_to(self, token: Token) -> str | None:
+        """The address a refresh names; one that is not Zoom's is not believed, and the tokens are kept all the same."""
+        if not token.api_url:
+            return None
+        try:
+            return accepted_api_url(token.api_url, self._resources.settings.zoom_api_url)
+        except ForeignHost:
+            log.warning("a refresh named an address that is not Zoom's", account_id=str(self._account_id))
+            return None
 
     async def _discard(self, tx: db.Tx, answer: Token | NeedsReauth) -> None:
         """An answer that comes after the disconnect is used by nobody, and revoked like the tokens before it."""
@@ -223,6 +242,13 @@ class AccountTokens:
     def _stale(self, grant: Stored) -> bool:
         early = EARLY + random.random() * JITTER  # noqa: S311 - jitter is no secret
         return self._resources.clock.now() >= grant.expires_at - early
+
+
+async def _read(resources: Resources, account_id: UUID) -> Stored:
+    row = await resources.db.hot.fetchrow(_READ_AT_ONCE, account_id)
+    if row is None:
+        raise NotNow(PARKED, "parked")
+    return Stored(**row)
 
 
 async def _stored(tx: db.Tx, account_id: UUID) -> Stored:

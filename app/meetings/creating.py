@@ -59,7 +59,7 @@ async def create(work: Work[Resources], situation: service.Situation) -> None:
 async def _attempt(work: Work[Resources], zoom: AccountClient, wanted: Creation) -> Said | None:
     """The meeting Zoom made; None where nobody knows whether it did."""
     body: MeetingBody = creation(wanted.plan, new_passcode())
-    async with budgets.counted(work.resources.db, f"host:{wanted.row.host_id}", budgets.MEETINGS_PER_HOST, USED_UP):
+    async with budgets.counted(work.resources, f"host:{wanted.row.host_id}", budgets.MEETINGS_PER_HOST, USED_UP):
         await _note_attempt(work, wanted, under_way=True)
         try:
             return await zoom.create_meeting(wanted.zoom_user_id, body)

@@ -1,14 +1,11 @@
 """One registration and Zoom's record of it: what is wanted, and the one call that brings them together."""
 
 import contextlib
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
-from uuid import uuid4
 
 from app.accounts import budgets, grants
-from app.accounts.models import Account, Host
 from app.clients.zoom import (
     AccountClient,
     HostCannotRegister,
@@ -21,24 +18,24 @@ from app.clients.zoom import (
     RegistrantReference,
     RegistrationOff,
     ZoomError,
-    allows,
     is_zoom_link,
 )
 from app.clients.zoom import Registrant as Answer
-from app.core import db
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
 from app.meetings import service as meetings
-from app.meetings.models import Meeting
-from app.registrations import service
-from app.registrations.models import Registrant, Registration
+from app.registrations import seats, service
+from app.registrations.models import Registration
+from app.registrations.seats import Known, Seat
 from app.resources import Resources
 
 # A link that did not come with the answer is looked for soon, and if that did not help, in no hurry: each look may
 # cost one of the three additions a day.
 LOOK_AGAIN, LOOK_LATER = timedelta(seconds=20), timedelta(minutes=10)
-LIST = "meeting:read:list_registrants"
+# So long a registrant is kept who may come back: nothing Zoom says lets one hope that a cancelled registrant can be
+# approved again, so coming back would cost another of the three additions.
+CHANGE_OF_MIND = timedelta(minutes=1)
 MAX_NAME = 64  # characters, of the first and of the last name
 ADDS_USED_UP = "Zoom takes three registrations of one address a day; this one is made after midnight UTC."
 CHANGES_USED_UP = "Zoom takes ten changes of one registrant a day; this one is made after midnight UTC."
@@ -54,33 +51,9 @@ REFUSALS: dict[type[ZoomError], tuple[str, str]] = {
 }
 
 
-@dataclass
-class Seat:
-    """A registration, the meeting it leads into, and Zoom's record of it there."""
-
-    registration: Registration
-    meeting: Meeting
-    number: int
-    registrant: Registrant | None
-    wanted: bool
-    is_host: bool
-    can_list: bool
-
-    @property
-    def known(self) -> Registrant | None:
-        """The record of somebody who may come in with it, now or once approved."""
-        return self.registrant if self.registrant and self.registrant.state in {"ready", "pending"} else None
-
-    @property
-    def under_another_address(self) -> bool:
-        """Whether Zoom knows the member by an address that is not theirs any more."""
-        return self.known is not None and self.known.email.casefold() != self.registration.email.casefold()
-
-
 async def sync(work: Work[Resources]) -> None:
     """Add, approve, cancel or leave alone: whatever makes Zoom's record what the answer wants."""
-    async with work.transaction() as tx:
-        seat = await _seat(tx, work)
+    seat = await seats.read(work.resources, work.id)
     if seat is None:
         await _nothing(work)
         return
@@ -89,52 +62,33 @@ async def sync(work: Work[Resources]) -> None:
     except NotFound:
         await _meeting_gone(work, seat)
     except (ZoomError, NotNow) as error:
-        ready = seat.registrant is not None and seat.registrant.state == "ready"
-        if seat.wanted and not ready and not meetings.passes_soon(error, work.resources.clock.now()):
+        if seat.wanted and not seat.ready and not meetings.passes_soon(error, work.resources.clock.now()):
             async with work.transaction() as tx:
-                await _upsert(tx, work, seat, "pending", why(error), None)
-                tx.ring(f"registration:{work.id}")
+                await seats.keep(tx, work, seat, "pending", why(error))
         raise
 
 
 async def _converge(work: Work[Resources], seat: Seat) -> None:
-    if seat.wanted and (seat.is_host or not seat.meeting.protected):
+    if seat.wanted and (seat.is_host or not seat.protected):
         state, reason = REFUSALS[HostCannotRegister if seat.is_host else RegistrationOff]
         await _write(work, seat, state, reason)
+    elif seat.known and not seat.wanted and (kept_until := _kept_until(seat, seat.known)) > work.resources.clock.now():
+        await _nothing(work, kept_until)
     elif seat.known and (not seat.wanted or seat.under_another_address):
         await _cancel(work, seat, seat.known)
-    elif seat.wanted and (seat.registrant is None or seat.registrant.state != "ready"):
+    elif seat.wanted and not seat.ready:
         await _add(work, seat)
     else:
         await _nothing(work)
 
 
-async def _seat(tx: db.Tx, work: Work[Resources]) -> Seat | None:
-    """None where there is no meeting to be registered at, or the event is over."""
-    registration = await tx.session.get(Registration, work.id)
-    event = await events.get(tx, registration.event_id) if registration else None
-    meeting = await meetings.current(tx, event.id) if event else None
-    if registration is None or event is None or meeting is None or meeting.zoom_meeting_id is None:
-        return None
-    if meeting.state not in meetings.SERVING or event.status(tx.now) == "ended":
-        return None
-    hosts = [await tx.session.get(Host, host_id) for host_id in (meeting.host_id, *event.alternative_hosts)]
-    addresses = {host.email.casefold() for host in hosts if host and host.email}
-    members = {host.member_id for host in hosts if host and host.member_id}
-    account = await tx.session.get_one(Account, meeting.account_id)
-    return Seat(
-        registration=registration,
-        meeting=meeting,
-        number=meeting.zoom_meeting_id,
-        registrant=await service.registrant_at(tx, registration.id, meeting),
-        wanted=event.on_zoom and registration.rsvp == "going" and registration.waiting_since is None,
-        is_host=registration.email.casefold() in addresses or registration.member_id in members,
-        can_list=allows(account.scopes, LIST),
-    )
+def _kept_until(seat: Seat, known: Known) -> datetime:
+    """Until when a registrant is not cancelled. A guest does not change their mind: an admin took them off."""
+    return known.since + (timedelta() if seat.is_guest else CHANGE_OF_MIND)
 
 
-async def _nothing(work: Work[Resources]) -> None:
-    async with work.done() as tx:
+async def _nothing(work: Work[Resources], again_at: datetime | None = None) -> None:
+    async with work.done(again_at) as tx:
         tx.ring(f"registration:{work.id}")
 
 
@@ -142,13 +96,13 @@ async def _add(work: Work[Resources], seat: Seat) -> None:
     """Register the member. Adding the same address again answers the same registrant, so repeating it is harmless."""
     looked_for = seat.known is not None and seat.known.zoom_registrant_id is not None
     label = Label.MEDIUM if looked_for else Label.LIGHT
-    zoom = await grants.zoom(work.resources, seat.meeting.account_id, label, urgent=work.urgent)
+    zoom = await grants.zoom(work.resources, seat.account_id, label, urgent=work.urgent)
     try:
         answer = await _approved(work, zoom, seat, seat.known) if looked_for and seat.known else None
         if answer is None:
-            subject = f"registrant:{seat.meeting.id}:{_hashed(seat.registration.email)}"
-            async with budgets.counted(work.resources.db, subject, budgets.ADDS_PER_REGISTRANT, ADDS_USED_UP):
-                answer = await zoom.add_registrant(seat.number, _body(seat.registration))
+            subject = f"registrant:{seat.meeting_id}:{hashed(seat.email)}"
+            async with budgets.counted(work.resources, subject, budgets.ADDS_PER_REGISTRANT, ADDS_USED_UP):
+                answer = await zoom.add_registrant(seat.number, body_of(seat.name, seat.email))
     except NotFound:
         raise
     except ZoomError as error:
@@ -160,7 +114,7 @@ async def _add(work: Work[Resources], seat: Seat) -> None:
         await _registered(work, seat, answer)
 
 
-async def _approved(work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Registrant) -> Answer | None:
+async def _approved(work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Known) -> Answer | None:
     """The link of a registrant Zoom knows already, where it lets us list them; who still waits is approved."""
     listed = await _listed(zoom, seat) if seat.can_list else None
     if listed is not None:
@@ -171,7 +125,7 @@ async def _approved(work: Work[Resources], zoom: AccountClient, seat: Seat, regi
 
 async def _listed(zoom: AccountClient, seat: Seat) -> Answer | None:
     async for registrant in zoom.list_registrants(seat.number):
-        if registrant.email.casefold() == seat.registration.email.casefold() and registrant.join_url:
+        if registrant.email.casefold() == seat.email.casefold() and registrant.join_url:
             return registrant
     return None
 
@@ -187,15 +141,16 @@ async def _registered(work: Work[Resources], seat: Seat, answer: Answer) -> None
         await _write(work, seat, "pending", "Zoom has not made the link yet.", answer, again=again)
 
 
-async def _cancel(work: Work[Resources], seat: Seat, registrant: Registrant) -> None:
+async def _cancel(work: Work[Resources], seat: Seat, registrant: Known) -> None:
     """Take the registrant off; Zoom confirms without proof. Who only changed address is then added anew.
 
     To Zoom one address is one registrant, also where a guest and a member have it: it stays while either is coming.
     """
     async with work.transaction() as tx:
-        still_coming = await service.coming_by_address(tx, seat.registration, registrant.email)
+        registration = await tx.session.get_one(Registration, seat.registration_id)
+        still_coming = await service.coming_by_address(tx, registration, registrant.email)
     if not still_coming:
-        zoom = await grants.zoom(work.resources, seat.meeting.account_id, Label.MEDIUM, urgent=work.urgent)
+        zoom = await grants.zoom(work.resources, seat.account_id, Label.MEDIUM, urgent=work.urgent)
         # Then there is nothing left to be taken off.
         with contextlib.suppress(RegistrationOff, MeetingOver):
             await _set_status(work, zoom, seat, registrant, "cancel")
@@ -203,19 +158,19 @@ async def _cancel(work: Work[Resources], seat: Seat, registrant: Registrant) -> 
 
 
 async def _set_status(
-    work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Registrant, action: Literal["approve", "cancel"]
+    work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Known, action: Literal["approve", "cancel"]
 ) -> None:
     reference: RegistrantReference = {"email": registrant.email}
     if registrant.zoom_registrant_id:
         reference["id"] = registrant.zoom_registrant_id
     subject, limit = f"status:{registrant.id}", budgets.STATUS_CHANGES_PER_REGISTRANT
-    async with budgets.counted(work.resources.db, subject, limit, CHANGES_USED_UP):
+    async with budgets.counted(work.resources, subject, limit, CHANGES_USED_UP):
         await zoom.set_registrants_status(seat.number, action, [reference])
 
 
 async def _meeting_gone(work: Work[Resources], seat: Seat) -> None:
     async with work.done() as tx:
-        meeting = await meetings.lock(tx, seat.meeting.id)
+        meeting = await meetings.lock(tx, seat.meeting_id)
         if meeting.state in meetings.SERVING:
             meeting.state = "deleted_at_zoom"
         tx.ring(f"registration:{work.id}")
@@ -232,25 +187,9 @@ async def _write(
     again: timedelta | None = None,
 ) -> None:
     async with work.done(work.resources.clock.now() + again if again is not None else None) as tx:
-        await _upsert(tx, work, seat, state, reason, answer)
-        if state == "unsupported" and seat.meeting.protected:
-            (await meetings.lock(tx, seat.meeting.id)).protected = False
-        tx.ring(f"registration:{work.id}")
-
-
-async def _upsert(
-    tx: db.Tx, work: Work[Resources], seat: Seat, state: str, reason: str | None, answer: Answer | None
-) -> None:
-    row = await service.registrant_at(tx, seat.registration.id, seat.meeting)
-    email = seat.registration.email
-    if row is None:
-        row = Registrant(id=uuid4(), registration_id=seat.registration.id, meeting_id=seat.meeting.id, email=email)
-        tx.session.add(row)
-    row.state, row.reason, row.updated_at = state, reason, tx.now
-    if answer is not None:
-        row.zoom_registrant_id, row.email = answer.registrant_id, email
-    link = answer.join_url if answer is not None and state == "ready" else None
-    row.join_url = work.resources.seal.seal(link, f"registrants.join_url:{row.id}") if link else None
+        await seats.keep(tx, work, seat, state, reason, answer)
+        if state == "unsupported" and seat.protected:
+            (await meetings.lock(tx, seat.meeting_id)).protected = False
 
 
 def why(error: ZoomError | NotNow) -> str:
@@ -262,15 +201,15 @@ def why(error: ZoomError | NotNow) -> str:
     return TOO_MANY_TODAY if isinstance(error, RateLimited) and error.daily else TRIED_AGAIN
 
 
-def _body(registration: Registration) -> RegistrantBody:
+def body_of(name: str, email: str) -> RegistrantBody:
     """Zoom needs a first name: of somebody without a name it is what stands before the @."""
-    name = " ".join(registration.name.split()) or registration.email.partition("@")[0]
-    first, _, last = name.partition(" ")
-    body: RegistrantBody = {"email": registration.email, "first_name": first[:MAX_NAME], "auto_approve": True}
+    full = " ".join(name.split()) or email.partition("@")[0]
+    first, _, last = full.partition(" ")
+    body: RegistrantBody = {"email": email, "first_name": first[:MAX_NAME], "auto_approve": True}
     if last:
         body["last_name"] = last[:MAX_NAME]
     return body
 
 
-def _hashed(email: str) -> str:
+def hashed(email: str) -> str:
     return sha256(email.casefold().encode()).hexdigest()

@@ -98,6 +98,7 @@ async def test_each_thing_that_would_go_wrong_is_said_with_what_helps(house: Hou
     assert lines["Connection"].why == "Zoom said no."
     assert "meeting:delete:meeting" in lines["Permissions"].why
     assert "No host has a Zoom licence" in lines["Licences"].why
+    assert "after 40 minutes where the host has no licence: Wil Tanaka" in lines["Optional: meeting length"].why
     assert "Wil Tanaka" in lines["Daily limits"].why
     assert "not sent anything" in lines["Notifications"].why
     assert "Cloud recording not enabled on this Zoom account" in lines["Optional: cloud recording"].why
