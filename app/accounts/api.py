@@ -1,5 +1,6 @@
 """The Zoom integration of a community as its admins see and steer it."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -7,7 +8,9 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
 from app import facts, web
-from app.accounts import cards, connect_api, hosts, preflight, service
+from app.accounts import cards, connect_api, hosts, preflight, service, webhook_secrets
+from app.accounts.routing import Candidate
+from app.accounts.warnings import Warned
 from app.core.errors import Problem, not_found, wrong_field
 from app.core.identity import LONGEST_ID
 
@@ -20,6 +23,10 @@ HostId = Annotated[UUID, Path(description="A host", examples=["0b8e8a3e-6f0e-4b4
 Starts = Annotated[AwareDatetime | None, Query(description="Start of the event", examples=["2026-11-25T11:00:00Z"])]
 Ends = Annotated[AwareDatetime | None, Query(description="End of the event", examples=["2026-11-25T12:00:00Z"])]
 Excluded = Annotated[UUID | None, Query(description="The event being edited: its own time does not count as busy")]
+People = Annotated[
+    int | None,
+    Query(ge=1, le=1_000_000, description="How many people there is to be room for", examples=[25]),
+]
 
 
 class HostChoice(web.Schema):
@@ -34,7 +41,10 @@ class HostChoice(web.Schema):
     can_register: bool = Field(description="Whether members get personal links", examples=[True])
     available: bool = Field(description="Whether an event at that time can have this host", examples=[True])
     budget_left: int = Field(description="Meetings Zoom still makes or changes for this host today", examples=[100])
-    reason: str | None = Field(description="What speaks against this host", examples=[None])
+    reason: str | None = Field(description="What speaks against this host, the worst of it", examples=[None])
+    warnings: list[Warned] = Field(
+        description="What such an event does not get from this host, which can hold it all the same", examples=[[]]
+    )
     member_id: str | None = Field(description="The member whose host this is", examples=["member-7"])
 
 
@@ -57,7 +67,7 @@ class WebhookSecret(web.Schema):
         min_length=8,
         max_length=256,
         pattern=r"^[\x21-\x7e]*$",
-        description="Null takes it away again",
+        description="Null takes it away again, and the one before it too",
         examples=["aVerySecretToken"],
     )
 
@@ -70,9 +80,17 @@ async def zoom_integration(admin: web.Admin, held: web.Held, tx: web.Tx) -> card
 
 @router.get(f"{BASE}/hosts", summary="Hosts to pick from")
 async def zoom_hosts(
-    staff: web.Staff, tx: web.Tx, starts_at: Starts = None, ends_at: Ends = None, exclude_event_id: Excluded = None
+    staff: web.Staff,
+    tx: web.Tx,
+    starts_at: Starts = None,
+    ends_at: Ends = None,
+    capacity: People = None,
+    exclude_event_id: Excluded = None,
+    limit: web.Limit = 50,
+    cursor: web.Cursor = None,
 ) -> web.Page[HostChoice]:
-    """Every host of every connected account, the best first. With both times it says who is busy then."""
+    """Every host of every connected account, the best first. With both times it says who is busy then, and whose
+    meetings Zoom would end too soon; with a capacity, whose meetings are too small."""
     if starts_at is None and ends_at is not None:
         raise wrong_field("starts_at", "is needed together with ends_at")
     if starts_at is not None and ends_at is None:
@@ -81,25 +99,38 @@ async def zoom_hosts(
         raise wrong_field("ends_at", "must be after starts_at")
     await hosts.claim_by_email(tx, staff.community_id, staff.caller)
     offered = await hosts.candidates(
-        tx, staff.community_id, starts_at, ends_at, exclude_event_id, staff.caller.member_id
+        tx, staff.community_id, starts_at, ends_at, exclude_event_id, staff.caller.member_id, capacity
     )
-    items = [
-        HostChoice(
-            id=host.host_id,
-            account_id=host.account_id,
-            name=host.name,
-            email=host.email if staff.is_admin else None,
-            licensed=host.licensed,
-            capacity=host.capacity,
-            can_register=host.can_register,
-            available=host.available,
-            budget_left=host.budget_left,
-            reason=host.reason,
-            member_id=host.member_id,
-        )
-        for host in offered
-    ]
-    return web.Page[HostChoice](items=items, next_cursor=None)
+    shown, more = _page(offered, limit, cursor)
+    items = [_choice(host, with_email=staff.is_admin) for host in shown]
+    return web.Page[HostChoice](items=items, next_cursor=more)
+
+
+def _choice(host: Candidate, *, with_email: bool) -> HostChoice:
+    return HostChoice(
+        id=host.host_id,
+        account_id=host.account_id,
+        name=host.name,
+        email=host.email if with_email else None,
+        licensed=host.licensed,
+        capacity=host.capacity,
+        can_register=host.can_register,
+        available=host.available,
+        budget_left=host.budget_left,
+        reason=host.reason,
+        warnings=host.warnings,
+        member_id=host.member_id,
+    )
+
+
+def _page(offered: Sequence[Candidate], limit: int, cursor: str | None) -> tuple[Sequence[Candidate], str | None]:
+    """So many hosts after the one the cursor names, and the cursor of the next page."""
+    ids = [str(host.host_id) for host in offered]
+    if cursor is not None and cursor not in ids:
+        raise wrong_field("cursor", "is not a cursor of this list")
+    start = ids.index(cursor) + 1 if cursor else 0
+    end = start + limit
+    return offered[start:end], ids[end - 1] if end < len(ids) else None
 
 
 @router.put(f"{BASE}/hosts/{{host_id}}/member", summary="Say whose host it is")
@@ -109,7 +140,7 @@ async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, t
     if host is None:
         raise not_found("host")
     await hosts.assign(tx, host, body.member_id, admin.caller.member_id)
-    return cards.host_card(host)
+    return (await cards.host_cards(tx, [host]))[host.id]
 
 
 @router.post(f"{BASE}/accounts/{{account_id}}/sync", summary="Read hosts and settings again", status_code=202)
@@ -127,11 +158,14 @@ async def set_zoom_webhook_secret(
     admin: web.Admin, account_id: AccountId, body: WebhookSecret, held: web.Held, tx: web.Tx
 ) -> cards.WebhookCard:
     """For an account with an event subscription of its own, whose endpoint is
-    `/api/integrations/zoom/webhooks/{account_id}`. The secret speaks for this account only, and is never shown."""
+    `/api/integrations/zoom/webhooks/{account_id}`. The secret speaks for this account only, and is never shown. The
+    secret it replaces counts for another 24 hours, so that nothing Zoom says meanwhile is lost."""
     account = await service.of_community(tx, admin.community_id, account_id)
-    place = f"accounts.webhook_secret:{account.id}"
-    account.webhook_secret = held.seal.seal(body.secret, place) if body.secret else None
-    return cards.webhook(account)
+    if body.secret is None:
+        webhook_secrets.erase(account)
+    else:
+        webhook_secrets.change(account, held.seal, body.secret, tx.now)
+    return cards.webhook(account, tx.now)
 
 
 @router.get(f"{BASE}/accounts/{{account_id}}/preflight", summary="What would go wrong before it does")

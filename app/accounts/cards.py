@@ -9,25 +9,31 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy import select
 
-from app.accounts import connect
+from app.accounts import budgets, connect, reservations, warnings, webhook_secrets
 from app.accounts.models import Account, Host
+from app.accounts.warnings import Warned
 from app.clients.zoom import missing
 from app.core import db
 from app.web import Schema
-
-# The product document, section 8, in its words.
-NO_CLOUD_RECORDING = "Cloud recording not enabled on this Zoom account"
-NO_CLOUD_RECORDING_DETAIL = (
-    "This warning shows when the connected Zoom account doesn't have cloud recording in its plan. Meetings hosted via"
-    " Kindryn will not be auto-recorded. Either upgrade your Zoom plan or ignore the warning if you don't need"
-    " recording."
-)
 
 _UPCOMING = """
 SELECT hosts.account_id, count(DISTINCT reservations.event_id) AS events
 FROM reservations JOIN hosts ON reservations.subject = 'host:' || hosts.id
 WHERE hosts.account_id = ANY(:accounts) AND upper(reservations.during) > :now GROUP BY hosts.account_id
 """
+# Hosts with events to come that Zoom cannot hold, or not with personal links.
+_IN_TROUBLE = """
+SELECT hosts.account_id, coalesce(hosts.name, '') AS name,
+    (hosts.listed OR hosts.name IS NULL) AND accounts.own_user_only IN ('', hosts.zoom_user_id) AS offered,
+    count(DISTINCT reservations.event_id) AS events
+FROM reservations JOIN hosts ON reservations.subject = 'host:' || hosts.id
+    JOIN accounts ON accounts.id = hosts.account_id
+WHERE hosts.account_id = ANY(:accounts) AND upper(reservations.during) > :now
+    AND NOT ((hosts.listed OR hosts.name IS NULL) AND hosts.licensed
+             AND accounts.own_user_only IN ('', hosts.zoom_user_id))
+GROUP BY hosts.id, accounts.own_user_only ORDER BY name, hosts.id
+"""
+_SPENT = "SELECT subject, used FROM budgets WHERE day = :day AND subject = ANY(:subjects)"
 
 
 class HostCard(Schema):
@@ -39,15 +45,8 @@ class HostCard(Schema):
     licensed: bool = Field(description="Whether members get personal links on this host's meetings", examples=[True])
     capacity: int | None = Field(description="People a meeting takes; null until Zoom has said", examples=[300])
     cloud_recording: bool | None = Field(examples=[True])
+    budget_left: int = Field(description="Meetings Zoom still makes or changes for this host today", examples=[100])
     member_id: str | None = Field(description="The member whose host this is", examples=["member-7"])
-
-
-class Warned(Schema):
-    """Something that works less than it could."""
-
-    type: str = Field(examples=["no-cloud-recording"])
-    title: str = Field(examples=[NO_CLOUD_RECORDING])
-    detail: str = Field(examples=[NO_CLOUD_RECORDING_DETAIL])
 
 
 class MissingScope(Schema):
@@ -63,6 +62,9 @@ class WebhookCard(Schema):
     last_seen_at: datetime | None = Field(examples=["2026-11-22T10:00:00Z"])
     own_secret: bool = Field(
         description="Whether notifications are signed with the account's own secret", examples=[False]
+    )
+    former_secret_until: datetime | None = Field(
+        description="Until when the secret before the present one counts too", examples=[None]
     )
 
 
@@ -114,52 +116,73 @@ async def account_cards(tx: db.Tx, accounts: Sequence[Account]) -> list[AccountC
         listed[host.account_id].append(host)
     counted = await tx.run(_UPCOMING, accounts=ids, now=tx.now)
     upcoming = {row.account_id: row.events for row in counted}
-    return [_account(account, listed[account.id], upcoming.get(account.id, 0)) for account in accounts]
+    trouble: dict[UUID, list[Warned]] = defaultdict(list)
+    for row in await tx.run(_IN_TROUBLE, accounts=ids, now=tx.now):
+        warned = warnings.not_personal_for if row.offered else warnings.gone_with
+        trouble[row.account_id].append(warned(row.name, row.events))
+    shown = await host_cards(tx, [host for hosts in listed.values() for host in hosts])
+    return [
+        _account(
+            account,
+            [shown[host.id] for host in listed[account.id]],
+            trouble[account.id],
+            upcoming.get(account.id, 0),
+            tx.now,
+        )
+        for account in accounts
+    ]
 
 
-def _account(account: Account, listed: Sequence[Host], upcoming: int) -> AccountCard:
+def _account(
+    account: Account, hosts: list[HostCard], trouble: Sequence[Warned], upcoming: int, now: datetime
+) -> AccountCard:
+    unrecorded = [warnings.no_cloud_recording()] if records(account, hosts) is False else []
     return AccountCard(
         id=account.id,
         email=account.email,
         status="connected" if account.status == "connected" else "needs_reauth",
         reason=account.reason,
         connected_at=account.connected_at,
-        hosts=[host_card(host) for host in listed],
-        warnings=warnings(account, listed),
+        hosts=hosts,
+        warnings=[*unrecorded, *trouble],
         missing_scopes=missing_scopes(account),
         upcoming_events=upcoming,
-        webhook=webhook(account),
+        webhook=webhook(account, now),
     )
 
 
-def host_card(host: Host) -> HostCard:
-    """A host as the admin sees it."""
-    return HostCard(
-        id=host.id,
-        name=host.name or "",
-        email=host.email,
-        licensed=host.licensed,
-        capacity=host.capacity,
-        cloud_recording=host.cloud_recording,
-        member_id=host.member_id,
+async def host_cards(tx: db.Tx, hosts: Sequence[Host]) -> dict[UUID, HostCard]:
+    """Hosts as the admin sees them, by their ids."""
+    subjects = [reservations.of_host(host.id) for host in hosts]
+    used = {row.subject: row.used for row in await tx.run(_SPENT, subjects=subjects, day=budgets.day_of(tx.now))}
+    return {
+        host.id: HostCard(
+            id=host.id,
+            name=host.name or "",
+            email=host.email,
+            licensed=host.licensed,
+            capacity=host.capacity,
+            cloud_recording=host.cloud_recording,
+            budget_left=max(0, budgets.MEETINGS_PER_HOST - used.get(reservations.of_host(host.id), 0)),
+            member_id=host.member_id,
+        )
+        for host in hosts
+    }
+
+
+def webhook(account: Account, now: datetime) -> WebhookCard:
+    """What is known of the account's notifications; never a secret."""
+    until = webhook_secrets.former_until(account)
+    return WebhookCard(
+        last_seen_at=account.notified_at,
+        own_secret=account.webhook_secret is not None,
+        former_secret_until=until if until is not None and now < until else None,
     )
 
 
-def webhook(account: Account) -> WebhookCard:
-    """What is known of the account's notifications; never the secret."""
-    return WebhookCard(last_seen_at=account.notified_at, own_secret=account.webhook_secret is not None)
-
-
-def warnings(account: Account, listed: Sequence[Host]) -> list[Warned]:
-    """The product document's warnings that hold for the account, as far as Zoom has let us read its settings."""
-    if records(account, listed) is not False:
-        return []
-    return [Warned(type="no-cloud-recording", title=NO_CLOUD_RECORDING, detail=NO_CLOUD_RECORDING_DETAIL)]
-
-
-def records(account: Account, listed: Sequence[Host | HostCard]) -> bool | None:
+def records(account: Account, hosts: Sequence[HostCard]) -> bool | None:
     """Whether anybody on the account can record to the cloud; None while nothing is known."""
-    known = [account.settings.get("cloud_recording"), *(host.cloud_recording for host in listed)]
+    known = [account.settings.get("cloud_recording"), *(host.cloud_recording for host in hosts)]
     told = [value for value in known if value is not None]
     return any(told) if told else None
 

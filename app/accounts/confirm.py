@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.accounts import connect, service
-from app.accounts.reading import Reading, read
+from app.accounts.reading import Reading, introduced
+from app.accounts.warnings import lacking
 from app.clients.zoom import (
-    AccountClient,
     AppMisconfigured,
     ForeignHost,
     MissingScopes,
     NeedsReauth,
-    Token,
+    RateLimited,
     ZoomError,
 )
 from app.core import logs
@@ -49,7 +49,8 @@ async def confirm(resources: Resources, inside: Inside, handle: str) -> UUID:
         taken = await connect.take(tx, resources, inside, handle)
     try:
         token = await resources.zoom.oauth.exchange(taken.code, resources.settings.zoom_redirect_uri, taken.verifier)
-        reading = await _introduced(resources.zoom.account(Fresh(token.access_token), token.api_url), token)
+        client = resources.zoom.account(Fresh(token.access_token), token.api_url)
+        reading = _of_an_account(await introduced(client, token.scope, resources.clock.now))
     except ZoomError as error:
         log.warning("connect failed", reason=str(error))
         raise _problem(error) from None
@@ -58,16 +59,7 @@ async def confirm(resources: Resources, inside: Inside, handle: str) -> UUID:
     return account.id
 
 
-async def _introduced(client: AccountClient, token: Token) -> Reading:
-    """What the card shows. Only the profile is needed now; the rest is read again by the worker in a moment."""
-    try:
-        reading = await read(client, token.scope, everyone=False)
-    except (MissingScopes, NeedsReauth):
-        raise
-    except ZoomError as error:
-        me = await client.get_me()
-        log.info("hosts will be read later", reason=str(error))
-        reading = Reading(me, (me,), complete=False)
+def _of_an_account(reading: Reading) -> Reading:
     if not reading.me.account_id:
         raise Problem("connect-failed", "Zoom does not say which account this user belongs to.", reason="no-account")
     return reading
@@ -77,7 +69,7 @@ def _problem(error: ZoomError) -> Problem:
     if isinstance(error, MissingScopes):
         return Problem(
             "connect-failed",
-            f"Zoom did not grant {', '.join(error.scopes)}. Connect again and approve every permission.",
+            lacking(error.scopes),
             reason="missing-scopes",
             missing_scopes=list(error.scopes),
         )
@@ -87,7 +79,18 @@ def _problem(error: ZoomError) -> Problem:
             "Zoom does not accept this connect: it was used already or has expired. Begin again.",
             reason="code-refused",
         )
-    if isinstance(error, AppMisconfigured | ForeignHost):
+    if isinstance(error, ForeignHost):
+        return Problem(
+            "connect-failed",
+            "Zoom named an address for this account that is not one of Zoom's, so nothing was connected.",
+            reason="foreign-address",
+        )
+    if isinstance(error, RateLimited) and error.daily:
+        return Problem(
+            "zoom-unavailable",
+            "This Zoom account has used up the calls Zoom takes a day. Begin again after midnight UTC.",
+        )
+    if isinstance(error, AppMisconfigured):
         return Problem(
             "connect-failed",
             "Zoom does not accept this installation's app. Ask the operator to check ZOOM_CLIENT_ID,"

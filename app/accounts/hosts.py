@@ -13,6 +13,7 @@ from app.clients.zoom import LICENSED, User
 from app.core import db, logs
 from app.core.errors import wrong_field
 from app.core.identity import Caller
+from app.facts import HostsChanged
 
 BASIC = 1  # `User.type`: may hold meetings, without registration; 4 and 99 may not
 log = logs.get("accounts")
@@ -35,9 +36,13 @@ WHERE accounts.community_id = :community_id AND accounts.status <> 'disconnected
 
 
 async def apply(tx: db.Tx, account: Account, reading: Reading) -> None:
-    """Make the account's hosts equal to what was read. Whoever is missing or inactive is no longer listed, but kept."""
+    """Make the account's hosts equal to what was read. Whoever is missing or inactive is no longer listed, but kept.
+
+    Records HostsChanged where meetings of a host we knew may want something else now.
+    """
     found = await tx.session.scalars(select(Host).where(Host.account_id == account.id))
     known = {host.zoom_user_id: host for host in found}
+    before = {host: _abilities(host) for host in known.values()}
     for user in reading.users:
         host = known.pop(user.id, None)
         if host is None:
@@ -46,14 +51,23 @@ async def apply(tx: db.Tx, account: Account, reading: Reading) -> None:
         _describe(host, user, reading)
     if reading.complete:
         for gone in known.values():
-            gone.listed = False
+            gone.listed, gone.name = False, gone.name or ""
+    if any(_abilities(host) != abilities for host, abilities in before.items()):
+        tx.record(HostsChanged(account.id))
+
+
+def _abilities(host: Host) -> tuple[bool, bool, bool]:
+    """What a meeting can have because of its host, and whether its host can hold it at all."""
+    return host.listed, host.licensed, host.licensed and host.cloud_recording is not False
 
 
 def _describe(host: Host, user: User, reading: Reading) -> None:
     host.email = user.email or None
-    host.name = user.display_name or f"{user.first_name} {user.last_name}".strip() or None
-    host.licensed = user.licensed
+    host.name = user.display_name or f"{user.first_name} {user.last_name}".strip()
     host.listed = user.status == "active" and user.type in {BASIC, LICENSED}
+    # Who cannot hold meetings for now keeps theirs as they are: nothing is gained by opening them to everybody.
+    if host.listed or host.licensed is None:
+        host.licensed = user.licensed
     settings = reading.settings.get(user.id)
     if settings is not None:
         host.capacity = settings.feature.meeting_capacity
@@ -92,12 +106,16 @@ async def inside(tx: db.Tx, community_id: str, host_id: UUID) -> Host | None:
 
 async def usable(tx: db.Tx, community_id: str, host_id: UUID, field: str = "host_id") -> Host:
     """The host, if an event of the community can be given it now; else a 422 that names `field`."""
-    host = await inside(tx, community_id, host_id)
-    if host is None:
+    host = await get(tx, host_id)
+    account = await tx.session.get(Account, host.account_id) if host else None
+    if host is None or account is None or account.community_id != community_id or account.status == "disconnected":
         raise wrong_field(field, "is no Zoom host of this community")
-    account = await tx.session.get(Account, host.account_id)
-    if account is None or account.status != "connected":
+    if account.status != "connected":
         raise wrong_field(field, "belongs to a Zoom account that must be connected again first")
+    if not host.listed:
+        raise wrong_field(field, "can no longer hold meetings: this Zoom user was deactivated or removed")
+    if account.own_user_only not in {"", host.zoom_user_id}:
+        raise wrong_field(field, "is another Zoom user than the one who connected, whom alone this connection reaches")
     return host
 
 
@@ -108,9 +126,11 @@ async def candidates(
     ends_at: datetime | None = None,
     exclude_event_id: UUID | None = None,
     member_id: str | None = None,
+    people: int | None = None,
 ) -> list[Candidate]:
     """Every listed host the community's accounts can act for, the best first; busy ones where both times are given.
-    `exclude_event_id` is the event being edited, `member_id` whose own hosts come first."""
+    `exclude_event_id` is the event being edited, `member_id` whose own hosts come first, `people` how many may come."""
+    length = ends_at - starts_at if starts_at and ends_at else None
     found = await tx.run(
         _CANDIDATES,
         community_id=community_id,
@@ -121,7 +141,7 @@ async def candidates(
         day=budgets.day_of(tx.now),
         limit=budgets.MEETINGS_PER_HOST,
     )
-    return in_order(Candidate(**row) for row in found.mappings())
+    return in_order(Candidate(**row, length=length, people=people) for row in found.mappings())
 
 
 async def free_hosts(

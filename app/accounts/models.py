@@ -42,6 +42,9 @@ class Account(Model):
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     settings: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     webhook_secret: Mapped[Sealed | None]
+    # The one before, which counts for a while beside the present one.
+    former_webhook_secret: Mapped[Sealed | None]
+    webhook_secret_changed_at: Mapped[datetime | None]
     connected_by: Mapped[str] = mapped_column(Text)
     connected_at: Mapped[datetime]
     disconnected_at: Mapped[datetime | None]
@@ -104,6 +107,7 @@ class Host(Model):
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"), index=True)
     zoom_user_id: Mapped[str] = mapped_column(Text)
     email: Mapped[str | None] = mapped_column(Text)
+    # None while nothing is known of them since a disconnect: then `listed` says nothing about Zoom.
     name: Mapped[str | None] = mapped_column(Text)
     licensed: Mapped[bool]
     capacity: Mapped[int | None]

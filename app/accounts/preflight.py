@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from app.accounts import cards
+from app.accounts import cards, warnings
 from app.accounts.models import Account
 from app.accounts.routing import Candidate
 from app.clients.zoom import SCOPES, allows
@@ -38,7 +38,7 @@ def preflight(account: Account, hosts: Sequence[Candidate], records: bool | None
         _budgets(hosts),
         _notifications(account),
     ]
-    optional = [_recording(records), _livestream(account), *_extras(account)]
+    optional = [_length(hosts), _recording(records), _livestream(account), *_extras(account)]
     return Preflight(ok=all(line.ok for line in needed), lines=[*needed, *optional])
 
 
@@ -95,6 +95,19 @@ def _notifications(account: Account) -> Line:
     )
 
 
+def _length(hosts: Sequence[Candidate]) -> Line:
+    what = "Optional: meeting length"
+    short = [host.name for host in hosts if not host.licensed]
+    if not short:
+        return Line(what=what, ok=True, why="Every host's meetings last as long as planned.", what_to_do=None)
+    return Line(
+        what=what,
+        ok=False,
+        why=f"Zoom ends meetings after 40 minutes where the host has no licence: {', '.join(short)}.",
+        what_to_do="Plan longer events on a licensed host, or give these users a licence.",
+    )
+
+
 def _recording(records: bool | None) -> Line:
     what = "Optional: cloud recording"
     if records is None:
@@ -106,7 +119,7 @@ def _recording(records: bool | None) -> Line:
         )
     if records:
         return Line(what=what, ok=True, why="The account can record to the cloud.", what_to_do=None)
-    why = f"{cards.NO_CLOUD_RECORDING}. Meetings hosted via Kindryn will not be auto-recorded."
+    why = f"{warnings.NO_CLOUD_RECORDING}. Meetings hosted via Kindryn will not be auto-recorded."
     return Line(what=what, ok=False, why=why, what_to_do="Upgrade your Zoom plan, if you need recording.")
 
 

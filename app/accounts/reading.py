@@ -1,12 +1,28 @@
 """What Zoom says about an account: who gave the grant, who else can host, and their settings."""
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from app.clients.zoom import AccountClient, MissingScopes, NotAllowed, User, UserSettings, allows
+from app.clients.zoom import (
+    AccountClient,
+    MissingScopes,
+    NeedsReauth,
+    NotAllowed,
+    RateLimited,
+    User,
+    UserSettings,
+    ZoomError,
+    allows,
+)
+from app.core import logs
 
 # Missing permission is an answer, not a failure: reading again says the same until an admin connects anew.
 _NOT_PERMITTED = (MissingScopes, NotAllowed)
+# How long somebody who connects waits while Zoom says that calls came too close together.
+PATIENCE = timedelta(seconds=5)
+log = logs.get("accounts")
 
 
 @dataclass(frozen=True)
@@ -23,7 +39,35 @@ class Reading:
 async def read(client: AccountClient, granted: Collection[str], *, everyone: bool) -> Reading:
     """Read the grant's user, all pages of users if it permits that, and the settings of that user, or with `everyone`
     of every licensed one too. Raises ZoomError; what the grant does not permit is left out instead."""
-    me = await client.get_me()
+    return await _others(client, granted, await client.get_me(), everyone=everyone)
+
+
+async def introduced(client: AccountClient, granted: Collection[str], now: Callable[[], datetime]) -> Reading:
+    """What can be read while somebody waits. Only the profile must be: without it nobody knows whose grant this is,
+    so a moment's rate limit is waited for. What else does not come is read by the worker in a moment. Raises ZoomError.
+    """
+    me = await _profile(client, now)
+    try:
+        return await _others(client, granted, me, everyone=False)
+    except NeedsReauth:
+        raise
+    except ZoomError as error:
+        log.info("hosts will be read later", reason=str(error))
+        return Reading(me, (me,), complete=False)
+
+
+async def _profile(client: AccountClient, now: Callable[[], datetime]) -> User:
+    until = now() + PATIENCE
+    while True:
+        try:
+            return await client.get_me()
+        except RateLimited as error:
+            if error.retry_at is None or error.retry_at > until:
+                raise
+            await asyncio.sleep((error.retry_at - now()).total_seconds())
+
+
+async def _others(client: AccountClient, granted: Collection[str], me: User, *, everyone: bool) -> Reading:
     users, complete = await _users(client, granted, me)
     wanted = ["me", *(user.id for user in users if everyone and user.licensed and user.id != me.id)]
     settings: dict[str, UserSettings] = {}

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from app import facts
-from app.accounts import grants, hosts
+from app.accounts import grants, hosts, webhook_secrets
 from app.accounts.models import Account
 from app.accounts.reading import Reading
 from app.clients.zoom import Token, is_admin_grant
@@ -134,7 +134,8 @@ async def _ended(tx: db.Tx, account: Account, reason: str | None) -> None:
     if account.status == "disconnected":
         return
     account.status, account.reason, account.disconnected_at = "disconnected", reason, tx.now
-    account.email, account.webhook_secret, account.settings, account.scopes = None, None, {}, []
+    account.email, account.settings, account.scopes = None, {}, []
+    webhook_secrets.erase(account)
     await hosts.forget(tx, account.id)
     tx.record(facts.AccountDisconnected(account.id))
     log.info("account disconnected", account_id=str(account.id), deauthorized=reason is not None)

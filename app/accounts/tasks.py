@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from app import facts
-from app.accounts import budgets, grants, revocations, service
+from app.accounts import budgets, grants, revocations, service, webhook_secrets
 from app.accounts.models import Account
 from app.accounts.reading import read
 from app.clients.zoom import AppMisconfigured, NeedsReauth, Refused
@@ -56,13 +56,15 @@ async def revoke(work: Work[Resources]) -> None:
 
 
 async def tidy(work: Work[Resources]) -> None:
-    """Delete what has served its time: connects, revocations, answers kept for repeated requests, budgets."""
+    """Delete what has served its time: connects, revocations, secrets that were replaced, answers kept for repeated
+    requests, budgets."""
     async with work.done() as tx:
         await tx.run("UPDATE connects SET code = NULL WHERE code IS NOT NULL AND expires_at <= :now", now=tx.now)
         # Kept for a day, so that a browser that comes back late is told so and led to its community.
         await tx.run("DELETE FROM connects WHERE expires_at <= :before", before=tx.now - timedelta(days=1))
         await tx.run("DELETE FROM revocations WHERE created_at <= :before", before=tx.now - revocations.LIFE)
         await tx.run("DELETE FROM idempotency_keys WHERE created_at <= :before", before=tx.now - timedelta(days=1))
+        await webhook_secrets.forget_former(tx)
         await tx.run("DELETE FROM budgets WHERE day < :today", today=budgets.day_of(tx.now))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from app import facts
+from app.accounts import webhook_secrets
 from app.clients.zoom.notifications import Notification
 from app.core import logs, outbox
 from app.resources import Resources
@@ -34,8 +35,8 @@ SELECT EXISTS (SELECT FROM stored)
     _COLUMNS,
 )
 
-OWN_SECRET = """
-SELECT zoom_account_id, webhook_secret FROM accounts
+OWN_SECRETS = """
+SELECT zoom_account_id, webhook_secret, former_webhook_secret, webhook_secret_changed_at FROM accounts
 WHERE id = $1 AND status <> 'disconnected' AND webhook_secret IS NOT NULL
 """
 
@@ -60,17 +61,18 @@ def the_app(held: Resources) -> Speaker:
 
 
 async def the_account(held: Resources, account_id: str) -> Speaker:
-    """An account with a secret of its own. For an unknown one the secret is one that nobody knows, so that the answer,
-    and the time it takes, are those of a wrong signature."""
+    """An account with a secret of its own; the one before it counts for a day more. For an unknown account it is one
+    that nobody knows, so that the answer, and the time it takes, are those of a wrong signature."""
     try:
         known = UUID(account_id)
     except ValueError:
         return Speaker(_nobodys())
-    row = await held.db.hot.fetchrow(OWN_SECRET, known)
+    row = await held.db.hot.fetchrow(OWN_SECRETS, known)
     if row is None:
         return Speaker(_nobodys())
-    own = held.seal.open(row["webhook_secret"], f"accounts.webhook_secret:{known}")
-    return Speaker((own,), known, row["zoom_account_id"])
+    zoom_account_id, *kept = row
+    own = webhook_secrets.accepted(webhook_secrets.Kept(*kept), held.seal, known, held.clock.now())
+    return Speaker(own, known, zoom_account_id)
 
 
 async def keep(held: Resources, speaker: Speaker, notification: Notification, body: bytes) -> bool:

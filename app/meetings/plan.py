@@ -143,10 +143,15 @@ def is_protected(observed: Mapping[str, Any]) -> bool:
     return bool(observed.get("settings", {}).get("approval_type") == MANUAL_APPROVAL)
 
 
+def asks_registration(wanted: Plan) -> bool:
+    """Whether only people we push are to get in."""
+    return bool(wanted["settings"]["approval_type"] == MANUAL_APPROVAL)
+
+
 def lets_strangers_in(wanted: Plan, observed: Mapping[str, Any]) -> bool:
     """Whether somebody has set inside Zoom that whoever fills in the form is approved, where approval is wanted."""
     said = observed.get("settings", {}).get("approval_type")
-    return bool(wanted["settings"]["approval_type"] == MANUAL_APPROVAL and said == AUTOMATIC_APPROVAL)
+    return asks_registration(wanted) and said == AUTOMATIC_APPROVAL
 
 
 def _utc(moment: datetime) -> str:

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from app import facts
 from app.accounts.models import Account, Host
+from app.accounts.warnings import lacking
 from app.clients.zoom import Meeting as Said
-from app.clients.zoom import ZoomError, is_zoom_link
+from app.clients.zoom import MissingScopes, ZoomError, is_zoom_link
 from app.core import db
 from app.core.crypto import Seal
 from app.core.outbox import NotNow
@@ -20,7 +21,7 @@ from app.events import service as events
 from app.events.models import Event, Space
 from app.meetings.instances import Holding, fold
 from app.meetings.models import Instance, Meeting
-from app.meetings.plan import Plan, Wishes, is_protected, new_marker, observation, plan
+from app.meetings.plan import Plan, Wishes, asks_registration, is_protected, new_marker, observation, plan
 
 SETTLED = ("retiring", "retired")
 # A meeting with a number in one of these states takes registrants.
@@ -98,7 +99,12 @@ async def situation(tx: db.Tx, event_id: UUID) -> Situation | None:
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
     account = await tx.session.get(Account, host.account_id) if host else None
     space = await tx.session.get(Space, event.space_id) if event.space_id else None
-    others = await tx.session.scalars(select(Host.zoom_user_id).where(Host.id.in_(event.alternative_hosts)))
+    # Who is known to be unable to stand in is left out: Zoom would refuse the whole change.
+    others = await tx.session.scalars(
+        select(Host.zoom_user_id).where(
+            Host.id.in_(event.alternative_hosts), Host.licensed, or_(Host.listed, Host.name.is_(None))
+        )
+    )
     return Situation(event, host, account, await current(tx, event_id), space, others.all())
 
 
@@ -126,7 +132,8 @@ async def show_error(tx: db.Tx, event_id: UUID, error: ZoomError | NotNow) -> No
     if meeting is None or passes_soon(error, tx.now):
         return
     retry_at = error.retry_at.isoformat().replace("+00:00", "Z") if error.retry_at else None
-    meeting.last_error = {"type": _slug(error), "detail": str(error), "retry_at": retry_at}
+    detail = lacking(error.scopes) if isinstance(error, MissingScopes) else str(error)
+    meeting.last_error = {"type": _slug(error), "detail": detail, "retry_at": retry_at}
     if error.again == "never":
         meeting.state = "failed"
     elif meeting.state == "scheduled":
@@ -162,6 +169,11 @@ def observe(meeting: Meeting, said: Said, seal: Seal, zoom_origins: Collection[s
     meeting.protected = is_protected(meeting.observed)
     if is_zoom_link(said.join_url, zoom_origins):
         meeting.join_url = seal.seal(said.join_url, f"meetings.join_url:{meeting.id}")
+
+
+def believe(meeting: Meeting, wanted: Plan) -> None:
+    """Take it that Zoom has what is wanted, where the grant does not permit to read it back."""
+    meeting.protected = asks_registration(wanted)
 
 
 def give_up(meeting: Meeting) -> None:

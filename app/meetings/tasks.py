@@ -2,7 +2,7 @@
 
 from app import facts
 from app.accounts import budgets, grants
-from app.clients.zoom import AccountClient, MeetingBody, NotFound, ZoomError
+from app.clients.zoom import AccountClient, MeetingBody, MissingScopes, NotFound, ZoomError
 from app.clients.zoom import Meeting as Said
 from app.core import logs
 from app.core.outbox import NotNow
@@ -80,7 +80,7 @@ async def _update(work: Work[Resources], situation: service.Situation, meeting: 
     zoom = await grants.zoom(work.resources, meeting.account_id)
     await creating.clear_orphans(work, zoom, meeting)
     try:
-        said = await zoom.get_meeting(number) if unsure else None
+        said = await _read_back(zoom, number) if unsure else None
         if said is not None:
             body = changes(as_observed(meeting.pushed or {}, observation(said)), wanted)
         if body is not None:
@@ -93,21 +93,29 @@ async def _update(work: Work[Resources], situation: service.Situation, meeting: 
 
 async def _changed(
     work: Work[Resources], zoom: AccountClient, meeting: Meeting, body: MeetingBody, wanted: Plan
-) -> Said:
+) -> Said | None:
     """The meeting read back after a PATCH: Zoom drops what it does not support without a word."""
     assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
     await _patch(work, zoom, meeting, body, wanted)
-    said = await zoom.get_meeting(meeting.zoom_meeting_id)
-    if lets_strangers_in(wanted, observation(said)):
+    said = await _read_back(zoom, meeting.zoom_meeting_id)
+    if said is not None and lets_strangers_in(wanted, observation(said)):
         await _patch(work, zoom, meeting, {"settings": {"approval_type": MANUAL_APPROVAL}}, wanted)
-        said = await zoom.get_meeting(meeting.zoom_meeting_id)
+        said = await _read_back(zoom, meeting.zoom_meeting_id)
     return said
+
+
+async def _read_back(zoom: AccountClient, number: int) -> Said | None:
+    """What Zoom says of a meeting; None where the grant does not permit to ask."""
+    try:
+        return await zoom.get_meeting(number)
+    except MissingScopes:
+        return None
 
 
 async def _patch(work: Work[Resources], zoom: AccountClient, meeting: Meeting, body: MeetingBody, wanted: Plan) -> None:
     assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
     subject = f"host:{meeting.host_id}"
-    async with budgets.counted(work.resources.db, subject, budgets.MEETINGS_PER_HOST, creating.USED_UP):
+    async with budgets.counted(work.resources, subject, budgets.MEETINGS_PER_HOST, creating.USED_UP):
         async with work.transaction() as tx:
             (await service.lock(tx, meeting.id)).state = "updating"
         await zoom.update_meeting(meeting.zoom_meeting_id, body)
@@ -122,8 +130,10 @@ async def _in_step(work: Work[Resources], meeting: Meeting, wanted: Plan, said: 
     async with work.done() as tx:
         row = await service.lock(tx, meeting.id)
         before = (row.state in service.SERVING, row.protected)
-        if said is not None or row.state == meeting.state:
+        if said is not None or row.state in {meeting.state, "updating"}:
             row.state, row.last_error = "scheduled", service.possible_orphan(row)
+        if said is None and row.observed is None:
+            service.believe(row, wanted)
         if said is not None:
             row.pushed, row.synced_at = wanted, tx.now
             service.observe(row, said, resources.seal, resources.settings.zoom_origins)
@@ -191,7 +201,7 @@ async def note_instance(work: Work[Resources]) -> None:
 
 
 async def converge_account(work: Work[Resources]) -> None:
-    """An account (the key) came or went: look again at everything that is to happen on it."""
+    """An account (the key) came or went, or its hosts changed: look again at everything that is to happen on it."""
     async with work.done() as tx:
         for event_id in await service.upcoming_of_account(tx, work.id):
             tx.record(facts.SyncAsked(event_id, work.id))

@@ -59,6 +59,9 @@ class UserChange(Wish):
 
     type: Literal[1, 2, 4, 99] | None = None
     status: Literal["active", "inactive", "pending"] | None = None
+    role: Role | None = None
+    first_name: str | None = None
+    last_name: str | None = None
     settings: dict[str, dict[str, Any]] = {}
 
 
@@ -127,13 +130,14 @@ async def create_account(simulator: Sim, wanted: NewAccount) -> dict[str, Any]:
 
 @router.patch("/users/{user}")
 async def change_user(simulator: Sim, user: str, change: UserChange) -> dict[str, Any]:
-    """Change a user's licence, status or settings; a new licence brings its settings."""
+    """Change a user's licence, status, role, name or settings; a new licence brings its settings."""
     found = find_user(simulator, user)
     if change.type is not None and change.type != found.type:
         found.type = change.type
         plan = simulator.world.accounts[found.account_id].plan
         found.settings = seed.user_settings(plan, found.type, cloud_recording=plan != "free")
-    found.status = change.status or found.status
+    for name in ("status", "role", "first_name", "last_name"):
+        setattr(found, name, getattr(change, name) or getattr(found, name))
     for group, values in change.settings.items():
         found.settings[group] = found.settings.get(group, {}) | values
     return asdict(found)

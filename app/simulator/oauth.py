@@ -164,7 +164,7 @@ def _tokens(simulator: Simulator, grant: Grant, base_url: str) -> Json:
         "refresh_token": grant.refresh_token,
         "expires_in": int(ACCESS_LIFE.total_seconds()),
         "scope": " ".join(grant.scopes),
-        "api_url": base_url,
+        "api_url": simulator.switches.api_url or base_url,
     }
 
 

@@ -16,6 +16,7 @@ class Switches(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    api_url: str | None = Field(None, description="2.2: the API's address a token names; null is this simulator's own")
     refresh_grace_seconds: float = Field(0, ge=0, description="row 1: a rotated refresh token works this long")
     missing_scope: Literal["400/4711", "401/4711", "403/4711", "401/4700", "403/4700"] = Field(
         "400/4711", description="row 2: HTTP status and code when a scope is missing"

@@ -51,6 +51,7 @@ def _by_account(reaction: Reaction[Resources]) -> Binding[Resources]:
 REACTIONS: Reactions[Resources] = Reactions(
     facts={
         facts.AccountConnected: [_by_account(READ)],
+        facts.HostsChanged: [],
         facts.AccountRefreshAsked: [_by_account(READ)],
         facts.AccountDisconnected: [],
         facts.GrantRevocable: [Binding(REVOKE, lambda fact: str(fact.revocation_id), lambda _: "")],

@@ -168,13 +168,82 @@ async def test_an_own_webhook_secret_is_kept_sealed_never_shown_and_taken_away_a
     account = await connected(living)
     path = f"{BASE}/accounts/{account['id']}/webhook-secret"
     answer = await living.call("admin", "PUT", path, json={"secret": "an-own-secret"})
-    assert (answer.status_code, answer.json()) == (200, {"last_seen_at": None, "own_secret": True})
+    said = {"last_seen_at": None, "own_secret": True, "former_secret_until": None}
+    assert (answer.status_code, answer.json()) == (200, said)
     sealed = await living.held.db.hot.fetchval("SELECT webhook_secret FROM accounts")
     assert living.held.seal.open(sealed, f"accounts.webhook_secret:{account['id']}") == "an-own-secret"
     gone = await living.call("admin", "PUT", path, json={"secret": None})
     assert gone.json()["own_secret"] is False
     short = await living.call("admin", "PUT", path, json={"secret": "short"})
     assert (short.status_code, short.json()["errors"][0]["field"]) == (422, "secret")
+
+
+async def test_a_replaced_webhook_secret_lies_sealed_for_a_day_and_leaves_with_the_account(living: Living) -> None:
+    account = await connected(living)
+    path = f"{BASE}/accounts/{account['id']}"
+    for secret in ("the-first-secret", "the-second-secret", "the-second-secret"):
+        answer = await living.call("admin", "PUT", f"{path}/webhook-secret", json={"secret": secret})
+    assert answer.json()["former_secret_until"] is not None
+    columns = "SELECT webhook_secret, former_webhook_secret, webhook_secret_changed_at FROM accounts"
+    row = await living.held.db.hot.fetchrow(columns)
+    place = f"accounts.former_webhook_secret:{account['id']}"
+    assert living.held.seal.open(row["former_webhook_secret"], place) == "the-first-secret"
+    await living.call("admin", "DELETE", path)
+    assert tuple(await living.held.db.hot.fetchrow(columns)) == (None, None, None)
+
+
+async def test_the_picker_comes_in_pages_that_put_together_are_the_picker(living: Living) -> None:
+    await connected(living)
+    whole = (await living.get("admin", f"{BASE}/hosts")).json()
+    assert (len(whole["items"]), whole["next_cursor"]) == (3, None)
+    found, cursor = [], None
+    while True:
+        asked = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await living.get("admin", f"{BASE}/hosts", params=asked)).json()
+        found += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert found == whole["items"]
+    wrong = await living.get("admin", f"{BASE}/hosts", params={"cursor": "nowhere"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "cursor")
+
+
+async def test_the_picker_warns_of_what_an_event_would_not_get(living: Living) -> None:
+    await connected(living)
+    await living.held.db.hot.execute("UPDATE hosts SET capacity = 100")
+    when = {"starts_at": "2027-03-01T19:00:00Z", "ends_at": "2027-03-01T19:41:00Z"}
+    items = (await living.get("coach", f"{BASE}/hosts", params=when | {"capacity": 101})).json()["items"]
+    warned = {host["name"]: [warning["type"] for warning in host["warnings"]] for host in items}
+    assert warned == {
+        "Ada Marsh": ["capacity"],
+        "Ben Okoye": ["capacity"],
+        "Cleo Lindqvist": ["not-personal", "time-limit", "capacity"],
+    }
+    assert all(host["available"] for host in items), "a warning refuses nothing"
+    cleo = next(host for host in items if host["name"] == "Cleo Lindqvist")
+    assert cleo["reason"] == "This host has no Zoom licence, so members' links are not personal."
+    assert cleo["warnings"][1]["detail"].endswith("ends the meeting after 40 minutes; 41 are planned.")
+    assert cleo["warnings"][2]["detail"].endswith("take 100 people, and there is to be room for 101.")
+    fits = {"starts_at": "2027-03-01T19:00:00Z", "ends_at": "2027-03-01T19:40:00Z", "capacity": "100"}
+    items = (await living.get("coach", f"{BASE}/hosts", params=fits)).json()["items"]
+    assert [[warning["type"] for warning in host["warnings"]] for host in items] == [[], [], ["not-personal"]]
+    none = await living.get("coach", f"{BASE}/hosts", params={"capacity": 0})
+    assert (none.status_code, none.json()["errors"][0]["field"]) == (422, "capacity")
+
+
+async def test_the_card_shows_what_is_left_of_each_hosts_day(living: Living) -> None:
+    account = await connected(living)
+    assert [host["budget_left"] for host in account["hosts"]] == [100, 100, 100]
+    await living.held.db.hot.execute(
+        "INSERT INTO budgets (subject, day, used) SELECT 'host:' || id, $1, 97 FROM hosts WHERE email = $2",
+        living.clock.now().date().isoformat(),
+        BEN,
+    )
+    (account,) = (await living.get("admin", BASE)).json()["accounts"]
+    assert {host["email"]: host["budget_left"] for host in account["hosts"]} == {ADA: 100, BEN: 3, CLEO: 100}
+    picker = (await living.get("admin", f"{BASE}/hosts")).json()["items"]
+    assert {host["email"]: host["budget_left"] for host in picker} == {ADA: 100, BEN: 3, CLEO: 100}
 
 
 async def test_the_preflight_says_what_would_go_wrong(living: Living) -> None:

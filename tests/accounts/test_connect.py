@@ -58,7 +58,7 @@ async def test_a_connected_account_shows_its_email_and_its_hosts(house: House) -
     assert [host.name for host in account.hosts] == ["Ada Marsh", "Ben Okoye", "Cleo Lindqvist"]
     assert [host.licensed for host in account.hosts] == [True, True, False]
     assert (account.warnings, account.missing_scopes, account.upcoming_events) == ([], [], 0)
-    assert account.webhook == cards.WebhookCard(last_seen_at=None, own_secret=False)
+    assert account.webhook == cards.WebhookCard(last_seen_at=None, own_secret=False, former_secret_until=None)
 
 
 async def test_the_host_with_the_admins_verified_email_is_the_admins(house: House) -> None:
@@ -176,6 +176,18 @@ async def test_required_scopes_that_are_missing_are_named_with_what_is_lost(hous
         "meeting:update:registrant_status": "Kindryn cannot take the link back from a member who is not going.",
         "meeting:delete:meeting": "Kindryn cannot cancel the meeting with the event.",
     }
+
+
+@pytest.mark.parametrize("lacking", [name for name in ADMIN_SCOPES if not name.startswith("user:read:user")])
+async def test_without_any_one_of_them_the_account_connects_and_the_card_names_it(house: House, lacking: str) -> None:
+    await house.control("PUT", "/app", {"scopes": [scope for scope in ADMIN_SCOPES if scope != lacking]})
+    await house.connect(admin())
+    await house.work()
+    (account,) = (await card_of(house)).accounts
+    assert account.status == "connected"
+    assert [missing.scope.removesuffix(":admin") for missing in account.missing_scopes] == [
+        lacking.removesuffix(":admin")
+    ]
 
 
 async def test_without_the_profile_scope_nothing_is_connected_and_the_scope_is_named(house: House) -> None:
@@ -312,6 +324,82 @@ async def test_users_that_cannot_be_read_now_do_not_hinder_the_connect_and_come_
     await house.work()
     (account,) = (await card_of(house)).accounts
     assert (account.id, len(account.hosts)) == (account_id, 3)
+
+
+@pytest.mark.parametrize("operation", ["user", "users", "userSettings"])
+async def test_calls_that_came_too_close_together_do_not_fail_the_connect(house: House, operation: str) -> None:
+    await house.fault("rate_per_second", operation)
+    account_id = await house.connect(admin())
+    assert len(await house.calls("oauthToken")) == 1
+    await house.work()
+    (account,) = (await card_of(house)).accounts
+    assert (account.id, account.status, len(account.hosts)) == (account_id, "connected", 3)
+    assert {host.capacity for host in account.hosts if host.licensed} == {300}
+
+
+async def test_a_free_account_connects_within_its_limits_however_often_it_is_tried(house: House) -> None:
+    await house.control("PUT", "/switches", {"enforce_limits": True})
+    handles = [await house.handle(admin(), WIL) for _ in range(4)]
+    accounts = [await confirm.confirm(house.resources, admin(), handle) for handle in handles]
+    assert len(set(accounts)) == 1
+    assert 429 in {call["status"] for call in [*await house.calls("users"), *await house.calls("userSettings")]}
+    async with asyncio.timeout(30):
+        while not (await card_of(house)).accounts[0].hosts[0].capacity:
+            await house.change("UPDATE outbox SET due_at = now(), not_before = NULL WHERE reaction = 'accounts.read'")
+            await house.work()
+    (account,) = (await card_of(house)).accounts
+    assert [(host.email, host.capacity, host.cloud_recording) for host in account.hosts] == [(WIL, 100, False)]
+    assert [warned.type for warned in account.warnings] == ["no-cloud-recording"]
+
+
+async def test_a_zoom_account_whose_day_is_used_up_is_told_when_to_come_again(house: House) -> None:
+    await house.fault("rate_per_day", "user")
+    with pytest.raises(Problem) as refused:
+        await house.connect(admin())
+    assert refused.value.slug == "zoom-unavailable"
+    assert "after midnight UTC" in refused.value.detail
+
+
+class Region(httpx.AsyncBaseTransport):
+    """Zoom's servers in one region, which are the simulator's."""
+
+    def __init__(self, zoom_url: str) -> None:
+        self.asked: list[str] = []
+        self._zoom, self._way = httpx.URL(zoom_url), httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        zoom = self._zoom
+        request.url = request.url.copy_with(scheme=zoom.scheme, host=zoom.host, port=zoom.port)
+        return await self._way.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._way.aclose()
+
+
+async def test_calls_go_to_the_region_the_token_names(house: House, zoom_url: str) -> None:
+    europe = Region(zoom_url)
+    house.resources.zoom._http._mounts[httpx._utils.URLPattern("https://api-eu.zoom.us")] = europe
+    await house.control("PUT", "/switches", {"api_url": "https://api-eu.zoom.us"})
+    await house.connect(admin())
+    at_connect = list(europe.asked)
+    assert at_connect == ["/v2/users/me", "/v2/users", "/v2/users/me/settings"]
+    assert await house.rows("SELECT api_url FROM grants") == [("https://api-eu.zoom.us",)]
+    await house.work()
+    calls = [call for call in await house.control("GET", "/journal") if call["path"].startswith("/v2/")]
+    assert len(europe.asked) == len(calls) > len(at_connect), "every call went there"
+
+
+@pytest.mark.parametrize(
+    "foreign", ["https://api.zoom.us.evil.example", "http://api-eu.zoom.us", "https://evil.example/api.zoom.us"]
+)
+async def test_no_token_is_sent_to_an_address_that_is_not_zooms(house: House, foreign: str) -> None:
+    await house.control("PUT", "/switches", {"api_url": foreign})
+    with pytest.raises(Problem) as refused:
+        await house.connect(admin())
+    assert (refused.value.slug, refused.value.extra["reason"]) == ("connect-failed", "foreign-address")
+    assert [await house.calls(operation) for operation in ("user", "users", "userSettings")] == [[], [], []]
+    assert await house.rows("SELECT 1 FROM accounts") == []
 
 
 async def test_without_the_operators_settings_connect_says_what_to_do(

@@ -169,6 +169,43 @@ async def test_a_user_who_lost_the_licence_or_left_is_noticed_and_the_row_is_kep
     assert found == [(ADA, True, True), (BEN, False, True), (CLEO, False, False)]
 
 
+async def test_who_cannot_hold_meetings_for_now_keeps_the_licence_their_meetings_were_made_with(house: House) -> None:
+    account_id = await house.connect(admin())
+    await house.control("PATCH", f"/users/{BEN}", {"type": 4})
+    await ask_to_read(house, account_id)
+    assert await house.rows("SELECT licensed, listed FROM hosts WHERE email = :email", email=BEN) == [(True, False)]
+
+
+async def test_a_host_of_another_user_than_the_one_who_connected_is_refused_with_that_reason(house: House) -> None:
+    await house.control("PUT", "/app", {"scopes": list(REQUIRED)})
+    await house.connect(admin())
+    ben = await host_of(house, BEN)
+    async with house.resources.db.transaction() as tx:
+        with pytest.raises(Problem, match="another Zoom user than the one who connected"):
+            await hosts.usable(tx, "c1", ben)
+
+
+async def test_a_deactivated_host_is_refused_with_that_reason(house: House) -> None:
+    account_id = await house.connect(admin())
+    await house.control("PATCH", f"/users/{BEN}", {"status": "inactive"})
+    await ask_to_read(house, account_id)
+    ben = await host_of(house, BEN)
+    async with house.resources.db.transaction() as tx:
+        with pytest.raises(Problem, match="deactivated or removed"):
+            await hosts.usable(tx, "c1", ben)
+
+
+async def test_a_host_too_small_for_the_event_comes_after_those_that_fit(house: House) -> None:
+    await house.connect(admin(email=None))
+    await house.change("UPDATE hosts SET capacity = CASE email WHEN :ben THEN 500 ELSE 100 END", ben=BEN)
+    async with house.resources.db.transaction() as tx:
+        found = await hosts.candidates(tx, "c1", people=200)
+    assert [candidate.email for candidate in found] == [BEN, ADA, CLEO]
+    assert [[warned.type for warned in candidate.warnings] for candidate in found] == [
+        [], ["capacity"], ["not-personal", "capacity"],
+    ]  # fmt: skip
+
+
 async def test_a_user_who_cannot_host_is_not_offered(house: House) -> None:
     await house.control("PATCH", f"/users/{CLEO}", {"type": 4})
     await house.connect(admin())

@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from app import facts
+from app.accounts import webhook_secrets
+from app.accounts.models import Account
 from app.inbox import service, tasks
 from app.inbox.api import LARGEST_BODY, router
 from tests.inbox.house import APP_SECRET, FORMER_SECRET, NOW, House, Noted, bound, open_house
@@ -248,6 +250,66 @@ async def test_an_accounts_own_secret_speaks_for_that_account_alone(house: House
     assert (await deliver(house, STARTED | {"event_ts": 1}, f"{HOOKS}/{own}")).status_code == 401
     [row] = await house.rows("SELECT signed_by FROM deliveries")
     assert row["signed_by"] == own
+
+
+async def renew(house: House, account_id: UUID, secret: str) -> None:
+    """An admin says a new secret of the account's own."""
+    async with house.held.db.transaction() as tx:
+        account = await tx.session.get_one(Account, account_id)
+        webhook_secrets.change(account, house.held.seal, secret, tx.now)
+
+
+async def test_while_an_own_secret_is_replaced_nothing_signed_with_either_is_lost_or_counts_twice(house: House) -> None:
+    own = await with_own_secret(house, "own-secret-1")
+    await renew(house, own, "own-secret-2")
+    for number in range(10):
+        secret = f"own-secret-{number % 2 + 1}"
+        answer = await deliver(house, STARTED | {"event_ts": number}, f"{HOOKS}/{own}", secret=secret)
+        assert answer.status_code == 204
+    for number in range(10):
+        again = await deliver(house, STARTED | {"event_ts": number}, f"{HOOKS}/{own}", secret="own-secret-2")
+        assert again.status_code == 204
+    assert await stored(house) == 10
+
+
+async def test_a_day_later_a_replaced_secret_speaks_for_nobody(house: House) -> None:
+    own = await with_own_secret(house, "own-secret-1")
+    await renew(house, own, "own-secret-2")
+    house.clock.time = later = NOW + webhook_secrets.OVERLAP
+    for secret, status in (("own-secret-1", 401), ("own-secret-2", 204)):
+        answer = await deliver(house, STARTED, f"{HOOKS}/{own}", secret=secret, at=later)
+        assert answer.status_code == status
+    assert await stored(house) == 1
+
+
+async def test_of_three_secrets_the_first_counts_no_longer_and_said_again_none_lives_on(house: House) -> None:
+    own = await with_own_secret(house, "own-secret-1")
+    await renew(house, own, "own-secret-2")
+    await renew(house, own, "own-secret-3")
+    for number, status in ((1, 401), (2, 204), (3, 204)):
+        said = STARTED | {"event_ts": number}
+        answer = await deliver(house, said, f"{HOOKS}/{own}", secret=f"own-secret-{number}")
+        assert answer.status_code == status
+    house.clock.time = NOW + webhook_secrets.OVERLAP - timedelta(minutes=1)
+    await renew(house, own, "own-secret-3")
+    house.clock.time = later = NOW + webhook_secrets.OVERLAP
+    assert (await deliver(house, STARTED, f"{HOOKS}/{own}", secret="own-secret-2", at=later)).status_code == 401
+
+
+async def test_while_an_own_secret_is_replaced_a_challenge_is_answered_with_the_one_that_signed_it(
+    house: House,
+) -> None:
+    own = await with_own_secret(house, "own-secret-1")
+    await renew(house, own, "own-secret-2")
+    asked = {"event": "endpoint.url_validation", "payload": {"plainToken": "qgg8vlvZRS6UYooatFL8Aw"}}
+    for secret in ("own-secret-1", "own-secret-2"):
+        answer = await deliver(house, asked, f"{HOOKS}/{own}", secret=secret)
+        assert (
+            answer.json()["encryptedToken"]
+            == hmac.new(secret.encode(), b"qgg8vlvZRS6UYooatFL8Aw", hashlib.sha256).hexdigest()
+        )
+    unsigned = await house.http.post(f"{HOOKS}/{own}", content=json.dumps(asked).encode())
+    assert (unsigned.status_code, "encryptedToken" in unsigned.text) == (401, False)
 
 
 async def test_an_unknown_account_answers_like_a_wrong_signature(house: House) -> None:

@@ -59,6 +59,11 @@ async def test_tokens_come_as_the_contract_says(zoom: Zoom) -> None:
     assert len(tokens["access_token"]) > 600
 
 
+async def test_a_token_can_name_another_address_of_the_api(zoom: Zoom) -> None:
+    await zoom.control("PUT", "/switches", {"api_url": "https://api-eu.zoom.us"})
+    assert (await zoom.exchange(await zoom.code())).json()["api_url"] == "https://api-eu.zoom.us"
+
+
 async def test_a_code_works_once(zoom: Zoom) -> None:
     code = await zoom.code()
     assert (await zoom.exchange(code)).status_code == 200

@@ -91,6 +91,13 @@ async def test_an_admin_changes_a_licence_in_the_web_portal(connected: Zoom) -> 
     assert ada["recording"]["local_recording"]
 
 
+async def test_an_admin_renames_a_user_and_makes_an_admin_of_them(connected: Zoom) -> None:
+    change = {"first_name": "Benedict", "role": "admin"}
+    assert (await connected.control("PATCH", f"/users/{BEN}", change))["role"] == "admin"
+    renamed = (await connected.call("GET", f"/users/{BEN}")).json()
+    assert (renamed["display_name"], renamed["role_id"], renamed["status"]) == ("Benedict Okoye", "1", "active")
+
+
 async def test_ids_are_the_same_in_every_simulator(connected: Zoom) -> None:
     before = (await connected.call("GET", "/users/me")).json()
     await connected.control("POST", "/reset")
