@@ -15,9 +15,10 @@ import pytest
 from redis.asyncio import Redis
 
 from app.core.db import migrate
-from app.demo.mailbox import Mailbox
+from app.demo.mailbox import Mail, Mailbox
 from app.demo.stack import S3, Stack
 from tests.living import Living, alive
+from tests.registrations import calendars
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +66,15 @@ async def redis_url(stack: Stack, worker_id: str) -> str:
 
 
 @pytest.fixture(scope="session")
-async def mail_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mailbox]:
+def every_mail() -> list[Mail]:
+    """The mails of the test, also those it let the mail server forget."""
+    return []
+
+
+@pytest.fixture(scope="session")
+async def mail_server(tmp_path_factory: pytest.TempPathFactory, every_mail: list[Mail]) -> AsyncIterator[Mailbox]:
     """A real SMTP server that keeps what it gets."""
-    async with Mailbox(tmp_path_factory.mktemp("mail")) as mailbox:
+    async with Mailbox(tmp_path_factory.mktemp("mail"), on_arrival=every_mail.append) as mailbox:
         yield mailbox
 
 
@@ -78,14 +85,20 @@ def mail_url(mail_server: Mailbox) -> str:
 
 
 @pytest.fixture
-def mailbox(mail_server: Mailbox) -> Mailbox:
+def mailbox(mail_server: Mailbox, every_mail: list[Mail]) -> Mailbox:
     """The mail server, as if no mail had come yet."""
     mail_server.clear()
+    every_mail.clear()
     return mail_server
 
 
 @pytest.fixture
-async def living(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Living]:
-    """The whole service alive on servers of its own."""
+async def living(
+    database_url: str, redis_url: str, mailbox: Mailbox, every_mail: list[Mail], request: pytest.FixtureRequest
+) -> AsyncIterator[Living]:
+    """The whole service alive on servers of its own. In the end every member's calendar must agree with the event."""
+    failed = request.session.testsfailed
     async with alive(database_url, redis_url, mailbox) as living:
         yield living
+        if request.session.testsfailed == failed:
+            await calendars.assert_they_agree(living, every_mail)

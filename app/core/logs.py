@@ -59,8 +59,8 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("@", "%40"), re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}(?:@|%40)[\w.-]+"), HIDDEN),
     # Our own links and tickets (a route template's `{ticket}` is none), and Zoom's.
     (
-        ("/j", "/J", "2Fj", "2FJ", "2fj", "2fJ", "/g", "/G", "2Fg", "2FG", "2fg", "2fG"),
-        re.compile(r"((?:/|%2F)(?:j|join|guest)(?:/|%2F))[^\s/?#\"'<>{]+", re.IGNORECASE),
+        tuple(slash + letter for slash in ("/", "2F", "2f") for letter in "jJgGcCuU"),
+        re.compile(r"((?:/|%2F)(?:j|join|guest|calendar|unsubscribe)(?:/|%2F))[^\s/?#\"'<>{]+", re.IGNORECASE),
         rf"\1{HIDDEN}",
     ),
 )

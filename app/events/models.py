@@ -28,6 +28,17 @@ class Space(Model):
     created_at: Mapped[datetime]
 
 
+class CommunitySettings(Model):
+    """What the admins of a community chose; what they did not choose is as `events.settings` says."""
+
+    __tablename__ = "community_settings"
+
+    community_id: Mapped[str] = mapped_column(ForeignKey(Community.id), primary_key=True)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    # Reminders whose moment was over by then are not made up for.
+    reminders_changed_at: Mapped[datetime | None]
+
+
 class Event(Model):
     """A community event, a coaching booking or an occurrence of a series."""
 

@@ -1,18 +1,14 @@
-"""The invite: one member's calendar entry for one event, and the mail that carries it.
+"""The invite: one member's calendar entry for one event.
 
-Everything here is a function of values: no clock, no database, no network. The rules are iTIP (RFC 5546), iCalendar
-(RFC 5545) and the MIME layout calendars agree on. An `Invite` cleans and checks what it is given, so a hostile name or
-title is harmless from the moment an `Invite` exists.
+Everything here is a function of values: no clock, no database, no network. The rules are iTIP (RFC 5546) and iCalendar
+(RFC 5545). An `Invite` cleans and checks what it is given, so a hostile name or title is harmless from the moment an
+`Invite` exists.
 """
 
-import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
 from typing import Literal
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
@@ -22,16 +18,12 @@ from icalendar import Alarm, Calendar, Event, vCalAddress, vText, vUri
 
 Method = Literal["REQUEST", "CANCEL"]
 
-FILE_NAME = "invite.ics"
 ADDRESS_LENGTH = 128  # what Zoom takes for a registrant; RFC 5321 would allow 254
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # RFC 5322 section 3.2.3
 _HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
 
 _LINE_BREAKS = re.compile("\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")  # whatever any reader may take for one
 _TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # can make a name read backwards
-
-# 7bit bodies: no mail server on the way has a reason to re-encode them.
-MAIL_POLICY = SMTP.clone(cte_type="7bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,7 @@ class Invite:
         for field in ("uid", "title", "organizer_name", "attendee_name"):
             self._set(field, line(getattr(self, field)))
         for field in ("organizer_email", "attendee_email"):
-            self._set(field, _address(field, getattr(self, field)))
+            self._set(field, ascii_address(field, getattr(self, field)))
         for field in ("join_link", "event_url"):
             self._set(field, _link(field, getattr(self, field)))
         self._set("description", lines(self.description))
@@ -128,14 +120,14 @@ def valid_address(text: str) -> bool:
     characters. Quoted local parts, comments and address literals are refused; international domains are taken (IDNA
     2008), international local parts are not, for they need SMTPUTF8 from every server on the way."""
     try:
-        _address("address", text)
+        ascii_address("address", text)
     except ValueError:
         return False
     return True
 
 
-def _address(field: str, text: str) -> str:
-    """The address in ASCII: its domain in A-labels, lower case."""
+def ascii_address(field: str, text: str) -> str:
+    """The address in ASCII: its domain in A-labels, lower case. Raises ValueError naming `field` where it is none."""
     wrong = ValueError(f"{field} is not a mail address.")
     local, at, domain = text.partition("@")
     if not at or len(text) > ADDRESS_LENGTH or len(local) > 64 or not _DOT_ATOM.fullmatch(local):
@@ -196,14 +188,16 @@ def calendar(invite: Invite) -> bytes:
     return bytes(vcalendar.to_ical())
 
 
+def published(invite: Invite) -> Event:
+    """The VEVENT of somebody's own feed: nobody is invited by it, so it names no people (RFC 5545 section 3.8.4), and
+    it rings no alarm, which the mailed invite does."""
+    vevent = _named(invite)
+    _describe(vevent, invite)
+    return vevent
+
+
 def _vevent(invite: Invite) -> Event:
-    vevent = Event()
-    vevent.add("UID", _Text(invite.uid))
-    vevent.add("SEQUENCE", invite.sequence)
-    vevent.add("DTSTAMP", invite.stamp)
-    vevent.add("DTSTART", invite.starts_at)
-    vevent.add("DTEND", invite.ends_at)
-    vevent.add("SUMMARY", _Text(invite.title))
+    vevent = _named(invite)
     vevent.add("ORGANIZER", _person(invite.organizer_name, invite.organizer_email))
     if invite.method == "CANCEL":
         vevent.add("ATTENDEE", _person(invite.attendee_name, invite.attendee_email))
@@ -211,14 +205,29 @@ def _vevent(invite: Invite) -> Event:
             vevent.add("STATUS", "CANCELLED")
         return vevent
     vevent.add("ATTENDEE", _guest(invite))
+    _describe(vevent, invite)
+    vevent.add_component(_alarm(invite))
+    return vevent
+
+
+def _named(invite: Invite) -> Event:
+    vevent = Event()
+    vevent.add("UID", _Text(invite.uid))
+    vevent.add("SEQUENCE", invite.sequence)
+    vevent.add("DTSTAMP", invite.stamp)
+    vevent.add("DTSTART", invite.starts_at)
+    vevent.add("DTEND", invite.ends_at)
+    vevent.add("SUMMARY", _Text(invite.title))
+    return vevent
+
+
+def _describe(vevent: Event, invite: Invite) -> None:
     vevent.add("STATUS", "TENTATIVE" if invite.tentative else "CONFIRMED")
     vevent.add("TRANSP", "OPAQUE")
     vevent.add("LOCATION", _Text(invite.join_link))
     vevent.add("URL", vUri(invite.join_link))
     links = f"Join: {invite.join_link}\nEvent: {invite.event_url}"
     vevent.add("DESCRIPTION", _Text(f"{invite.description}\n\n{links}".strip()))
-    vevent.add_component(_alarm(invite))
-    return vevent
 
 
 def _guest(invite: Invite) -> vCalAddress:
@@ -243,50 +252,3 @@ def _alarm(invite: Invite) -> Alarm:
     alarm.add("DESCRIPTION", _Text(invite.title))
     alarm.add("TRIGGER", timedelta(minutes=-invite.reminder_minutes))
     return alarm
-
-
-def message_id_of(invite: Invite) -> str:
-    """The Message-ID of the mail with this invite: the same for the same (uid, sequence, attendee), so that a mail
-    sent again after an unknown outcome can be recognised as the same one."""
-    identity = "\n".join((invite.uid, str(invite.sequence), invite.attendee_email))
-    domain = invite.organizer_email.partition("@")[2]
-    return f"<{hashlib.sha256(identity.encode()).hexdigest()[:32]}@{domain}>"
-
-
-def message(invite: Invite, words: Words, *, sender: str, message_id: str) -> EmailMessage:
-    """The mail, to its one attendee: what people read, the invite as the last alternative, and the same bytes attached.
-
-    `sender` is the mailbox the mail comes from; calendars expect it to be the organizer's. The calendar parts are
-    base64, so their CRLFs survive every server. `method=` equals METHOD, or Outlook and Gmail ignore the invite
-    (`text/calendar`, RFC 5545 section 8.1).
-    """
-    mail = EmailMessage(policy=MAIL_POLICY)
-    mail["From"] = mailbox(invite.organizer_name, sender)
-    mail["To"] = mailbox(invite.attendee_name, invite.attendee_email)
-    mail["Subject"] = header(words.subject)
-    mail["Date"] = invite.stamp
-    mail["Message-ID"] = message_id
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
-
-    entry = calendar(invite)
-    mail.set_content(words.text)
-    mail.add_alternative(words.html, subtype="html")
-    parameters = {"method": invite.method, "charset": "UTF-8"}
-    mail.add_alternative(entry, maintype="text", subtype="calendar", params=parameters)
-    mail.add_attachment(entry, maintype="application", subtype="ics", filename=FILE_NAME, params={"name": FILE_NAME})
-    return mail
-
-
-def mailbox(name: str, address: str) -> Address:
-    """A person as sender or recipient of a mail. Raises ValueError where `address` is none.
-
-    Specials are taken out of the name rather than quoted: Python before 3.12.5 loses the quotes when it folds a long or
-    non-ASCII name, and what follows a comma would be one more recipient.
-    """
-    plain = re.sub(r'[()<>\[\]:;@\\,"]+', " ", header(name))
-    return Address(" ".join(plain.split()), addr_spec=_address("address", address))
-
-
-def header(text: str) -> str:
-    """One line that holds no encoded word of its own (RFC 2047): decoded, that could be a line break."""
-    return line(text).replace("=?", "= ?")

@@ -1,19 +1,23 @@
 """Which invite a member should hold, and the mail that brings them there. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import parseaddr
 from typing import Any, Literal
 from uuid import UUID
 
+from app.core.settings import Settings
 from app.events.models import Event
+from app.registrations.envelopes import message, message_id_of
 from app.registrations.guest_texts import speech
-from app.registrations.invites import Invite, message, message_id_of
+from app.registrations.invites import Invite
+from app.registrations.letters import Before, words
 from app.registrations.models import Registration, is_guest
-from app.registrations.texts import Before, words
 
 State = dict[str, Any]
+# Who changes an event rarely changes one thing only. What people are told of is the event left alone for so long.
+SETTLING = timedelta(seconds=8)
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,29 @@ def wanted(event: Event, registration: Registration, now: datetime) -> State | N
     a change of address the old one is taken back first. Once the event is over nobody is invited any more.
     """
     off = event.cancelled_at is not None or event.deleted_at is not None
-    coming = registration.rsvp in {"going", "maybe"} and registration.waiting_since is None
     held = registration.invite
-    holds = held is not None and held["method"] == "REQUEST" and registration.invite_error is None
-    if held and holds and (off or not coming or held["email"] != registration.email):
+    if held and _may_hold(registration) and (off or not is_coming(registration) or held["email"] != registration.email):
         return {**held, "method": "CANCEL", "off": off}
-    if off or not coming or event.status(now) == "ended":
+    if off or not is_coming(registration) or event.status(now) == "ended":
         return held
+    return shown(event, registration)
+
+
+def _may_hold(registration: Registration) -> bool:
+    """Whether an entry may be in the calendar: that of the last mail or, where it was refused, of the one before."""
+    held, before = registration.invite, registration.invite_before
+    if held is None or held["method"] == "CANCEL":
+        return False
+    return registration.invite_error is None or (before is not None and before["method"] == "REQUEST")
+
+
+def is_coming(registration: Registration) -> bool:
+    """Whether the event belongs into the member's calendar: going or maybe, and not on the waiting list."""
+    return registration.rsvp in {"going", "maybe"} and registration.waiting_since is None
+
+
+def shown(event: Event, registration: Registration) -> State:
+    """The event as it belongs into the calendar of somebody who is coming."""
     return {
         "method": "REQUEST",
         "title": event.title,
@@ -60,14 +80,30 @@ def same(state: State | None, other: State | None) -> bool:
     return {**state, "description": ""} == {**other, "description": ""}
 
 
+def settles_at(event: Event, registration: Registration, state: State, now: datetime) -> datetime | None:
+    """When to mail `state`, where that is later than now: a change of the event alone waits until the event was left
+    alone. First invites, cancellations and what people changed themselves go at once."""
+    held = registration.invite
+    if held is None or "CANCEL" in (held["method"], state["method"]) or held["tentative"] != state["tentative"]:
+        return None
+    settled = event.updated_at + SETTLING
+    return settled if now < settled else None
+
+
 def standing(event: Event, registration: Registration, now: datetime) -> Literal["none", "sending", "sent", "refused"]:
-    """How it stands with the member's invite, for those who look after the event."""
+    """How it stands with the member's mails, for those who look after the event: `refused` is the last one, be it the
+    invite or a reminder."""
     state = wanted(event, registration, now)
     if not same(state, registration.invite) or (state and registration.invite_sent_at is None):
         return "sending"
     if state is None or state["method"] == "CANCEL":
         return "none"
-    return "refused" if registration.invite_error else "sent"
+    return "refused" if registration.invite_error or registration.reminder_error else "sent"
+
+
+def addresses(settings: Settings) -> Addresses:
+    """Those of this installation."""
+    return Addresses(settings.mail_from, settings.public_url, settings.spa_url)
 
 
 def letter(
@@ -83,15 +119,16 @@ def letter(
 
 
 def invite_of(registration: Registration, state: State, to: Addresses, slug: str, now: datetime) -> Invite:
-    """The invite for a state. What cannot be joined on Zoom links to the event's page instead; guests, whom the
-    platform does not know, have their link for both."""
+    """The invite for a state, numbered as its mail was or will be. What cannot be joined on Zoom links to the event's
+    page instead; guests, whom the platform does not know, have their link for both."""
     link, page = f"{to.public_url}/join/{registration.join_link}", f"{to.spa_url}/{slug}/events/{registration.event_id}"
     if is_guest(registration.member_id):
         link = page = f"{to.public_url}/guest/{registration.join_link}"
     name, address = sender_of(to)
+    news = registration.invite is not None and not same(state, registration.invite)
     return Invite(
         uid=uid_of(registration.id, to),
-        sequence=registration.invite_sequence,
+        sequence=registration.invite_sequence + news,
         method=state["method"],
         tentative=state["tentative"],
         title=state["title"],

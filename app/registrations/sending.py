@@ -9,10 +9,13 @@ from datetime import datetime
 from uuid import UUID
 
 from app import facts
-from app.core import db
+from app.clients.mail import MailRefused, MailUnavailable
+from app.core import db, metrics
+from app.core.work import Work
 from app.events import service as events
 from app.registrations import mailing
 from app.registrations.models import Registration
+from app.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,34 @@ class Due:
     held_since: datetime | None
 
 
-async def begin(tx: db.Tx, registration_id: UUID) -> Due | None:
-    """Write down the mail that is due, under a SEQUENCE of its own; None where the calendar is up to date.
+async def send(work: Work[Resources]) -> None:
+    """Bring one member's calendar (the key is a registration) up to date, by one mail if it is not."""
+    async with work.transaction() as tx:
+        due = await begin(tx, work.id)
+    if not isinstance(due, Due):
+        async with work.done(again_at=due):
+            return
+    to, refusal = mailing.addresses(work.resources.settings), None
+    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, work.resources.clock.now())
+    try:
+        await work.resources.mail.send(mail)
+        metrics.mail_sent("sent")
+    except MailRefused as error:
+        metrics.mail_sent("MailRefused")
+        refusal = str(error)
+    except MailUnavailable as error:
+        metrics.mail_sent("MailUnavailable")
+        if not error.maybe_sent:
+            async with work.transaction() as tx:
+                await take_back(tx, due)
+        raise
+    async with work.done() as tx:
+        await finish(tx, due, refusal)
+
+
+async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
+    """Write down the mail that is due, under a SEQUENCE of its own; None where the calendar is up to date, and where a
+    change is not settled yet, when to look again.
 
     A mail whose fate is unknown is due again as it was, under the same SEQUENCE and so with the same Message-ID.
     """
@@ -45,6 +74,8 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | None:
     written = not mailing.same(state, held)
     if state is None or (not written and held_since is not None):
         return None
+    if written and (settled := mailing.settles_at(event, registration, state, tx.now)):
+        return settled
     if written:
         registration.invite_before, registration.invite = held, state
         registration.invite_sequence += 1 if held is not None else 0
@@ -70,6 +101,8 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
     if registration is None or event is None or registration.invite != due.state:
         return
     registration.invite_sent_at, registration.invite_error = tx.now, refusal
+    # Whether the address takes mail is now known anew.
+    registration.reminder_error = None
     if not mailing.same(mailing.wanted(event, registration, tx.now), registration.invite):
         tx.record(facts.InviteAsked(registration.id))
 

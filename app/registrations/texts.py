@@ -1,27 +1,15 @@
-"""The words of the mails, in English and German, as plain text and as HTML that says the same.
+"""The words of the invites, in English and German, and how either says a time.
 
-The only place that holds them: a new language is one more `Language`, a new wording one changed string.
+Reminders and guests have words of their own beside these: a new language is one more `Language` here and there, a new
+wording one changed string.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from html import escape
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from app.registrations.invites import Invite, Words, line
-
 Kind = Literal["invited", "changed", "cancelled", "uninvited"]
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """How the event stood when its members last heard of it; times are aware."""
-
-    title: str
-    starts_at: datetime
-    ends_at: datetime
-    timezone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +29,7 @@ class Language:
     old_title: str
     join: str
     personal: str
+    add: str
     maybe: str
     removed: dict[Kind, str]
     page: str
@@ -76,6 +65,7 @@ ENGLISH = Language(
     old_title="Title before",
     join="Join",
     personal="This link is personal: it works for you alone and opens nothing for anyone else.",
+    add="If your calendar did not take this event from the mail, add it to",
     maybe="You answered “maybe”. Once you know that you are coming, please say so on the event page.",
     removed={
         "cancelled": "It is taken out of your calendar; there is nothing you need to do.",
@@ -118,6 +108,7 @@ GERMAN = Language(
     old_title="Bisheriger Titel",
     join="Teilnehmen",
     personal="Dieser Link ist persönlich: Er gilt nur für dich, für andere öffnet er nichts.",
+    add="Falls dein Kalender den Termin nicht aus der Mail übernommen hat, hier eintragen",
     maybe="Du hast mit „vielleicht“ geantwortet. Sobald du weißt, dass du kommst, sag es bitte auf der Eventseite.",
     removed={
         "cancelled": "Der Termin wird aus deinem Kalender entfernt; du musst nichts weiter tun.",
@@ -167,131 +158,3 @@ def _date(moment: datetime, speech: Language) -> str:
         month=speech.months[moment.month - 1],
         year=moment.year,
     )
-
-
-def words(
-    kind: Kind, invite: Invite, *, locale: str | None = None, before: Before | None = None, closing: str | None = None
-) -> Words:
-    """The words of the mail that carries `invite`. `changed` needs `before`, to say what is different. `closing` stands
-    for the closing sentences and the event's page, for people to whom the platform's pages do not open.
-
-    Raises ValueError when `changed` comes without it, or when the kind does not go with the invite's method.
-    """
-    if (kind in ("cancelled", "uninvited")) != (invite.method == "CANCEL"):
-        raise ValueError(f"A mail of the kind {kind} cannot carry the method {invite.method}.")
-    speech = language(locale)
-    letter = _letter(kind, invite, before, speech)
-    if closing is not None:
-        letter = replace(letter, sentences=[closing], page=None)
-    return Words(subject=speech.subjects[kind].format(title=invite.title), text=_text(letter), html=_html(letter))
-
-
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    """What one mail says, before it is plain text or HTML. `sentences` close it, `link` opens the meeting if any."""
-
-    speech: Language
-    title: str
-    hello: str
-    lead: str
-    details: list[tuple[str, str]]
-    link: str | None
-    sentences: list[str]
-    description: str
-    page: str | None
-    signature: str
-
-
-def _letter(kind: Kind, invite: Invite, before: Before | None, speech: Language) -> _Letter:
-    going = invite.method == "REQUEST"
-    hello = speech.hello.format(name=invite.attendee_name) if invite.attendee_name else speech.hello_nobody
-    return _Letter(
-        speech=speech,
-        title=invite.title,
-        hello=hello,
-        lead=speech.leads[kind].format(title=invite.title),
-        details=_details(kind, invite, before, speech),
-        link=invite.join_link if going else None,
-        sentences=([speech.maybe] if invite.tentative else []) + [speech.answer] if going else [speech.removed[kind]],
-        description=invite.description if going else "",
-        page=invite.event_url,
-        signature=invite.organizer_name,
-    )
-
-
-def _details(kind: Kind, invite: Invite, before: Before | None, speech: Language) -> list[tuple[str, str]]:
-    now = when(invite.starts_at, invite.ends_at, invite.timezone, speech)
-    if kind == "cancelled":
-        return [(speech.planned, now)]
-    if kind != "changed":
-        return [(speech.when, now)]
-    if before is None:
-        raise ValueError("A mail of the kind changed needs before.")
-    then = when(before.starts_at, before.ends_at, before.timezone, speech)
-    time = [(speech.when, now)] if then == now else [(speech.new_time, now), (speech.old_time, then)]
-    old_title = line(before.title)
-    title = [] if old_title == invite.title else [(speech.new_title, invite.title), (speech.old_title, old_title)]
-    return time + title
-
-
-def _text(letter: _Letter) -> str:
-    speech = letter.speech
-    paragraphs = [
-        letter.hello,
-        letter.lead,
-        "\n".join(f"{label}: {value}" for label, value in letter.details),
-        f"{speech.join}: {letter.link}\n{speech.personal}" if letter.link else "",
-        letter.description,
-        *letter.sentences,
-        f"{speech.page}: {letter.page}" if letter.page else "",
-        letter.signature,
-    ]
-    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
-
-
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="{language}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-</head>
-<body style="margin:0;padding:24px;background:#ffffff;color:#1f2933;font:16px/1.5 system-ui,Arial,sans-serif">
-<main style="max-width:36em;margin:0 auto">
-{body}
-</main>
-</body>
-</html>
-"""
-_BUTTON = (
-    "display:inline-block;padding:12px 28px;border-radius:6px;"
-    "background:#1d4ed8;color:#ffffff;font-weight:bold;text-decoration:none"
-)
-
-
-def _html(letter: _Letter) -> str:
-    speech = letter.speech
-    paragraphs = [
-        _rich(letter.hello),
-        _rich(letter.lead),
-        "<br>\n".join(f"<strong>{_rich(label)}:</strong> {_rich(value)}" for label, value in letter.details),
-        _button(letter.link, speech) if letter.link else "",
-        _rich(letter.description),
-        *(_rich(sentence) for sentence in letter.sentences),
-        f'<a href="{escape(letter.page)}" style="color:#1d4ed8">{_rich(speech.page)}</a>' if letter.page else "",
-        _rich(letter.signature),
-    ]
-    body = "\n".join(f"<p>{paragraph}</p>" for paragraph in paragraphs if paragraph)
-    return _PAGE.format(language=speech.code, title=escape(letter.title), body=body)
-
-
-def _button(link: str, speech: Language) -> str:
-    return (
-        f'<a href="{escape(link)}" style="{_BUTTON}">{_rich(speech.join)}</a><br>\n'
-        f'<small style="font-size:14px">{_rich(speech.personal)}</small>'
-    )
-
-
-def _rich(text: str) -> str:
-    return escape(text).replace("\n", "<br>\n")

@@ -15,8 +15,10 @@ import vobject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.registrations.invites import Invite, calendar, line, lines, message, message_id_of, valid_address
-from app.registrations.texts import ENGLISH, GERMAN, Before, Kind, when, words
+from app.registrations.envelopes import message, message_id_of
+from app.registrations.invites import Invite, calendar, line, lines, valid_address
+from app.registrations.letters import Before, words
+from app.registrations.texts import ENGLISH, Kind, when
 
 INVITE = Invite(
     uid="6f0c2d1e@kindryn.example",
@@ -424,83 +426,3 @@ def test_a_personal_link_is_in_the_mail_of_its_owner_alone() -> None:
             text = octets(part).replace(b"\r\n ", b"")
             assert own in text
             assert other not in text
-
-
-# The words
-
-
-def test_an_invitation_says_when_in_the_zone_of_the_event_and_that_the_link_is_personal() -> None:
-    said = words("invited", INVITE)
-    assert said.subject == "Invitation: Cooking with fire"
-    for text in (said.text, said.html):
-        assert "Wednesday, 25 November 2026, 11:00–12:00 (Europe/Berlin)" in text
-        assert "Hello Ada Lovelace," in text
-        assert "opens nothing for anyone else" in text
-        assert INVITE.join_link in text
-        assert INVITE.event_url in text
-
-
-def test_a_changed_event_says_what_is_different() -> None:
-    moved = replace(INVITE, title="Cooking")
-    both, time, title, details = (
-        words("changed", invite, before=before).text
-        for invite, before in (
-            (INVITE, BEFORE),
-            (moved, BEFORE),
-            (INVITE, replace(BEFORE, starts_at=INVITE.starts_at, ends_at=INVITE.ends_at)),
-            (moved, replace(BEFORE, starts_at=INVITE.starts_at, ends_at=INVITE.ends_at)),
-        )
-    )
-    new_time = "New time: Wednesday, 25 November 2026, 11:00–12:00 (Europe/Berlin)\n"
-    old_time = "Time before: Tuesday, 24 November 2026, 11:00–12:00 (Europe/Berlin)\n"
-    titles = "New title: Cooking with fire\nTitle before: Cooking\n"
-    assert new_time + old_time + titles in both
-    assert new_time + old_time in time
-    assert "itle before" not in time
-    assert titles in title
-    assert "ime before" not in title
-    assert "before" not in details
-
-
-@pytest.mark.parametrize("locale", ["en", "de"])
-@pytest.mark.parametrize(("invite", "kind"), [(CANCELLED, "cancelled"), (UNINVITED, "uninvited")])
-def test_what_is_over_has_no_way_in(invite: Invite, kind: Kind, locale: str) -> None:
-    said = words(kind, invite, locale=locale)
-    assert invite.join_link not in said.text + said.html
-    assert invite.event_url in said.text
-    assert invite.event_url in said.html
-
-
-def test_german_is_spoken_to_germans_and_english_to_the_rest() -> None:
-    german = words("invited", INVITE, locale="de_AT")
-    assert german.subject == "Einladung: Cooking with fire"
-    assert "Mittwoch, 25. November 2026, 11:00–12:00 Uhr (Europe/Berlin)" in german.text
-    assert '<html lang="de">' in german.html
-    assert {words("invited", INVITE, locale=locale).subject for locale in (None, "", "fr", "en-GB")} == {
-        "Invitation: Cooking with fire"
-    }
-
-
-def test_an_event_over_midnight_or_over_a_clock_change_is_clear() -> None:
-    night = datetime(2026, 12, 31, 22, 30, tzinfo=UTC)
-    over_midnight = when(night, night + timedelta(hours=2), "Europe/Berlin", GERMAN)
-    assert over_midnight == (
-        "Donnerstag, 31. Dezember 2026, 23:30 Uhr – Freitag, 1. Januar 2027, 01:30 Uhr (Europe/Berlin)"
-    )
-    october = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-    assert when(october, october + timedelta(hours=1), "Europe/Berlin", ENGLISH) == (
-        "Sunday, 25 October 2026, 02:30 CEST–02:30 CET (Europe/Berlin)"
-    )
-
-
-def test_the_words_fit_the_method() -> None:
-    with pytest.raises(ValueError, match="CANCEL"):
-        words("invited", CANCELLED)
-    with pytest.raises(ValueError, match="before"):
-        words("changed", INVITE)
-
-
-def test_the_html_loads_nothing_from_anywhere() -> None:
-    html = words("invited", INVITE).html
-    assert not re.search(r"<(img|link|script|iframe|style)|url\(|src=", html)
-    assert set(re.findall(r'href="([^"]*)"', html)) == {INVITE.join_link, INVITE.event_url}

@@ -13,20 +13,10 @@ import pytest
 
 from app.clients.mail import Mail as MailClient
 from app.clients.mail import MailUnavailable
+from app.registrations.mailing import SETTLING
 from tests.living import Living
-from tests.meetings.house import (
-    ADD,
-    CREATE,
-    at_zoom,
-    cancel,
-    change,
-    down,
-    faults,
-    later,
-    outbox,
-    rsvp,
-    seen,
-)
+from tests.meetings.house import ADD, CREATE, at_zoom, cancel, down, faults, later, outbox, rsvp, seen
+from tests.meetings.house import change as change_at_once
 from tests.registrations.test_answers import listed, native
 
 ZOOM_LINK = re.compile(r"https?://[^\s\"<>]*/(j|w|s)/\d{9,}")
@@ -69,6 +59,18 @@ def letters(living: Living) -> list[Letter]:
 def story(living: Living) -> list[tuple[str, int, str]]:
     """What the mails do, in order."""
     return [(found.method, found.sequence, found.title) for found in letters(living)]
+
+
+async def settle(living: Living) -> None:
+    """So much later that changes are mailed."""
+    await living.forward(SETTLING + timedelta(seconds=1))
+    await living.quiet()
+
+
+async def change(living: Living, event: dict[str, Any], **changes: Any) -> None:
+    """The event changed, and left alone for long enough."""
+    await change_at_once(living, event, **changes)
+    await settle(living)
 
 
 @contextmanager
@@ -305,3 +307,64 @@ async def test_no_mail_holds_a_zoom_link(living: Living) -> None:
         ).replace("\r\n ", "")
         assert not ZOOM_LINK.search(readable)
         assert [secret["kind"] for secret in secrets if secret["value"] in readable] == []
+
+
+async def test_one_mail_tells_of_all_that_was_changed_in_one_go(living: Living) -> None:
+    """An admin who edits the title, then the time, then where it runs, within seconds."""
+    await living.connect()
+    event = await living.event()
+    for who in ("member", "member2"):
+        await rsvp(living, event, who)
+    starts_at = datetime.fromisoformat(event["starts_at"]) + timedelta(days=1)
+    moved = {"starts_at": starts_at.isoformat(), "ends_at": (starts_at + timedelta(hours=2)).isoformat()}
+    ben = (await living.hosts())["ben@riverside.example"]["id"]
+    for changes in ({"title": "Another evening"}, moved, {"host_id": ben}, {"title": "Late evening"}):
+        await change_at_once(living, event, **changes)
+        await living.forward(SETTLING - timedelta(seconds=2))
+        await living.quiet()
+    assert len(letters(living)) == 2, "nobody is told before the event is left alone"
+    assert (await listed(living, event))["items"][0]["invite"] == "sending"
+    await settle(living)
+    for to in ("member@members.example", "member2@members.example"):
+        mails = [mail for mail in letters(living) if mail.to == to]
+        assert [(mail.method, mail.sequence, mail.title) for mail in mails] == [
+            ("REQUEST", 0, "Open evening"),
+            ("REQUEST", 1, "Late evening"),
+        ]
+    said = str(living.mailbox.all()[-1].message.get_body(("plain",)))
+    assert "New time" in said
+    assert "New title" in said
+
+
+async def test_first_invites_answers_and_cancellations_go_at_once(living: Living) -> None:
+    event = await native(living)
+    await change_at_once(living, event, title="Another evening")
+    await rsvp(living, event)
+    assert story(living) == [("REQUEST", 0, "Another evening")]
+    await change_at_once(living, event, title="Late evening")
+    await rsvp(living, event, status="maybe")
+    assert story(living)[1:] == [("REQUEST", 1, "Late evening")]
+    await change_at_once(living, event, title="Last evening")
+    await cancel(living, event)
+    assert story(living)[2:] == [("CANCEL", 2, "Late evening")]
+
+
+async def test_a_change_that_is_taken_back_at_once_is_nobodys_news(living: Living) -> None:
+    event = await native(living)
+    await rsvp(living, event)
+    await change_at_once(living, event, title="Anotehr evening")
+    await change_at_once(living, event, title="Open evening")
+    await settle(living)
+    assert story(living) == [("REQUEST", 0, "Open evening")]
+
+
+async def test_who_was_reached_once_gets_the_cancel_although_a_change_was_refused(living: Living) -> None:
+    """A mailbox that is full for a day refuses for good, too; the entry is in the calendar all the same."""
+    event = await native(living)
+    await rsvp(living, event)
+    living.mailbox.refuse("member@members.example")
+    await change(living, event, title="Another evening")
+    assert (await listed(living, event))["items"][0]["invite"] == "refused"
+    living.mailbox.clear()
+    await cancel(living, event)
+    assert [(mail.method, mail.sequence) for mail in letters(living)] == [("CANCEL", 2)]

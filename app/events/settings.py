@@ -1,0 +1,101 @@
+"""What a community's admins choose for all of its events; what they did not choose has its default here."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
+
+from app.core.db import Tx
+from app.events.models import CommunitySettings, Event
+from app.facts import RemindersChanged
+from app.web import Schema
+
+BEFORE = "Minutes before the start, 5 to 10080 (a week), three different ones at the most; none for no reminders"
+
+
+def _different(minutes: list[int]) -> list[int]:
+    if len(set(minutes)) < len(minutes):
+        raise ValueError("must be different from each other")
+    return sorted(minutes, reverse=True)
+
+
+Minutes = Annotated[
+    list[Annotated[int, Field(strict=True, ge=5, le=7 * 24 * 60)]],
+    Field(max_length=3, description=BEFORE, examples=[[1440, 60]]),
+    AfterValidator(_different),
+]
+
+
+class Reminders(Schema):
+    """When those who are going are reminded by mail."""
+
+    minutes_before: Minutes = Field(default=[60])
+
+
+class Settings(Schema):
+    """What holds for all events of a community."""
+
+    reminders: Reminders = Reminders()
+
+
+class ReminderChanges(TypedDict, total=False):
+    """What is to change of the reminders; what is left out stays."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
+
+    minutes_before: Minutes
+
+
+class SettingsWish(TypedDict, total=False):
+    """What is to change; what is left out stays."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
+
+    reminders: ReminderChanges
+
+
+async def get(tx: Tx, community_id: str) -> Settings:
+    """What the community chose, or the defaults."""
+    return _of(await tx.session.get(CommunitySettings, community_id))
+
+
+async def reminders(tx: Tx, community_id: str) -> tuple[list[int], datetime | None]:
+    """The minutes before the start at which people are reminded, and since when it is these."""
+    row = await tx.session.get(CommunitySettings, community_id)
+    return _of(row).reminders.minutes_before, row.reminders_changed_at if row else None
+
+
+async def change(tx: Tx, community_id: str, said: SettingsWish) -> Settings:
+    """Change the settings of a community. Other reminders hold for every event still to come."""
+    row = await _locked(tx, community_id)
+    before = _of(row)
+    now = before.model_copy(
+        update={"reminders": Reminders.model_validate(before.reminders.model_dump() | said.get("reminders", {}))}
+    )
+    if now.reminders != before.reminders:
+        row.reminders_changed_at = tx.now
+        for event_id in await tx.session.scalars(_to_come(community_id, tx.now)):
+            tx.record(RemindersChanged(event_id))
+    row.settings = now.model_dump()
+    await tx.session.flush()
+    return now
+
+
+async def _locked(tx: Tx, community_id: str) -> CommunitySettings:
+    await tx.session.execute(
+        insert(CommunitySettings).values(community_id=community_id, settings={}).on_conflict_do_nothing()
+    )
+    return await tx.session.get_one(CommunitySettings, community_id, with_for_update=True, populate_existing=True)
+
+
+def _of(row: CommunitySettings | None) -> Settings:
+    return Settings.model_validate(row.settings if row else {})
+
+
+def _to_come(community_id: str, now: datetime) -> Any:
+    return select(Event.id).where(
+        Event.community_id == community_id, Event.cancelled_at.is_(None), Event.starts_at > now
+    )

@@ -1,0 +1,25 @@
+"""The settings of a community over HTTP: they belong to several rooms."""
+
+from fastapi import APIRouter
+
+from app import web
+from app.core import logs
+from app.events import settings
+from app.events.settings import Settings, SettingsWish
+
+router = APIRouter(tags=["Events"])
+log = logs.get("pages")
+
+
+@router.get("/api/communities/{community}/settings", summary="The settings of a community")
+async def get_settings(inside: web.Admin, tx: web.Tx) -> Settings:
+    """What holds for all of its events, the defaults where nobody chose anything."""
+    return await settings.get(tx, inside.community_id)
+
+
+@router.patch("/api/communities/{community}/settings", summary="Change the settings of a community")
+async def change_settings(said: SettingsWish, inside: web.Admin, tx: web.Tx) -> Settings:
+    """Takes only what changes. Other reminders hold for every event to come; a moment that is over is not made up."""
+    changed = await settings.change(tx, inside.community_id, said)
+    log.info("community settings changed", community_id=inside.community_id, by=inside.caller.member_id)
+    return changed
