@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -53,6 +53,10 @@ class Registration(Model):
     # When the member asked for the invite once more, lately.
     invite_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
     invite_error: Mapped[str | None] = mapped_column(Text)
+    # The reminder last sent, or being sent, by the moment it was due, and when it had left.
+    reminded_for: Mapped[datetime | None]
+    reminded_at: Mapped[datetime | None]
+    reminder_error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -97,3 +101,24 @@ class Guest(Model):
     code_tries: Mapped[int] = mapped_column(server_default="0")
     # When codes were asked for, lately.
     codes_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+
+
+class MailPreference(Model):
+    """Which mails a member or guest wants. The link that changes it stands in their mails and lasts as long."""
+
+    __tablename__ = "mail_preferences"
+
+    member_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    reminders: Mapped[bool] = mapped_column(server_default="true")
+    unsubscribe_link: Mapped[str] = mapped_column(Text, unique=True)
+    changed_at: Mapped[datetime]
+
+
+class CalendarFeed(Model):
+    """A member's calendar as a secret address, of which only the digest is kept."""
+
+    __tablename__ = "calendar_feeds"
+
+    member_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime]

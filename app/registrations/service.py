@@ -59,10 +59,14 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
     if event.status(tx.now) in CLOSED:
         raise Problem("event-closed", "This event is over or was cancelled, so it takes no answers any more.")
     registration = await of_member(tx, event_id, person.member_id)
-    full = await free_places(tx, event) == 0
     if registration is None:
         registration = _new(tx, event, person)
-    before = _shown(registration)
+    full = False
+    if event.capacity is not None:
+        # Who waits comes before who comes now, also where places were added a moment ago.
+        await promote(tx, event)
+        full = await free_places(tx, event) == 0
+    before, had_place = _shown(registration), _has_place(registration)
     _describe(registration, person)
     await _place(tx, registration, rsvp, full=full)
     if _shown(registration) != before:
@@ -70,8 +74,13 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         tx.session.add(registration)
         await tx.session.flush()
         tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event)))
-    await promote(tx, event)
+    if had_place and not _has_place(registration):
+        await promote(tx, event)
     return registration
+
+
+def _has_place(registration: Registration) -> bool:
+    return registration.rsvp == "going" and registration.waiting_since is None
 
 
 def _shown(registration: Registration) -> tuple[object, ...]:
@@ -108,8 +117,7 @@ def _describe(registration: Registration, person: Person) -> None:
 
 
 async def _place(tx: db.Tx, registration: Registration, rsvp: str, *, full: bool) -> None:
-    has_place = registration.rsvp == "going" and registration.waiting_since is None
-    waits = rsvp == "going" and not has_place and full
+    waits = rsvp == "going" and not _has_place(registration) and full
     if not waits:
         registration.waiting_since = None
     elif registration.waiting_since is None:
@@ -143,15 +151,18 @@ async def promote(tx: db.Tx, event: Event) -> None:
     if free == 0 or event.status(tx.now) in CLOSED:
         return
     waiting = select(Registration).where(Registration.event_id == event.id, Registration.waiting_since.is_not(None))
-    account_id = await account_of(tx, event)
     order = waiting.order_by(Registration.waiting_since, Registration.id)
-    for registration in await tx.session.scalars(order if free is None else order.limit(free)):
+    promoted = (await tx.session.scalars(order if free is None else order.limit(free))).all()
+    account_id = await account_of(tx, event) if promoted else None
+    for registration in promoted:
         registration.waiting_since = None
         tx.record(facts.RegistrationChanged(registration.id, account_id))
 
 
 async def position(tx: db.Tx, registration: Registration) -> int | None:
     """The place on the waiting list, from 1; None for those who do not wait."""
+    if registration.waiting_since is None:
+        return None
     found: int | None = await tx.session.scalar(select(_position()).where(Registration.id == registration.id))
     return found
 
@@ -179,6 +190,14 @@ async def registrant_at(tx: db.Tx, registration_id: UUID, meeting: Meeting | Non
         select(Registrant).where(Registrant.registration_id == registration_id, Registrant.meeting_id == meeting.id)
     )
     return found
+
+
+async def served(tx: db.Tx, event: Event) -> bool:
+    """Whether a meeting on the event's host takes its registrants."""
+    meeting = await meetings.current(tx, event.id)
+    if meeting is None or meeting.host_id != event.host_id:
+        return False
+    return meeting.zoom_meeting_id is not None and meeting.state in meetings.SERVING
 
 
 async def coming_by_address(tx: db.Tx, registration: Registration, email: str) -> bool:

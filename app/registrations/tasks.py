@@ -1,14 +1,13 @@
 """Making registrants and calendars equal to the answers: the reactions about who is coming."""
 
 from app import facts
-from app.clients.mail import MailRefused, MailUnavailable
 from app.clients.zoom.notifications import Notification
-from app.core import db, logs, metrics
+from app.core import db, logs
 from app.core.work import Work
 from app.events import service as events
 from app.inbox import service as inbox
 from app.meetings import service as meetings
-from app.registrations import guest_codes, mailing, registrants, sending, service
+from app.registrations import batch, guest_codes, registrants, reminders, sending, service
 from app.registrations.models import Registrant, Registration
 from app.resources import Resources
 
@@ -23,8 +22,14 @@ async def spread(work: Work[Resources]) -> None:
             return
         await service.promote(tx, event)
         account_id = await service.account_of(tx, event)
+        # Until a meeting serves it where it is wanted, there is nowhere to register; then this runs again.
+        waits = event.on_zoom and not await service.served(tx, event)
+        together = await batch.expect(tx, event.id) if event.on_zoom and not waits else frozenset()
         for registration_id in await service.ids_of_event(tx, event.id):
-            tx.record(facts.RegistrationChanged(registration_id, account_id))
+            tx.record(facts.InviteAsked(registration_id))
+            if not waits:
+                later = tx.now + batch.HEAD_START if registration_id in together else None
+                tx.record(facts.RegistrationChanged(registration_id, account_id), at=later)
 
 
 async def sync_registrant(work: Work[Resources]) -> None:
@@ -32,33 +37,27 @@ async def sync_registrant(work: Work[Resources]) -> None:
     await registrants.sync(work)
 
 
+async def add_batch(work: Work[Resources]) -> None:
+    """Register many people of one event (the key) by few calls."""
+    await batch.add(work)
+
+
 async def send_invite(work: Work[Resources]) -> None:
     """Bring one member's calendar (the key is a registration) up to date, by one mail if it is not.
 
     The state and its SEQUENCE are committed before the mail is sent, so that a repeated mail is the same mail.
     """
-    async with work.transaction() as tx:
-        due = await sending.begin(tx, work.id)
-    if due is None:
-        return
-    settings = work.resources.settings
-    to = mailing.Addresses(settings.mail_from, settings.public_url, settings.spa_url)
-    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, work.resources.clock.now())
-    refusal = None
-    try:
-        await work.resources.mail.send(mail)
-        metrics.mail_sent("sent")
-    except MailRefused as error:
-        metrics.mail_sent("MailRefused")
-        refusal = str(error)
-    except MailUnavailable as error:
-        metrics.mail_sent("MailUnavailable")
-        if not error.maybe_sent:
-            async with work.transaction() as tx:
-                await sending.take_back(tx, due)
-        raise
-    async with work.done() as tx:
-        await sending.finish(tx, due, refusal)
+    await sending.send(work)
+
+
+async def plan_reminders(work: Work[Resources]) -> None:
+    """Remind everybody going to an event (the key) when the moment has come, and wait for the next."""
+    await reminders.plan(work)
+
+
+async def send_reminder(work: Work[Resources]) -> None:
+    """Remind one member (the key is a registration), once for each moment."""
+    await reminders.send(work)
 
 
 async def mail_guest_code(work: Work[Resources]) -> None:

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
+from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,9 @@ READ = {
     " WHERE meetings.state <> 'retired'"
 }
 COLUMNS_BY_THE_WAY = {"orphan_markers", "generation", "notified_at"}
-NAMES_MADE_ANEW = {"marker", "join_link", "zoom_registrant_id"}
+# How many mails changed a calendar, and what it showed before the last one.
+COLUMNS_OF_FLAPS = {"invite_sequence", "invite_before"}
+NAMES_MADE_ANEW = {"marker", "join_link", "unsubscribe_link", "zoom_registrant_id"}
 PROMISED_TIMES = {"starts_at", "ends_at"}
 _NAMES = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # ids of ours
@@ -52,13 +55,16 @@ class End:
         return {f"{place} {lines.count(line)} x {line}" for place, lines in places.items() for line in lines}
 
 
-async def read_end(living: Living) -> End:
-    """The end as it stands now. Raises AssertionError where one mail came in two versions."""
+async def read_end(living: Living, *, flaps: bool = False) -> End:
+    """The end as it stands now; where somebody `flaps`, of mails only the last to each calendar. Raises AssertionError
+    where one mail came in two versions."""
+    left_out = COLUMNS_BY_THE_WAY | (COLUMNS_OF_FLAPS if flaps else set())
     tables = {}
     for table in Model.metadata.sorted_tables:
         if table.name not in BY_THE_WAY | {OutboxRow.__tablename__}:
             rows = await living.held.db.hot.fetch(READ.get(table.name, f'SELECT * FROM "{table.name}"'))  # noqa: S608 - our own names
-            tables[table.name] = sorted(_told(dict(row)) for row in rows)
+            kept = ({name: value for name, value in row.items() if name not in left_out} for row in rows)
+            tables[table.name] = sorted(map(_told, kept))
     dead = await living.held.db.hot.fetch("SELECT reaction, reason FROM outbox WHERE dead_at IS NOT NULL")
     tables["dead rows"] = sorted(_told(dict(row)) for row in dead)
     state = (await living.zoom.get("/simulator/state")).json()
@@ -66,7 +72,18 @@ async def read_end(living: Living) -> End:
         "meetings at Zoom": sorted(_told(_without(meeting)) for meeting in state["meetings"]),
         "live grants": sorted(_told({"user": grant["user_id"]}) for grant in state["grants"] if grant["alive"]),
     }
-    return End(tables, zoom, _mails(living))
+    return End(tables, zoom, _last_mails(living) if flaps else _mails(living))
+
+
+def _last_mails(living: Living) -> list[str]:
+    """What the mails left in each calendar: the one of the highest SEQUENCE says it."""
+    shown: dict[str, tuple[int, str]] = {}
+    for mail in living.mailbox.all():
+        said = dict(line.split(":", 1) for line in _calendar_of(mail.message) if ":" in line)
+        if said:
+            state = (int(said["SEQUENCE"]), f"{said['METHOD']} {said['SUMMARY']}")
+            shown[said["UID"]] = max(state, shown.get(said["UID"], state))
+    return sorted(_plain(said) for _, said in shown.values())
 
 
 def _mails(living: Living) -> list[str]:
@@ -74,14 +91,17 @@ def _mails(living: Living) -> list[str]:
     versions: dict[str, set[str]] = defaultdict(set)
     for mail in living.mailbox.all():
         message = mail.message
-        calendar = message.get_body(("calendar",)) or next(
-            (part for part in message.walk() if part.get_content_type() == "text/calendar"), None
-        )
-        text = calendar.get_content() if calendar is not None else ""
-        lines = [line for line in text.splitlines() if line.startswith(("METHOD", "SEQUENCE", "SUMMARY", "UID"))]
-        versions[str(message["Message-ID"])].add(_plain(f"{message['To']} {message['Subject']} {sorted(lines)}"))
+        said = _plain(f"{message['To']} {message['Subject']} {sorted(_calendar_of(message))}")
+        versions[str(message["Message-ID"])].add(said)
     assert all(len(said) == 1 for said in versions.values()), f"one Message-ID, two mails: {versions}"
     return sorted(said for (said,) in versions.values())
+
+
+def _calendar_of(message: EmailMessage) -> list[str]:
+    """The lines of a mail's calendar that say what it does to which entry."""
+    parts = (part for part in message.walk() if part.get_content_type() == "text/calendar")
+    text = next((part.get_content() for part in parts), "")
+    return [line for line in text.splitlines() if line.startswith(("METHOD", "SEQUENCE", "SUMMARY", "UID"))]
 
 
 def _without(meeting: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import copy
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path as File
@@ -24,6 +24,8 @@ from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
 
 UNKNOWN_IS_OVER = timedelta(minutes=11)
+# What is not due for so long, a reminder, waits for its moment and is as much over as it can be.
+FAR_OFF = timedelta(hours=2)
 ROUNDS = 8
 WALKS = 3
 _REMEMBERED = ("config", "switches", "world", "faults", "tally", "pages", "codes", "zaks", "secrets", "endpoints")
@@ -37,12 +39,23 @@ class Path:
 
     `prepare` runs with a worker and returns what `act` needs to know. `act` only asks; it waits for nothing a worker
     does, because at that moment none may be alive. `settle` moves what only time or Zoom moves before it is all over.
+
+    `only` names the reactions that are new here, where other paths kill a worker in the rest; `settings` are those the
+    path needs. Of a member who `flaps` only what their calendar shows in the end is compared: how many changes of mind
+    become a mail is up to timing.
     """
 
     name: str
     prepare: Callable[[Living], Awaitable[Known]]
     act: Callable[[Living, Known], Awaitable[None]]
     settle: Callable[[Living, Known], Awaitable[None]] | None = None
+    only: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    flaps: bool = False
+
+    def passes(self, boundary: str) -> bool:
+        """Whether a worker is to be killed at a boundary."""
+        return not self.only or boundary.split(" ")[0] in self.only
 
 
 @dataclass
@@ -70,7 +83,8 @@ class Harness:
         async with self._worker():
             await self.path.act(self.living, beginning.known)
             await self._settle(beginning.known)
-        return await read_end(self.living), list(dict.fromkeys(self._notes.read_text().splitlines()))
+        passed = dict.fromkeys(self._notes.read_text().splitlines())
+        return await read_end(self.living, flaps=self.path.flaps), [at for at in passed if self.path.passes(at)]
 
     async def killed(self, beginning: Beginning, boundary: str) -> End | None:
         """Walk with a worker that dies at `boundary`, then with another one; the end.
@@ -87,7 +101,7 @@ class Harness:
                 await self.living.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
                 async with self._worker():
                     await self._settle(beginning.known)
-                return await read_end(self.living)
+                return await read_end(self.living, flaps=self.path.flaps)
         return None
 
     async def begin(self) -> Beginning:
@@ -129,7 +143,8 @@ class Harness:
             await self._move(self.living.clock.ahead + UNKNOWN_IS_OVER)
             await self._quiet()
             waiting = await self.living.held.db.hot.fetch(
-                "SELECT reaction, reason FROM outbox WHERE key <> '' AND dead_at IS NULL"
+                "SELECT reaction, reason FROM outbox WHERE key <> '' AND dead_at IS NULL AND due_at < $1",
+                self.living.clock.now() + FAR_OFF,
             )
             if not waiting:
                 return

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from email.message import EmailMessage
 from typing import Any
 from uuid import uuid4
 
@@ -105,6 +106,49 @@ async def test_an_event_that_is_over_or_cancelled_takes_no_answers(living: Livin
     await living.forward(timedelta(days=3))
     refused = await answer(living, past, "member", "going")
     assert (refused.status_code, slug(refused)) == (409, "event-closed")
+
+
+async def test_nobody_answers_for_others_at_an_event_that_is_over_or_cancelled(living: Living) -> None:
+    cancelled, past = await native(living), await native(living)
+    await cancel(living, cancelled)
+    await living.forward(timedelta(days=3))
+    body = {"status": "going", "name": "Gil Guest", "email": "gil@guests.example"}
+    for event in (cancelled, past):
+        for status in ("going", "maybe", "not_going"):
+            path = f"/api/events/{event['id']}/registrations/m-guest"
+            refused = await living.call("admin", "PUT", path, json=body | {"status": status})
+            assert (refused.status_code, slug(refused)) == (409, "event-closed")
+        assert (await listed(living, event))["items"] == []
+    assert living.mailbox.all() == []
+
+
+async def test_a_new_name_in_the_token_is_shown_and_mails_nobody_again(living: Living) -> None:
+    event = await native(living)
+    await rsvp(living, event)
+    await rsvp(living, event, name="Mia Renamed")
+    (row,) = (await listed(living, event))["items"]
+    assert (row["name"], row["email"]) == ("Mia Renamed", "member@members.example")
+    assert len(living.mailbox.all()) == 1
+
+
+async def test_a_new_address_in_the_token_moves_the_invite_there(living: Living) -> None:
+    event = await native(living)
+    await rsvp(living, event)
+    await rsvp(living, event, email="mia@new.example")
+    (row,) = (await listed(living, event))["items"]
+    assert row["email"] == "mia@new.example"
+    methods = [(mail.recipients[0], part_of(mail.message)) for mail in living.mailbox.all()]
+    assert methods == [
+        ("member@members.example", "REQUEST"),
+        ("member@members.example", "CANCEL"),
+        ("mia@new.example", "REQUEST"),
+    ]
+
+
+def part_of(message: EmailMessage) -> str | None:
+    """The method of a mail's calendar part."""
+    methods = [part.get_param("method") for part in message.walk() if part.get_content_type() == "text/calendar"]
+    return str(methods[0]).upper() if methods else None
 
 
 async def test_no_is_an_answer_too(living: Living) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.driver import ADA, BEN, Zoom
+from tests.simulator.driver import ADA, ADMIN_SCOPES, BEN, Zoom
 
 MIA = "mia@member.example"
 
@@ -167,6 +167,36 @@ async def test_a_batch_adds_up_to_thirty_to_a_scheduled_meeting(connected: Zoom)
     series = await connected.meeting(type=8, recurrence={"type": 1, "end_times": 2})
     refused = await connected.call("POST", f"/meetings/{series['id']}/batch_registrants", {"registrants": people})
     assert refused.json()["code"] == 303
+
+
+async def test_a_batch_with_one_who_cannot_register_adds_nobody(connected: Zoom) -> None:
+    meeting = await connected.meeting()
+    people = [{"email": MIA, "first_name": "Mia"}, {"email": ADA, "first_name": "Ada"}]
+    refused = await connected.call("POST", f"/meetings/{meeting['id']}/batch_registrants", {"registrants": people})
+    assert (refused.status_code, refused.json()["code"]) == (400, 3027)
+    assert await statuses(connected, meeting["id"]) == {"approved": [], "pending": [], "denied": []}
+
+
+async def test_a_batch_costs_each_address_one_of_its_three_additions(connected: Zoom) -> None:
+    meeting = await connected.meeting()
+    await connected.control("PUT", "/switches", {"enforce_limits": True})
+    path, people = f"/meetings/{meeting['id']}/batch_registrants", [{"email": MIA, "first_name": "Mia"}]
+    for _ in range(2):
+        assert (await connected.call("POST", path, {"registrants": people})).status_code == 201
+    assert (await connected.add(meeting["id"])).status_code == 201
+    refused = await connected.call("POST", path, {"registrants": people})
+    assert (refused.status_code, "daily rate limit of (3)" in refused.json()["message"]) == (429, True)
+
+
+async def test_a_batch_needs_a_scope_of_its_own(zoom: Zoom) -> None:
+    scopes = [scope for scope in ADMIN_SCOPES if "batch" not in scope]
+    await zoom.control("PUT", "/app", {"scopes": scopes})
+    await zoom.connect()
+    meeting = await zoom.meeting()
+    people = {"registrants": [{"email": MIA, "first_name": "Mia"}]}
+    refused = await zoom.call("POST", f"/meetings/{meeting['id']}/batch_registrants", people)
+    assert (refused.status_code, refused.json()["code"]) == (400, 4711)
+    assert "meeting:write:batch_registrants" in refused.json()["message"]
 
 
 async def test_registrants_are_paged(connected: Zoom) -> None:

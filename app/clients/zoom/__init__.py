@@ -5,7 +5,7 @@ Start at `operations` (what we call) and `errors` (what can go wrong, and when t
 """
 
 from app.clients.zoom.auth import OAuth, TokenSource, pkce
-from app.clients.zoom.bodies import MeetingBody, MeetingSettingsBody, RegistrantBody, RegistrantReference
+from app.clients.zoom.bodies import MAX_BATCH, MeetingBody, MeetingSettingsBody, RegistrantBody, RegistrantReference
 from app.clients.zoom.client import AccountClient, Zoom
 from app.clients.zoom.errors import (
     Again,
@@ -40,6 +40,7 @@ from app.clients.zoom.scopes import SCOPES, Scope, allows, is_admin_grant, missi
 __all__ = [
     "LABELS",
     "LICENSED",
+    "MAX_BATCH",
     "SCOPES",
     "AccountClient",
     "Again",

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal, NotRequired, TypedDict
 
 MAX_STATUS_CHANGES = 30  # registrants in one change of status
+MAX_BATCH = 30  # registrants added by one call
 
 
 class MeetingSettingsBody(TypedDict, total=False):

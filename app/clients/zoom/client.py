@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from app.clients.zoom import operations, protocol, refusals, transport
 from app.clients.zoom.auth import BearerAuth, OAuth, TokenSource
-from app.clients.zoom.bodies import MAX_STATUS_CHANGES, MeetingBody, RegistrantBody, RegistrantReference
+from app.clients.zoom.bodies import MAX_BATCH, MAX_STATUS_CHANGES, MeetingBody, RegistrantBody, RegistrantReference
 from app.clients.zoom.errors import BadAnswer, PageTokenExpired
 from app.clients.zoom.hosts import accepted_api_url
 from app.clients.zoom.models import (
+    BatchedRegistrants,
     Meeting,
     MeetingPage,
     Record,
@@ -109,6 +110,16 @@ class AccountClient:
     async def add_registrant(self, meeting_id: str | int, body: RegistrantBody) -> Registrant:
         """Register somebody; without `join_url` the registrant is pending. At most 3 calls a day per e-mail."""
         return await self._read(operations.ADD_REGISTRANT, Registrant, {"meeting_id": meeting_id}, _sent(body))
+
+    async def add_registrants(self, meeting_id: str | int, people: Sequence[RegistrantBody]) -> Sequence[Registrant]:
+        """Register 1 to 30 people, approved, without a mail from Zoom; whom Zoom does not answer for is missing, who
+        has no `join_url` is pending. ValueError: another number. `auto_approve` is said for all, not for one."""
+        if not 1 <= len(people) <= MAX_BATCH:
+            raise ValueError(f"people: 1 to {MAX_BATCH} at once, not {len(people)}")
+        each = [{name: value for name, value in person.items() if name != "auto_approve"} for person in people]
+        body = {"auto_approve": True, "registrants_confirmation_email": False, "registrants": each}
+        answer = await self._read(operations.ADD_REGISTRANTS, BatchedRegistrants, {"meeting_id": meeting_id}, body)
+        return answer.registrants
 
     async def set_registrants_status(
         self,

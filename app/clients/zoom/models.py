@@ -10,6 +10,7 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, Co
 
 from app.clients.zoom.protocol import MAX_ID
 
+_WHO = {"registrant_id", "email"}
 LICENSED = 2  # `User.type`; 1 is basic, 4 and 99 cannot host meetings
 
 
@@ -175,6 +176,20 @@ class MeetingPage(Record):
     """One page of a user's meetings."""
 
     meetings: tuple[Meeting, ...] = ()
+
+
+class BatchedRegistrants(Record):
+    """Who was added by one call. Zoom promises no field of an entry; those that do not say who it is are left out."""
+
+    registrants: tuple[Registrant, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("registrants"), list):
+            named = [one for one in data["registrants"] if not isinstance(one, dict) or one.keys() >= _WHO]
+            return {"registrants": named}
+        return data
 
 
 class RegistrantPage(Record):

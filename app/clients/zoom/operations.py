@@ -95,6 +95,17 @@ ADD_REGISTRANT = Operation(
     _CREATED,
 )
 
+# https://developers.zoom.us/docs/api/meetings/#tag/invitation-&-registration/POST/meetings/{meetingId}/batch_registrants
+# Up to 30 at once, for scheduled meetings (type 2). Whether it counts against the 3 a day of each is not documented.
+ADD_REGISTRANTS = Operation(
+    "add_registrants",
+    "POST",
+    "/meetings/{meeting_id}/batch_registrants",
+    Label.HEAVY,
+    "meeting:write:batch_registrants",
+    _CREATED,
+)
+
 # https://developers.zoom.us/docs/api/meetings/#tag/invitation-&-registration/PUT/meetings/{meetingId}/registrants/status
 # At most 10 a day per registrant.
 SET_REGISTRANTS_STATUS = Operation(
@@ -128,6 +139,7 @@ OPERATIONS: Mapping[str, Operation] = {
         UPDATE_MEETING,
         DELETE_MEETING,
         ADD_REGISTRANT,
+        ADD_REGISTRANTS,
         SET_REGISTRANTS_STATUS,
         LIST_REGISTRANTS,
     )

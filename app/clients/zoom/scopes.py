@@ -136,6 +136,14 @@ SCOPES: tuple[Scope, ...] = (
         "a link lost on the way costs one of a member's three additions a day",
     ),
     Scope(
+        "meeting:write:batch_registrants",
+        ("POST /meetings/{meeting_id}/batch_registrants",),
+        "register everybody anew at once when an event gets another meeting",
+        None,
+        "meeting:write",
+        "when an event with many people gets another meeting, their links are made one by one, which takes longer",
+    ),
+    Scope(
         "meeting:read:list_meetings",
         ("GET /users/{user_id}/meetings",),
         "find a meeting whose making was interrupted",

@@ -90,6 +90,36 @@ async def test_a_registrant_is_added_with_and_without_a_link(api: respx.MockRout
     assert json.loads(route.calls[0].request.content)["auto_approve"] is True
 
 
+async def test_thirty_people_are_added_by_one_call_and_entries_that_name_nobody_are_left_out(
+    api: respx.MockRouter, account: AccountClient
+) -> None:
+    entries = [
+        {"email": "m@example.com", "registrant_id": "r1", "join_url": "https://zoom.us/w/1?tk=2"},
+        {"email": "n@example.com", "registrant_id": "r2"},
+        {"email": "o@example.com"},
+        {},
+    ]
+    route = api.post(f"{API}/v2/meetings/1/batch_registrants").respond(201, json={"registrants": entries})
+    added = await account.add_registrants(
+        1, [{"email": "m@example.com", "first_name": "M", "last_name": "N", "auto_approve": True}]
+    )
+    assert [(one.email, one.registrant_id, one.join_url is None) for one in added] == [
+        ("m@example.com", "r1", False),
+        ("n@example.com", "r2", True),
+    ]
+    assert json.loads(route.calls.last.request.content) == {
+        "auto_approve": True,
+        "registrants_confirmation_email": False,
+        "registrants": [{"email": "m@example.com", "first_name": "M", "last_name": "N"}],
+    }
+
+
+@pytest.mark.parametrize("number", [0, 31])
+async def test_no_more_than_thirty_people_are_added_at_once(account: AccountClient, number: int) -> None:
+    with pytest.raises(ValueError, match="people: 1 to 30"):
+        await account.add_registrants(1, [{"email": "m@example.com", "first_name": "M"}] * number)
+
+
 async def test_registrants_change_status_together(api: respx.MockRouter, account: AccountClient) -> None:
     route = api.put(f"{API}/v2/meetings/1/registrants/status").respond(204)
     await account.set_registrants_status(1, "cancel", [{"id": "r1", "email": "m@example.com"}])

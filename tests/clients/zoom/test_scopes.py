@@ -62,6 +62,8 @@ def test_an_empty_grant_lacks_all_fourteen() -> None:
 def test_extras_are_never_missing_but_may_be_asked_for() -> None:
     assert not allows(FOURTEEN, "meeting:read:list_registrants")
     assert allows(FOURTEEN | {"meeting:read:list_registrants:admin"}, "meeting:read:list_registrants")
+    assert not allows(FOURTEEN, "meeting:write:batch_registrants")
+    assert allows(FOURTEEN | {"meeting:write:batch_registrants:admin"}, "meeting:write:batch_registrants")
     assert allows({"report:read:admin"}, "report:read:list_meeting_participants:admin")
     assert not allows({"report:read"}, "report:read:list_meeting_participants:admin")
 

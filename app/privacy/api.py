@@ -1,0 +1,34 @@
+"""Members who leave, over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from app.core import identity
+from app.core.errors import Problem
+from app.privacy import service
+from app.web import PLAIN, Member, Tx
+
+router = APIRouter(tags=["Privacy"])
+MemberId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=identity.LONGEST_ID,
+        pattern=PLAIN,
+        description="Who leaves: the `sub` of their token",
+        examples=["m_17"],
+    ),
+]
+
+
+@router.delete("/api/communities/{community}/members/{member_id}", status_code=204, summary="Leave a community")
+async def delete_member(inside: Member, member_id: MemberId, tx: Tx) -> None:
+    """End what a member has before them in the community: answers, places on waiting lists, links, invites, hosts.
+
+    For the member, for admins and for the platform. What is over is kept, other communities are not touched, and
+    guests they invited stay. Repeating it, or naming somebody unknown, changes nothing and is answered alike.
+    """
+    if not inside.is_admin and inside.caller.member_id != member_id:
+        raise Problem("forbidden", "Only admins of the community may do this for somebody else.")
+    await service.leave(tx, inside.community_id, member_id, inside.caller.member_id)

@@ -1,0 +1,29 @@
+"""What spans rooms where somebody goes: local changes, in the caller's transaction."""
+
+from sqlalchemy import select
+
+from app.accounts import hosts
+from app.accounts.models import Account, Host
+from app.core import db, logs
+from app.registrations import leaving
+
+log = logs.get("privacy")
+
+
+async def leave(tx: db.Tx, community_id: str, member_id: str, by: str) -> None:
+    """Take a member out of a community: no answer to what is to come, no host that is theirs. `by` is who says so.
+
+    Registrants, invites and passes follow from the answers. Twice is harmless, also for somebody nobody knows.
+    """
+    ended = await leaving.leave(tx, community_id, member_id)
+    theirs = await tx.session.scalars(
+        select(Host)
+        .join(Account, Account.id == Host.account_id)
+        .where(Account.community_id == community_id, Host.member_id == member_id)
+        .order_by(Host.id)
+        .with_for_update(of=Host)
+    )
+    assigned = theirs.all()
+    for host in assigned:
+        await hosts.assign(tx, host, None, by)
+    log.info("member left", community_id=community_id, member_id=member_id, by=by, answers=ended, hosts=len(assigned))

@@ -1,0 +1,135 @@
+"""Many registrations of one event made at once, up to thirty by one call, where the grant allows that.
+
+An event that gets another meeting (on another host, on an account connected again) has everybody to register anew. The
+single way is asked for all the same, only a little later, and the batch does the work of those rows it can take: so
+nobody is added by both, whoever Zoom did not take goes the single way, and if the batch dies, everybody does.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select
+
+from app import facts
+from app.accounts import budgets, grants
+from app.accounts.models import Account
+from app.clients.zoom import MAX_BATCH, Label, ZoomError, allows, is_zoom_link
+from app.clients.zoom import Registrant as Answer
+from app.core import db, logs, together
+from app.core.outbox import NotNow
+from app.core.together import Taken
+from app.core.work import Work
+from app.meetings import service as meetings
+from app.registrations import registrants, seats
+from app.registrations.models import Registrant, Registration
+from app.registrations.seats import Seat
+from app.resources import Resources
+
+SCOPE = "meeting:write:batch_registrants"
+SINGLE = "registrations.sync"  # the reaction whose rows are done here
+MANY = 5  # people; fewer are as quick one by one
+HEAD_START = timedelta(seconds=30)  # before the single way begins by itself
+HOLD = timedelta(seconds=90)  # longer than a call takes
+LOOKED_AT = 300  # people
+# Adds of one address and day by a batch: one, so that two are left for the single way.
+ADDS_BY_BATCH = 1
+log = logs.get("registrations")
+
+
+async def crowd(tx: db.Tx, event_id: UUID, limit: int | None = None) -> tuple[UUID | None, Sequence[UUID]]:
+    """Who is coming and not registered at the event's meeting yet, in the order of their answers, and the account that
+    may add them together; nobody where it may not."""
+    meeting = await meetings.current(tx, event_id)
+    if meeting is None or meeting.zoom_meeting_id is None or meeting.state not in meetings.SERVING:
+        return None, []
+    account = await tx.session.get_one(Account, meeting.account_id)
+    if not meeting.protected or account.status != "connected" or not allows(account.scopes, SCOPE):
+        return None, []
+    record = (Registrant.registration_id == Registration.id) & (Registrant.meeting_id == meeting.id)
+    unknown = or_(Registrant.id.is_(None), and_(Registrant.state == "pending", Registrant.zoom_registrant_id.is_(None)))
+    coming = (Registration.rsvp == "going") & Registration.waiting_since.is_(None)
+    found = await tx.session.scalars(
+        select(Registration.id)
+        .outerjoin(Registrant, record)
+        .where(Registration.event_id == event_id, coming, unknown)
+        .order_by(Registration.created_at, Registration.id)
+        .limit(limit)
+    )
+    return account.id, found.all()
+
+
+async def expect(tx: db.Tx, event_id: UUID) -> frozenset[UUID]:
+    """Have a batch begin where many are to be registered; whose single way is to begin a little later then."""
+    account_id, found = await crowd(tx, event_id)
+    if len(found) < MANY:
+        return frozenset()
+    tx.record(facts.CrowdExpected(event_id, account_id))
+    return frozenset(found)
+
+
+async def add(work: Work[Resources]) -> None:
+    """Register up to thirty people of one event (the key) by one call, and go on until nobody is left."""
+    async with work.transaction() as tx:
+        account_id, found = await crowd(tx, work.id, LOOKED_AT)
+    if account_id is None or not found:
+        return
+    zoom = await grants.zoom(work.resources, account_id, Label.HEAVY)
+    async with work.transaction() as tx:
+        taken = await together.take(tx, SINGLE, [str(one) for one in found], MAX_BATCH, HOLD)
+    people = await _people(work, taken)
+    answers: Mapping[str, Answer] = {}
+    try:
+        if people:
+            bodies = [registrants.body_of(seat.name, seat.email) for seat in people]
+            said = await zoom.add_registrants(people[0].number, bodies)
+            answers = {answer.email.casefold(): answer for answer in said}
+    except (ZoomError, NotNow) as error:
+        log.info("no batch, one by one", event_id=work.key, people=len(people), reason=type(error).__name__)
+        if getattr(error, "whole_lane", False):
+            raise
+    finally:
+        await _settle(work, taken, people, answers)
+    # Without an answer for anybody the single way is left to find out why.
+    async with work.done(work.resources.clock.now() if answers else None):
+        pass
+
+
+async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
+    """Who of the rows taken is to be added at one meeting, as it stands now: no host, no address twice, and nobody
+    whose address was added before today. Their adds are counted before the call."""
+    people: dict[str, Seat] = {}
+    for key in sorted(taken.generations):
+        seat = await seats.read(work.resources, UUID(key))
+        if seat and seat.wanted and seat.protected and not seat.is_host and not _known_to_zoom(seat):
+            people.setdefault(seat.email.casefold(), seat)
+    first = next(iter(people.values()), None)
+    counted = []
+    async with work.transaction() as tx:
+        for seat in people.values():
+            subject = f"registrant:{seat.meeting_id}:{registrants.hashed(seat.email)}"
+            same = first is not None and seat.meeting_id == first.meeting_id
+            if same and await budgets.spend(tx, subject, ADDS_BY_BATCH):
+                counted.append(seat)
+    return counted
+
+
+def _known_to_zoom(seat: Seat) -> bool:
+    return seat.known is not None and seat.known.zoom_registrant_id is not None
+
+
+async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], answers: Mapping[str, Answer]) -> None:
+    """Keep the links Zoom answered with, and hand back everybody else's row."""
+    ready, pending = list[str](), list[str]()
+    async with work.transaction() as tx:
+        for seat in people:
+            answer = answers.get(seat.email.casefold())
+            if answer is None:
+                continue
+            if not answer.join_url:
+                await seats.keep(tx, work, seat, "pending", "Zoom has not made the link yet.", answer)
+                pending.append(str(seat.registration_id))
+            elif is_zoom_link(answer.join_url, work.resources.settings.zoom_origins):
+                await seats.keep(tx, work, seat, "ready", None, answer)
+                ready.append(str(seat.registration_id))
+        await together.settle(tx, taken, ready, pending, tx.now + registrants.LOOK_AGAIN)
