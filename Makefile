@@ -11,7 +11,7 @@ KEEP   ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint openapi bench lock clean
+.PHONY: help demo test lint openapi bench burst lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -35,6 +35,9 @@ openapi: $(SETUP) ## write openapi/openapi.json as the app generates it
 
 bench: $(SETUP) ## measure the hot paths against their floors; writes var/bench.json
 	$(CLI) bench
+
+burst: $(SETUP) ## measure 5,000 RSVPs at once against Zoom's limits; writes var/burst.json
+	$(CLI) burst
 
 lock: $(SETUP) ## resolve the dependencies of pyproject.toml again
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q \

@@ -26,6 +26,7 @@ commands.command()(documents.openapi)
 commands.command()(demo.simulator)
 commands.command()(demo.demo)
 commands.command()(demo.bench)
+commands.command()(demo.burst)
 
 
 def main() -> None:

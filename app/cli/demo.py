@@ -11,6 +11,7 @@ import typer
 from app import simulator as zoom
 from app.clients.zoom import SCOPES
 from app.demo import bench as benchmark
+from app.demo import burst as many
 from app.demo import walk
 from app.demo.house import Given
 
@@ -72,3 +73,10 @@ def demo(
 def bench() -> None:
     """Measure the hot paths against their floors; writes var/bench.json."""
     raise typer.Exit(benchmark.run())
+
+
+def burst(
+    rsvps: Annotated[int, typer.Option(min=500, help="In whole events of 500 members each.")] = 5000,
+) -> None:
+    """Measure how much of Zoom's limit a burst of RSVPs uses; writes var/burst.json."""
+    raise typer.Exit(many.run(rsvps))

@@ -10,7 +10,7 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from app.demo.mailbox import Mailbox
 from app.demo.platform import Platform, open_platform
 from app.demo.servers import LOOPBACK, Server
 from app.demo.stack import Stack
+from app.worker import READY
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -50,13 +51,14 @@ class Given:
 
 @dataclass(frozen=True)
 class House:
-    """What runs, and where. The worker's settings differ from the API's in METRICS_PORT only."""
+    """What runs, and where. A worker's settings differ from the API's in METRICS_PORT only."""
 
     stack: Stack
     mailbox: Mailbox
     platform: Platform
     settings: dict[str, str]
     worker_settings: dict[str, str]
+    workers: Sequence[Server]
 
     @property
     def api_url(self) -> str:
@@ -81,27 +83,32 @@ class Ports:
     api: int
     simulator: int
     api_metrics: int
-    worker_metrics: int
+    worker_metrics: Sequence[int]
 
 
 @asynccontextmanager
-async def open_house(given: Given, say: Say) -> AsyncIterator[House]:
-    """Starts everything, on free ports; `say` gets a line for each thing. Raises StartError for one that does not."""
+async def open_house(given: Given, say: Say, workers: int = 1) -> AsyncIterator[House]:
+    """Starts everything, on free ports, with so many worker processes; `say` gets a line for each thing.
+
+    Raises StartError for one that does not start.
+    """
     async with AsyncExitStack() as exits:
-        ports = Ports(*(_reserved(exits) for _ in range(4)))
+        ports = Ports(_reserved(exits), _reserved(exits), _reserved(exits), [_reserved(exits) for _ in range(workers)])
         stack, mailbox, stand_in = await _ground(exits, given, say)
         _, database_url = await _together(
             _start(exits, say, _simulator(stack, ports)),
             _timed(say, "database migrated", _database(stack, exits)),
         )
         settings = _settings(stack, database_url, mailbox, stand_in, ports)
-        worker_settings = settings | {"METRICS_PORT": str(ports.worker_metrics)}
+        each = [settings | {"METRICS_PORT": str(port)} for port in ports.worker_metrics]
+        working = [_worker(stack, mine, number) for number, mine in enumerate(each)]
         await _together(
-            _start(exits, say, _api(stack, settings, ports)), _start(exits, say, _worker(stack, worker_settings))
+            _start(exits, say, _api(stack, settings, ports)),
+            _all(_start(exits, say, worker) for worker in working),
         )
         stand_in.api_url = settings["PUBLIC_URL"]
         await _register_app(settings)
-        yield House(stack, mailbox, stand_in, settings, worker_settings)
+        yield House(stack, mailbox, stand_in, settings, each[0], working)
 
 
 async def _ground(exits: AsyncExitStack, given: Given, say: Say) -> tuple[Stack, Mailbox, Platform]:
@@ -131,6 +138,10 @@ async def _together(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) 
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return first.result(), second.result()
+
+
+async def _all(starts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*starts)
 
 
 async def _database(stack: Stack, exits: AsyncExitStack) -> str:
@@ -180,13 +191,14 @@ def _api(stack: Stack, settings: dict[str, str], ports: Ports) -> Server:
     )
 
 
-def _worker(stack: Stack, settings: dict[str, str]) -> Server:
-    command = _with(stack, "worker", settings)
-    return Server("worker", _log(stack, "worker"), lambda _: command, ready="Starting worker")
+def _worker(stack: Stack, settings: dict[str, str], number: int) -> Server:
+    name = f"worker {number + 1}" if number else "worker"
+    command = _with(stack, "worker", settings, name)
+    return Server(name, _log(stack, name), lambda _: command, ready=READY)
 
 
-def _with(stack: Stack, command: str, settings: dict[str, str]) -> list[str | Path]:
-    file = stack.folder / f"{command}.settings.json"
+def _with(stack: Stack, command: str, settings: dict[str, str], name: str = "") -> list[str | Path]:
+    file = stack.folder / f"{name or command}.settings.json"
     file.write_text(json.dumps(settings))
     return [sys.executable, "-m", "app.demo.given", file, command]
 

@@ -59,14 +59,14 @@ class Scene:
         self.uid, self.sequence = uid, sequence
         return f'"{mail.message["Subject"]}" (METHOD {found}, UID {uid}, SEQUENCE {sequence})'
 
-    async def registrant(self, state: str) -> None:
+    async def registrant(self, state: str, seconds: float = PATIENCE) -> None:
         """Waits until the member's registrant at Zoom is in that state."""
 
         async def reached() -> bool:
             rsvp = (await self.api.get("member", self.event))["my_rsvp"]
             return bool(rsvp and rsvp["registrant"] and rsvp["registrant"]["state"] == state)
 
-        await until(f"the member's registrant is {state}", reached)
+        await until(f"the member's registrant is {state}", reached, seconds)
 
     async def status(self, status: str) -> None:
         """Waits until the demo event is in that state."""

@@ -13,6 +13,7 @@ from app.demo.scene import INTEGRATION, SYNCED, Scene, schedule
 ZOOM_USER = "ada@riverside.example"
 TITLE = "Demo event — now on Zoom"
 UNAVAILABLE = "Meeting unavailable"
+SECOND_THOUGHTS = 75.0  # seconds: a registrant is kept for a minute, in which coming back costs nothing
 
 
 async def connect(scene: Scene) -> None:
@@ -74,8 +75,12 @@ async def rsvp(scene: Scene) -> None:
     expect(inside.is_success and CAST["member"].name in inside.text, "the personal link does not let its owner in")
     scene.tell(f"click on Join: 303 to the personal link (not shown), where Zoom greets {CAST['member'].name}")
     scene.tell("the same pass once more: refused, it was used")
-    await _answer(scene, "not_going", "cancelled")
-    scene.tell(f"RSVP not going: registrant cancelled; mail {await scene.invite('CANCEL')}")
+    await scene.api.call("member", "PUT", f"{scene.event}/rsvp", {"status": "not_going"})
+    scene.tell(f"RSVP not going: mail {await scene.invite('CANCEL')}")
+    refused = await scene.api.call("member", "POST", f"{scene.event}/zoom-join", {}, status=403)
+    scene.tell(f'click on Join: "{refused.json()["detail"]}"; Zoom is told once a minute for second thoughts is over')
+    await scene.registrant("cancelled", SECOND_THOUGHTS)
+    scene.tell("the registrant is cancelled")
     await _answer(scene, "going", "ready")
     scene.tell(f"RSVP going again: registrant ready; mail {await scene.invite('REQUEST')}")
 
