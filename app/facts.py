@@ -29,6 +29,13 @@ class AccountDisconnected:
 
 
 @dataclass(frozen=True)
+class HostsChanged:
+    """A host of an account was licensed, deactivated, came back, or can do something else than before."""
+
+    account_id: UUID
+
+
+@dataclass(frozen=True)
 class GrantRevocable:
     """A token waits to be revoked at Zoom."""
 
@@ -118,6 +125,14 @@ class RegistrationChanged:
 
 
 @dataclass(frozen=True)
+class CrowdExpected:
+    """Many people are coming to an event whose meeting knows none of them yet."""
+
+    event_id: UUID
+    account_id: UUID | None
+
+
+@dataclass(frozen=True)
 class MemberWaiting:
     """A registered member stands at the door and has no link yet."""
 
@@ -127,7 +142,7 @@ class MemberWaiting:
 
 @dataclass(frozen=True)
 class InviteAsked:
-    """A member asked for the invite once more."""
+    """A member asked for the invite once more, or an event changed which their calendar may hold."""
 
     registration_id: UUID
 
@@ -137,3 +152,17 @@ class GuestCodeAsked:
     """Somebody with a guest's link asked for the code that confirms the guest's address."""
 
     guest_id: UUID
+
+
+@dataclass(frozen=True)
+class RemindersChanged:
+    """A community chose other reminders, which are this event's, too."""
+
+    event_id: UUID
+
+
+@dataclass(frozen=True)
+class ReminderDue:
+    """The moment has come to remind somebody of an event."""
+
+    registration_id: UUID

@@ -15,6 +15,7 @@ TAGS = [
     {"name": "Events", "description": "What a community schedules, and the spaces that hold it."},
     {"name": "Registrations", "description": "Who is coming, and the invite they get."},
     {"name": "Joining", "description": "The door: from a click on Join to the redirect into the meeting."},
+    {"name": "Privacy", "description": "Members who leave a community."},
     {"name": "Zoom", "description": "Where Zoom itself speaks to the service."},
 ]
 
@@ -22,6 +23,7 @@ TAGS = [
 _OPEN = frozenset(
     {"zoom_callback", "receive_notification", "receive_account_notification"}
     | {"follow_guest_link", "mail_guest_code", "ask_guest_code", "confirm_guest"}
+    | {"show_unsubscribe", "unsubscribe", "read_calendar_feed"}
 )
 # These take a browser that carries no token, and look at one that does.
 _OPTIONAL = frozenset({"redeem_ticket", "follow_join_link"})

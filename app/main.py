@@ -24,13 +24,28 @@ from app.core.settings import Settings
 from app.inbox import api as inbox
 from app.joining import api as joining
 from app.pages import api as pages
+from app.pages import settings as settings_pages
+from app.pages import unsubscribe
+from app.privacy import api as privacy
 from app.reactions import TABLE
 from app.registrations import api as registrations
 from app.registrations import guests_api as guests
+from app.registrations import mail_api as mails
 from app.resources import Resources, open_resources
 
 # An address is tried on one route after the other, so the hot ones come first.
-ROUTERS = (inbox.router, joining.router, accounts.router, pages.router, registrations.router, guests.router)
+ROUTERS = (
+    inbox.router,
+    joining.router,
+    accounts.router,
+    pages.router,
+    registrations.router,
+    guests.router,
+    mails.router,
+    settings_pages.router,
+    unsubscribe.router,
+    privacy.router,
+)
 PROBLEM_JSON = "application/problem+json"
 SLUGS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 LARGEST_BODY = 2 * 1024 * 1024  # bytes: twice the largest notification, eight times the longest description

@@ -14,6 +14,7 @@ from app.registrations import tasks as registrations
 from app.resources import Resources
 
 Run = Callable[[Any], Any]
+MAIL = "mail"
 
 
 def reaction(name: str, run: Run, *, priority: int = 100, every: timedelta | None = None) -> Reaction[Resources]:
@@ -31,9 +32,12 @@ CONVERGE = reaction("meetings.converge", meetings.converge_account, priority=80)
 NOTICE = reaction("meetings.notice", meetings.notice, priority=20)
 NOTE_INSTANCE = reaction("meetings.note_instance", meetings.note_instance, priority=10)
 SPREAD = reaction("registrations.spread", registrations.spread, priority=60)
+ADD_BATCH = reaction("registrations.batch", registrations.add_batch, priority=55)
 SYNC_REGISTRANT = reaction("registrations.sync", registrations.sync_registrant, priority=60)
 NOTE_APPROVAL = reaction("registrations.note_approval", registrations.note_approval, priority=20)
 SEND_INVITE = reaction("registrations.invite", registrations.send_invite, priority=70)
+PLAN_REMINDERS = reaction("registrations.plan_reminders", registrations.plan_reminders, priority=60)
+REMIND = reaction("registrations.remind", registrations.send_reminder, priority=65)
 MAIL_GUEST_CODE = reaction("registrations.guest_code", registrations.mail_guest_code, priority=10)
 
 
@@ -50,8 +54,8 @@ def by(
 
 
 def mail(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
-    """`reaction` in the lane of the mail server, so that one that hangs never takes every place."""
-    return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: "mail")
+    """`reaction` in the lane of the mail server, which takes few connections of one sender, and may hang."""
+    return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: MAIL)
 
 
 TABLE: Reactions[Resources] = Reactions(
@@ -59,6 +63,7 @@ TABLE: Reactions[Resources] = Reactions(
         facts.AccountConnected: [by(READ_ACCOUNT, "account_id", lane="account_id"), by(CONVERGE, "account_id")],
         facts.AccountRefreshAsked: [by(READ_ACCOUNT, "account_id", lane="account_id")],
         facts.AccountDisconnected: [by(CONVERGE, "account_id")],
+        facts.HostsChanged: [by(CONVERGE, "account_id")],
         facts.GrantRevocable: [by(REVOKE, "revocation_id")],
         facts.DeliveryStored: [by(INTERPRET, "delivery_id")],
         facts.AppDeauthorized: [by(DEAUTHORIZE, "delivery_id")],
@@ -66,7 +71,11 @@ TABLE: Reactions[Resources] = Reactions(
         facts.MeetingStarted: [by(NOTE_INSTANCE, "delivery_id")],
         facts.MeetingEnded: [by(NOTE_INSTANCE, "delivery_id")],
         facts.RegistrantApproved: [by(NOTE_APPROVAL, "delivery_id")],
-        facts.EventChanged: [by(SYNC_MEETING, "event_id", lane="account_id"), by(SPREAD, "event_id")],
+        facts.EventChanged: [
+            by(SYNC_MEETING, "event_id", lane="account_id"),
+            by(SPREAD, "event_id"),
+            by(PLAN_REMINDERS, "event_id"),
+        ],
         facts.SyncAsked: [by(SYNC_MEETING, "event_id", lane="account_id", priority=10)],
         facts.MeetingRetired: [by(RETIRE_MEETING, "meeting_id", lane="account_id")],
         facts.MeetingSynced: [by(SPREAD, "event_id")],
@@ -74,10 +83,14 @@ TABLE: Reactions[Resources] = Reactions(
             by(SYNC_REGISTRANT, "registration_id", lane="account_id"),
             mail(SEND_INVITE, "registration_id"),
         ],
+        facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
         facts.MemberWaiting: [by(SYNC_REGISTRANT, "registration_id", lane="account_id", priority=0)],
         facts.InviteAsked: [mail(SEND_INVITE, "registration_id")],
         facts.GuestCodeAsked: [mail(MAIL_GUEST_CODE, "guest_id")],
+        facts.RemindersChanged: [by(PLAN_REMINDERS, "event_id")],
+        facts.ReminderDue: [mail(REMIND, "registration_id")],
     },
+    narrow_lanes=[MAIL],
     sweeps=[
         reaction("accounts.tidy", accounts.tidy, every=timedelta(minutes=10)),
         reaction("accounts.reread", accounts.reread_stale, every=timedelta(hours=1)),

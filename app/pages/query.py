@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Text, and_, any_, case, cast, func, or_, select, true, tuple_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased, defer
 
 from app.accounts.models import Account, Host
@@ -30,6 +31,8 @@ class Row:
     space_name: str | None
     host: Host | None
     account_status: str | None
+    host_reached: bool | None
+    lost_alternatives: list[str] | None
     is_alternative: bool
     meeting: Meeting | None
     meeting_link: bool
@@ -97,6 +100,14 @@ _is_alternative = (
     .exists()
 )
 
+# Alternative hosts who cannot stand in any more, by name.
+_lost_alternatives = (
+    select(func.array_agg(aggregate_order_by(func.coalesce(Other.name, ""), Other.name, Other.id)))
+    .where(Other.id == any_(Event.alternative_hosts), ~and_(or_(Other.listed, Other.name.is_(None)), Other.licensed))
+    .correlate(Event)
+    .scalar_subquery()
+)
+
 # In the order of the fields of `Row`.
 _COLUMNS: tuple[Any, ...] = (
     Event,
@@ -104,6 +115,8 @@ _COLUMNS: tuple[Any, ...] = (
     Space.name,
     Host,
     Account.status,
+    and_(or_(Host.listed, Host.name.is_(None)), Account.own_user_only.in_(["", Host.zoom_user_id])),
+    _lost_alternatives,
     _is_alternative,
     Meeting,
     Meeting.join_url.is_not(None),

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.accounts.warnings import Warned
 from app.events.spaces import MeetingSettings
 from app.web import Schema
 
@@ -128,6 +129,9 @@ class Zoom(Schema):
     )
     differences: list[Difference] = Field(examples=[[]])
     last_error: SyncError | None = Field(examples=[None])
+    warnings: list[Warned] = Field(
+        description="What the event does not get from its host, while it is still to be held", examples=[[]]
+    )
 
 
 class Event(Schema):

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from app.accounts import warnings
+from app.accounts.warnings import Warned
 from app.core.identity import Caller
 from app.events.models import GRACE, Space
 from app.events.spaces import settings_of
@@ -48,7 +50,7 @@ def event(row: Row, who: Caller, now: datetime, opens: timedelta, *, for_admin: 
             "my_rsvp": my_rsvp(row),
             "join": join(row, who, now, opens),
             "recordings": {"count": 0, "state": "none"},
-            "zoom": zoom(row) if for_admin else None,
+            "zoom": zoom(row, now) if for_admin else None,
         }
     )
 
@@ -125,8 +127,8 @@ def _zoom_seen(row: Row) -> ZoomSeen | None:
     )
 
 
-def zoom(row: Row) -> schemas.Zoom | None:
-    """The meeting as admins see it; None where there is none and none is wanted."""
+def zoom(row: Row, now: datetime) -> schemas.Zoom | None:
+    """The meeting as admins see it at `now`; None where there is none and none is wanted."""
     meeting = row.meeting
     if meeting is None and not row.event.on_zoom:
         return None
@@ -139,7 +141,24 @@ def zoom(row: Row) -> schemas.Zoom | None:
             "protected": meeting.protected if meeting else row.host is not None and row.host.licensed,
             "differences": differences(pushed, observed) if pushed and observed else [],
             "last_error": last_error(row),
+            "warnings": warned(row, now),
         }
+    )
+
+
+def warned(row: Row, now: datetime) -> list[Warned]:
+    """What the event does not get from its host. Of a disconnected account nothing is known."""
+    event, host = row.event, row.host
+    if host is None or row.account_status == "disconnected" or event.status(now) not in {"scheduled", "live"}:
+        return []
+    found = [] if row.host_reached else [warnings.gone()]
+    if row.lost_alternatives:
+        found.append(warnings.alternatives_gone(row.lost_alternatives))
+    return found + warnings.of_host(
+        licensed=host.licensed,
+        capacity=host.capacity,
+        length=event.ends_at - event.starts_at,
+        people=max(event.capacity or 0, row.going),
     )
 
 

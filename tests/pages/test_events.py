@@ -41,6 +41,7 @@ async def test_an_event_shows_all_the_design_says_and_nothing_else(idle: Living,
         "protected": True,
         "differences": [],
         "last_error": None,
+        "warnings": [],
     }
     read = (await idle.get("admin", url(made))).json()
     assert {**read, "join": None} == {**made, "join": None}

@@ -15,6 +15,7 @@ import httpx
 from app.joining import tickets
 from app.joining.tickets import Click
 from app.reactions import TABLE
+from app.registrations import preferences
 from app.worker import Station
 from tests.living import COMMUNITY, Living
 from tests.safety.callers import as_somebody, bearer
@@ -78,6 +79,17 @@ class Scene:
         made = await self.as_("admin", "POST", f"/api/events/{self.here.event_id}/guests", json=body)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
+
+    async def feed(self) -> str:
+        """The secret of a new calendar feed of the registered member."""
+        made = await self.as_("registered", "POST", "/api/me/calendar-feed")
+        assert made.status_code == 201, made.text
+        return str(made.json()["url"]).rpartition("/")[2].removesuffix(".ics")
+
+    async def unsubscribe_link(self) -> str:
+        """What the registered member's reminders name."""
+        async with self.living.held.db.transaction() as tx:
+            return await preferences.link_of(tx, "m-member")
 
     async def ticket(self) -> str:
         """A new ticket of the registered member for the standing event."""
@@ -188,6 +200,11 @@ FRESH: dict[str, tuple[str, Callable[[Scene], Awaitable[str]]]] = {
     "PUT /api/events/{event_id}/registrations/{member_id}": ("event_id", Scene.event),
     "POST /api/events/{event_id}/guests": ("event_id", Scene.event),
     "DELETE /api/events/{event_id}/guests/{guest_id}": ("guest_id", Scene.guest),
+    "GET /calendar/{secret}.ics": ("secret", Scene.feed),
+    "HEAD /calendar/{secret}.ics": ("secret", Scene.feed),
+    "GET /unsubscribe/{link}": ("link", Scene.unsubscribe_link),
+    "HEAD /unsubscribe/{link}": ("link", Scene.unsubscribe_link),
+    "POST /unsubscribe/{link}": ("link", Scene.unsubscribe_link),
     "GET /j/{ticket}": ("ticket", Scene.ticket),
     "HEAD /j/{ticket}": ("ticket", Scene.ticket),
 }
@@ -197,6 +214,8 @@ BODIES: dict[str, Any] = {
     "POST /api/communities/{community}/spaces": {"name": "Another room"},
     "PATCH /api/communities/{community}/spaces/{space_id}": {"description": "Every week."},
     "PATCH /api/events/{event_id}": {"title": "Quieter hour"},
+    "PATCH /api/communities/{community}/settings": {"reminders": {"minutes_before": [120]}},
+    "PUT /api/me/mail": {"reminders": True},
     "PUT /api/events/{event_id}/rsvp": {"status": "maybe"},
     "PUT /api/events/{event_id}/registrations/{member_id}": _SOMEBODY,
     "POST /api/events/{event_id}/guests": GUEST,

@@ -90,6 +90,22 @@ TABLE: dict[str, Row] = {
     "PUT /api/events/{event_id}/registrations/{member_id}": admins("200"),
     "GET /api/events/{event_id}/invite.ics": replace(members(NOT_REGISTERED), registered="200"),
     "POST /api/events/{event_id}/invite": replace(members(NOT_REGISTERED), registered="202"),
+    # Everybody may leave by themselves; here it is about somebody else.
+    f"DELETE {IN_COMMUNITY}/members/{{member_id}}": admins("204"),
+    "GET /api/events/{event_id}/calendar-links": replace(members(NOT_REGISTERED), registered="200"),
+    # One's own mails and calendar. Programs read the feed, and end reminders, by a link alone.
+    f"GET {IN_COMMUNITY}/settings": admins("200"),
+    f"PATCH {IN_COMMUNITY}/settings": admins("200"),
+    "GET /api/me/mail": signed_in("200"),
+    "PUT /api/me/mail": signed_in("200"),
+    "GET /api/me/calendar-feed": signed_in("200"),
+    "POST /api/me/calendar-feed": signed_in("201"),
+    "DELETE /api/me/calendar-feed": signed_in("204"),
+    "GET /calendar/{secret}.ics": everybody("200"),
+    "HEAD /calendar/{secret}.ics": everybody("200"),
+    "GET /unsubscribe/{link}": everybody("200"),
+    "HEAD /unsubscribe/{link}": everybody("204"),
+    "POST /unsubscribe/{link}": everybody("200"),
     # The door. A ticket and a link of `registered`.
     "POST /api/events/{event_id}/zoom-join": replace(members(NOT_REGISTERED, EVENT_NOT_FOUND), registered="200"),
     "POST /api/events/{event_id}/zoom-start": replace(members(FORBIDDEN, EVENT_NOT_FOUND), host="200"),
