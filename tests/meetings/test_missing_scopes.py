@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.clients.zoom import SCOPES
+from app.registrations.registrants import CHANGE_OF_MIND
 from tests.living import Living
 from tests.meetings.house import CARD, at_zoom, seen
 
@@ -45,6 +46,8 @@ async def lived(living: Living) -> set[str]:
         worked |= {"live"} if (await seen(living, event))["status"] == "live" else set()
         await living.zoom.post(f"/simulator/meetings/{meeting['id']}/end")
     await said(living, "member", "PUT", event, {"status": "not_going"}, "/rsvp")
+    await living.forward(CHANGE_OF_MIND)
+    await living.quiet()
     for meeting in await at_zoom(living):
         states = {registrant["status"] for registrant in meeting["registrants"]}
         worked |= {"withdrawn"} if states == {"cancelled"} else set()
