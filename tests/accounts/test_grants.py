@@ -104,7 +104,7 @@ async def test_both_tokens_are_stored_before_the_new_one_is_used(house: House) -
 async def test_a_refresh_goes_on_when_whoever_asked_is_gone(house: House) -> None:
     account_id = await house.connect(admin())
     await house.expire(account_id)
-    await house.fault("latency", "oauthRefresh", seconds=0.3)
+    await house.fault("latency", "oauthRefresh", seconds=2.0)
     asking = asyncio.create_task(tokens_of(house, account_id).access_token())
     await house.asked("oauthRefresh")
     asking.cancel()
