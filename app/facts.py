@@ -29,6 +29,13 @@ class AccountDisconnected:
 
 
 @dataclass(frozen=True)
+class AccountLost:
+    """Zoom no longer accepts the connection of an account."""
+
+    account_id: UUID
+
+
+@dataclass(frozen=True)
 class HostsChanged:
     """A host of an account was licensed, deactivated, came back, or can do something else than before."""
 
@@ -78,6 +85,27 @@ class MeetingEnded:
 
 
 @dataclass(frozen=True)
+class ParticipantJoined:
+    """Zoom said that somebody joined an instance."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class ParticipantLeft:
+    """Zoom said that somebody left an instance."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class ParticipantWaiting:
+    """Zoom said that somebody stands in the waiting room, or was sent back there."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
 class RegistrantApproved:
     """Zoom said that a registrant was approved."""
 
@@ -90,6 +118,20 @@ class EventChanged:
 
     event_id: UUID
     account_id: UUID | None
+
+
+@dataclass(frozen=True)
+class EventWentLive:
+    """An instance of an event's meeting is open, and none was before."""
+
+    event_id: UUID
+
+
+@dataclass(frozen=True)
+class EventEnded:
+    """The last instance of an event's meeting ended, and was no rehearsal."""
+
+    event_id: UUID
 
 
 @dataclass(frozen=True)
@@ -166,3 +208,11 @@ class ReminderDue:
     """The moment has come to remind somebody of an event."""
 
     registration_id: UUID
+
+
+@dataclass(frozen=True)
+class HookMessageMade:
+    """There is a message for an endpoint, or an admin wants one sent again."""
+
+    message_id: UUID
+    endpoint_id: UUID

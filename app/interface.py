@@ -15,6 +15,12 @@ TAGS = [
     {"name": "Events", "description": "What a community schedules, and the spaces that hold it."},
     {"name": "Registrations", "description": "Who is coming, and the invite they get."},
     {"name": "Joining", "description": "The door: from a click on Join to the redirect into the meeting."},
+    {
+        "name": "Hooks",
+        "description": "Where a community wants to be told of what happens (Standard Webhooks). Messages may come late,"
+        " more than once, and in any order.",
+    },
+    {"name": "Attendance", "description": "Who came, for how long, and how sure that is."},
     {"name": "Privacy", "description": "Members who leave a community."},
     {"name": "Zoom", "description": "Where Zoom itself speaks to the service."},
 ]
@@ -83,6 +89,11 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     for operation in _operations(document):
         operation["security"] = _security(operation["operationId"])
         operation["responses"] = _responses(operation["responses"])
+    for methods in document.get("webhooks", {}).values():
+        for operation in methods.values():
+            # It is the receiver who answers these, and a signature that is checked.
+            operation["security"] = []
+            operation["responses"].pop("422", None)
     return document
 
 

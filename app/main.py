@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 
 from app import interface
 from app.accounts import api as accounts
+from app.attendance import api as attendance
+from app.clients.hooks import Hooks
 from app.clients.jwks import KeysUnavailable
 from app.core import metrics
 from app.core.bounds import BoundedBody
@@ -21,6 +23,8 @@ from app.core.clock import Clock
 from app.core.errors import Problem
 from app.core.observe import Observe
 from app.core.settings import Settings
+from app.hooks import api as hooks_api
+from app.hooks import described
 from app.inbox import api as inbox
 from app.joining import api as joining
 from app.pages import api as pages
@@ -42,8 +46,10 @@ ROUTERS = (
     registrations.router,
     guests.router,
     mails.router,
+    attendance.router,
     settings_pages.router,
     unsubscribe.router,
+    hooks_api.router,
     privacy.router,
 )
 PROBLEM_JSON = "application/problem+json"
@@ -63,12 +69,13 @@ class Api(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
-    """The application; it opens what it holds when it starts and closes it when it ends."""
+def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | None = None) -> FastAPI:
+    """The application; it opens what it holds when it starts and closes it when it ends. Tests give a clock of their
+    own, and hooks that reach their own machine."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings, TABLE, clock) as held:
+        async with open_resources(settings, TABLE, clock, hooks) as held:
             app.state.resources = held
             with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)):
                 yield
@@ -81,6 +88,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
         openapi_url="/openapi.json",
         redoc_url=None,
+        webhooks=described.router,
         swagger_ui_oauth2_redirect_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -89,10 +97,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
-    app.add_exception_handler(Problem, answer_problem)
-    app.add_exception_handler(RequestValidationError, answer_invalid)
-    app.add_exception_handler(HTTPException, answer_http)
-    app.add_exception_handler(Exception, answer_fault)
+    _answer_errors(app)
     app.add_middleware(BoundedBody, largest=LARGEST_BODY)
     app.add_middleware(
         CORSMiddleware,
@@ -103,6 +108,13 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         expose_headers=["ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
     )
     return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(Exception, answer_fault)
 
 
 async def serve(settings: Settings, host: str, port: int) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from app import facts
 from app.accounts import tasks as accounts
+from app.attendance import tasks as attendance
 from app.core.work import Binding, Reaction, Reactions
+from app.hooks import tasks as hooks
 from app.inbox import tasks as inbox
 from app.joining import tasks as joining
 from app.meetings import tasks as meetings
@@ -14,7 +16,7 @@ from app.registrations import tasks as registrations
 from app.resources import Resources
 
 Run = Callable[[Any], Any]
-MAIL = "mail"
+MAIL, HOOK = "mail", "hook"
 
 
 def reaction(name: str, run: Run, *, priority: int = 100, every: timedelta | None = None) -> Reaction[Resources]:
@@ -31,6 +33,7 @@ RETIRE_MEETING = reaction("meetings.retire", meetings.retire, priority=50)
 CONVERGE = reaction("meetings.converge", meetings.converge_account, priority=80)
 NOTICE = reaction("meetings.notice", meetings.notice, priority=20)
 NOTE_INSTANCE = reaction("meetings.note_instance", meetings.note_instance, priority=10)
+NOTE_PARTICIPANT = reaction("attendance.note_participant", attendance.note_participant, priority=30)
 SPREAD = reaction("registrations.spread", registrations.spread, priority=60)
 ADD_BATCH = reaction("registrations.batch", registrations.add_batch, priority=55)
 SYNC_REGISTRANT = reaction("registrations.sync", registrations.sync_registrant, priority=60)
@@ -39,6 +42,11 @@ SEND_INVITE = reaction("registrations.invite", registrations.send_invite, priori
 PLAN_REMINDERS = reaction("registrations.plan_reminders", registrations.plan_reminders, priority=60)
 REMIND = reaction("registrations.remind", registrations.send_reminder, priority=65)
 MAIL_GUEST_CODE = reaction("registrations.guest_code", registrations.mail_guest_code, priority=10)
+TELL_LIVE = reaction("hooks.tell_live", hooks.tell_live, priority=60)
+TELL_ENDED = reaction("hooks.tell_ended", hooks.tell_ended, priority=60)
+TELL_REGISTRATION = reaction("hooks.tell_registration", hooks.tell_registration, priority=90)
+TELL_ACCOUNT = reaction("hooks.tell_account", hooks.tell_account, priority=60)
+SEND_HOOK = reaction("hooks.send", hooks.send, priority=75)
 
 
 def by(
@@ -58,11 +66,17 @@ def mail(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
     return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: MAIL)
 
 
+def hook(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
+    """`reaction` in the lane of one endpoint, which may be slow, or dead, and then delays itself alone."""
+    return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda fact: f"{HOOK}:{fact.endpoint_id}")
+
+
 TABLE: Reactions[Resources] = Reactions(
     facts={
         facts.AccountConnected: [by(READ_ACCOUNT, "account_id", lane="account_id"), by(CONVERGE, "account_id")],
         facts.AccountRefreshAsked: [by(READ_ACCOUNT, "account_id", lane="account_id")],
         facts.AccountDisconnected: [by(CONVERGE, "account_id")],
+        facts.AccountLost: [by(TELL_ACCOUNT, "account_id")],
         facts.HostsChanged: [by(CONVERGE, "account_id")],
         facts.GrantRevocable: [by(REVOKE, "revocation_id")],
         facts.DeliveryStored: [by(INTERPRET, "delivery_id")],
@@ -70,18 +84,24 @@ TABLE: Reactions[Resources] = Reactions(
         facts.MeetingNoticed: [by(NOTICE, "delivery_id")],
         facts.MeetingStarted: [by(NOTE_INSTANCE, "delivery_id")],
         facts.MeetingEnded: [by(NOTE_INSTANCE, "delivery_id")],
+        facts.ParticipantJoined: [by(NOTE_PARTICIPANT, "delivery_id")],
+        facts.ParticipantLeft: [by(NOTE_PARTICIPANT, "delivery_id")],
+        facts.ParticipantWaiting: [by(NOTE_PARTICIPANT, "delivery_id")],
         facts.RegistrantApproved: [by(NOTE_APPROVAL, "delivery_id")],
         facts.EventChanged: [
             by(SYNC_MEETING, "event_id", lane="account_id"),
             by(SPREAD, "event_id"),
             by(PLAN_REMINDERS, "event_id"),
         ],
+        facts.EventWentLive: [by(TELL_LIVE, "event_id")],
+        facts.EventEnded: [by(TELL_ENDED, "event_id")],
         facts.SyncAsked: [by(SYNC_MEETING, "event_id", lane="account_id", priority=10)],
         facts.MeetingRetired: [by(RETIRE_MEETING, "meeting_id", lane="account_id")],
         facts.MeetingSynced: [by(SPREAD, "event_id")],
         facts.RegistrationChanged: [
             by(SYNC_REGISTRANT, "registration_id", lane="account_id"),
             mail(SEND_INVITE, "registration_id"),
+            by(TELL_REGISTRATION, "registration_id"),
         ],
         facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
         facts.MemberWaiting: [by(SYNC_REGISTRANT, "registration_id", lane="account_id", priority=0)],
@@ -89,12 +109,14 @@ TABLE: Reactions[Resources] = Reactions(
         facts.GuestCodeAsked: [mail(MAIL_GUEST_CODE, "guest_id")],
         facts.RemindersChanged: [by(PLAN_REMINDERS, "event_id")],
         facts.ReminderDue: [mail(REMIND, "registration_id")],
+        facts.HookMessageMade: [hook(SEND_HOOK, "message_id")],
     },
-    narrow_lanes=[MAIL],
+    narrow_lanes=[MAIL, HOOK],
     sweeps=[
         reaction("accounts.tidy", accounts.tidy, every=timedelta(minutes=10)),
         reaction("accounts.reread", accounts.reread_stale, every=timedelta(hours=1)),
         reaction("inbox.tidy", inbox.tidy, every=timedelta(hours=1)),
         reaction("joining.tidy", joining.tidy, every=timedelta(hours=1)),
+        reaction("hooks.tidy", hooks.tidy, every=timedelta(hours=1)),
     ],
 )

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app.clients.hooks import Hooks
 from app.clients.jwks import Jwks
 from app.clients.mail import Mail
 from app.clients.zoom import OAuth, Zoom
@@ -31,6 +32,7 @@ class Resources:
     seal: Seal
     jwks: Jwks
     mail: Mail
+    hooks: Hooks
     zoom: Zoom
     reactions: Reactions[Any]
 
@@ -48,9 +50,12 @@ class Resources:
 
 @contextlib.asynccontextmanager
 async def open_resources(
-    settings: Settings, reactions: Reactions[Any], clock: Clock | None = None
+    settings: Settings, reactions: Reactions[Any], clock: Clock | None = None, hooks: Hooks | None = None
 ) -> AsyncIterator[Resources]:
-    """Open everything, in the order of need; close it in reverse. Raises `BadSettings` for what cannot be parsed."""
+    """Open everything, in the order of need; close it in reverse. Raises `BadSettings` for what cannot be parsed.
+
+    `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine.
+    """
     clock = clock or Clock()
     seal = _parsed("ENCRYPTION_KEYS", Seal.parse, settings.encryption_keys.get_secret_value())
     mail = _parsed("SMTP_URL", Mail, settings.smtp_url.get_secret_value())
@@ -73,6 +78,7 @@ async def open_resources(
             seal=seal,
             jwks=Jwks(http, settings.auth_jwks_url),
             mail=mail,
+            hooks=hooks or Hooks(),
             zoom=Zoom(http, oauth, api_url=settings.zoom_api_url, now=clock.now),
             reactions=reactions,
         )

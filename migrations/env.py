@@ -7,16 +7,18 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.accounts import models as accounts
+from app.attendance import models as attendance
 from app.core import models as core
 from app.core.db import Model
 from app.events import models as events
+from app.hooks import models as hooks
 from app.inbox import models as inbox
 from app.joining import models as joining
 from app.meetings import models as meetings
 from app.registrations import models as registrations
 
 # Importing a room's models is what puts its tables on the metadata.
-ROOMS = (core, accounts, inbox, events, meetings, registrations, joining)
+ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, hooks)
 
 
 def run(connection: Connection) -> None:

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import simulator
+from app.clients.hooks import Hooks
 from app.clients.zoom import SCOPES
 from app.core import outbox
 from app.core.clock import Clock
@@ -228,9 +229,16 @@ def _query(url: str) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def alive(
-    database_url: str, redis_url: str, mailbox: Mailbox, *, worker: bool = True, **overrides: Any
+    database_url: str,
+    redis_url: str,
+    mailbox: Mailbox,
+    *,
+    worker: bool = True,
+    hooks: Hooks | None = None,
+    **overrides: Any,
 ) -> AsyncIterator[Living]:
-    """The service on these servers; `overrides` are settings. Without `worker` nothing happens by itself."""
+    """The service on these servers; `overrides` are settings. Without `worker` nothing happens by itself. `hooks` may
+    reach receivers on this machine."""
     platform, clock, api_port = Platform(), MovableClock(), held_port()
     public = f"http://127.0.0.1:{api_port.getsockname()[1]}"
     config = simulator.Config(
@@ -269,10 +277,10 @@ async def alive(
             }
             | overrides
         )
-        held = await stack.enter_async_context(open_resources(settings, TABLE, clock))
+        held = await stack.enter_async_context(open_resources(settings, TABLE, clock, hooks))
         if worker:
             await stack.enter_async_context(_working(held))
-        await stack.enter_async_context(served(Observe(create_app(settings, clock)), api_port))
+        await stack.enter_async_context(served(Observe(create_app(settings, clock, hooks)), api_port))
         api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=30))
         zoom = await stack.enter_async_context(httpx.AsyncClient(base_url=zoom_url, timeout=30))
         app = server.config.app

@@ -31,6 +31,7 @@ from app.clients.zoom import (
 from app.core import db, logs, outbox
 from app.core.crypto import Seal
 from app.core.outbox import NotNow
+from app.facts import AccountLost
 from app.resources import Resources
 
 EARLY = timedelta(minutes=5)
@@ -203,6 +204,7 @@ class AccountTokens:
             reason=NEEDS_REAUTH,
             account_id=self._account_id,
         )
+        tx.record(AccountLost(self._account_id))
         log.warning("grant is dead", account_id=str(self._account_id), reason=answer.message)
         return None
 

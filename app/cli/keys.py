@@ -10,6 +10,7 @@ import typer
 import uvloop
 
 from app.accounts import models as accounts
+from app.attendance import models as attendance
 from app.cli.documents import table
 from app.core import models as core
 from app.core import rotation
@@ -17,6 +18,7 @@ from app.core.db import Model
 from app.core.sealed import sealed_columns
 from app.core.settings import read_settings
 from app.events import models as events
+from app.hooks import models as hooks
 from app.inbox import models as inbox
 from app.joining import models as joining
 from app.meetings import models as meetings
@@ -25,7 +27,7 @@ from app.registrations import models as registrations
 from app.resources import Resources, open_resources
 
 # Importing a room's models is what puts its tables, and so its sealed columns, on the metadata.
-ROOMS = (core, accounts, inbox, events, meetings, registrations, joining)
+ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, hooks)
 COLUMNS = sealed_columns(Model.metadata)
 
 DONE = "Every value opens with the first key: what is stored needs no older key of ENCRYPTION_KEYS."

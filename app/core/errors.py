@@ -37,6 +37,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "zoom-not-configured": (409, "Zoom integration is not configured on this Kindryn instance"),
     "account-connected-elsewhere": (409, "This Zoom account is connected elsewhere"),
     "connect-failed": (409, "The Zoom account could not be connected"),
+    "hook-disabled": (409, "This hook is switched off"),
+    "too-many-hooks": (409, "This community has as many hooks as it can"),
     "needs-reauth": (409, "The Zoom account must be connected again"),
     "zoom-unavailable": (503, "Zoom does not answer"),
     "unauthentic": (401, "This notification is not signed by Zoom"),

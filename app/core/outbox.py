@@ -132,7 +132,7 @@ WITH busy AS (
 ), chosen AS (
     SELECT outbox.id FROM outbox JOIN ranked USING (id)
     WHERE (outbox.lane = '' OR priority = 0
-           OR place <= CASE WHEN outbox.lane = ANY($7::text[]) THEN $8::int ELSE $4::int END)
+           OR place <= CASE WHEN split_part(outbox.lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END)
       AND dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
     ORDER BY priority, due_at, outbox.id LIMIT $3 FOR UPDATE OF outbox SKIP LOCKED
 )

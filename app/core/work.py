@@ -85,7 +85,7 @@ class Binding(Generic[R]):
 class Reactions(Generic[R]):
     """The whole table: fact -> reactions, and the sweeps that come round by themselves.
 
-    In `narrow_lanes` only four rows run at once.
+    In `narrow_lanes` only four rows run at once; the name of such a lane may go on after a colon (`hook:<id>`).
     """
 
     facts: Mapping[type, Sequence[Binding[R]]]

@@ -12,6 +12,13 @@ _ABOUT_A_MEETING = {
     "meeting.ended": facts.MeetingEnded,
     "meeting.registration_approved": facts.RegistrantApproved,
 }
+# These may leave out the meeting's number; its instance always has a UUID.
+_ABOUT_A_PARTICIPANT = {
+    "meeting.participant_joined": facts.ParticipantJoined,
+    "meeting.participant_left": facts.ParticipantLeft,
+    "meeting.participant_joined_waiting_room": facts.ParticipantWaiting,
+    "meeting.participant_put_in_waiting_room": facts.ParticipantWaiting,
+}
 
 
 def interpret(notification: Notification, delivery_id: UUID) -> tuple[object, ...]:
@@ -21,6 +28,8 @@ def interpret(notification: Notification, delivery_id: UUID) -> tuple[object, ..
     """
     if notification.event == "app_deauthorized":
         return (facts.AppDeauthorized(delivery_id),)
+    if notification.event in _ABOUT_A_PARTICIPANT:
+        return (_ABOUT_A_PARTICIPANT[notification.event](delivery_id),) if notification.uuid else ()
     fact = _ABOUT_A_MEETING.get(notification.event)
     return (fact(delivery_id),) if fact and notification.object_id else ()
 

@@ -215,6 +215,16 @@ async def by_zoom_id(tx: db.Tx, account_ids: Sequence[UUID], zoom_meeting_id: in
     return found
 
 
+async def by_instance(tx: db.Tx, account_ids: Sequence[UUID], uuid: str) -> Meeting | None:
+    """The meeting of one of these accounts by the UUID of an instance that Zoom has spoken of."""
+    found: Meeting | None = await tx.session.scalar(
+        select(Meeting)
+        .join(Instance, Instance.meeting_id == Meeting.id)
+        .where(Meeting.account_id.in_(account_ids), Instance.uuid == uuid)
+    )
+    return found
+
+
 async def undecided(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -> Sequence[Meeting]:
     """Meetings on a host whose creation lately got no answer, or left a possible orphan behind."""
     found = await tx.session.scalars(

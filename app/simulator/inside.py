@@ -29,9 +29,12 @@ def start(simulator: Simulator, meeting: Meeting, *, host_joins: bool = True) ->
 
 
 def join_by_link(
-    simulator: Simulator, meeting: Meeting, registrant: Registrant
+    simulator: Simulator, meeting: Meeting, registrant: Registrant, *, waits: bool = False
 ) -> tuple[Participant, list[Notification]]:
-    """A registrant opens the personal link, which works once at a time unless several devices are allowed."""
+    """A registrant opens the personal link, which works once at a time unless several devices are allowed.
+
+    Who `waits` comes no further than the waiting room.
+    """
     if registrant.status != "approved":
         raise NotPossibleError(f"The registration is {registrant.status}.")
     present = meeting.running.participants if meeting.running else []
@@ -42,16 +45,17 @@ def join_by_link(
     name = f"{registrant.first_name} {registrant.last_name}".strip()
     user = simulator.world.user(registrant.email)
     own = user if user is not None and user.account_id == meeting.account_id else None
-    someone, entered = _enter(simulator, meeting, name, registrant.email, registrant=registrant, user=own)
+    someone, entered = _enter(simulator, meeting, name, registrant.email, registrant=registrant, user=own, waits=waits)
     return someone, said + entered
 
 
 def join_by_name(
-    simulator: Simulator, meeting: Meeting, name: str, email: str
+    simulator: Simulator, meeting: Meeting, name: str, email: str, *, waits: bool = False
 ) -> tuple[Participant, list[Notification]]:
     """Somebody without a personal link: a user of the account who may host, or anybody where nobody registers.
 
-    Zoom shows an e-mail only for users of the host's account (contract 11.5).
+    Who `waits` comes no further than the waiting room. Zoom shows an e-mail only for users of the host's account
+    (contract 11.5).
     """
     account = simulator.world.accounts[meeting.account_id]
     user = next((user for user in account.users if user.email.lower() == email.lower()), None)
@@ -60,8 +64,23 @@ def join_by_name(
         raise NotPossibleError("The meeting requires registration.")
     said = [] if meeting.running else _open(simulator, meeting) if user in hosts else []
     said += _begin_without_host(simulator, meeting)
-    someone, entered = _enter(simulator, meeting, name, user.email if user else "", user=user)
+    someone, entered = _enter(simulator, meeting, name, user.email if user else "", user=user, waits=waits)
     return someone, said + entered
+
+
+def admit(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[Notification]:
+    """The host lets somebody in from the waiting room. Raises `NotPossibleError` where they do not wait."""
+    instance = meeting.running
+    if instance is None or someone not in instance.waiting:
+        raise NotPossibleError("Nobody like that is waiting.")
+    instance.waiting.remove(someone)
+    instance.participants.append(someone)
+    someone.join_time = simulator.now()
+    return [
+        notifications.waiting_room("admitted", meeting, instance, someone),
+        notifications.waiting_room("left_waiting_room", meeting, instance, someone),
+        notifications.participant_joined(meeting, instance, someone, simulator.switches),
+    ]
 
 
 def leave(
@@ -117,12 +136,14 @@ def _enter(
     email: str,
     registrant: Registrant | None = None,
     user: User | None = None,
+    *,
+    waits: bool = False,
 ) -> tuple[Participant, list[Notification]]:
     instance = meeting.running
     if instance is None:
         raise NotPossibleError("The meeting has not started.")
     someone = Participant(
-        user_id=FIRST_USER_ID + 1024 * len(instance.participants),
+        user_id=FIRST_USER_ID + 1024 * (len(instance.participants) + len(instance.waiting)),
         name=name,
         email=email,
         join_time=simulator.now(),
@@ -130,5 +151,8 @@ def _enter(
         registrant_id=registrant.id if registrant else None,
         participant_user_id=user.id if user else "",
     )
+    if waits:
+        instance.waiting.append(someone)
+        return someone, [notifications.waiting_room("joined_waiting_room", meeting, instance, someone)]
     instance.participants.append(someone)
     return someone, [notifications.participant_joined(meeting, instance, someone, simulator.switches)]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Body, Depends, HTTPException
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator import inside, meetings, scheduling
 from app.simulator.controls import Sim, meeting_shown
@@ -31,6 +31,7 @@ class Who(BaseModel):
     name: str | None = None
     email: str = ""
     user_id: int | None = None
+    waits: bool = Field(False, description="joins no further than the waiting room")
 
 
 def the_meeting(simulator: Sim, meeting_id: int) -> Meeting:
@@ -71,19 +72,28 @@ async def join(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
         raise HTTPException(422, "join_url or name is needed")
     try:
         if who.join_url is not None:
-            someone, said = inside.join_by_link(simulator, meeting, _registrant(meeting, who.join_url))
+            someone, said = inside.join_by_link(simulator, meeting, _registrant(meeting, who.join_url), waits=who.waits)
         else:
-            someone, said = inside.join_by_name(simulator, meeting, who.name or "", who.email)
+            someone, said = inside.join_by_name(simulator, meeting, who.name or "", who.email, waits=who.waits)
     except NotPossibleError as reason:
         raise HTTPException(409, str(reason)) from None
     simulator.announce(said)
     return asdict(someone)
 
 
+@router.post("/admit")
+async def admit(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
+    """The host lets somebody in from the waiting room."""
+    someone = _one_of(meeting.running.waiting if meeting.running else [], meeting, who)
+    simulator.announce(inside.admit(simulator, meeting, someone))
+    return asdict(someone)
+
+
 @router.post("/leave")
 async def leave(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
     """Somebody leaves."""
-    someone = _present(meeting, who)
+    here = [each for each in (meeting.running.participants if meeting.running else []) if each.leave_time is None]
+    someone = _one_of(here, meeting, who)
     simulator.announce(inside.leave(simulator, meeting, someone))
     return asdict(someone)
 
@@ -116,12 +126,11 @@ def _registrant(meeting: Meeting, join_url: str) -> Registrant:
     return registrant
 
 
-def _present(meeting: Meeting, who: Who) -> Participant:
-    inside_now = [p for p in (meeting.running.participants if meeting.running else []) if p.leave_time is None]
+def _one_of(people: list[Participant], meeting: Meeting, who: Who) -> Participant:
     registrant_id = _registrant(meeting, who.join_url).id if who.join_url else None
-    for someone in inside_now:
+    for someone in people:
         if who.user_id == someone.user_id or (registrant_id and someone.registrant_id == registrant_id):
             return someone
         if who.name is not None and who.name == someone.name:
             return someone
-    raise HTTPException(404, "nobody like that is in the meeting")
+    raise HTTPException(404, "nobody like that is there")

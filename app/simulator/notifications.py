@@ -119,6 +119,20 @@ def participant_left(meeting: Meeting, instance: Instance, someone: Participant)
     return _said("meeting.participant_left", PARTICIPANT, meeting, payload)
 
 
+def waiting_room(
+    what: Literal["joined_waiting_room", "left_waiting_room", "admitted"],
+    meeting: Meeting,
+    instance: Instance,
+    someone: Participant,
+) -> Notification:
+    """`meeting.participant_joined_waiting_room`, `_left_waiting_room` or `_admitted`, at the time of the last join."""
+    payload = {
+        "object": _held(meeting, instance)
+        | {"participant": _person(someone) | {"date_time": zoom_time(someone.join_time)}}
+    }
+    return _said(f"meeting.participant_{what}", PARTICIPANT, meeting, payload)
+
+
 def registration_created(meeting: Meeting, registrant: Registrant) -> Notification:
     """`meeting.registration_created`, with the link even while it is pending, as the schema demands."""
     person = _registrant(registrant) | {

@@ -71,6 +71,7 @@ class Instance:
     uuid: str
     started_at: datetime
     participants: list[Participant] = field(default_factory=list)
+    waiting: list[Participant] = field(default_factory=list)
     ended_at: datetime | None = None
 
 

@@ -54,6 +54,7 @@ REACTIONS: Reactions[Resources] = Reactions(
         facts.HostsChanged: [],
         facts.AccountRefreshAsked: [_by_account(READ)],
         facts.AccountDisconnected: [],
+        facts.AccountLost: [],
         facts.GrantRevocable: [Binding(REVOKE, lambda fact: str(fact.revocation_id), lambda _: "")],
     },
     sweeps=[TIDY, REREAD],

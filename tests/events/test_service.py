@@ -13,7 +13,7 @@ from app.core.errors import Problem
 from app.events import service, spaces
 from app.events.models import Event
 from app.events.terms import EventChanges
-from app.facts import EventChanged
+from app.facts import EventChanged, EventEnded, EventWentLive
 from tests.events.conftest import HOUR, World, created, locked, on_zoom
 
 event_changes: TypeAdapter[EventChanges] = TypeAdapter(EventChanges)
@@ -263,5 +263,40 @@ async def test_what_the_instances_say_changes_the_state_and_not_the_version(worl
         await noted(world, event_id, None, world.soon + HOUR)
         await asyncio.wait_for(rung.wait(), 5)
     event = await read(world, event_id)
-    assert (event.status(world.soon), event.version, len(world.facts)) == ("ended", 1, 1)
+    assert (event.status(world.soon), event.version) == ("ended", 1)
+    assert world.facts[1:] == [EventWentLive(event_id), EventEnded(event_id)]
     await noted(world, uuid4(), world.soon, None)
+
+
+async def test_going_live_and_ending_happen_once_each_time(world: World) -> None:
+    """A rehearsal has no end that counts, what is known better later is no news, and what is opened again is live."""
+    event_id, later = await on_zoom(world), world.soon + HOUR
+    for live_at, ended_at, happened in (
+        (world.soon, None, [EventWentLive(event_id)]),
+        (None, None, []),
+        (world.soon, None, [EventWentLive(event_id)]),
+        (world.soon + HOUR / 4, None, []),
+        (None, later, [EventEnded(event_id)]),
+        (None, later + HOUR / 4, []),
+        (later + HOUR / 2, None, [EventWentLive(event_id)]),
+        (None, later + HOUR, [EventEnded(event_id)]),
+    ):
+        world.facts.clear()
+        await noted(world, event_id, live_at, ended_at)
+        assert world.facts == happened
+
+
+async def test_an_end_whose_start_was_never_heard_of_is_an_end(world: World) -> None:
+    event_id = await on_zoom(world)
+    await noted(world, event_id, None, world.soon + HOUR)
+    assert world.facts[1:] == [EventEnded(event_id)]
+
+
+async def test_a_cancelled_event_goes_live_no_more(world: World) -> None:
+    event_id = await on_zoom(world)
+    async with world.db.transaction() as tx:
+        await service.cancel(tx, await locked(tx, event_id))
+    world.facts.clear()
+    await noted(world, event_id, world.soon, None)
+    await noted(world, event_id, None, world.soon + HOUR)
+    assert world.facts == []

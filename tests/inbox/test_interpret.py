@@ -35,6 +35,24 @@ def test_an_event_we_know_is_one_fact(event: str, fact: object) -> None:
     assert interpret(said(event), DELIVERY) == (fact,)
 
 
+@pytest.mark.parametrize(
+    ("event", "fact"),
+    [
+        ("meeting.participant_joined", facts.ParticipantJoined(DELIVERY)),
+        ("meeting.participant_left", facts.ParticipantLeft(DELIVERY)),
+        ("meeting.participant_joined_waiting_room", facts.ParticipantWaiting(DELIVERY)),
+        ("meeting.participant_put_in_waiting_room", facts.ParticipantWaiting(DELIVERY)),
+    ],
+)
+def test_a_participant_is_one_fact_where_the_instance_is_named_with_or_without_a_number(
+    event: str, fact: object
+) -> None:
+    for object_id in ("81234567890", None):
+        named = Notification(event, None, "account", object_id, "an-instance==", None, {})
+        assert interpret(named, DELIVERY) == (fact,)
+    assert interpret(said(event), DELIVERY) == ()
+
+
 def test_a_meeting_event_without_a_meeting_is_no_fact() -> None:
     assert interpret(said("meeting.started", object_id=None), DELIVERY) == ()
 

@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
+from app.clients.hooks import Hooks
 from app.demo.mailbox import Mailbox
 from app.demo.stack import Stack
+from tests.hooks.receiver import Directory
 from tests.living import alive
 from tests.safety.scene import Scene, set_up
 
@@ -34,6 +36,7 @@ async def module_redis_url(stack: Stack, worker_id: str) -> str:
 
 @pytest.fixture(scope="module")
 async def scene(module_database_url: str, module_redis_url: str, mail_server: Mailbox) -> AsyncIterator[Scene]:
-    """A community in the middle of its day."""
-    async with alive(module_database_url, module_redis_url, mail_server, worker=False) as living:
+    """A community in the middle of its day. Names of hooks are looked up without asking anybody."""
+    hooks = Hooks(resolve=Directory().resolve)
+    async with alive(module_database_url, module_redis_url, mail_server, worker=False, hooks=hooks) as living:
         yield await set_up(living)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +24,7 @@ HERE, ELSEWHERE = COMMUNITY["slug"], "elsewhere"
 # What a refused click leaves on purpose.
 LEFT_BY_CLICKS = {"clicks"}
 GUEST = {"email": "gus@guests.example", "name": "Gus Guest"}
+HOOK = {"url": "https://hooks.example/here", "kinds": ["event.live"]}
 Arguments = dict[str, Any]
 
 
@@ -39,6 +40,9 @@ class Things:
     join_link: str
     guest_id: str
     guest_link: str
+    session_id: str
+    hook_id: str = ""
+    message_id: str = ""
 
 
 @dataclass
@@ -77,6 +81,12 @@ class Scene:
         """A new guest of the standing event."""
         body = {"email": f"{uuid4().hex}@guests.example", "name": "Gundula Guest"}
         made = await self.as_("admin", "POST", f"/api/events/{self.here.event_id}/guests", json=body)
+        assert made.status_code == 201, made.text
+        return str(made.json()["id"])
+
+    async def hook(self) -> str:
+        """A new hook."""
+        made = await self.as_("admin", "POST", f"/api/communities/{HERE}/hooks", json=HOOK)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
@@ -155,7 +165,8 @@ async def set_up(living: Living) -> Scene:
         await living.connect("neighbour", "wil@willow.example", ELSEWHERE)
         here = await _things(living, "admin", HERE, "ben@riverside.example", "m-host", "member")
         there = await _things(living, "neighbour", ELSEWHERE, "wil@willow.example", None, "neighbour")
-    return Scene(living, here, there)
+    # Nobody sends their messages any more.
+    return Scene(living, await _with_hook(living, "admin", here), await _with_hook(living, "neighbour", there))
 
 
 async def _things(
@@ -184,11 +195,29 @@ async def _things(
     links = await living.held.db.hot.fetch(
         "SELECT join_link FROM registrations WHERE event_id = $1 ORDER BY created_at", UUID(event.json()["id"])
     )
+    session_id = await living.held.db.hot.fetchval(
+        "INSERT INTO participant_sessions (id, meeting_id, instance_uuid, connection, joins, name)"
+        " SELECT gen_random_uuid(), id, 'an-instance==', '16778240', ARRAY[$2::timestamptz], 'Somebody' FROM meetings"
+        " WHERE event_id = $1 RETURNING id",
+        UUID(event.json()["id"]),
+        living.clock.now(),
+    )
     ids = (host["account_id"], host["id"], space.json()["id"], event.json()["id"])
-    return Things(community, *ids, links[0]["join_link"], invited.json()["id"], links[1]["join_link"])
+    of_people = (links[0]["join_link"], invited.json()["id"], links[1]["join_link"], str(session_id))
+    return Things(community, *ids, *of_people)
+
+
+async def _with_hook(living: Living, admin: str, things: Things) -> Things:
+    base = f"/api/communities/{things.community}/hooks"
+    hook = await living.post(admin, base, HOOK)
+    assert hook.status_code == 201, hook.text
+    message = await living.post(admin, f"{base}/{hook.json()['id']}/test")
+    assert message.status_code == 202, message.text
+    return replace(things, hook_id=hook.json()["id"], message_id=message.json()["message_id"])
 
 
 _ZOOM = "/api/communities/{community}/integrations/zoom"
+_HOOKS = "/api/communities/{community}/hooks"
 _SOMEBODY = {"status": "going", "name": "Somebody Else", "email": "else@members.example"}
 # Routes that use their target up get one of their own: which part of the path it is, and what makes one.
 FRESH: dict[str, tuple[str, Callable[[Scene], Awaitable[str]]]] = {
@@ -200,6 +229,7 @@ FRESH: dict[str, tuple[str, Callable[[Scene], Awaitable[str]]]] = {
     "PUT /api/events/{event_id}/registrations/{member_id}": ("event_id", Scene.event),
     "POST /api/events/{event_id}/guests": ("event_id", Scene.event),
     "DELETE /api/events/{event_id}/guests/{guest_id}": ("guest_id", Scene.guest),
+    f"DELETE {_HOOKS}/{{hook_id}}": ("hook_id", Scene.hook),
     "GET /calendar/{secret}.ics": ("secret", Scene.feed),
     "HEAD /calendar/{secret}.ics": ("secret", Scene.feed),
     "GET /unsubscribe/{link}": ("link", Scene.unsubscribe_link),
@@ -215,16 +245,21 @@ BODIES: dict[str, Any] = {
     "PATCH /api/communities/{community}/spaces/{space_id}": {"description": "Every week."},
     "PATCH /api/events/{event_id}": {"title": "Quieter hour"},
     "PATCH /api/communities/{community}/settings": {"reminders": {"minutes_before": [120]}},
+    f"POST {_HOOKS}": HOOK,
+    f"PATCH {_HOOKS}/{{hook_id}}": HOOK,
     "PUT /api/me/mail": {"reminders": True},
     "PUT /api/events/{event_id}/rsvp": {"status": "maybe"},
     "PUT /api/events/{event_id}/registrations/{member_id}": _SOMEBODY,
     "POST /api/events/{event_id}/guests": GUEST,
+    "PUT /api/events/{event_id}/attendance/{session_id}": {"member_id": "m-member"},
 }
 
 
 async def _body(scene: Scene, route: str) -> Any:
     if route == f"POST {_ZOOM}/connect/confirm":
         return {"handle": await scene.handle()}
+    if route == f"POST {_HOOKS}/{{hook_id}}/redeliver":
+        return {"message_id": scene.here.message_id}
     return new_event(scene.living) if route == "POST /api/communities/{community}/events" else BODIES.get(route)
 
 

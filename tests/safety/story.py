@@ -119,6 +119,7 @@ async def look(life: Life, event_id: str, account_id: str) -> None:
         f"/api/events/{event_id}",
         f"/api/events/{event_id}/registrations",
         f"/api/events/{event_id}/guests",
+        f"/api/events/{event_id}/attendance",
         f"/api/events/{event_id}/invite.ics",
     ]
     for path in paths:
@@ -217,6 +218,19 @@ async def hear(life: Life, event: Any, account_id: str) -> None:
         assert await life.zoom_says("broken", {}, body=broken.decode("latin-1")) < 500
     await living.zoom.post("/simulator/webhooks/validate")
     await living.quiet()
+    await read_attendance(life, event["id"])
+
+
+async def read_attendance(life: Life, event_id: str) -> None:
+    """Who came, in every form; one of them is assigned to a member, and that is taken back."""
+    living, path = life.living, f"/api/events/{event_id}/attendance"
+    for form in ("json", "csv", "svg"):
+        read = await living.get("admin", path, params={"format": form})
+        assert read.status_code == 200, read.text
+    came = (await living.get("admin", path)).json()["items"]
+    for member_id in ("m-member2", None):
+        session = f"{path}/{came[0]['sessions'][0]['id']}"
+        assert (await living.call("admin", "PUT", session, json={"member_id": member_id})).status_code == 200
 
 
 async def end(life: Life, event: Any, account_id: str) -> None:

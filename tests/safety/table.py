@@ -55,6 +55,7 @@ def admins(cell: str) -> Row:
 
 IN_COMMUNITY = "/api/communities/{community}"
 ZOOM = f"{IN_COMMUNITY}/integrations/zoom"
+HOOKS = f"{IN_COMMUNITY}/hooks"
 
 TABLE: dict[str, Row] = {
     # The Zoom integration.
@@ -90,6 +91,9 @@ TABLE: dict[str, Row] = {
     "PUT /api/events/{event_id}/registrations/{member_id}": admins("200"),
     "GET /api/events/{event_id}/invite.ics": replace(members(NOT_REGISTERED), registered="200"),
     "POST /api/events/{event_id}/invite": replace(members(NOT_REGISTERED), registered="202"),
+    # Who came. A coach who is not the event's is a member here.
+    "GET /api/events/{event_id}/attendance": admins("200"),
+    "PUT /api/events/{event_id}/attendance/{session_id}": admins("200"),
     # Everybody may leave by themselves; here it is about somebody else.
     f"DELETE {IN_COMMUNITY}/members/{{member_id}}": admins("204"),
     "GET /api/events/{event_id}/calendar-links": replace(members(NOT_REGISTERED), registered="200"),
@@ -123,6 +127,16 @@ TABLE: dict[str, Row] = {
     "GET /guest/{guest_link}/code": everybody("200"),
     "HEAD /guest/{guest_link}/code": everybody("204"),
     "POST /guest/{guest_link}/code": everybody(FOREIGN_FORM),
+    # Where the community is told of what happens.
+    f"GET {HOOKS}": admins("200"),
+    f"POST {HOOKS}": admins("201"),
+    f"GET {HOOKS}/{{hook_id}}": admins("200"),
+    f"PATCH {HOOKS}/{{hook_id}}": admins("200"),
+    f"DELETE {HOOKS}/{{hook_id}}": admins("204"),
+    f"POST {HOOKS}/{{hook_id}}/test": admins("202"),
+    f"POST {HOOKS}/{{hook_id}}/rotate": admins("200"),
+    f"GET {HOOKS}/{{hook_id}}/attempts": admins("200"),
+    f"POST {HOOKS}/{{hook_id}}/redeliver": admins("202"),
     # The process itself.
     "GET /healthz": everybody("200"),
     "GET /readyz": everybody("200"),

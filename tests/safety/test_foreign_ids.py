@@ -20,6 +20,8 @@ UNKNOWN = {
     "space_id": "6b1f2c4e-0000-4000-8000-000000000003",
     "event_id": "6b1f2c4e-0000-4000-8000-000000000004",
     "guest_id": "6b1f2c4e-0000-4000-8000-000000000005",
+    "session_id": "6b1f2c4e-0000-4000-8000-000000000006",
+    "hook_id": "6b1f2c4e-0000-4000-8000-000000000007",
 }
 # The ear never says whether it knows an account; to it nobody is a neighbour.
 TEMPLATES = [

@@ -90,6 +90,23 @@ async def test_what_people_do_inside_is_told(live: Zoom, receiver: Receiver) -> 
     assert reasons == ["Mia Moss left the meeting.", "Host ended the meeting."]
 
 
+async def test_who_waits_is_told_as_waiting_and_joins_once_let_in(live: Zoom, receiver: Receiver) -> None:
+    meeting = await live.meeting()
+    added = (await live.add(meeting["id"])).json()
+    path = f"/meetings/{meeting['id']}"
+    await live.control("POST", f"{path}/start", {"host_joins": False})
+    await live.control("POST", f"{path}/join", {"join_url": added["join_url"], "waits": True})
+    await live.control("POST", f"{path}/admit", {"join_url": added["join_url"]})
+    await settled(live)
+    kinds = ("joined_waiting_room", "admitted", "left_waiting_room", "joined")
+    assert receiver.events()[3:] == [f"meeting.participant_{kind}" for kind in kinds]
+    told = [receiver.documents(f"meeting.participant_{kind}")[0]["payload"]["object"]["participant"] for kind in kinds]
+    assert {person["registrant_id"] for person in told} == {added["registrant_id"]}
+    assert [sorted(person.keys() & {"date_time", "join_time"}) for person in told] == [["date_time"]] * 3 + [
+        ["join_time"]
+    ]
+
+
 async def test_registrations_are_told_once_their_scope_is_granted(live: Zoom, receiver: Receiver) -> None:
     await reconnect(live, *(scope for scope in ADMIN_SCOPES if scope != "meeting:read:registrant:admin"))
     meeting = await live.meeting()

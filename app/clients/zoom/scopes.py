@@ -87,7 +87,12 @@ SCOPES: tuple[Scope, ...] = (
     ),
     Scope(
         "meeting:read:participant",
-        ("meeting.participant_joined", "meeting.participant_left"),
+        (
+            "meeting.participant_joined",
+            "meeting.participant_left",
+            "meeting.participant_joined_waiting_room",
+            "meeting.participant_put_in_waiting_room",
+        ),
         "record who came and for how long",
         5,
         "meeting:read",

@@ -1,0 +1,84 @@
+"""Attendance over HTTP, for admins and the event's coach."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import JSONResponse
+
+from app.attendance import report, service
+from app.attendance.spreadsheet import csv_of
+from app.attendance.timeline import svg_of
+from app.attendance.views import AssignBody, AssignedView, AttendanceView, view
+from app.core import db, identity
+from app.core.errors import Problem, not_found
+from app.events import service as events
+from app.events.models import Event
+from app.web import Caller, Tx
+
+router = APIRouter(tags=["Attendance"])
+EventId = Annotated[UUID, Path(description="An event of one of your communities")]
+SessionId = Annotated[UUID, Path(description="A session of the event, known or unknown")]
+Format = Annotated[
+    Literal["json", "csv", "svg"],
+    Query(
+        alias="format",
+        description="`csv` is a file for spreadsheets, `svg` a picture of who was there when",
+        examples=["csv"],
+    ),
+]
+# It names people, and holds what strangers typed.
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_PICTURE = {"Content-Security-Policy": "default-src 'none'; sandbox"}
+_TEXT = {"schema": {"type": "string"}}
+
+
+@router.get(
+    "/api/events/{event_id}/attendance",
+    summary="Who came, and for how long",
+    response_model=AttendanceView,
+    responses={200: {"content": {"text/csv": _TEXT, "image/svg+xml": _TEXT}}},
+)
+async def get_attendance(event_id: EventId, who: Caller, tx: Tx, form: Format = "json") -> Response:
+    """Everybody Zoom told of, as soon as it has told: how long each was there, whose sessions they are, how sure that
+    is and why. With who clicked and was never seen, who was seen and is not known, and who did not come.
+
+    The CSV has the columns `status` (`present`, `unknown`, `clicked`, `no_show`), `member_id`, `name`, `email`, `role`,
+    `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `sure`, `why` and `clicked_at`.
+    """
+    event = await _led(tx, event_id, who)
+    found = await report.of_event(tx, event)
+    if form == "svg":
+        return Response(svg_of(found), media_type="image/svg+xml", headers=_HEADERS | _PICTURE)
+    shown = view(found, tx.now)
+    if form == "csv":
+        as_file = {"Content-Disposition": 'attachment; filename="attendance.csv"'}
+        return Response(csv_of(shown), media_type="text/csv; charset=utf-8", headers=_HEADERS | as_file)
+    return JSONResponse(shown.model_dump(mode="json"), headers=_HEADERS)
+
+
+@router.put("/api/events/{event_id}/attendance/{session_id}", summary="Say whose session it is")
+async def put_attendance(
+    event_id: EventId, session_id: SessionId, body: AssignBody, who: Caller, tx: Tx
+) -> AssignedView:
+    """For an unknown participant, or where Zoom is wrong. Who said it is kept; null takes it back."""
+    event = await _led(tx, event_id, who)
+    session = await service.assign(tx, event, session_id, body.member_id, who.member_id)
+    return AssignedView.model_validate(
+        {
+            "session_id": session.id,
+            "member_id": session.assigned_to,
+            "assigned_by": session.assigned_by,
+            "assigned_at": session.assigned_at,
+        }
+    )
+
+
+async def _led(tx: db.Tx, event_id: UUID, who: identity.Caller) -> Event:
+    """The event, for its community's admins and its coach."""
+    event = await events.get(tx, event_id)
+    if event is None or event.deleted_at or not (who.is_platform or who.is_member_of(event.community_id)):
+        raise not_found("event")
+    if not (who.is_platform or who.is_admin_of(event.community_id) or event.coach_id == who.member_id):
+        raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
+    return event

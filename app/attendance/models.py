@@ -1,0 +1,43 @@
+"""Table of who Zoom saw inside."""
+
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import ARRAY, DateTime, ForeignKey, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Model
+
+_MOMENTS = ARRAY(DateTime(timezone=True))
+
+
+class ParticipantSession(Model):
+    """One client in one instance, as far as Zoom has told: every moment at which it joined, left, or was made to wait.
+
+    Of the person it keeps what tells who it is: no phone number, no network address, no reason for leaving.
+    """
+
+    __tablename__ = "participant_sessions"
+    __table_args__ = (UniqueConstraint("meeting_id", "instance_uuid", "connection"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"))
+    instance_uuid: Mapped[str] = mapped_column(Text)
+    # Zoom's id of the client, which means nothing outside the instance.
+    connection: Mapped[str] = mapped_column(Text)
+    joins: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    leaves: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    waits: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    registrant_id: Mapped[str | None] = mapped_column(Text)
+    zoom_user_id: Mapped[str | None] = mapped_column(Text)
+    email: Mapped[str | None] = mapped_column(Text)
+    name: Mapped[str | None] = mapped_column(Text)
+    # Who an admin or coach says it is.
+    assigned_to: Mapped[str | None] = mapped_column(Text)
+    assigned_by: Mapped[str | None] = mapped_column(Text)
+    assigned_at: Mapped[datetime | None]
+
+    @property
+    def first_seen(self) -> datetime:
+        """When the client was first heard of."""
+        return min([*self.joins, *self.leaves, *self.waits])

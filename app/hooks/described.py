@@ -1,0 +1,61 @@
+"""The `webhooks` of the OpenAPI document: what an endpoint is sent. Nobody calls these functions."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+
+from app.hooks.kinds import AccountState, EventState, Message, RegistrationState, Trial
+
+MessageId = Annotated[
+    str,
+    Header(
+        alias="webhook-id",
+        description="The message's id, the same however often it is sent: what came before is to be ignored",
+        examples=["8a1f5f0e-8a4b-4b55-9d64-0e6f3f2d7c21"],
+    ),
+]
+Timestamp = Annotated[
+    int, Header(alias="webhook-timestamp", description="Seconds since 1970, of this sending", examples=[1772391602])
+]
+Signature = Annotated[
+    str,
+    Header(
+        alias="webhook-signature",
+        description="`v1,` and the base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`; after a rotation two of them,"
+        " separated by a space, of which one has to be right",
+        examples=["v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="],
+    ),
+]
+_TAKEN: dict[int | str, dict[str, Any]] = {
+    204: {"description": "Any 2xx: it arrived. 410: no more messages, please. All else, redirects too: try again later"}
+}
+router = APIRouter(tags=["Hooks"], responses=_TAKEN, generate_unique_id_function=lambda route: route.name)
+
+
+@router.post("event.live", summary="An event went live", status_code=204)
+def told_event_live(body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
+    """The host, or whoever may, has opened the meeting."""
+
+
+@router.post("event.ended", summary="An event ended", status_code=204)
+def told_event_ended(body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
+    """The meeting is over. Opened again, the event goes live, and ends, once more."""
+
+
+@router.post("registration.changed", summary="An answer to an event changed", status_code=204)
+def told_registration_changed(
+    body: Message[RegistrationState], id_: MessageId, timestamp: Timestamp, signature: Signature
+) -> None:
+    """Somebody answered, changed the answer, or got a place."""
+
+
+@router.post("account.needs_reauth", summary="A Zoom account must be connected again", status_code=204)
+def told_account_needs_reauth(
+    body: Message[AccountState], id_: MessageId, timestamp: Timestamp, signature: Signature
+) -> None:
+    """Zoom no longer accepts the connection."""
+
+
+@router.post("hook.test", summary="A test", status_code=204)
+def told_test(body: Message[Trial], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
+    """Sent when an admin asks for it, whatever the endpoint's kinds are."""

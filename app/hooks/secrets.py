@@ -1,0 +1,58 @@
+"""The secret an endpoint's messages are signed with, and the one before it.
+
+A receiver cannot exchange its secret in the very moment we do, so for a day messages carry two signatures.
+"""
+
+from datetime import datetime, timedelta
+
+from app.clients.hooks import new_secret
+from app.core import db
+from app.core.crypto import Seal
+from app.hooks.models import HookEndpoint
+
+OVERLAP = timedelta(hours=24)
+
+
+def give(endpoint: HookEndpoint, seal: Seal) -> str:
+    """Give a new endpoint its secret, which is returned this once."""
+    secret = new_secret()
+    endpoint.secret = seal.seal(secret, _place("secret", endpoint))
+    return secret
+
+
+def rotate(endpoint: HookEndpoint, seal: Seal, now: datetime) -> str:
+    """Put a new secret in place of the present one, which goes on signing for a day; the new one is returned."""
+    present = seal.open(endpoint.secret, _place("secret", endpoint))
+    endpoint.former_secret = seal.seal(present, _place("former_secret", endpoint))
+    endpoint.secret_changed_at = now
+    return give(endpoint, seal)
+
+
+def signing(endpoint: HookEndpoint, seal: Seal, now: datetime) -> tuple[str, ...]:
+    """The secrets that sign a message `now`, the present one first."""
+    present = seal.open(endpoint.secret, _place("secret", endpoint))
+    until = former_until(endpoint)
+    if endpoint.former_secret is None or until is None or now >= until:
+        return (present,)
+    return (present, seal.open(endpoint.former_secret, _place("former_secret", endpoint)))
+
+
+def former_until(endpoint: HookEndpoint) -> datetime | None:
+    """Until when the former secret signs beside the present one, if there is one."""
+    if endpoint.former_secret is None or endpoint.secret_changed_at is None:
+        return None
+    return endpoint.secret_changed_at + OVERLAP
+
+
+async def forget_former(tx: db.Tx) -> None:
+    """Erase former secrets whose day is over."""
+    await tx.run(
+        "UPDATE hook_endpoints SET former_secret = NULL"
+        " WHERE former_secret IS NOT NULL AND secret_changed_at <= :before",
+        before=tx.now - OVERLAP,
+    )
+
+
+def _place(column: str, endpoint: HookEndpoint) -> str:
+    """What a sealed secret is bound to."""
+    return f"hook_endpoints.{column}:{endpoint.id}"

@@ -1,0 +1,164 @@
+"""Endpoints and the messages for them: local changes, in the caller's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from sqlalchemy import any_, func, literal, select, tuple_
+
+from app.core import db
+from app.core.crypto import Seal
+from app.core.errors import Problem, not_found, wrong_field
+from app.facts import HookMessageMade
+from app.hooks import secrets
+from app.hooks.kinds import TEST, Message, Trial
+from app.hooks.models import HookAttempt, HookEndpoint, HookMessage
+from app.web import Schema
+
+MOST_ENDPOINTS = 50  # of one community
+
+
+@dataclass(frozen=True)
+class Told:
+    """A message and every sending of it, the first one first."""
+
+    message: HookMessage
+    attempts: Sequence[HookAttempt]
+
+
+async def of_community(tx: db.Tx, community_id: str) -> Sequence[HookEndpoint]:
+    """The endpoints of a community, the oldest first."""
+    found = select(HookEndpoint).where(HookEndpoint.community_id == community_id)
+    return (await tx.session.scalars(found.order_by(HookEndpoint.created_at, HookEndpoint.id))).all()
+
+
+async def inside(tx: db.Tx, community_id: str, hook_id: UUID, *, to_change: bool = False) -> HookEndpoint:
+    """An endpoint of the community, locked where it is `to_change`; 404 where it has none of that id."""
+    lock = {"key_share": True} if to_change else None  # messages can be made for it meanwhile
+    endpoint = await tx.session.get(HookEndpoint, hook_id, with_for_update=lock, populate_existing=True)
+    if endpoint is None or endpoint.community_id != community_id:
+        raise not_found("hook")
+    return endpoint
+
+
+async def create(
+    tx: db.Tx, seal: Seal, community_id: str, url: str, kinds: Sequence[str], created_by: str
+) -> tuple[HookEndpoint, str]:
+    """A new endpoint and its secret. `created_by` is a member id. Raises the problem `too-many-hooks`."""
+    count = select(func.count()).select_from(HookEndpoint).where(HookEndpoint.community_id == community_id)
+    if (await tx.session.scalar(count) or 0) >= MOST_ENDPOINTS:
+        raise Problem("too-many-hooks", f"A community has {MOST_ENDPOINTS} hooks at most. Delete one that is not used.")
+    endpoint = HookEndpoint(
+        id=uuid4(),
+        community_id=community_id,
+        url=url,
+        kinds=list(kinds),
+        enabled=True,
+        created_by=created_by,
+        created_at=tx.now,
+    )
+    secret = secrets.give(endpoint, seal)
+    tx.session.add(endpoint)
+    await tx.session.flush()
+    return endpoint, secret
+
+
+def switch(endpoint: HookEndpoint, *, enabled: bool, reason: str | None = None) -> None:
+    """Let an endpoint have messages, or no more of them; `reason` where that is nobody's wish."""
+    endpoint.enabled, endpoint.disabled_reason = enabled, reason
+
+
+async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
+    """Delete an endpoint with its messages."""
+    given_up = select(HookMessage.id).where(HookMessage.endpoint_id == endpoint.id, HookMessage.state == "given_up")
+    let_go(tx, [(endpoint.id, message_id) for message_id in await tx.session.scalars(given_up)])
+    await tx.session.delete(endpoint)
+    await tx.session.flush()
+
+
+def let_go(tx: db.Tx, gone: Sequence[tuple[UUID, UUID]]) -> None:
+    """(endpoint, message) that were given up and exist no more: their dead outbox rows find that out, and end."""
+    for endpoint_id, message_id in gone:
+        tx.record(HookMessageMade(message_id, endpoint_id))
+
+
+async def tell(
+    tx: db.Tx, community_id: str, kind: str, subject: UUID, data: Schema, *, only_news: bool = False
+) -> None:
+    """Make a message for every endpoint of the community that asked for this kind.
+
+    `only_news`: none for an endpoint whose last message about the subject said the very same.
+    """
+    asked = select(HookEndpoint).where(
+        HookEndpoint.community_id == community_id, HookEndpoint.enabled, literal(kind) == any_(HookEndpoint.kinds)
+    )
+    for endpoint in await tx.session.scalars(asked):
+        if not only_news or await _last_said(tx, endpoint.id, kind, subject) != data.model_dump(mode="json"):
+            _make(tx, endpoint, kind, subject, data)
+
+
+async def _last_said(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> Any:
+    last = select(HookMessage.body).where(
+        HookMessage.endpoint_id == endpoint_id, HookMessage.kind == kind, HookMessage.subject == subject
+    )
+    body = await tx.session.scalar(last.order_by(HookMessage.created_at.desc()).limit(1))
+    return orjson.loads(body)["data"] if body else None
+
+
+def _make(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Schema) -> HookMessage:
+    message = HookMessage(
+        id=uuid4(),
+        endpoint_id=endpoint.id,
+        kind=kind,
+        subject=subject,
+        body=Message(type=kind, timestamp=tx.now, data=data).model_dump_json(),
+        state="waiting",
+        attempts=0,
+        next_at=tx.now,
+        created_at=tx.now,
+    )
+    tx.session.add(message)
+    tx.record(HookMessageMade(message.id, endpoint.id))
+    return message
+
+
+def test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
+    """Make a message that says nothing, for this endpoint alone. Raises the problem `hook-disabled`."""
+    _require_enabled(endpoint)
+    data = Trial(community_id=endpoint.community_id, hook_id=endpoint.id)
+    return _make(tx, endpoint, TEST, endpoint.id, data)
+
+
+async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> HookMessage:
+    """Send one of the endpoint's messages once more, now, under its old id. 422 where the endpoint has none such."""
+    message = await tx.session.get(HookMessage, message_id, with_for_update=True, populate_existing=True)
+    if message is None or message.endpoint_id != endpoint.id:
+        raise wrong_field("message_id", "is not a message of this hook")
+    _require_enabled(endpoint)
+    message.state, message.attempts, message.next_at = "waiting", 0, tx.now
+    tx.record(HookMessageMade(message.id, endpoint.id))
+    tx.hurry(str(message.id))
+    return message
+
+
+def _require_enabled(endpoint: HookEndpoint) -> None:
+    if not endpoint.enabled:
+        raise Problem("hook-disabled", "This hook is switched off. Switch it on again first.")
+
+
+async def told(tx: db.Tx, endpoint_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None) -> Sequence[Told]:
+    """Up to `limit` messages of an endpoint, the newest first, beginning after the (created, id) given."""
+    statement = select(HookMessage).where(HookMessage.endpoint_id == endpoint_id)
+    if after is not None:
+        statement = statement.where(tuple_(HookMessage.created_at, HookMessage.id) < tuple_(*after))
+    order = (HookMessage.created_at.desc(), HookMessage.id.desc())
+    messages = (await tx.session.scalars(statement.order_by(*order).limit(limit))).all()
+    ids = [message.id for message in messages]
+    made = await tx.session.scalars(
+        select(HookAttempt).where(HookAttempt.message_id.in_(ids)).order_by(HookAttempt.at, HookAttempt.id)
+    )
+    attempts = made.all()
+    return [Told(message, [each for each in attempts if each.message_id == message.id]) for message in messages]

@@ -1,0 +1,179 @@
+"""Reactions that tell the platform: what happened becomes messages, and messages are sent."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.accounts import service as accounts
+from app.clients.hooks import HookError
+from app.core import db, logs
+from app.core.outbox import NotNow
+from app.core.work import Work
+from app.events import service as events
+from app.hooks import schedule, secrets, service
+from app.hooks.kinds import AccountState, EventState, RegistrationState
+from app.hooks.models import HookAttempt, HookEndpoint, HookMessage
+from app.registrations.models import Registration, is_guest
+from app.resources import Resources
+
+KEPT = timedelta(days=30)
+GONE = 410
+GONE_REASON = "The endpoint answered 410 Gone: it wants no more messages."
+log = logs.get("hooks")
+
+
+async def tell_live(work: Work[Resources]) -> None:
+    """An event (the key) went live."""
+    await _tell_event(work, "event.live")
+
+
+async def tell_ended(work: Work[Resources]) -> None:
+    """An event (the key) ended."""
+    await _tell_event(work, "event.ended")
+
+
+async def _tell_event(work: Work[Resources], kind: str) -> None:
+    async with work.done() as tx:
+        event = await events.get(tx, work.id)
+        if event is not None and event.deleted_at is None:
+            data = EventState.model_validate(
+                {"community_id": event.community_id, "event_id": event.id, "status": event.status(tx.now)}
+            )
+            await service.tell(tx, event.community_id, kind, event.id, data)
+
+
+async def tell_registration(work: Work[Resources]) -> None:
+    """An answer (the key) changed; who was told the same before is not told again."""
+    async with work.done() as tx:
+        registration = await tx.session.get(Registration, work.id)
+        event = await events.get(tx, registration.event_id) if registration else None
+        if registration is not None and event is not None:
+            data = RegistrationState.model_validate(
+                {
+                    "community_id": event.community_id,
+                    "event_id": event.id,
+                    "registration_id": registration.id,
+                    "member_id": None if is_guest(registration.member_id) else registration.member_id,
+                    "rsvp": registration.rsvp,
+                    "waiting": registration.waiting_since is not None,
+                }
+            )
+            kind = "registration.changed"
+            await service.tell(tx, event.community_id, kind, registration.id, data, only_news=True)
+
+
+async def tell_account(work: Work[Resources]) -> None:
+    """Zoom no longer accepts the connection of an account (the key), unless it was connected again meanwhile."""
+    async with work.done() as tx:
+        account = await accounts.get(tx, work.id)
+        if account is not None and account.status == "needs_reauth":
+            data = AccountState(community_id=account.community_id, account_id=account.id, status="needs_reauth")
+            await service.tell(tx, account.community_id, "account.needs_reauth", account.id, data)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What is needed to send a message once."""
+
+    url: str
+    body: str
+    signing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one sending went: the status that was answered, or why none was."""
+
+    at: datetime
+    status: int | None = None
+    problem: str | None = None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the endpoint took it. A redirect is none of ours to follow."""
+        return self.status is not None and 200 <= self.status < 300
+
+    def __str__(self) -> str:
+        return f"the endpoint answered {self.status}" if self.status else str(self.problem)
+
+
+async def send(work: Work[Resources]) -> None:
+    """Send a message (the key) to its endpoint; the same id and body every time, until it was taken or is given up."""
+    async with work.transaction() as tx:
+        letter = await _letter(tx, work)
+    if letter is None:
+        return
+    outcome = await _sent(work, letter)
+    if outcome.arrived or outcome.status == GONE:
+        async with work.done() as tx:
+            await _settled(tx, work.id, outcome)
+        return
+    async with work.transaction() as tx:
+        again_at = await _put_off(tx, work.id, outcome)
+    if again_at is not None:
+        raise NotNow(str(outcome), "at", again_at)
+    raise NotNow(f"given up: {outcome}", "never")
+
+
+async def _letter(tx: db.Tx, work: Work[Resources]) -> Letter | None:
+    """None where nothing is to be sent: it was taken, or the endpoint is gone or switched off."""
+    message = await tx.session.get(HookMessage, work.id, with_for_update=True)
+    endpoint = await tx.session.get(HookEndpoint, message.endpoint_id) if message else None
+    if message is None or endpoint is None or message.state == "delivered":
+        return None
+    if not endpoint.enabled:
+        message.state, message.next_at = "given_up", None
+        return None
+    return Letter(endpoint.url, message.body, secrets.signing(endpoint, work.resources.seal, tx.now))
+
+
+async def _sent(work: Work[Resources], letter: Letter) -> Outcome:
+    now = work.resources.clock.now
+    try:
+        status = await work.resources.hooks.send(letter.url, work.key, letter.body, letter.signing, now())
+    except HookError as error:
+        return Outcome(now(), problem=str(error))
+    return Outcome(now(), status)
+
+
+async def _settled(tx: db.Tx, message_id: UUID, outcome: Outcome) -> None:
+    """The endpoint took the message, or wants no more at all."""
+    message = await tx.session.get(HookMessage, message_id)
+    if message is None:
+        return
+    if outcome.status == GONE:
+        # Endpoints are locked before their messages, wherever both are.
+        endpoint = await tx.session.get(HookEndpoint, message.endpoint_id, with_for_update={"key_share": True})
+        if endpoint is not None:
+            service.switch(endpoint, enabled=False, reason=GONE_REASON)
+            log.warning("endpoint is gone", hook_id=str(endpoint.id))
+    await _note(tx, message_id, outcome, "delivered" if outcome.arrived else "given_up", None)
+
+
+async def _put_off(tx: db.Tx, message_id: UUID, outcome: Outcome) -> datetime | None:
+    """When the message is to be sent again; None where it is given up."""
+    message = await tx.session.get(HookMessage, message_id, with_for_update=True)
+    attempts = message.attempts + 1 if message else 1
+    again_at = schedule.next_at(attempts, outcome.status, tx.now)
+    await _note(tx, message_id, outcome, "waiting" if again_at else "given_up", again_at)
+    return again_at
+
+
+async def _note(tx: db.Tx, message_id: UUID, outcome: Outcome, state: str, next_at: datetime | None) -> None:
+    message = await tx.session.get(HookMessage, message_id, with_for_update=True, populate_existing=True)
+    if message is None:
+        return
+    message.state, message.attempts, message.next_at = state, message.attempts + 1, next_at
+    tx.session.add(HookAttempt(message_id=message_id, at=outcome.at, status=outcome.status, problem=outcome.problem))
+
+
+async def tidy(work: Work[Resources]) -> None:
+    """Delete what has served its time: former secrets, and messages of a month ago with their attempts."""
+    async with work.done() as tx:
+        await secrets.forget_former(tx)
+        pruned = await tx.run(
+            "DELETE FROM hook_messages WHERE state <> 'waiting' AND created_at < :before"
+            " RETURNING endpoint_id, id, state",
+            before=tx.now - KEPT,
+        )
+        service.let_go(tx, [(row.endpoint_id, row.id) for row in pruned if row.state == "given_up"])

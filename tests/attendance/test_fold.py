@@ -1,0 +1,250 @@
+"""Whatever order Zoom speaks in, and however often, everybody was there for the same time: the union of their stays."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.attendance.fold import (
+    Attendance,
+    Connection,
+    Span,
+    Stay,
+    Together,
+    Window,
+    at_once,
+    attendance,
+    stays,
+    windows,
+)
+from app.meetings.instances import Holding
+
+STARTS = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
+EVENT = Span(STARTS, STARTS + timedelta(minutes=60))
+UNTIL = STARTS + timedelta(hours=3)
+LAST = 100  # minutes after the start until which things happen
+PEOPLE = ("mia", "max", "ada")
+
+
+def at(minutes: float) -> datetime:
+    """So many minutes after the start."""
+    return STARTS + timedelta(minutes=minutes)
+
+
+class Note(NamedTuple):
+    """What one notification says: of a client's, or (`client` None) an instance's beginning and end."""
+
+    instance: str
+    client: int | None
+    kind: str
+    minute: int
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened: the instances one after the other, who was inside as whom, and what Zoom said of it, in order."""
+
+    instances: dict[str, tuple[int, int]]
+    owners: dict[int, str]
+    inside: dict[int, list[tuple[str, int, int]]]
+    notes: list[Note]
+
+    def second_by_second(self, person: str) -> int:
+        """Minutes somebody was inside on at least one device, counted one by one."""
+        there = set()
+        for client, owner in self.owners.items():
+            if owner == person:
+                for _, came, went in self.inside[client]:
+                    there |= set(range(came, went))
+        return len(there)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Up to three holdings; people who come, go, come again, on several devices at once, some through a waiting room,
+    some still there when the host ends it, some whose leaving Zoom forgot to tell before the end."""
+    marks = sorted(draw(st.lists(st.integers(0, LAST), min_size=2, max_size=6, unique=True)))
+    spans = list(zip(marks[::2], marks[1::2], strict=False))
+    instances = {f"uuid-{number}==": span for number, span in enumerate(spans)}
+    notes = [Note(uuid, None, kind, span[end]) for uuid, span in instances.items() for end, kind in enumerate(ENDS)]
+    owners: dict[int, str] = {}
+    inside: dict[int, list[tuple[str, int, int]]] = {}
+    for client in range(draw(st.integers(1, 7))):
+        uuid = draw(st.sampled_from(sorted(instances)))
+        began, ended = instances[uuid]
+        moments = sorted(draw(st.lists(st.integers(began, ended), min_size=2, max_size=6, unique=True)))
+        owners[client], inside[client] = draw(st.sampled_from(PEOPLE)), []
+        for came, went in zip(moments[::2], moments[1::2], strict=False):
+            last = went == moments[len(moments) // 2 * 2 - 1]
+            lost = last and draw(st.booleans())
+            inside[client].append((uuid, came, ended if lost else went))
+            notes.append(Note(uuid, client, "joins", came))
+            if not lost:
+                notes.append(Note(uuid, client, draw(st.sampled_from(["leaves", "waits"])), went))
+    return History(instances, owners, inside, sorted(notes, key=lambda note: note.minute))
+
+
+ENDS = ("started", "ended")
+
+
+def folded(history: History, notes: Iterable[Note]) -> dict[str, Attendance | None]:
+    """Everybody's attendance from notes taken down as they come, one by one, repetitions included."""
+    holdings: dict[str, Holding] = {}
+    moments: dict[tuple[str, int], dict[str, list[datetime]]] = {}
+    for note in notes:
+        if note.client is None:
+            was = holdings.get(note.instance, Holding(None, None))
+            started = at(note.minute) if note.kind == "started" else was.started_at
+            holdings[note.instance] = Holding(started, at(note.minute) if note.kind == "ended" else was.ended_at)
+        else:
+            kinds = moments.setdefault((note.instance, note.client), {"joins": [], "leaves": [], "waits": []})
+            kinds[note.kind].append(at(note.minute))
+    seen: dict[str, datetime] = {}
+    for (instance, _), kinds in moments.items():
+        seen[instance] = min([seen.get(instance, UNTIL), *(moment for each in kinds.values() for moment in each)])
+    held = windows(holdings, seen, STARTS, UNTIL, over=True)
+    theirs: dict[str, list[Stay]] = {person: [] for person in PEOPLE}
+    for (instance, client), kinds in moments.items():
+        sets = {kind: frozenset(values) for kind, values in kinds.items()}
+        theirs[history.owners[client]] += stays(Connection(UUID(int=client), instance, **sets), held[instance])
+    return {person: attendance(found, EVENT, held.values()) for person, found in theirs.items()}
+
+
+@settings(max_examples=2000, deadline=None)
+@given(histories(), st.randoms(use_true_random=False), st.data())
+def test_any_order_and_any_repetition_give_what_the_ordered_history_gives(
+    history: History, dice: random.Random, data: st.DataObject
+) -> None:
+    again = data.draw(st.lists(st.sampled_from(history.notes), max_size=8))
+    heard = [*history.notes, *again]
+    dice.shuffle(heard)
+    assert folded(history, heard) == folded(history, history.notes)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(histories(), st.randoms(use_true_random=False), st.booleans())
+def test_minutes_are_the_union_of_all_stays_counted_one_by_one(
+    history: History, dice: random.Random, starts_are_lost: bool
+) -> None:
+    heard = [note for note in [*history.notes, *history.notes] if not (starts_are_lost and note.kind == "started")]
+    dice.shuffle(heard)
+    for person, was in folded(history, heard).items():
+        minutes = was.present / timedelta(minutes=1) if was else 0
+        assert minutes == history.second_by_second(person)
+
+
+@settings(max_examples=500, deadline=None)
+@given(histories())
+def test_a_share_is_of_what_was_held_within_the_schedule(history: History) -> None:
+    inside = {minute for began, ended in history.instances.values() for minute in range(began, ended)}
+    scheduled = {minute for minute in inside if minute < 60} or inside
+    for person, was in folded(history, history.notes).items():
+        if was is None:
+            continue
+        there = set()
+        for client, owner in history.owners.items():
+            if owner == person:
+                there |= {minute for _, came, went in history.inside[client] for minute in range(came, went)}
+        assert was.share == pytest.approx(len(there & scheduled) / len(scheduled))
+        assert 0 <= was.share <= 1
+
+
+HOUR = Window(STARTS, at(60), running=False)
+
+
+def of(
+    joins: Sequence[float] = (), leaves: Sequence[float] = (), waits: Sequence[float] = (), window: Window = HOUR
+) -> list[tuple[float, float, bool, bool]]:
+    """The stays of one client: from and until in minutes, still there, heard in full."""
+    moments = (frozenset(map(at, each)) for each in (joins, leaves, waits))
+    found = stays(Connection(UUID(int=1), "uuid", *moments), window)
+    minute = timedelta(minutes=1)
+    return [((stay.begins - STARTS) / minute, (stay.ends - STARTS) / minute, stay.there, stay.heard) for stay in found]
+
+
+def test_who_was_not_heard_leaving_left_when_it_ended() -> None:
+    assert of(joins=[10]) == [(10, 60, False, False)]
+
+
+def test_who_is_inside_a_running_instance_is_still_there() -> None:
+    assert of(joins=[10], window=Window(STARTS, at(20), running=True)) == [(10, 20, True, True)]
+
+
+def test_who_was_heard_leaving_only_was_seen_and_no_minute_is_made_up() -> None:
+    assert of(leaves=[30]) == [(30, 30, False, False)]
+
+
+def test_who_came_and_went_within_a_second_is_gone() -> None:
+    assert of(joins=[30], leaves=[30]) == [(30, 30, False, True)]
+
+
+def test_who_left_and_came_back_within_a_second_stayed() -> None:
+    assert of(joins=[0, 5], leaves=[5, 9]) == [(0, 5, False, True), (5, 9, False, True)]
+
+
+def test_a_client_that_comes_twice_without_leaving_was_there_all_the_time() -> None:
+    assert of(joins=[0, 5], leaves=[9]) == [(0, 9, False, True)]
+
+
+def test_waiting_is_not_attending() -> None:
+    assert of(waits=[0]) == []
+    assert of(waits=[0], joins=[5], leaves=[9]) == [(5, 9, False, True)]
+    assert of(joins=[5], waits=[9]) == [(5, 9, False, True)]
+    assert of(waits=[0], leaves=[3]) == []
+    assert of(joins=[5], waits=[9], leaves=[10]) == [(5, 9, False, True)]
+
+
+def test_who_is_said_to_have_left_twice_left_the_first_time() -> None:
+    assert of(joins=[5], leaves=[9, 10]) == [(5, 9, False, True)]
+
+
+def test_a_stay_is_cut_to_its_instance() -> None:
+    assert of(joins=[-10], leaves=[70]) == [(0, 60, False, True)]
+    assert of(joins=[70], leaves=[80]) == [(60, 60, False, True)]
+
+
+def test_a_rehearsal_is_no_holding_of_the_event() -> None:
+    holdings = {"rehearsal": Holding(at(-60), at(-30)), "real": Holding(at(-5), at(50))}
+    assert list(windows(holdings, {}, STARTS, UNTIL, over=True)) == ["real"]
+
+
+def test_an_end_nobody_heard_is_the_next_start_and_of_the_last_one_the_present() -> None:
+    holdings = {"one": Holding(at(0), None), "two": Holding(at(20), None)}
+    assert windows(holdings, {}, STARTS, at(30), over=False) == {
+        "one": Window(at(0), at(20), running=False),
+        "two": Window(at(20), at(30), running=True),
+    }
+
+
+def test_a_late_start_of_an_older_instance_opens_nothing() -> None:
+    late = {"two": Holding(at(20), at(40)), "one": Holding(at(0), None)}
+    assert windows(late, {}, STARTS, UNTIL, over=True)["one"] == Window(at(0), at(20), running=False)
+
+
+def inside_as(client: int, begins: float, ends: float, heard: bool = True) -> Stay:
+    return Stay(UUID(int=client), at(begins), at(ends), there=False, heard=heard)
+
+
+def test_two_clients_at_once_are_told_with_when() -> None:
+    found = at_once([inside_as(2, 10, 40), inside_as(1, 0, 20), inside_as(3, 50, 60)])
+    assert found == [Together(UUID(int=1), UUID(int=2), at(10), at(20))]
+
+
+def test_a_reconnect_a_rejoin_and_a_leaving_nobody_heard_are_not_two_at_once() -> None:
+    assert at_once([inside_as(1, 0, 20), inside_as(2, 19.5, 40)]) == []
+    assert at_once([inside_as(1, 0, 20), inside_as(1, 10, 40)]) == []
+    assert at_once([inside_as(1, 0, 60, heard=False), inside_as(2, 20, 40)]) == []
+
+
+def test_nobody_attends_without_a_stay() -> None:
+    assert attendance([], EVENT, [HOUR]) is None
+
+
+def test_an_instance_that_only_its_participants_tell_of_began_with_the_first_of_them() -> None:
+    assert windows({}, {"one": at(3)}, STARTS, at(30), over=False) == {"one": Window(at(3), at(30), running=True)}
