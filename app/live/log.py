@@ -1,0 +1,97 @@
+"""The log of an event: what happened live, numbered in the order of the commits, and how it is put on the wire.
+
+A number is taken while the event's row is locked, which lasts until the commit. So nobody who has seen a number will
+ever be told a smaller one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from app.core import db
+from app.live import views
+from app.live.models import LiveEntry, LivePost
+
+_APPEND = """
+WITH taken AS (
+    INSERT INTO live_streams (event_id, sequence) VALUES (:event_id, 1)
+    ON CONFLICT (event_id) DO UPDATE SET sequence = live_streams.sequence + 1 RETURNING sequence
+)
+INSERT INTO live_log (event_id, sequence, kind, post_id, data, at)
+SELECT :event_id, sequence, :kind, CAST(:post_id AS uuid), CAST(:data AS jsonb), :now FROM taken RETURNING sequence
+"""
+# What only admins and the event's coach are told.
+FOR_STAFF = frozenset({"attention"})
+_TOLD: Mapping[str, type[BaseModel]] = {
+    "state": views.State,
+    "closed": views.Closed,
+    "attention": views.Attention,
+    "message-deleted": views.Deleted,
+    "question-deleted": views.Deleted,
+    "upvote": views.Upvotes,
+}
+_WRITTEN: Mapping[str, Callable[[LivePost], BaseModel]] = {
+    "message": views.message,
+    "question": views.question,
+    "answer": views.answer_given,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry. `frame` is None where it tells what was written in a post that is deleted by now."""
+
+    sequence: int
+    kind: str
+    frame: bytes | None
+
+
+def topic(event_id: UUID) -> str:
+    """What is rung when an event's log has grown."""
+    return f"live:{event_id}"
+
+
+async def append(
+    tx: db.Tx, event_id: UUID, kind: str, data: BaseModel | None = None, post_id: UUID | None = None
+) -> int:
+    """Add an entry about an event that is locked; its number. Whoever listens hears of it after the commit."""
+    added = await tx.run(
+        _APPEND,
+        event_id=event_id,
+        kind=kind,
+        post_id=post_id,
+        data=data.model_dump_json() if data else None,
+        now=tx.now,
+    )
+    tx.ring(topic(event_id))
+    sequence: int = added.scalar_one()
+    return sequence
+
+
+async def after(tx: db.Tx, event_id: UUID, sequence: int, limit: int, until: int | None = None) -> Sequence[Entry]:
+    """Up to `limit` entries with numbers after `sequence`, in order; none with a number after `until`, if given."""
+    wanted = (
+        select(LiveEntry.sequence, LiveEntry.kind, LiveEntry.data, LivePost)
+        .outerjoin(LivePost, LivePost.id == LiveEntry.post_id)
+        .where(LiveEntry.event_id == event_id, LiveEntry.sequence > sequence)
+        .order_by(LiveEntry.sequence)
+        .limit(limit)
+    )
+    rows = await tx.session.execute(wanted if until is None else wanted.where(LiveEntry.sequence <= until))
+    return [Entry(number, kind, _frame_of(number, kind, data, post)) for number, kind, data, post in rows]
+
+
+def frame(sequence: int, kind: str, data: BaseModel) -> bytes:
+    """An event as the wire has it (html.spec.whatwg.org, section 9.2.6). JSON has no line breaks of its own."""
+    return f"id: {sequence}\nevent: {kind}\ndata: {data.model_dump_json()}\n\n".encode()
+
+
+def _frame_of(sequence: int, kind: str, data: dict[str, Any] | None, post: LivePost | None) -> bytes | None:
+    if kind in _TOLD:
+        return frame(sequence, kind, _TOLD[kind].model_validate_json(orjson.dumps(data)))
+    return frame(sequence, kind, _WRITTEN[kind](post)) if post else None

@@ -1,0 +1,110 @@
+"""What people write while an event is live: local changes, in the caller's transaction."""
+
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+
+from app.accounts import budgets
+from app.core import db, logs
+from app.core.errors import Problem, not_found
+from app.core.identity import Caller
+from app.events.models import Event
+from app.live import access, log, views
+from app.live.models import LivePost
+from app.registrations.service import MAX_NAME
+
+Kind = Literal["message", "question"]
+MINUTE = timedelta(minutes=1)
+# How much one member may do in a minute, in all events together.
+MOST: dict[str, int] = {"message": 20, "question": 5, "upvote": 30}
+_OFTEN = {
+    "message": "You write very often: wait a moment, then send it once more.",
+    "question": "You ask very often: wait a moment, then send it once more.",
+    "upvote": "You changed your upvotes very often: wait a moment, then try once more.",
+}
+audit = logs.get("live")
+
+
+async def write(tx: db.Tx, event_id: UUID, who: Caller, kind: Kind, text: str) -> LivePost:
+    """A message or a question of the caller, told to everybody.
+
+    Raises `not-found`, who may not write `not-registered` and its like, `not-live`, and `too-many`.
+    """
+    event = await access.found(tx, event_id, who, lock=True)
+    role = await access.check_writes(tx, event, who)
+    await _count(tx, kind, who)
+    post_id = uuid4()
+    post = LivePost(
+        id=post_id,
+        event_id=event_id,
+        sequence=await log.append(tx, event_id, kind, post_id=post_id),
+        kind=kind,
+        author_id=who.member_id,
+        author_name=who.name[:MAX_NAME],
+        author_role=role,
+        text=text,
+        written_at=tx.now,
+        upvotes=0,
+    )
+    tx.session.add(post)
+    await tx.session.flush()
+    return post
+
+
+async def upvote(tx: db.Tx, question_id: UUID, who: Caller, *, wanted: bool) -> LivePost:
+    """The caller wants a question answered, or does not any more; told only where that is news."""
+    event, question = await _post(tx, "question", question_id, who)
+    await access.check_writes(tx, event, who)
+    change = (
+        "INSERT INTO live_upvotes (question_id, member_id) VALUES (:question, :member) ON CONFLICT DO NOTHING"
+        if wanted
+        else "DELETE FROM live_upvotes WHERE question_id = :question AND member_id = :member"
+    )
+    if (await tx.run(change, question=question_id, member=who.member_id)).rowcount:
+        await _count(tx, "upvote", who)
+        question.upvotes += 1 if wanted else -1
+        told = views.Upvotes(question_id=question_id, upvotes=question.upvotes)
+        await log.append(tx, event.id, "upvote", told)
+    return question
+
+
+async def answer(tx: db.Tx, question_id: UUID, who: Caller, text: str) -> LivePost:
+    """Answer a question, for those who lead, at any time; told only where it is news."""
+    event, question = await _post(tx, "question", question_id, who)
+    access.check_leads(event, who)
+    if (question.answer, question.answered_by) != (text, who.member_id):
+        question.answer, question.answered_by, question.answered_at = text, who.member_id, tx.now
+        question.answered_name = who.name[:MAX_NAME]
+        await log.append(tx, event.id, "answer", post_id=question_id)
+    return question
+
+
+async def delete(tx: db.Tx, kind: Kind, post_id: UUID, who: Caller) -> None:
+    """Take a message or question away, for those who lead, at any time. Nothing of it is kept."""
+    event, post = await _post(tx, kind, post_id, who)
+    access.check_leads(event, who)
+    await tx.session.delete(post)
+    await log.append(tx, event.id, f"{kind}-deleted", views.Deleted(id=post_id))
+    audit.info(f"{kind} deleted", event_id=str(event.id), post_id=str(post_id), author=post.author_id, by=who.member_id)
+
+
+async def _post(tx: db.Tx, kind: Kind, post_id: UUID, who: Caller) -> tuple[Event, LivePost]:
+    """A post with its event, which is locked first, as everywhere."""
+    event_id = await tx.session.scalar(select(LivePost.event_id).where(LivePost.id == post_id, LivePost.kind == kind))
+    if event_id is None:
+        raise not_found(kind)
+    event = await access.found(tx, event_id, who, kind, lock=True)
+    post = await tx.session.get(LivePost, post_id)
+    if post is None:
+        raise not_found(kind)
+    return event, post
+
+
+async def _count(tx: db.Tx, what: str, who: Caller) -> None:
+    """Count one more of the caller's of this minute; `too-many` where that is too much."""
+    subject = f"{what}:{who.member_id}:{tx.now:%H:%M}"
+    if not await budgets.spend(tx, subject, MOST[what]):
+        rest = MINUTE.seconds - tx.now.second
+        raise Problem("too-many", _OFTEN[what], headers={"Retry-After": str(rest)})
