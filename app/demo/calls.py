@@ -1,7 +1,8 @@
 """Calls over HTTP as the SPA, a browser and Zoom make them, and what must hold of their answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -76,6 +77,14 @@ class Api:
             request = f"{method} {answer.request.url.path}"
             raise StepFailed(f"{request} answered {answer.status_code} instead of {status}: {_told(answer)}")
         return answer
+
+    @contextlib.asynccontextmanager
+    async def stream(self, who: str, path: str) -> AsyncIterator[httpx.Response]:
+        """A GET whose answer goes on for as long as it is wanted. StepFailed where it is refused."""
+        signed = {"Authorization": f"Bearer {self._signature.token(who)}"}
+        async with self._http.stream("GET", path, headers=signed, timeout=None) as answer:
+            expect(answer.status_code == 200, f"GET {path} answered {answer.status_code}")
+            yield answer
 
     async def get(self, who: str | None, path: str) -> Any:
         """The JSON a GET answers."""

@@ -217,6 +217,7 @@ def _settings(stack: Stack, database_url: str, mailbox: Mailbox, stand_in: Platf
         "S3_SECRET_ACCESS_KEY": stack.s3.secret_access_key,
         "SPA_URL": stand_in.url,
         "CORS_ORIGINS": stand_in.url,
+        "HOOK_ORIGINS": stand_in.url,
         "AUTH_JWKS_URL": f"{stand_in.url}/jwks.json",
         "AUTH_ISSUER": stand_in.signature.issuer,
         "AUTH_AUDIENCE": AUDIENCE,

@@ -1,4 +1,4 @@
-"""Stands where the platform would: its public keys, its sign-in, and one page of the SPA for a person to click in."""
+"""Stands where the platform would: public keys, sign-in, an ear for hooks, and one page of the SPA to click in."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Body, FastAPI, HTTPException
+from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from app.demo.cast import CAST, COMMUNITY, Signature
+from app.demo.hooks_heard import BadSignature, HooksHeard
 from app.demo.servers import LOOPBACK
 
+HOOKS = "/hooks"
 PAGE = Path(__file__).with_name("spa.html")
 
 
@@ -23,12 +25,14 @@ class Platform:
     def __init__(self, url: str, cookie: str) -> None:
         self.url, self.cookie, self.api_url = url, cookie, ""
         self.signature = Signature(issuer=url)
+        self.hooks = HooksHeard()
 
     def app(self) -> FastAPI:
         """The stand-in as an ASGI app."""
         app = FastAPI(title="A stand-in for the platform", openapi_url=None)
         app.add_api_route("/jwks.json", self.jwks)
         app.add_api_route("/mint", self.mint, methods=["POST"])
+        app.add_api_route(HOOKS, self.hook, methods=["POST"], status_code=204)
         app.add_api_route("/{page:path}", self.page, response_class=HTMLResponse)
         return app
 
@@ -43,6 +47,13 @@ class Platform:
         if who not in CAST:
             raise HTTPException(422, f"who: is none of {', '.join(CAST)}")
         return {"token": self.signature.token(who, claims)}
+
+    async def hook(self, request: Request) -> None:
+        """A message of the service."""
+        try:
+            await self.hooks.take(request.headers, await request.body())
+        except BadSignature as reason:
+            raise HTTPException(401, str(reason)) from None
 
     async def page(self) -> str:
         """Every page of the SPA; which one, its script reads from the address."""

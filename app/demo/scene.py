@@ -90,6 +90,10 @@ class Scene:
         await self.change(starts_at=starts.isoformat(), ends_at=(starts + timedelta(hours=1)).isoformat())
         return starts
 
+    async def number(self) -> str:
+        """The number of the demo event's Zoom meeting."""
+        return str((await self.api.get("admin", self.event))["zoom"]["meeting_id"])
+
     async def enter(self, who: str) -> str:
         """Clicks Join and follows our redirect; returns the personal link, which is for a browser's eyes only."""
         pass_ = (await self.api.call(who, "POST", f"{self.event}/zoom-join", {})).json()

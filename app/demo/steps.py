@@ -1,6 +1,6 @@
 """The reviewer plan of the product document (section 7), step by step, as a person in the SPA and Zoom would do it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -85,30 +85,9 @@ async def rsvp(scene: Scene) -> None:
     scene.tell(f"RSVP going again: registrant ready; mail {await scene.invite('REQUEST')}")
 
 
-async def webhooks(scene: Scene) -> None:
-    """Step 5: Zoom says started and ended; the event is live, then ended."""
-    starts = await scene.move(timedelta(seconds=6))
-    await scene.invite("REQUEST")
-    number = await _number(scene)
-    await scene.zoom.control("POST", f"meetings/{number}/start")
-    await scene.status("live")
-    scene.tell("the host starts the meeting in Zoom: the event is live")
-    link = await scene.enter("member")
-    await scene.zoom.control("POST", f"meetings/{number}/join", {"join_url": link})
-    scene.tell(f"{CAST['member'].name} clicks Join and is in the meeting")
-    # What ends before the event begins was a rehearsal.
-    await until("the event's start has come", lambda: _past(starts))
-    await scene.zoom.control("POST", f"meetings/{number}/end")
-    await scene.status("ended")
-    await scene.zoom.control("POST", "idle")
-    scene.tell("the host ends it for all: the event is ended")
-    over = (await scene.api.call("member", "POST", f"{scene.event}/zoom-join", {}, status=410)).json()
-    scene.tell(f"click on Join: {over['detail']}")
-
-
 async def cancel(scene: Scene) -> None:
     """Step 7: Cancel event deletes the meeting and tells everyone."""
-    number = await _number(scene)
+    number = await scene.number()
     event = (await scene.api.call("admin", "POST", f"{scene.event}/cancel", headers=SYNCED)).json()
     expect(event["status"] == "cancelled", f"the event is {event['status']}")
 
@@ -173,15 +152,6 @@ async def _at_zoom(scene: Scene, number: str) -> dict[str, Any]:
         if str(meeting["id"]) == number:
             return meeting
     raise StepFailed(f"Zoom has no meeting {number}")
-
-
-async def _number(scene: Scene) -> str:
-    event = await scene.api.get("admin", scene.event)
-    return str(event["zoom"]["meeting_id"])
-
-
-async def _past(moment: datetime) -> bool:
-    return datetime.now(UTC) > moment
 
 
 async def _revoked(scene: Scene) -> bool:

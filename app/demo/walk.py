@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from app.clients.zoom import SCOPES
-from app.demo import report, staying, steps
+from app.demo import happening, report, staying, steps
 from app.demo.calls import Api, StepFailed, Zoom, expect
 from app.demo.house import Given, House, open_house
 from app.demo.scene import SLUG, Scene, Stopwatch, seed
@@ -52,7 +52,7 @@ STEPS = (
     Step(1, "Connect your Zoom account", steps.connect),
     Step(2, "Provision a Zoom meeting on the seeded event", steps.provision),
     Step(3, "RSVP a member to register them on Zoom", steps.rsvp),
-    Step(5, "Webhooks land on Kindryn (started, ended)", steps.webhooks),
+    Step(5, "Webhooks land on Kindryn", happening.webhooks),
     Step(7, "Cancel the meeting on Zoom from Kindryn", steps.cancel),
     Step(8, "Disconnect (clean teardown)", steps.disconnect, before=steps.second_event, revokes=True),
 )
