@@ -106,8 +106,44 @@ class ParticipantWaiting:
 
 
 @dataclass(frozen=True)
-class RegistrantApproved:
-    """Zoom said that a registrant was approved."""
+class MeetingAltered:
+    """Zoom said that a meeting was edited, deleted or brought back."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class MeetingDoubted:
+    """Zoom may have the meeting of an event otherwise than we know."""
+
+    event_id: UUID
+    account_id: UUID
+
+
+@dataclass(frozen=True)
+class RegistrantNoticed:
+    """Zoom said that somebody registered, or that a registrant was approved, denied or cancelled."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class UserNoticed:
+    """Zoom said that a user of an account changed, or is gone."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class RecordingNoticed:
+    """Zoom said that a recording was made, transcribed, trashed, deleted or brought back."""
+
+    delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class StreamingNoticed:
+    """Zoom said that a meeting began or ceased to be streamed."""
 
     delivery_id: UUID
 
@@ -130,6 +166,20 @@ class EventWentLive:
 @dataclass(frozen=True)
 class EventEnded:
     """The last instance of an event's meeting ended, and was no rehearsal."""
+
+    event_id: UUID
+
+
+@dataclass(frozen=True)
+class LiveChanged:
+    """Whether the meeting of an event runs, or who is in it, may be different from before."""
+
+    event_id: UUID
+
+
+@dataclass(frozen=True)
+class AttendanceSettled:
+    """Zoom has said all it will of who came to an event that ended."""
 
     event_id: UUID
 

@@ -20,6 +20,7 @@ TAGS = [
         "description": "Where a community wants to be told of what happens (Standard Webhooks). Messages may come late,"
         " more than once, and in any order.",
     },
+    {"name": "Live", "description": "While an event runs: what happens as it happens, the chat, the questions."},
     {"name": "Attendance", "description": "Who came, for how long, and how sure that is."},
     {"name": "Privacy", "description": "Members who leave a community."},
     {"name": "Zoom", "description": "Where Zoom itself speaks to the service."},

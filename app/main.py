@@ -1,6 +1,7 @@
 """The API process."""
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +28,8 @@ from app.hooks import api as hooks_api
 from app.hooks import described
 from app.inbox import api as inbox
 from app.joining import api as joining
+from app.live import api as live
+from app.live.hub import Hub
 from app.pages import api as pages
 from app.pages import settings as settings_pages
 from app.pages import unsubscribe
@@ -47,13 +50,16 @@ ROUTERS = (
     guests.router,
     mails.router,
     attendance.router,
+    live.router,
     settings_pages.router,
     unsubscribe.router,
     hooks_api.router,
     privacy.router,
 )
+CONDITIONS = ("Idempotency-Key", "If-Match", "Prefer")
 PROBLEM_JSON = "application/problem+json"
 SLUGS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+LONGEST_GOODBYE = 30  # seconds; a connection whose other end takes nothing would keep the process for ever
 LARGEST_BODY = 2 * 1024 * 1024  # bytes: twice the largest notification, eight times the longest description
 # Nobody keeps an error: it is gone as soon as its cause is, and may be about one person only.
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
@@ -75,8 +81,8 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings, TABLE, clock, hooks) as held:
-            app.state.resources = held
+        async with open_resources(settings, TABLE, clock, hooks) as held, Hub(held) as hub:
+            app.state.resources, app.state.live = held, hub
             with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)):
                 yield
 
@@ -104,7 +110,7 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
         allow_origins=list(settings.cors_origins),
         allow_credentials=True,
         allow_methods=["*"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Prefer", "X-Request-Id"],
+        allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-Id", *CONDITIONS],
         expose_headers=["ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
     )
     return app
@@ -117,12 +123,34 @@ def _answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, answer_fault)
 
 
+class Server(uvicorn.Server):
+    """Waits for what is being answered when it is to stop, but not for live streams, which would go on."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        # Outermost, so that it also sees the answers to our own faults.
+        served = Observe(app)
+        super().__init__(
+            uvicorn.Config(
+                served,
+                host=host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=LONGEST_GOODBYE,
+            )
+        )
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then everything else."""
+        self._app.state.live.close()
+        await super().shutdown(sockets)
+
+
 async def serve(settings: Settings, host: str, port: int) -> None:
     """Run the API process until SIGTERM or SIGINT."""
-    # Outermost, so that it also sees the answers to our own faults.
-    app = Observe(create_app(settings))
-    config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
-    await uvicorn.Server(config).serve()
+    await Server(create_app(settings), host, port).serve()
 
 
 async def healthz() -> dict[str, str]:

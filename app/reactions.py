@@ -11,12 +11,13 @@ from app.core.work import Binding, Reaction, Reactions
 from app.hooks import tasks as hooks
 from app.inbox import tasks as inbox
 from app.joining import tasks as joining
+from app.live import tasks as live
 from app.meetings import tasks as meetings
 from app.registrations import tasks as registrations
 from app.resources import Resources
 
 Run = Callable[[Any], Any]
-MAIL, HOOK = "mail", "hook"
+MAIL, HOOK, HEARD = "mail", "hook", "heard"
 
 
 def reaction(name: str, run: Run, *, priority: int = 100, every: timedelta | None = None) -> Reaction[Resources]:
@@ -27,23 +28,28 @@ def reaction(name: str, run: Run, *, priority: int = 100, every: timedelta | Non
 READ_ACCOUNT = reaction("accounts.read", accounts.read_account, priority=20)
 DEAUTHORIZE = reaction("accounts.deauthorize", inbox.deauthorize, priority=10)
 REVOKE = reaction("accounts.revoke", accounts.revoke, priority=10)
+NOTE_USER = reaction("inbox.note_user", inbox.note_user, priority=20)
 INTERPRET = reaction("inbox.interpret", inbox.interpret_delivery, priority=10)
 SYNC_MEETING = reaction("meetings.sync", meetings.sync, priority=50)
 RETIRE_MEETING = reaction("meetings.retire", meetings.retire, priority=50)
 CONVERGE = reaction("meetings.converge", meetings.converge_account, priority=80)
 NOTICE = reaction("meetings.notice", meetings.notice, priority=20)
+NOTE_CHANGE = reaction("meetings.note_change", meetings.note_change, priority=20)
 NOTE_INSTANCE = reaction("meetings.note_instance", meetings.note_instance, priority=10)
 NOTE_PARTICIPANT = reaction("attendance.note_participant", attendance.note_participant, priority=30)
+FOLLOW = reaction("live.follow", live.follow, priority=5)
+SETTLE = reaction("attendance.settle", attendance.settle, priority=80)
 SPREAD = reaction("registrations.spread", registrations.spread, priority=60)
 ADD_BATCH = reaction("registrations.batch", registrations.add_batch, priority=55)
 SYNC_REGISTRANT = reaction("registrations.sync", registrations.sync_registrant, priority=60)
-NOTE_APPROVAL = reaction("registrations.note_approval", registrations.note_approval, priority=20)
+NOTE_REGISTRANT = reaction("registrations.note_registrant", registrations.note_registrant, priority=20)
 SEND_INVITE = reaction("registrations.invite", registrations.send_invite, priority=70)
 PLAN_REMINDERS = reaction("registrations.plan_reminders", registrations.plan_reminders, priority=60)
 REMIND = reaction("registrations.remind", registrations.send_reminder, priority=65)
 MAIL_GUEST_CODE = reaction("registrations.guest_code", registrations.mail_guest_code, priority=10)
 TELL_LIVE = reaction("hooks.tell_live", hooks.tell_live, priority=60)
 TELL_ENDED = reaction("hooks.tell_ended", hooks.tell_ended, priority=60)
+TELL_ATTENDANCE = reaction("hooks.tell_attendance", hooks.tell_attendance, priority=60)
 TELL_REGISTRATION = reaction("hooks.tell_registration", hooks.tell_registration, priority=90)
 TELL_ACCOUNT = reaction("hooks.tell_account", hooks.tell_account, priority=60)
 SEND_HOOK = reaction("hooks.send", hooks.send, priority=75)
@@ -66,6 +72,11 @@ def mail(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
     return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: MAIL)
 
 
+def heard(reaction: Reaction[Resources]) -> Binding[Resources]:
+    """`reaction` for a delivery, in a lane of few: each run does hundreds that wait, and storing more comes first."""
+    return Binding(reaction, lambda fact: str(fact.delivery_id), lambda _: HEARD)
+
+
 def hook(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
     """`reaction` in the lane of one endpoint, which may be slow, or dead, and then delays itself alone."""
     return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda fact: f"{HOOK}:{fact.endpoint_id}")
@@ -79,22 +90,31 @@ TABLE: Reactions[Resources] = Reactions(
         facts.AccountLost: [by(TELL_ACCOUNT, "account_id")],
         facts.HostsChanged: [by(CONVERGE, "account_id")],
         facts.GrantRevocable: [by(REVOKE, "revocation_id")],
-        facts.DeliveryStored: [by(INTERPRET, "delivery_id")],
+        facts.DeliveryStored: [heard(INTERPRET)],
         facts.AppDeauthorized: [by(DEAUTHORIZE, "delivery_id")],
         facts.MeetingNoticed: [by(NOTICE, "delivery_id")],
         facts.MeetingStarted: [by(NOTE_INSTANCE, "delivery_id")],
         facts.MeetingEnded: [by(NOTE_INSTANCE, "delivery_id")],
-        facts.ParticipantJoined: [by(NOTE_PARTICIPANT, "delivery_id")],
-        facts.ParticipantLeft: [by(NOTE_PARTICIPANT, "delivery_id")],
-        facts.ParticipantWaiting: [by(NOTE_PARTICIPANT, "delivery_id")],
-        facts.RegistrantApproved: [by(NOTE_APPROVAL, "delivery_id")],
+        facts.ParticipantJoined: [heard(NOTE_PARTICIPANT)],
+        facts.ParticipantLeft: [heard(NOTE_PARTICIPANT)],
+        facts.ParticipantWaiting: [heard(NOTE_PARTICIPANT)],
+        facts.MeetingAltered: [by(NOTE_CHANGE, "delivery_id")],
+        facts.MeetingDoubted: [by(SYNC_MEETING, "event_id", lane="account_id")],
+        facts.RegistrantNoticed: [by(NOTE_REGISTRANT, "delivery_id")],
+        facts.UserNoticed: [by(NOTE_USER, "delivery_id")],
+        # Nobody keeps recordings or streams yet: the deliveries are kept, and `kindryn-zoom deliveries` replays them.
+        facts.RecordingNoticed: [],
+        facts.StreamingNoticed: [],
         facts.EventChanged: [
             by(SYNC_MEETING, "event_id", lane="account_id"),
             by(SPREAD, "event_id"),
             by(PLAN_REMINDERS, "event_id"),
+            by(FOLLOW, "event_id"),
         ],
+        facts.LiveChanged: [by(FOLLOW, "event_id")],
         facts.EventWentLive: [by(TELL_LIVE, "event_id")],
-        facts.EventEnded: [by(TELL_ENDED, "event_id")],
+        facts.EventEnded: [by(SETTLE, "event_id"), by(TELL_ENDED, "event_id")],
+        facts.AttendanceSettled: [by(TELL_ATTENDANCE, "event_id")],
         facts.SyncAsked: [by(SYNC_MEETING, "event_id", lane="account_id", priority=10)],
         facts.MeetingRetired: [by(RETIRE_MEETING, "meeting_id", lane="account_id")],
         facts.MeetingSynced: [by(SPREAD, "event_id")],
@@ -111,12 +131,14 @@ TABLE: Reactions[Resources] = Reactions(
         facts.ReminderDue: [mail(REMIND, "registration_id")],
         facts.HookMessageMade: [hook(SEND_HOOK, "message_id")],
     },
-    narrow_lanes=[MAIL, HOOK],
+    narrow_lanes=[MAIL, HOOK, HEARD],
     sweeps=[
         reaction("accounts.tidy", accounts.tidy, every=timedelta(minutes=10)),
         reaction("accounts.reread", accounts.reread_stale, every=timedelta(hours=1)),
+        reaction("meetings.doubt", meetings.doubt_stale, every=timedelta(minutes=1)),
         reaction("inbox.tidy", inbox.tidy, every=timedelta(hours=1)),
         reaction("joining.tidy", joining.tidy, every=timedelta(hours=1)),
+        reaction("live.tidy", live.tidy, every=timedelta(hours=1)),
         reaction("hooks.tidy", hooks.tidy, every=timedelta(hours=1)),
     ],
 )

@@ -78,7 +78,7 @@ async def open_resources(
             seal=seal,
             jwks=Jwks(http, settings.auth_jwks_url),
             mail=mail,
-            hooks=hooks or Hooks(),
+            hooks=hooks or Hooks(permitted=settings.hook_origins),
             zoom=Zoom(http, oauth, api_url=settings.zoom_api_url, now=clock.now),
             reactions=reactions,
         )

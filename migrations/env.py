@@ -14,11 +14,12 @@ from app.events import models as events
 from app.hooks import models as hooks
 from app.inbox import models as inbox
 from app.joining import models as joining
+from app.live import models as live
 from app.meetings import models as meetings
 from app.registrations import models as registrations
 
 # Importing a room's models is what puts its tables on the metadata.
-ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, hooks)
+ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks)
 
 
 def run(connection: Connection) -> None:

@@ -2,7 +2,8 @@
 
 developers.zoom.us/docs/api/rate-limits/: a day ends at 00:00 UTC. Subjects are `host:<id>`,
 `registrant:<meeting>:<SHA-256 of the e-mail>` and `status:<registrant>`. Limits of our own count here too:
-`stranger:<member>` for the addresses somebody brings in.
+`stranger:<member>` for the addresses somebody brings in, `message:<member>:<minute>` and its like for what is written
+live.
 """
 
 import contextlib

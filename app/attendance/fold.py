@@ -35,13 +35,15 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Connection:
-    """One client in one instance: the moments at which Zoom said that it joined, left, or was made to wait."""
+    """One client in one instance: the moments at which Zoom said that it joined, left, or was made to wait; and from
+    when until when it was inside, as Zoom reported once it was over."""
 
     id: UUID
     instance: str
     joins: frozenset[datetime]
     leaves: frozenset[datetime]
     waits: frozenset[datetime]
+    reported: frozenset[Span] = frozenset()
 
 
 class Stay(NamedTuple):
@@ -103,8 +105,18 @@ def windows(
 def stays(connection: Connection, window: Window) -> list[Stay]:
     """When a client was inside, cut to its instance. What was still open when the instance ended, ended with it.
 
-    A leaving of which no arrival is known counts if it is the first that was heard of the client.
+    A leaving of which no arrival is known counts if it is the first that was heard of the client. Where Zoom reported
+    afterwards, that fills every gap, and of what was heard only whole stays are added.
     """
+    found = _heard(connection, window)
+    if connection.reported and not window.running:
+        whole = [Span(stay.begins, stay.ends) for stay in found if stay.heard]
+        inside = union([*whole, *connection.reported])
+        found = [Stay(connection.id, *span, there=False, heard=True) for span in inside]
+    return [_cut(stay, window) for stay in found]
+
+
+def _heard(connection: Connection, window: Window) -> list[Stay]:
     found: list[Stay] = []
     since: datetime | None = None
     for number, at in enumerate(sorted(connection.joins | connection.leaves | connection.waits)):
@@ -116,7 +128,7 @@ def stays(connection: Connection, window: Window) -> list[Stay]:
             since = since or at
     if since is not None:
         found.append(Stay(connection.id, since, window.ends, there=window.running, heard=window.running))
-    return [_cut(stay, window) for stay in found]
+    return found
 
 
 def _cut(stay: Stay, window: Window) -> Stay:

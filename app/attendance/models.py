@@ -28,6 +28,9 @@ class ParticipantSession(Model):
     joins: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     leaves: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     waits: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    # What Zoom reported afterwards: from when until when the client was inside, pair by pair.
+    reported_from: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    reported_until: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     registrant_id: Mapped[str | None] = mapped_column(Text)
     zoom_user_id: Mapped[str | None] = mapped_column(Text)
     email: Mapped[str | None] = mapped_column(Text)
@@ -39,5 +42,5 @@ class ParticipantSession(Model):
 
     @property
     def first_seen(self) -> datetime:
-        """When the client was first heard of."""
-        return min([*self.joins, *self.leaves, *self.waits])
+        """The first moment that is known of the client."""
+        return min([*self.joins, *self.leaves, *self.waits, *self.reported_from])

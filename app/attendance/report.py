@@ -15,7 +15,6 @@ from app.attendance.fold import (
     Span,
     Stay,
     Window,
-    at_once,
     attendance,
     stays,
     union,
@@ -23,13 +22,14 @@ from app.attendance.fold import (
 )
 from app.attendance.match import Match, Person, Trace, match
 from app.attendance.models import ParticipantSession
+from app.attendance.shared_links import Link, SharedLink, links_of, shared
 from app.core import db
 from app.events.models import GRACE, Event
 from app.joining.models import Click
 from app.joining.tickets import REDIRECTED
 from app.meetings.instances import Holding
 from app.meetings.models import Instance, Meeting
-from app.registrations.models import Registrant, Registration
+from app.registrations.models import Registration
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,6 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class SharedLink:
-    """A personal link that two clients used at once, and what they called themselves."""
-
-    member_id: str | None
-    session_ids: tuple[UUID, UUID]
-    names: tuple[str | None, str | None]
-    begins_at: datetime
-    ends_at: datetime
-
-
-@dataclass(frozen=True)
 class Report:
     """Who came to one event. `held` is the time its meeting was open, in order and without overlaps."""
 
@@ -97,6 +86,7 @@ class _Known:
     windows: Mapping[str, Window]
     people: Mapping[str, Person] = field(default_factory=dict)
     coming: frozenset[str] = frozenset()
+    links: Mapping[str, Link] = field(default_factory=dict)  # by registrant id
     hosts: Mapping[str, str | None] = field(default_factory=dict)  # Zoom user id -> member id
 
 
@@ -136,19 +126,15 @@ async def _windows(tx: db.Tx, event: Event, sessions: Iterable[ParticipantSessio
 
 async def _expected(tx: db.Tx, known: _Known) -> None:
     """Everybody who answered, with their registrants at every meeting of the event, and their clicks."""
-    rows = await tx.session.execute(
-        select(Registration, Registrant.zoom_registrant_id)
-        .outerjoin(Registrant, Registrant.registration_id == Registration.id)
-        .where(Registration.event_id == known.event.id)
-    )
+    known.links = await links_of(tx, known.event.id)
+    ids: dict[str, set[str]] = {}
+    for registrant_id, link in known.links.items():
+        ids.setdefault(link.member_id, set()).add(registrant_id)
     people: dict[str, Person] = {}
     coming = set()
-    for registration, registrant_id in rows:
-        person = people.get(registration.member_id) or Person(
-            registration.member_id, registration.name, frozenset({registration.email} - {""})
-        )
-        ids = person.registrant_ids | ({registrant_id} if registrant_id else set())
-        people[registration.member_id] = replace(person, registrant_ids=ids)
+    for registration in await tx.session.scalars(select(Registration).where(Registration.event_id == known.event.id)):
+        emails, theirs = frozenset({registration.email} - {""}), frozenset(ids.get(registration.member_id, ()))
+        people[registration.member_id] = Person(registration.member_id, registration.name, emails, theirs)
         if registration.rsvp == "going" and registration.waiting_since is None:
             coming.add(registration.member_id)
     clicks = await tx.session.execute(
@@ -210,32 +196,12 @@ def _report(known: _Known) -> Report:
         sorted(unknown, key=lambda each: (each.attendance.joined_at, each.session.id.bytes)),
         clicked,
         no_shows,
-        _shared_links(known, inside),
+        shared(known.sessions, inside, known.links),
     )
 
 
-def _shared_links(known: _Known, inside: Mapping[UUID, Sequence[Stay]]) -> list[SharedLink]:
-    by_link: dict[str, list[Stay]] = {}
-    sessions = {session.id: session for session in known.sessions}
-    for session in known.sessions:
-        if session.registrant_id:
-            by_link.setdefault(session.registrant_id, []).extend(inside[session.id])
-    owners = {each: person.member_id for person in known.people.values() for each in person.registrant_ids}
-    return [
-        SharedLink(
-            owners.get(registrant_id),
-            (both.one, both.other),
-            (sessions[both.one].name, sessions[both.other].name),
-            both.begins,
-            both.ends,
-        )
-        for registrant_id, theirs in sorted(by_link.items())
-        for both in at_once(theirs)
-    ]
-
-
 def _missing(known: _Known, seen: set[str], waited: Iterable[str]) -> tuple[list[Missing], list[Missing]]:
-    """Who clicked and was never seen; and who was coming and did neither, once the event is over and Zoom has told of
+    """Who clicked and was never seen; and who was coming and was not, once the event is over and Zoom has told of
     anybody at all."""
     outside = set(waited)
     clicked, no_shows = [], []
@@ -246,14 +212,21 @@ def _missing(known: _Known, seen: set[str], waited: Iterable[str]) -> tuple[list
             continue
         if person.clicks:
             clicked.append(missing)
-        elif told and member_id in known.coming:
+        if told and member_id in known.coming:
             no_shows.append(missing)
     return clicked, no_shows
 
 
 def _stays(session: ParticipantSession, window: Window) -> list[Stay]:
-    sets = (frozenset(moments) for moments in (session.joins, session.leaves, session.waits))
-    return stays(Connection(session.id, session.instance_uuid, *sets), window)
+    connection = Connection(
+        session.id,
+        session.instance_uuid,
+        joins=frozenset(session.joins),
+        leaves=frozenset(session.leaves),
+        waits=frozenset(session.waits),
+        reported=frozenset(map(Span, session.reported_from, session.reported_until)),
+    )
+    return stays(connection, window)
 
 
 def _trace(session: ParticipantSession) -> Trace:

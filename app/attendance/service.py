@@ -1,27 +1,50 @@
 """What was heard of participants, and who people say they are: local changes, in the caller's transaction."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from app.attendance.afterwards import WHO, Client, reported
 from app.attendance.heard import Heard
 from app.attendance.models import ParticipantSession
+from app.clients.zoom import ReportedParticipant
 from app.core import db, logs
 from app.core.errors import not_found, wrong_field
+from app.events import service as events
 from app.events.models import Event
+from app.facts import LiveChanged
 from app.meetings.models import Meeting
 
 log = logs.get("attendance")
 
 # Sets and least values only, so that any order and any repetition lead to the same row.
-_NOTE = """
+_NOTE = text(
+    """
 INSERT INTO participant_sessions AS known
-  (id, meeting_id, instance_uuid, connection, {kind}, registrant_id, zoom_user_id, email, name)
-VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, ARRAY[CAST(:at AS timestamptz)],
+  (id, meeting_id, instance_uuid, connection, joins, leaves, waits, registrant_id, zoom_user_id, email, name)
+VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, :joins, :leaves, :waits,
   :registrant_id, :zoom_user_id, :email, :name)
 ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
-  {kind} = ARRAY(SELECT DISTINCT unnest(known.{kind} || excluded.{kind}) ORDER BY 1),
+  joins = ARRAY(SELECT DISTINCT unnest(known.joins || excluded.joins) ORDER BY 1),
+  leaves = ARRAY(SELECT DISTINCT unnest(known.leaves || excluded.leaves) ORDER BY 1),
+  waits = ARRAY(SELECT DISTINCT unnest(known.waits || excluded.waits) ORDER BY 1),
+  registrant_id = LEAST(known.registrant_id, excluded.registrant_id),
+  zoom_user_id = LEAST(known.zoom_user_id, excluded.zoom_user_id),
+  email = LEAST(known.email, excluded.email),
+  name = LEAST(known.name, excluded.name)
+"""
+)
+
+# A report is whole, so it takes the place of one that was read before.
+_REPORT = """
+INSERT INTO participant_sessions AS known
+  (id, meeting_id, instance_uuid, connection, reported_from, reported_until, registrant_id, zoom_user_id, email, name)
+VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, :reported_from, :reported_until,
+  :registrant_id, :zoom_user_id, :email, :name)
+ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
+  reported_from = excluded.reported_from,
+  reported_until = excluded.reported_until,
   registrant_id = LEAST(known.registrant_id, excluded.registrant_id),
   zoom_user_id = LEAST(known.zoom_user_id, excluded.zoom_user_id),
   email = LEAST(known.email, excluded.email),
@@ -29,10 +52,46 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 """
 
 
-async def note(tx: db.Tx, meeting_id: UUID, said: Heard) -> None:
-    """Add one moment to the session it belongs to."""
-    values = {name: value for name, value in vars(said).items() if name != "kind"}
-    await tx.run(_NOTE.format(kind=said.kind), meeting_id=meeting_id, **values)
+async def note(tx: db.Tx, said: Sequence[tuple[Meeting, Heard]]) -> None:
+    """Add moments to the sessions they belong to; rows are written in their order, as others may write the same."""
+    rows = [
+        {
+            "meeting_id": meeting.id,
+            "instance_uuid": one.instance_uuid,
+            "connection": one.connection,
+            **{kind: [one.at] if kind == one.kind else [] for kind in ("joins", "leaves", "waits")},
+            **{name: getattr(one, name) for name in WHO},
+        }
+        for meeting, one in said
+    ]
+    if rows:
+        rows.sort(key=lambda row: (row["meeting_id"].bytes, row["instance_uuid"], row["connection"]))
+        await (await tx.session.connection()).execute(_NOTE, rows)
+    for event_id in sorted({meeting.event_id for meeting, _ in said}):
+        tx.record(LiveChanged(event_id))
+        tx.ring(events.topic(event_id))
+
+
+async def note_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Sequence[ReportedParticipant]) -> None:
+    """Put what Zoom reported of an instance beside what was heard of it."""
+    sessions = await tx.session.scalars(
+        select(ParticipantSession)
+        .where(ParticipantSession.meeting_id == meeting_id, ParticipantSession.instance_uuid == instance_uuid)
+        .order_by(ParticipantSession.connection)
+    )
+    clients = [
+        Client(each.connection, frozenset(each.joins), {name: getattr(each, name) for name in WHO}) for each in sessions
+    ]
+    for one in reported(rows, clients):
+        await tx.run(
+            _REPORT,
+            meeting_id=meeting_id,
+            instance_uuid=instance_uuid,
+            connection=one.connection,
+            reported_from=[span.begins for span in one.inside],
+            reported_until=[span.ends for span in one.inside],
+            **one.who,
+        )
 
 
 async def assign(tx: db.Tx, event: Event, session_id: UUID, member_id: str | None, by: str) -> ParticipantSession:

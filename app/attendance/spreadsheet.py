@@ -35,7 +35,8 @@ def _rows(report: AttendanceView) -> Iterator[dict[str, object]]:
         role = "host" if stray.is_host else None
         found = stray.model_dump(exclude={"session_id", "is_host", "suggestion"})
         yield {**found, "status": "unknown", "role": role, "sessions": 1, "sure": "unknown"}
-    yield from (_missing("clicked", each) for each in report.clicked_never_seen)
+    coming = {each.member_id for each in report.no_shows}
+    yield from (_missing("clicked", each) for each in report.clicked_never_seen if each.member_id not in coming)
     yield from (_missing("no_show", each) for each in report.no_shows)
 
 

@@ -82,10 +82,17 @@ class SharedLinkView(Schema):
     member_id: str | None = Field(description="Whose link it is; null where it is nobody's known", examples=["m_17"])
     session_ids: tuple[UUID, UUID] = Field(examples=[[_ID, "6b1f2c4e-7d1a-4c55-8a0e-4f6d6c1f0b62"]])
     names: tuple[str | None, str | None] = Field(
-        description="What each client was called inside", examples=[["Mia Member", "Mia's cousin"]]
+        description="What each client was called inside; whoever comes by a link has its owner's name at first",
+        examples=[["Mia Member", "Mia's cousin"]],
     )
     begins_at: datetime = Field(description="Since when both were inside", examples=[_JOINED])
     ends_at: datetime = Field(description="Until when, as far as is known", examples=[_LEFT])
+    revoked_at: datetime | None = Field(description="When the link was taken back (`.../new-link`)", examples=[None])
+    registrant_state: str | None = Field(
+        description="The member's registrant now: `ready` with a new link, `cancelled` where Zoom makes no other",
+        examples=["ready"],
+    )
+    registrant_reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
 
 
 class AttendanceView(Schema):
@@ -98,7 +105,7 @@ class AttendanceView(Schema):
     unknown: list[UnknownView] = Field(description="Who was inside, and is not known")
     clicked_never_seen: list[MissingView] = Field(description="Who was sent on to Zoom, and not seen there")
     no_shows: list[MissingView] = Field(
-        description="Who was coming, and neither clicked nor was seen; nobody before the event is over"
+        description="Who was coming and was not seen, clicked or not; nobody before the event is over"
     )
     possible_shared_links: list[SharedLinkView] = Field(
         description="Personal links in use twice at once, for a minute at the least"

@@ -85,8 +85,8 @@ def headers(message_id: str, body: str, signing: Sequence[str], now: datetime) -
 
 
 class Hooks:
-    """Sends messages. `permitted` are origins such as `http://127.0.0.1:8080` that may be anywhere and on any port:
-    a receiver on this machine, in tests and the demo; `trust` is what proves such a receiver's name."""
+    """Sends messages. `permitted` are origins such as `http://platform.internal:8080` that may be anywhere and on any
+    port: the operator's own; `trust` is what proves a receiver's name in tests."""
 
     def __init__(
         self, *, resolve: Resolve = look_up, permitted: Collection[str] = (), trust: ssl.SSLContext | None = None

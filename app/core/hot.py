@@ -24,15 +24,15 @@ class Hot:
         """`url` has the form postgresql://..., `size` is how many statements may run at once."""
         self._url, self._size = url, size
         # The one used last comes first, and None, a connection yet to be made, only where none is free.
-        self._free: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
-        for _ in range(size):
-            self._free.put_nowait(None)
+        self._free: list[Any] = [None] * size
+        # First come, first served; a queue would let who comes just now overtake whoever it has woken.
+        self._turns = asyncio.Semaphore(size)
         self._closed = False
 
     @property
     def busy(self) -> int:
         """How many statements run right now."""
-        return self._size - self._free.qsize()
+        return self._size - len(self._free)
 
     async def open(self) -> None:
         """Make the first connection; raises what asyncpg raises when the database cannot be reached."""
@@ -41,7 +41,9 @@ class Hot:
     async def close(self) -> None:
         """Wait for what runs, then hang up."""
         self._closed = True
-        for connection in [await self._free.get() for _ in range(self._size)]:
+        for _ in range(self._size):
+            await self._turns.acquire()
+            connection = self._free.pop()
             if connection is not None:
                 await connection.close()
 
@@ -66,7 +68,11 @@ class Hot:
     async def _run(self, method: str, sql: str, values: Sequence[object]) -> Any:
         if self._closed:
             raise asyncpg.InterfaceError("the database is closed")
-        connection = await self._free.get()
+        async with self._turns:
+            return await self._run_now(method, sql, values)
+
+    async def _run_now(self, method: str, sql: str, values: Sequence[object]) -> Any:
+        connection = self._free.pop()
         try:
             if connection is None or connection.is_closed():
                 connection = None
@@ -81,4 +87,4 @@ class Hot:
                 connection = None
             raise
         finally:
-            self._free.put_nowait(connection)
+            self._free.append(connection)

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     public_url: str
     spa_url: str
     cors_origins: List = ()
+    hook_origins: List = ()
     auth_jwks_url: str
     auth_issuer: str
     auth_audience: str
@@ -34,19 +35,21 @@ class Settings(BaseSettings):
     zoom_oauth_url: str = "https://zoom.us"
     zoom_api_url: str = "https://api.zoom.us"
     join_opens_minutes: int = 15
+    deliveries_kept_days: int = 30
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     log_level: str = "INFO"
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "hook_origins", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("cors_origins")
+    @field_validator("cors_origins", "hook_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # Pages of these may call with the cookie, so a `*` would let in every page there is.
+        # Pages of the first may call with the cookie, so a `*` would let in every page there is; hooks to the second
+        # may go to machines that nobody else reaches.
         for origin in value:
             parts = urlsplit(origin)
             if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
@@ -80,6 +83,14 @@ class Settings(BaseSettings):
     def _minutes(cls, value: int) -> int:
         if not 0 <= value <= 24 * 60:
             raise ValueError("must be between 0 and 1440 minutes")
+        return value
+
+    @field_validator("deliveries_kept_days")
+    @classmethod
+    def _days(cls, value: int) -> int:
+        # Zoom repeats a notification for an hour and a half, and an interrupted creation is looked for two days long.
+        if not 3 <= value <= 3650:
+            raise ValueError("must be between 3 and 3650 days")
         return value
 
     @model_validator(mode="after")

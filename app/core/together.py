@@ -5,12 +5,19 @@ runs out and each is run by itself; what was asked for again meanwhile is due ag
 only then read the present.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
-from app.core import db, outbox
+from app.core import db, logs, outbox
+from app.core.hot import Hot
+from app.core.work import Work
+
+log = logs.get("together")
+MANY, HOLD = 500, timedelta(seconds=15)
+Do = Callable[[db.Tx, Sequence[str]], Awaitable[Collection[str]]]
 
 _TAKE = """
 UPDATE outbox SET lease = :lease, claimed_until = clock_timestamp() + CAST(:hold AS interval)
@@ -19,6 +26,18 @@ WHERE id IN (
     WHERE reaction = :reaction AND key = ANY(CAST(:keys AS text[])) AND dead_at IS NULL
       AND (claimed_until IS NULL OR claimed_until <= clock_timestamp()) AND (not_before IS NULL OR not_before <= :now)
     ORDER BY priority, due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+RETURNING key, generation
+"""
+
+# For asyncpg: whatever of a reaction is due and nobody has taken.
+_TAKE_WAITING = """
+UPDATE outbox SET lease = $1, claimed_until = clock_timestamp() + $4::interval
+WHERE id IN (
+    SELECT id FROM outbox
+    WHERE reaction = $2 AND dead_at IS NULL AND due_at <= $5
+      AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+    ORDER BY priority, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
 )
 RETURNING key, generation
 """
@@ -51,6 +70,26 @@ async def take(tx: db.Tx, reaction: str, keys: Collection[str], limit: int, hold
     lease = uuid4()
     rows = await tx.run(_TAKE, lease=lease, hold=hold, reaction=reaction, keys=sorted(keys), now=tx.now, limit=limit)
     return Taken(lease, {row.key: row.generation for row in rows})
+
+
+async def along(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do) -> None:
+    """Beside the row of `work`, do what else of its `reaction` waits for a worker.
+
+    `do` gets a transaction and the keys, and returns those that are done; the rest is run by itself. For reactions that
+    work on the database alone, and come by the thousand.
+    """
+    lease = uuid4()
+    rows = await hot.fetch(_TAKE_WAITING, lease, reaction, MANY, HOLD, now)
+    if not rows:
+        return
+    taken = Taken(lease, {row["key"]: row["generation"] for row in rows})
+    try:
+        async with work.transaction() as tx:
+            await settle(tx, taken, await do(tx, list(taken.generations)))
+    except Exception as error:  # whatever it is, the one that causes it fails by itself, and the others do not
+        log.warning("not together, one by one", reaction=reaction, rows=len(rows), reason=type(error).__name__)
+        async with work.transaction() as tx:
+            await settle(tx, taken, ())
 
 
 async def settle(

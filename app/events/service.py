@@ -9,7 +9,7 @@ from app.core.errors import Problem, wrong_field
 from app.events import schedule, spaces
 from app.events.models import Event
 from app.events.terms import EventChanges, NewEvent, Terms, changed, drafted
-from app.facts import EventChanged, EventEnded, EventWentLive
+from app.facts import EventChanged, EventEnded, EventWentLive, LiveChanged
 
 
 def topic(event_id: UUID) -> str:
@@ -107,6 +107,7 @@ async def note_instances(tx: Tx, event_id: UUID, live_at: datetime | None, ended
     if event.cancelled_at is None and ended_at is not None and (event.ended_at is None or event.live_at is not None):
         tx.record(EventEnded(event_id))
     event.live_at, event.ended_at = live_at, ended_at
+    tx.record(LiveChanged(event_id))
     tx.ring(topic(event_id))
 
 

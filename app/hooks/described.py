@@ -4,7 +4,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 
-from app.hooks.kinds import AccountState, EventState, Message, RegistrationState, Trial
+from app.hooks.kinds import (
+    AccountState,
+    AttendanceState,
+    EventState,
+    Message,
+    RecordingState,
+    RegistrationState,
+    Trial,
+)
 
 MessageId = Annotated[
     str,
@@ -42,11 +50,33 @@ def told_event_ended(body: Message[EventState], id_: MessageId, timestamp: Times
     """The meeting is over. Opened again, the event goes live, and ends, once more."""
 
 
+@router.post("attendance.final", summary="The attendance of an event is complete", status_code=204)
+def told_attendance_final(
+    body: Message[AttendanceState], id_: MessageId, timestamp: Timestamp, signature: Signature
+) -> None:
+    """Zoom's own report of who came was read, or none is to be had, an hour and a half after the end. Once for each
+    time the event ended; what Zoom says even later still counts, and is not told."""
+
+
 @router.post("registration.changed", summary="An answer to an event changed", status_code=204)
 def told_registration_changed(
     body: Message[RegistrationState], id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
     """Somebody answered, changed the answer, or got a place."""
+
+
+@router.post("recording.ready", summary="A recording is archived", status_code=204)
+def told_recording_ready(
+    body: Message[RecordingState], id_: MessageId, timestamp: Timestamp, signature: Signature
+) -> None:
+    """Every file of a recording is in the archive. Not sent yet: an endpoint can ask for it ahead of time."""
+
+
+@router.post("recording.published", summary="A recording is published", status_code=204)
+def told_recording_published(
+    body: Message[RecordingState], id_: MessageId, timestamp: Timestamp, signature: Signature
+) -> None:
+    """Members may watch a recording. Not sent yet: an endpoint can ask for it ahead of time."""
 
 
 @router.post("account.needs_reauth", summary="A Zoom account must be connected again", status_code=204)

@@ -9,7 +9,15 @@ from pydantic import ConfigDict, Field
 from app.web import Schema
 
 # What an endpoint can ask for. Each has its payload below, and is described in the OpenAPI document by `described`.
-Kind = Literal["event.live", "event.ended", "registration.changed", "account.needs_reauth"]
+Kind = Literal[
+    "event.live",
+    "event.ended",
+    "attendance.final",
+    "registration.changed",
+    "recording.ready",
+    "recording.published",
+    "account.needs_reauth",
+]
 TEST = "hook.test"
 CommunityId = Annotated[str, Field(description="The community's id", examples=["c-1b7a4d1e"])]
 _EVENT_ID = "0197f0a2-6c1b-7a40-8a51-0d7f3c2b9e11"
@@ -33,6 +41,23 @@ class EventState(Schema):
     community_id: CommunityId
     event_id: UUID = Field(examples=[_EVENT_ID])
     status: Literal["scheduled", "live", "ended", "cancelled"] = Field(examples=["live"])
+
+
+class AttendanceState(Schema):
+    """An event whose attendance is as complete as it gets."""
+
+    community_id: CommunityId
+    event_id: UUID = Field(examples=[_EVENT_ID])
+    ended_at: datetime = Field(description="When the meeting ended", examples=["2027-03-01T20:02:00Z"])
+
+
+class RecordingState(Schema):
+    """A recording, as it stood when the message was made."""
+
+    community_id: CommunityId
+    event_id: UUID = Field(examples=[_EVENT_ID])
+    recording_id: UUID = Field(examples=["4b0f7a52-1d1e-4b6e-9a63-0f5a1c7f9d20"])
+    state: Literal["ready", "published"] = Field(examples=["ready"])
 
 
 class RegistrationState(Schema):

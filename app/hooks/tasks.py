@@ -11,7 +11,7 @@ from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
 from app.hooks import schedule, secrets, service
-from app.hooks.kinds import AccountState, EventState, RegistrationState
+from app.hooks.kinds import AccountState, AttendanceState, EventState, RegistrationState
 from app.hooks.models import HookAttempt, HookEndpoint, HookMessage
 from app.registrations.models import Registration, is_guest
 from app.resources import Resources
@@ -40,6 +40,15 @@ async def _tell_event(work: Work[Resources], kind: str) -> None:
                 {"community_id": event.community_id, "event_id": event.id, "status": event.status(tx.now)}
             )
             await service.tell(tx, event.community_id, kind, event.id, data)
+
+
+async def tell_attendance(work: Work[Resources]) -> None:
+    """The attendance of an event (the key) is complete; told once for each end of the event."""
+    async with work.done() as tx:
+        event = await events.get(tx, work.id)
+        if event is not None and event.deleted_at is None and event.ended_at is not None:
+            data = AttendanceState(community_id=event.community_id, event_id=event.id, ended_at=event.ended_at)
+            await service.tell(tx, event.community_id, "attendance.final", event.id, data, only_news=True)
 
 
 async def tell_registration(work: Work[Resources]) -> None:

@@ -1,16 +1,25 @@
 """What a notification means, as facts (pure). Which events there are: developers.zoom.us/docs/api/meetings/events/."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from app import facts
-from app.clients.zoom.notifications import Notification
+from app.clients.zoom.notifications import Notification, moment
 
 _ABOUT_A_MEETING = {
     "meeting.created": facts.MeetingNoticed,
     "meeting.started": facts.MeetingStarted,
     "meeting.ended": facts.MeetingEnded,
-    "meeting.registration_approved": facts.RegistrantApproved,
+    "meeting.updated": facts.MeetingAltered,
+    "meeting.deleted": facts.MeetingAltered,
+    "meeting.permanently_deleted": facts.MeetingAltered,
+    "meeting.recovered": facts.MeetingAltered,
+    "meeting.registration_created": facts.RegistrantNoticed,
+    "meeting.registration_approved": facts.RegistrantNoticed,
+    "meeting.registration_cancelled": facts.RegistrantNoticed,
+    "meeting.registration_denied": facts.RegistrantNoticed,
+    "meeting.live_streaming_started": facts.StreamingNoticed,
+    "meeting.live_streaming_stopped": facts.StreamingNoticed,
 }
 # These may leave out the meeting's number; its instance always has a UUID.
 _ABOUT_A_PARTICIPANT = {
@@ -19,6 +28,23 @@ _ABOUT_A_PARTICIPANT = {
     "meeting.participant_joined_waiting_room": facts.ParticipantWaiting,
     "meeting.participant_put_in_waiting_room": facts.ParticipantWaiting,
 }
+# These name no meeting, or several.
+_ABOUT_ANYTHING_ELSE = {
+    "app_deauthorized": facts.AppDeauthorized,
+    "recording.completed": facts.RecordingNoticed,
+    "recording.transcript_completed": facts.RecordingNoticed,
+    "recording.trashed": facts.RecordingNoticed,
+    "recording.deleted": facts.RecordingNoticed,
+    "recording.recovered": facts.RecordingNoticed,
+    "recording.batch_trashed": facts.RecordingNoticed,
+    "recording.batch_deleted": facts.RecordingNoticed,
+    "recording.batch_recovered": facts.RecordingNoticed,
+    "user.updated": facts.UserNoticed,
+    "user.settings_updated": facts.UserNoticed,
+    "user.deactivated": facts.UserNoticed,
+    "user.deleted": facts.UserNoticed,
+    "user.disassociated": facts.UserNoticed,
+}
 
 
 def interpret(notification: Notification, delivery_id: UUID) -> tuple[object, ...]:
@@ -26,12 +52,12 @@ def interpret(notification: Notification, delivery_id: UUID) -> tuple[object, ..
 
     They carry the delivery's id, and nothing of its contents: whoever reacts reads it again.
     """
-    if notification.event == "app_deauthorized":
-        return (facts.AppDeauthorized(delivery_id),)
+    if notification.event in _ABOUT_ANYTHING_ELSE:
+        return (_ABOUT_ANYTHING_ELSE[notification.event](delivery_id),)
     if notification.event in _ABOUT_A_PARTICIPANT:
         return (_ABOUT_A_PARTICIPANT[notification.event](delivery_id),) if notification.uuid else ()
     fact = _ABOUT_A_MEETING.get(notification.event)
-    return (fact(delivery_id),) if fact and notification.object_id else ()
+    return (fact(delivery_id),) if fact and notification.meeting_number else ()
 
 
 def deauthorized_by(notification: Notification) -> str | None:
@@ -42,12 +68,4 @@ def deauthorized_by(notification: Notification) -> str | None:
 
 def deauthorized_at(notification: Notification) -> datetime | None:
     """When the app was removed, in UTC: `deauthorization_time`, else `event_ts`, else unknown."""
-    said = notification.payload.get("deauthorization_time")
-    try:
-        at = datetime.fromisoformat(said) if isinstance(said, str) else None
-    except ValueError:
-        at = None
-    if at is None:
-        milliseconds = notification.event_ts
-        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    return moment(notification.payload.get("deauthorization_time")) or notification.spoke_at

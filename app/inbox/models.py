@@ -22,6 +22,6 @@ class Delivery(Model):
     # The account whose own secret signed it; None where an app secret did, which speaks for any account.
     signed_by: Mapped[UUID | None]
     body: Mapped[Sealed | None]
-    received_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(index=True)
     interpreted_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(Text)

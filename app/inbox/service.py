@@ -1,7 +1,10 @@
 """Reading what was heard, and writing down what became of it."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from sqlalchemy import select
 
 from app.clients.zoom import notifications
 from app.clients.zoom.notifications import Notification
@@ -10,8 +13,7 @@ from app.core.db import Tx
 from app.core.outbox import NotNow
 from app.inbox.models import Delivery
 
-BODIES_KEPT = timedelta(days=30)
-# Longer than Zoom could still repeat, or anybody replay, a delivery.
+# At the least, and longer than Zoom could still repeat, or anybody replay, a delivery.
 DIGESTS_KEPT = timedelta(days=90)
 SEEN_PAUSE = timedelta(seconds=10)
 
@@ -24,10 +26,20 @@ async def delivery(tx: Tx, delivery_id: UUID) -> Delivery:
     return found
 
 
+async def deliveries(tx: Tx, delivery_ids: Sequence[UUID]) -> Sequence[Delivery]:
+    """Many deliveries at once. As long as they are held, the session has them at hand."""
+    return (await tx.session.scalars(select(Delivery).where(Delivery.id.in_(delivery_ids)))).all()
+
+
+async def body(tx: Tx, seal: Seal, delivery_id: UUID) -> bytes:
+    """What Zoom posted, byte for byte. Raises NotNow("never") where it is gone, CannotOpen where its key is."""
+    found = await delivery(tx, delivery_id)
+    return seal.open_bytes(found.body or b"", f"deliveries.body:{delivery_id}")
+
+
 async def notification(tx: Tx, seal: Seal, delivery_id: UUID) -> Notification:
     """What a delivery says. Raises NotNow("never") where its body is gone, CannotOpen where its key is."""
-    found = await delivery(tx, delivery_id)
-    return notifications.parse(seal.open_bytes(found.body or b"", f"deliveries.body:{delivery_id}"))
+    return notifications.parse(await body(tx, seal, delivery_id))
 
 
 async def account_ids(tx: Tx, delivery_id: UUID, notification: Notification) -> list[UUID]:
@@ -50,6 +62,21 @@ async def account_ids(tx: Tx, delivery_id: UUID, notification: Notification) -> 
     return list(rows.scalars())
 
 
+class Speakers:
+    """Whom deliveries speak for, asked for once where many say the same."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._known: dict[tuple[object, ...], list[UUID]] = {}
+
+    async def of(self, delivery: Delivery, notification: Notification) -> list[UUID]:
+        """`account_ids` of a delivery."""
+        said = (delivery.signed_by, notification.account_id, notification.host_id)
+        if said not in self._known:
+            self._known[said] = await account_ids(self._tx, delivery.id, notification)
+        return self._known[said]
+
+
 async def created_since(tx: Tx, seal: Seal, account_id: UUID, zoom_user_id: str, since: datetime) -> list[int]:
     """Numbers of the meetings Zoom said, `since` then, were created on a host of an account."""
     rows = await tx.run(
@@ -65,8 +92,8 @@ async def created_since(tx: Tx, seal: Seal, account_id: UUID, zoom_user_id: str,
         since=since,
     )
     said = [notifications.parse(seal.open_bytes(row.body, f"deliveries.body:{row.id}")) for row in rows]
-    numbers = [n.object_id for n in said if n.host_id == zoom_user_id and n.object_id and n.object_id.isdigit()]
-    return list(dict.fromkeys(int(number) for number in numbers))
+    numbers = [n.meeting_number for n in said if n.host_id == zoom_user_id and n.meeting_number]
+    return list(dict.fromkeys(numbers))
 
 
 async def seen(tx: Tx, accounts: list[UUID], at: datetime) -> None:
@@ -83,13 +110,13 @@ async def seen(tx: Tx, accounts: list[UUID], at: datetime) -> None:
     )
 
 
-async def prune(tx: Tx) -> None:
+async def prune(tx: Tx, bodies_kept: timedelta) -> None:
     """Forget the bodies of old deliveries that are dealt with, and very old deliveries altogether."""
     await tx.run(
         "UPDATE deliveries SET body = NULL WHERE body IS NOT NULL AND interpreted_at < :before",
-        before=tx.now - BODIES_KEPT,
+        before=tx.now - bodies_kept,
     )
     await tx.run(
         "DELETE FROM deliveries WHERE body IS NULL AND received_at < :before",
-        before=tx.now - DIGESTS_KEPT,
+        before=tx.now - max(DIGESTS_KEPT, bodies_kept),
     )

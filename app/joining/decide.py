@@ -131,8 +131,11 @@ def event_not_found(seen: Situation, _now: datetime, _opens: timedelta) -> Refus
 def not_registered(seen: Situation, now: datetime, _opens: timedelta) -> Refusal | None:
     """Only who said "going" comes in; who hosts is told where to go instead."""
     rsvp = seen.registration.rsvp if seen.registration else None
-    if rsvp == "going" or seen.event is None:
+    denied = seen.zoom is not None and seen.zoom.registrant_state == "denied"
+    if (rsvp == "going" and not denied) or seen.event is None:
         return None
+    if rsvp == "going":
+        return Refusal("not-registered", "Your place was taken away inside Zoom: ask the organisers to add you again.")
     if seen.event.status(now) in {"cancelled", "ended"}:
         sentence = "You are not registered for this event, and it takes no more answers."
     elif seen.is_host:
@@ -271,10 +274,12 @@ def _link(seen: Situation) -> Pass | None:
 
 
 def _may_heal_now(seen: Situation) -> bool:
-    return seen.zoom is None or seen.zoom.account_status == "connected"
+    return seen.zoom is None or (seen.zoom.account_status == "connected" and not seen.zoom.registrant_barred)
 
 
 def _why_not_ready(seen: Situation) -> tuple[str, str]:
+    if seen.zoom and seen.zoom.registrant_barred:
+        return "Your link was taken back, and Zoom makes no other: ask the organisers to let you in.", "Try again"
     if _may_heal_now(seen):
         return "Your place in the meeting is being prepared: try again in a few seconds.", "Try again"
     return "Your place cannot be prepared until the organisers connect their Zoom account again.", "Try again"

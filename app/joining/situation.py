@@ -54,6 +54,7 @@ class ZoomSeen:
     """What stands behind the event at Zoom: its host's account, and the meeting there with the member's registrant.
 
     Links are sealed. `is_alternative`: the member is one of the alternative hosts, who have no registrant either.
+    `registrant_barred`: the member's link was taken back, and Zoom makes no other.
     """
 
     account_id: UUID
@@ -68,6 +69,7 @@ class ZoomSeen:
     registrant_id: UUID | None = None
     registrant_state: str | None = None
     registrant_link: bytes | None = field(default=None, repr=False)
+    registrant_barred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ SELECT asked.*,
           AND (other.member_id = asked.member_id OR lower(other.email) = lower(registration.email))
     ) AS is_alternative,
     meeting.id AS meeting_id, meeting.state AS meeting_state, meeting.zoom_meeting_id, meeting.join_url AS meeting_link,
-    registrant.id AS registrant_id, registrant.state AS registrant_state, registrant.join_url AS registrant_link
+    registrant.id AS registrant_id, registrant.state AS registrant_state, registrant.join_url AS registrant_link,
+    registrant.barred AS registrant_barred
 FROM asked
 LEFT JOIN events AS event ON event.id = asked.event_id AND event.deleted_at IS NULL
 LEFT JOIN communities ON communities.id = event.community_id
@@ -243,4 +246,5 @@ def _zoom(row: Any) -> ZoomSeen | None:
         registrant_id=row["registrant_id"],
         registrant_state=row["registrant_state"],
         registrant_link=row["registrant_link"],
+        registrant_barred=bool(row["registrant_barred"]),
     )

@@ -30,11 +30,13 @@ log = logs.get("meetings")
 
 
 class Creation(NamedTuple):
-    """A meeting to be made: our row, whose it is to be at Zoom, and the plan under the row's marker."""
+    """A meeting to be made: our row, whose it is to be at Zoom, the plan under the row's marker, and the version of the
+    event it is the plan of."""
 
     row: Meeting
     zoom_user_id: str
     plan: Plan
+    version: int
 
 
 async def create(work: Work[Resources], situation: service.Situation) -> None:
@@ -50,7 +52,7 @@ async def create(work: Work[Resources], situation: service.Situation) -> None:
             return
         if not await _given_up(work, row, row.attempted_at):
             return
-    wanted = Creation(row, situation.host.zoom_user_id, situation.plan(row.marker))
+    wanted = Creation(row, situation.host.zoom_user_id, situation.plan(row.marker), situation.event.version)
     made = await _attempt(work, zoom, wanted)
     if made is not None:
         await _adopt(work, row, made)
@@ -80,6 +82,7 @@ async def _note_attempt(work: Work[Resources], wanted: Creation, *, under_way: b
         row = await service.lock(tx, wanted.row.id)
         row.state, row.pushed = "pending", wanted.plan if under_way else None
         row.attempted_at = tx.now if under_way else None
+        row.carried_version = wanted.version
 
 
 async def _unknown(work: Work[Resources], row: Meeting, error: OutcomeUnknown) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.clients.zoom.notifications import Notification
+from app.clients.zoom.notifications import Notification, moment
 
 
 class Holding(NamedTuple):
@@ -37,19 +37,11 @@ def _began(holding: Holding) -> datetime:
     return holding.started_at or holding.ended_at or datetime.min.replace(tzinfo=UTC)
 
 
-def holding_of(notification: Notification, now: datetime) -> Holding:
-    """What `meeting.started` or `.ended` says of its instance. A time Zoom left out is when it spoke, else `now`."""
-    about = notification.payload.get("object") or {}
-    said = datetime.fromtimestamp(notification.event_ts / 1000, UTC) if notification.event_ts else now
-    started = _moment(about.get("start_time"))
+def holding_of(notification: Notification, received_at: datetime) -> Holding:
+    """What `meeting.started` or `.ended` says of its instance. A time Zoom left out, or one that cannot be, is when it
+    spoke, else when it was heard."""
+    about, said = notification.about, notification.spoke_at or received_at
+    started = moment(about.get("start_time"))
     if notification.event == "meeting.ended":
-        return Holding(started, _moment(about.get("end_time")) or said)
+        return Holding(started, moment(about.get("end_time")) or said)
     return Holding(started or said, None)
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return moment.astimezone(UTC) if moment and moment.tzinfo else None

@@ -60,7 +60,14 @@ class Meeting(Model):
     # A second creation leaves a possible orphan: the markers we gave up on.
     orphan_markers: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
     created_at: Mapped[datetime]
+    # When Zoom was last changed or read.
     synced_at: Mapped[datetime | None]
+    # The version of the event Zoom was last brought in line with: a save after it undoes what was changed inside Zoom.
+    carried_version: Mapped[int | None]
+    # Since when Zoom may have it otherwise than we know, so that it is read again; None where nothing says so.
+    doubted_at: Mapped[datetime | None]
+    # When Zoom last told of a change that may not be read.
+    told_at: Mapped[datetime | None]
 
 
 class Instance(Model):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from app.clients.zoom import Meeting, MeetingBody
+from app.clients.zoom.notifications import moment
 
 AUTOMATIC_APPROVAL: Final = 0
 MANUAL_APPROVAL: Final = 1
@@ -124,6 +125,27 @@ def as_observed(pushed: Mapping[str, Any], observed: Mapping[str, Any]) -> Plan:
     """The plan Zoom last accepted, corrected by what it says now: what was lost or changed there differs again."""
     settings = {**pushed.get("settings", {}), **observed.get("settings", {})}
     return {**pushed, **observed, "settings": settings}
+
+
+def told(about: Mapping[str, Any]) -> Plan:
+    """What a notification says of what is compared, in a plan's shape."""
+    said = {name: about[name] for name in ("topic", "duration") if isinstance(about.get(name), str | int)}
+    starts = moment(about.get("start_time"))
+    settings = about.get("settings")
+    known = settings if isinstance(settings, dict) else {}
+    chosen = {name: known[name] for name in COMPARED_SETTINGS if isinstance(known.get(name), str | int)}
+    return {**said, **({"start_time": _utc(starts)} if starts else {}), "settings": chosen}
+
+
+def correction(
+    pushed: Mapping[str, Any], observed: Mapping[str, Any], wanted: Plan, *, undo: bool
+) -> MeetingBody | None:
+    """The body that makes the meeting what is `wanted`; None if it is. With `undo`, also of what was changed inside
+    Zoom; without, only of the door somebody opened there to whoever fills in the form."""
+    body = changes(as_observed(pushed, observed) if undo else pushed, wanted)
+    if body is None and lets_strangers_in(wanted, observed):
+        return {"settings": {"approval_type": MANUAL_APPROVAL}}
+    return body
 
 
 def differences(pushed: Mapping[str, Any], observed: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -21,7 +21,16 @@ from app.events import service as events
 from app.events.models import Event, Space
 from app.meetings.instances import Holding, fold
 from app.meetings.models import Instance, Meeting
-from app.meetings.plan import Plan, Wishes, asks_registration, is_protected, new_marker, observation, plan
+from app.meetings.plan import (
+    Plan,
+    Wishes,
+    as_observed,
+    asks_registration,
+    is_protected,
+    new_marker,
+    observation,
+    plan,
+)
 
 SETTLED = ("retiring", "retired")
 # A meeting with a number in one of these states takes registrants.
@@ -199,6 +208,8 @@ async def ask_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
     if meeting and meeting.state == "deleted_at_zoom":
         retire(tx, meeting)
     elif meeting and meeting.zoom_meeting_id is not None:
+        # What is known to differ differs still where it may not be read again.
+        meeting.pushed = as_observed(meeting.pushed, meeting.observed or {}) if meeting.pushed else None
         meeting.observed = None
     elif meeting and meeting.state in {"unknown", "failed"} and meeting.attempted_at and on_unknown == "create":
         give_up(meeting)

@@ -1,5 +1,8 @@
 """Making wanted and observed equal: the reactions that call Zoom about meetings."""
 
+from datetime import datetime
+from typing import NamedTuple
+
 from app import facts
 from app.accounts import budgets, grants
 from app.clients.zoom import AccountClient, MeetingBody, MissingScopes, NotFound, ZoomError
@@ -8,13 +11,21 @@ from app.core import logs
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.inbox import service as inbox
-from app.meetings import creating, service
+from app.meetings import creating, drift, service
 from app.meetings.instances import holding_of
 from app.meetings.models import Meeting
-from app.meetings.plan import MANUAL_APPROVAL, Plan, as_observed, changes, differences, lets_strangers_in, observation
+from app.meetings.plan import MANUAL_APPROVAL, Plan, correction, differences, lets_strangers_in, observation
 from app.resources import Resources
 
+NO_SUCH_MEETING = 3001  # developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
 log = logs.get("meetings")
+
+
+class Answered(NamedTuple):
+    """What Zoom said of a meeting, and when it was asked."""
+
+    said: Said
+    asked_at: datetime
 
 
 async def sync(work: Work[Resources]) -> None:
@@ -30,9 +41,10 @@ async def sync(work: Work[Resources]) -> None:
     try:
         await _converge(work, situation)
     except (ZoomError, NotNow) as error:
-        async with work.transaction() as tx:
-            await service.show_error(tx, work.id, error)
-            tx.ring(f"event:{work.id}")
+        if not _only_looks(situation):
+            async with work.transaction() as tx:
+                await service.show_error(tx, work.id, error)
+                tx.ring(f"event:{work.id}")
         raise
 
 
@@ -45,10 +57,19 @@ async def _converge(work: Work[Resources], situation: service.Situation) -> None
     elif meeting is None or meeting.zoom_meeting_id is None:
         over = situation.event.status(work.resources.clock.now()) == "ended"
         await (_finished(work) if over else creating.create(work, situation))
-    elif meeting.state == "deleted_at_zoom":
+    elif meeting.state == "deleted_at_zoom" and meeting.doubted_at is None:
         await _finished(work)
     else:
         await _update(work, situation, meeting, meeting.zoom_meeting_id)
+
+
+def _only_looks(situation: service.Situation) -> bool:
+    """Whether Zoom has what is wanted as far as is known, and is only asked whether it still has."""
+    meeting = situation.meeting
+    if meeting is None or not meeting.doubted_at or not meeting.observed or not situation.wanted:
+        return False
+    undo = meeting.carried_version not in {None, situation.event.version}
+    return correction(meeting.pushed or {}, meeting.observed, situation.plan(meeting.marker), undo=undo) is None
 
 
 async def _finished(work: Work[Resources]) -> None:
@@ -59,36 +80,48 @@ async def _finished(work: Work[Resources]) -> None:
 async def _now_is(work: Work[Resources], meeting: Meeting | None, state: str) -> None:
     """The meeting cannot be entered any more: it is `unavailable` or `deleted_at_zoom`."""
     async with work.done() as tx:
-        if meeting and meeting.state != state:
-            row = await service.lock(tx, meeting.id)
-            row.state = state
-            tx.record(facts.MeetingSynced(work.id, row.account_id))
+        if meeting:
+            await drift.gone(tx, meeting, state)
         tx.ring(f"event:{work.id}")
 
 
 async def _update(work: Work[Resources], situation: service.Situation, meeting: Meeting, number: int) -> None:
     """PATCH what differs from the plan Zoom last accepted, and read back what became of it.
 
-    Where we cannot know what has become of the meeting meanwhile, it is read first: after a disconnect, or when an
-    admin asks. What was changed inside Zoom is then undone.
+    Where we cannot know what has become of the meeting meanwhile, it is read first: after a disconnect, when an admin
+    asks, or when something raised a doubt. What was changed inside Zoom is undone when an admin asks and after a save.
     """
     wanted, unsure = situation.plan(meeting.marker), meeting.observed is None or meeting.state == "unavailable"
-    body = changes(meeting.pushed or {}, wanted)
-    if body is None and not unsure and not meeting.orphan_markers:
-        await _in_step(work, meeting, wanted, None)
+    undo = unsure or meeting.carried_version not in {None, situation.event.version}
+    body = correction(meeting.pushed or {}, meeting.observed or {}, wanted, undo=undo)
+    if body is None and not unsure and not meeting.doubted_at and not meeting.orphan_markers:
+        await _in_step(work, situation, meeting, None)
         return
+    asked_at = work.resources.clock.now()
     zoom = await grants.zoom(work.resources, meeting.account_id)
     await creating.clear_orphans(work, zoom, meeting)
     try:
-        said = await _read_back(zoom, number) if unsure else None
+        said = await _read_back(zoom, number) if unsure or meeting.doubted_at else None
         if said is not None:
-            body = changes(as_observed(meeting.pushed or {}, observation(said)), wanted)
+            body = correction(meeting.pushed or {}, observation(said), wanted, undo=undo)
         if body is not None:
             said = await _changed(work, zoom, meeting, body, wanted)
-    except NotFound:
+    except NotFound as error:
+        await _missing(work, situation, meeting, error)
+    else:
+        await _in_step(work, situation, meeting, Answered(said, asked_at) if said else None)
+
+
+async def _missing(work: Work[Resources], situation: service.Situation, meeting: Meeting, error: NotFound) -> None:
+    """Only Zoom's own word that there is no such meeting says that it is gone. The number of one that is over runs out
+    by itself, and nobody asks for it."""
+    if error.code != NO_SUCH_MEETING:
+        raise error
+    if situation.event.status(work.resources.clock.now()) == "ended":
+        async with work.done() as tx:
+            (await service.lock(tx, meeting.id)).doubted_at = None
+    else:
         await _now_is(work, meeting, "deleted_at_zoom")
-        return
-    await _in_step(work, meeting, wanted, said)
 
 
 async def _changed(
@@ -121,14 +154,21 @@ async def _patch(work: Work[Resources], zoom: AccountClient, meeting: Meeting, b
         await zoom.update_meeting(meeting.zoom_meeting_id, body)
     async with work.transaction() as tx:
         row = await service.lock(tx, meeting.id)
-        row.pushed, row.observed = wanted, None
+        row.pushed, row.observed, row.synced_at = wanted, None, tx.now
 
 
-async def _in_step(work: Work[Resources], meeting: Meeting, wanted: Plan, said: Said | None) -> None:
-    """Zoom has what is wanted, or `said` what it keeps instead; whoever may now be registered is looked at again."""
-    resources = work.resources
+async def _in_step(
+    work: Work[Resources], situation: service.Situation, meeting: Meeting, answered: Answered | None
+) -> None:
+    """Zoom has what is wanted, or said what it keeps instead; whoever may now be registered is looked at again."""
+    resources, wanted, said = work.resources, situation.plan(meeting.marker), answered.said if answered else None
     async with work.done() as tx:
+        if answered:
+            await drift.heal(tx, meeting, answered.said, answered.asked_at)
         row = await service.lock(tx, meeting.id)
+        row.carried_version = situation.event.version
+        if row.doubted_at == meeting.doubted_at:
+            row.doubted_at = None
         before = (row.state in service.SERVING, row.protected)
         if said is not None or row.state in {meeting.state, "updating"}:
             row.state, row.last_error = "scheduled", service.possible_orphan(row)
@@ -184,20 +224,37 @@ async def notice(work: Work[Resources]) -> None:
 async def note_instance(work: Work[Resources]) -> None:
     """Zoom said that an instance started or ended (the key is a delivery)."""
     async with work.done() as tx:
+        delivery = await inbox.delivery(tx, work.id)
         notification = await inbox.notification(tx, work.resources.seal, work.id)
         account_ids = await inbox.account_ids(tx, work.id, notification)
-        if notification.object_id is None or not notification.object_id.isdigit() or not notification.uuid:
+        meeting = await drift.mentioned(tx, account_ids, notification)
+        if meeting is None or not notification.uuid:
             return
-        meeting = await service.by_zoom_id(tx, account_ids, int(notification.object_id))
-        if meeting is None:
-            return
-        holding = holding_of(notification, tx.now)
+        holding = holding_of(notification, delivery.received_at)
         await service.note(tx, meeting, notification.uuid, holding)
         if holding.ended_at and meeting.state in service.SETTLED:
             # A meeting cancelled while it ran may have outlived its deletion: delete it once more.
             tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))
             tx.hurry(str(meeting.id))
         tx.ring(f"event:{meeting.event_id}")
+
+
+async def note_change(work: Work[Resources]) -> None:
+    """Zoom said that a meeting was edited, deleted or brought back (the key is a delivery)."""
+    async with work.done() as tx:
+        delivery = await inbox.delivery(tx, work.id)
+        notification = await inbox.notification(tx, work.resources.seal, work.id)
+        account_ids = await inbox.account_ids(tx, work.id, notification)
+        meeting = await drift.mentioned(tx, account_ids, notification)
+        if meeting is not None and meeting.state not in service.SETTLED:
+            await drift.altered(tx, meeting, notification, notification.spoke_at or delivery.received_at)
+            tx.ring(f"event:{meeting.event_id}")
+
+
+async def doubt_stale(work: Work[Resources]) -> None:
+    """The sweep over meetings Zoom should have spoken of by now."""
+    async with work.done() as tx:
+        await drift.doubt_stale(tx)
 
 
 async def converge_account(work: Work[Resources]) -> None:

@@ -55,7 +55,9 @@ class Counts(Schema):
 class MyRegistrant(Schema):
     """Whether Zoom knows the caller: `ready` means the personal link is there."""
 
-    state: Literal["pending", "ready", "cancelled", "unsupported", "host", "failed"] = Field(examples=["ready"])
+    state: Literal["pending", "ready", "cancelled", "denied", "unsupported", "host", "failed"] = Field(
+        examples=["ready"]
+    )
     reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
 
 

@@ -124,6 +124,7 @@ def _zoom_seen(row: Row) -> ZoomSeen | None:
         registrant_id=registrant.id if registrant else None,
         registrant_state=registrant.state if registrant else None,
         registrant_link=SEALED if row.registrant_link else None,
+        registrant_barred=registrant.barred if registrant else False,
     )
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import select
 from app import facts, web
 from app.accounts import budgets
 from app.core import db, identity, logs
-from app.core.errors import Problem, not_found, wrong_field
+from app.core.errors import PROBLEMS, Problem, not_found, wrong_field
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrations import mailing, service
+from app.registrations import mailing, new_links, noticed, service
 from app.registrations.invites import calendar, valid_address
 from app.registrations.models import Registrant, Registration, is_guest
 from app.web import PLAIN, Caller, Held, Page, Schema, Tx
@@ -46,8 +46,9 @@ class RsvpBody(Schema):
 class RegistrantView(Schema):
     """What Zoom knows of a registration."""
 
-    state: Literal["pending", "ready", "cancelled", "unsupported", "host", "failed"] = Field(
-        description="`ready` means that the personal link is there", examples=["ready"]
+    state: Literal["pending", "ready", "cancelled", "denied", "unsupported", "host", "failed"] = Field(
+        description="`ready` means that the personal link is there, `denied` that somebody took it off inside Zoom",
+        examples=["ready"],
     )
     reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
 
@@ -139,8 +140,27 @@ async def put_registration(
     else:
         of = service.Person(member_id, known.email, known.name, known.locale)
     registration = await service.answer(tx, event.id, of, body.status)
+    await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
     log.info("answered on behalf", event_id=str(event.id), member_id=member_id, rsvp=body.status, by=who.member_id)
     registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
+    return _row(tx, event, service.Listed(registration, registrant, await service.position(tx, registration)))
+
+
+@router.post(
+    "/api/events/{event_id}/registrations/{member_id}/new-link",
+    status_code=202,
+    summary="Take back a personal link and make a new one",
+    responses={409: {"description": PROBLEMS["no-link"][1]}},
+)
+async def replace_link(event_id: EventId, member_id: MemberId, who: Caller, tx: Tx, held: Held) -> RegistrationView:
+    """For a link that was passed on. The old one ends at Zoom, which sends nobody out who is inside; the member's own
+    join link stays as it is and leads to the new one. If Zoom makes the same link again it stays `cancelled`, with the
+    reason beside it."""
+    event = await _led(tx, event_id, who)
+    registration = await service.of_member(tx, event.id, member_id)
+    if registration is None:
+        raise not_found("registration")
+    registrant = await new_links.replace(tx, held.seal, event, registration, who.member_id)
     return _row(tx, event, service.Listed(registration, registrant, await service.position(tx, registration)))
 
 

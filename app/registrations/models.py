@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -67,7 +67,9 @@ class Registrant(Model):
     __tablename__ = "registrants"
     __table_args__ = (
         UniqueConstraint("registration_id", "meeting_id"),
-        CheckConstraint("state IN ('pending', 'ready', 'cancelled', 'unsupported', 'host', 'failed')", name="state"),
+        CheckConstraint(
+            "state IN ('pending', 'ready', 'cancelled', 'denied', 'unsupported', 'host', 'failed')", name="state"
+        ),
         Index("ix_registrants_meeting_id", "meeting_id"),
     )
 
@@ -75,11 +77,31 @@ class Registrant(Model):
     registration_id: Mapped[UUID] = mapped_column(ForeignKey("registrations.id"))
     meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"))
     zoom_registrant_id: Mapped[str | None] = mapped_column(Text)
+    # Ids it had before: who came in by one of their links is the same member.
+    former_ids: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     email: Mapped[str] = mapped_column(Text)
     join_url: Mapped[Sealed | None]
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
+    # The link was taken back, and Zoom has yet to be told.
+    cancel_due: Mapped[bool] = mapped_column(server_default="false")
+    # Zoom has no other link for this address than one that was taken back, so none is asked for by itself.
+    barred: Mapped[bool] = mapped_column(server_default="false")
     updated_at: Mapped[datetime]
+    # Of what moment the last is that Zoom told of it: what comes later and is older means nothing any more.
+    told_at: Mapped[datetime | None]
+
+
+class RevokedLink(Model):
+    """A personal link that was taken back, known by a digest, so that it is noticed if Zoom hands it out again."""
+
+    __tablename__ = "revoked_links"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    registrant_id: Mapped[UUID] = mapped_column(ForeignKey("registrants.id"), index=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    revoked_by: Mapped[str] = mapped_column(Text)
+    revoked_at: Mapped[datetime]
 
 
 class Guest(Model):

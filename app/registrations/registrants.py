@@ -24,9 +24,11 @@ from app.clients.zoom import Registrant as Answer
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
+from app.meetings import drift
 from app.meetings import service as meetings
-from app.registrations import seats, service
+from app.registrations import new_links, seats, service
 from app.registrations.models import Registration
+from app.registrations.new_links import REPLACED, SAME_LINK
 from app.registrations.seats import Known, Seat
 from app.resources import Resources
 
@@ -64,12 +66,17 @@ async def sync(work: Work[Resources]) -> None:
     except (ZoomError, NotNow) as error:
         if seat.wanted and not seat.ready and not meetings.passes_soon(error, work.resources.clock.now()):
             async with work.transaction() as tx:
-                await seats.keep(tx, work, seat, "pending", why(error))
+                due, barred = (seat.record.cancel_due, seat.record.barred) if seat.record else (False, False)
+                await seats.keep(tx, work, seat, "pending", why(error), cancel_due=due, barred=barred)
         raise
 
 
 async def _converge(work: Work[Resources], seat: Seat) -> None:
-    if seat.wanted and (seat.is_host or not seat.protected):
+    if seat.record and seat.record.cancel_due:
+        await _take_back(work, seat, seat.record)
+    elif seat.barred or seat.denied:
+        await _nothing(work)
+    elif seat.wanted and (seat.is_host or not seat.protected):
         state, reason = REFUSALS[HostCannotRegister if seat.is_host else RegistrationOff]
         await _write(work, seat, state, reason)
     elif seat.known and not seat.wanted and (kept_until := _kept_until(seat, seat.known)) > work.resources.clock.now():
@@ -134,11 +141,29 @@ async def _registered(work: Work[Resources], seat: Seat, answer: Answer) -> None
     """Keep the link, sealed, if it is one of Zoom's; without a link the registrant waits and is looked at again."""
     if answer.join_url and not is_zoom_link(answer.join_url, work.resources.settings.zoom_origins):
         await _write(work, seat, "failed", "Zoom answered with a link that is not Zoom's.", answer)
+    elif answer.join_url and await _taken_back_before(work, seat, answer.join_url):
+        # Zoom may have approved it anew, so it is cancelled once more.
+        again = timedelta()
+        await _write(work, seat, "cancelled", SAME_LINK, answer, again=again, cancel_due=True, barred=True)
     elif answer.join_url:
         await _write(work, seat, "ready", None, answer)
     else:
         again = LOOK_LATER if seat.known and seat.known.zoom_registrant_id else LOOK_AGAIN
         await _write(work, seat, "pending", "Zoom has not made the link yet.", answer, again=again)
+
+
+async def _taken_back_before(work: Work[Resources], seat: Seat, link: str) -> bool:
+    return seat.record is not None and await new_links.was_taken_back(work.resources, seat.record.id, link)
+
+
+async def _take_back(work: Work[Resources], seat: Seat, record: Known) -> None:
+    """End a link at Zoom, whoever else it was made for; then, if Zoom has not shown to have none, make another."""
+    zoom = await grants.zoom(work.resources, seat.account_id, Label.MEDIUM, urgent=work.urgent)
+    with contextlib.suppress(RegistrationOff, MeetingOver):
+        await _set_status(work, zoom, seat, record, "cancel")
+    again = timedelta() if seat.wanted and not seat.barred else None
+    reason = SAME_LINK if record.barred else REPLACED if seat.wanted else None
+    await _write(work, seat, "cancelled", reason, again=again, barred=record.barred)
 
 
 async def _cancel(work: Work[Resources], seat: Seat, registrant: Known) -> None:
@@ -169,10 +194,11 @@ async def _set_status(
 
 
 async def _meeting_gone(work: Work[Resources], seat: Seat) -> None:
-    async with work.done() as tx:
+    """Zoom says that there is no such meeting: it is read, and if that says otherwise the member is looked at again."""
+    async with work.done(work.resources.clock.now() + LOOK_LATER) as tx:
         meeting = await meetings.lock(tx, seat.meeting_id)
-        if meeting.state in meetings.SERVING:
-            meeting.state = "deleted_at_zoom"
+        if meeting.state in meetings.SERVING and not await drift.doubt(tx, meeting):
+            await drift.gone(tx, meeting)
         tx.ring(f"registration:{work.id}")
         tx.ring(events.topic(meeting.event_id))
 
@@ -185,9 +211,11 @@ async def _write(
     answer: Answer | None = None,
     *,
     again: timedelta | None = None,
+    cancel_due: bool = False,
+    barred: bool = False,
 ) -> None:
     async with work.done(work.resources.clock.now() + again if again is not None else None) as tx:
-        await seats.keep(tx, work, seat, state, reason, answer)
+        await seats.keep(tx, work, seat, state, reason, answer, cancel_due=cancel_due, barred=barred)
         if state == "unsupported" and seat.protected:
             (await meetings.lock(tx, seat.meeting_id)).protected = False
 

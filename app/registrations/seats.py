@@ -25,7 +25,7 @@ _READ = """
 SELECT registrations.id AS registration_id, registrations.email, registrations.name, registrations.member_id,
     meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id AS number, meetings.protected,
     registrants.id AS registrant_id, registrants.zoom_registrant_id, registrants.email AS known_email,
-    registrants.state, registrants.updated_at AS known_since,
+    registrants.state, registrants.cancel_due, registrants.barred, registrants.updated_at AS known_since,
     events.is_virtual AND events.delivery_mode = 'zoom' AND events.cancelled_at IS NULL AND events.deleted_at IS NULL
         AND rsvp = 'going' AND waiting_since IS NULL AS wanted,
     events.cancelled_at IS NOT NULL AS cancelled, events.live_at, events.ended_at, events.ends_at,
@@ -42,14 +42,18 @@ FROM registrations
 WHERE registrations.id = $1
 """
 _KEEP = """
-INSERT INTO registrants
-    (id, registration_id, meeting_id, email, zoom_registrant_id, join_url, state, reason, updated_at)
-VALUES (:id, :registration_id, :meeting_id, :email, :zoom_registrant_id, :join_url, :state, :reason, :now)
+INSERT INTO registrants (id, registration_id, meeting_id, email, zoom_registrant_id, join_url, state, reason,
+    cancel_due, barred, updated_at)
+VALUES (:id, :registration_id, :meeting_id, :email, :zoom_registrant_id, :join_url, :state, :reason,
+    :cancel_due, :barred, :now)
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     state = excluded.state, reason = excluded.reason, join_url = excluded.join_url, updated_at = excluded.updated_at,
+    cancel_due = excluded.cancel_due, barred = excluded.barred,
+    former_ids = CASE WHEN :answered AND registrants.zoom_registrant_id <> excluded.zoom_registrant_id
+        THEN array_append(registrants.former_ids, registrants.zoom_registrant_id) ELSE registrants.former_ids END,
     zoom_registrant_id = CASE WHEN :answered THEN excluded.zoom_registrant_id ELSE registrants.zoom_registrant_id END,
     email = CASE WHEN :answered THEN excluded.email ELSE registrants.email END
-WHERE registrants.id = excluded.id
+WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
 """
 
 
@@ -61,6 +65,8 @@ class Known:
     zoom_registrant_id: str | None
     email: str
     state: str
+    cancel_due: bool
+    barred: bool
     since: datetime
 
 
@@ -96,6 +102,17 @@ class Seat:
         """Whether Zoom knows the member by an address that is not theirs any more."""
         return self.known is not None and self.known.email.casefold() != self.email.casefold()
 
+    @property
+    def denied(self) -> bool:
+        """Whether somebody took the member off inside Zoom, and no organiser has asked for them since."""
+        return self.record is not None and self.record.state == "denied"
+
+    @property
+    def barred(self) -> bool:
+        """Whether Zoom has only a link for the member's address that was taken back."""
+        record = self.record
+        return record is not None and record.barred and record.email.casefold() == self.email.casefold()
+
 
 async def read(resources: Resources, registration_id: UUID) -> Seat | None:
     """The seat of a registration; None where there is no meeting to be registered at, or the event is over."""
@@ -106,7 +123,13 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
     if status(**times, now=resources.clock.now()) == "ended":
         return None
     record = row["registrant_id"] and Known(
-        row["registrant_id"], row["zoom_registrant_id"], row["known_email"], row["state"], row["known_since"]
+        row["registrant_id"],
+        row["zoom_registrant_id"],
+        row["known_email"],
+        row["state"],
+        row["cancel_due"],
+        row["barred"],
+        row["known_since"],
     )
     return Seat(
         registration_id=row["registration_id"],
@@ -130,11 +153,20 @@ def hosts(email: str, member_id: str, emails: Sequence[str | None], members: Seq
 
 
 async def keep(
-    tx: db.Tx, work: Work[Resources], seat: Seat, state: str, reason: str | None, answer: Answer | None = None
+    tx: db.Tx,
+    work: Work[Resources],
+    seat: Seat,
+    state: str,
+    reason: str | None,
+    answer: Answer | None = None,
+    *,
+    cancel_due: bool = False,
+    barred: bool = False,
 ) -> None:
     """Write the record as it stands now; what Zoom answered is kept with it, the link sealed and only if `ready`.
 
-    Raises NotNow where somebody else has written the first record meanwhile, to whose id our link is not bound.
+    Raises NotNow where somebody else has written the first record meanwhile, to whose id our link is not bound, or has
+    taken back the link.
     """
     registrant_id = seat.record.id if seat.record else uuid4()
     link = answer.join_url if answer is not None and state == "ready" else None
@@ -149,8 +181,11 @@ async def keep(
         state=state,
         reason=reason,
         answered=answer is not None,
+        cancel_due=cancel_due,
+        barred=barred,
+        was_due=seat.record is not None and seat.record.cancel_due,
         now=tx.now,
     )
     if not kept.rowcount:
-        raise NotNow("the member was registered meanwhile")
+        raise NotNow("the member was registered, or their link taken back, meanwhile")
     tx.ring(f"registration:{seat.registration_id}")

@@ -1,14 +1,10 @@
 """Making registrants and calendars equal to the answers: the reactions about who is coming."""
 
 from app import facts
-from app.clients.zoom.notifications import Notification
-from app.core import db, logs
+from app.core import logs
 from app.core.work import Work
 from app.events import service as events
-from app.inbox import service as inbox
-from app.meetings import service as meetings
-from app.registrations import batch, guest_codes, registrants, reminders, sending, service
-from app.registrations.models import Registrant, Registration
+from app.registrations import batch, guest_codes, noticed, registrants, reminders, sending, service
 from app.resources import Resources
 
 log = logs.get("registrations")
@@ -65,24 +61,6 @@ async def mail_guest_code(work: Work[Resources]) -> None:
     await guest_codes.mail(work)
 
 
-async def note_approval(work: Work[Resources]) -> None:
-    """Zoom approved a registrant (the key is a delivery): if it is one of ours without a link, look again."""
-    async with work.done() as tx:
-        notification = await inbox.notification(tx, work.resources.seal, work.id)
-        registrant = await _mentioned(tx, work, notification)
-        if registrant is not None and registrant.state == "pending":
-            registration = await tx.session.get_one(Registration, registrant.registration_id)
-            event = await events.get(tx, registration.event_id)
-            account_id = await service.account_of(tx, event) if event else None
-            tx.record(facts.RegistrationChanged(registration.id, account_id))
-
-
-async def _mentioned(tx: db.Tx, work: Work[Resources], notification: Notification) -> Registrant | None:
-    about = notification.payload.get("object")
-    said = about.get("registrant") if isinstance(about, dict) else None
-    number = notification.object_id
-    if not isinstance(said, dict) or not isinstance(said.get("id"), str) or not number or not number.isdigit():
-        return None
-    account_ids = await inbox.account_ids(tx, work.id, notification)
-    meeting = await meetings.by_zoom_id(tx, account_ids, int(number))
-    return await service.registrant_by_zoom_id(tx, meeting.id, said["id"]) if meeting else None
+async def note_registrant(work: Work[Resources]) -> None:
+    """Zoom said that somebody registered, or was approved, denied or cancelled there (the key is a delivery)."""
+    await noticed.note(work)

@@ -16,6 +16,7 @@ from app.simulator import (
     notification_controls,
     oauth,
     registrants,
+    reports,
     users,
     website,
 )
@@ -25,7 +26,7 @@ from app.simulator.operations import route
 from app.simulator.simulator import Simulator
 from app.simulator.wire import HangingUpProtocol, Wire, json_response
 
-AREAS = (users.OPERATIONS, meetings.OPERATIONS, registrants.OPERATIONS)
+AREAS = (users.OPERATIONS, meetings.OPERATIONS, registrants.OPERATIONS, reports.OPERATIONS)
 WEBSITES = (oauth.routes, website.routes)
 CONTROLS = (controls.router, meeting_controls.router, notification_controls.router)
 

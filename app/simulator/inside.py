@@ -1,5 +1,6 @@
 """What people do inside Zoom: start, join, leave, end. Each returns what Zoom says about it."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from app.simulator import notifications
@@ -7,7 +8,7 @@ from app.simulator.ids import fresh_id, meeting_uuid
 from app.simulator.notifications import Notification
 from app.simulator.scheduling import alternative_hosts
 from app.simulator.simulator import Simulator
-from app.simulator.state import Instance, Meeting, Participant, Registrant, User
+from app.simulator.state import Breakout, Instance, Meeting, Participant, Registrant, User
 
 FIRST_USER_ID = 16_778_240
 
@@ -83,6 +84,31 @@ def admit(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[
     ]
 
 
+def send_back(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[Notification]:
+    """The host sends somebody who is inside back to the waiting room; they keep their `user_id`."""
+    instance = meeting.running
+    if instance is None or someone.leave_time is not None:
+        raise NotPossibleError("Nobody to send back.")
+    now = simulator.now()
+    someone.leave_time, someone.leave_reason = now, ""
+    waiting = replace(someone, join_time=now, leave_time=None, leave_reason=None, waited_from=now, breakouts=[])
+    instance.waiting.append(waiting)
+    return [notifications.waiting_room("put_in_waiting_room", meeting, instance, waiting)]
+
+
+def break_out(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[Notification]:
+    """Somebody goes into a breakout room, or comes back from one. They have not left the meeting."""
+    instance = meeting.running
+    if instance is None or someone.leave_time is not None:
+        raise NotPossibleError("Nobody to go there.")
+    now, room = simulator.now(), someone.breakouts[-1] if someone.breakouts else None
+    if room is None or room.leave_time is not None:
+        someone.breakouts.append(Breakout(fresh_id(), now))
+        return [notifications.breakout_room("joined", meeting, instance, someone, now)]
+    room.leave_time = now
+    return [notifications.breakout_room("left", meeting, instance, someone, now)]
+
+
 def leave(
     simulator: Simulator, meeting: Meeting, someone: Participant, reason: str | None = None
 ) -> list[Notification]:
@@ -152,6 +178,7 @@ def _enter(
         participant_user_id=user.id if user else "",
     )
     if waits:
+        someone.waited_from = someone.join_time
         instance.waiting.append(someone)
         return someone, [notifications.waiting_room("joined_waiting_room", meeting, instance, someone)]
     instance.participants.append(someone)

@@ -1,19 +1,24 @@
 """Controls for what people do inside Zoom with one meeting, under /simulator/meetings/{id}."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Body, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.simulator import inside, meetings, scheduling
+from app.simulator import inside, meetings, registrants, scheduling
 from app.simulator.controls import Sim, meeting_shown
 from app.simulator.errors import RefusalError
 from app.simulator.inside import NotPossibleError
+from app.simulator.notifications import Notification
+from app.simulator.simulator import Simulator
 from app.simulator.state import Meeting, Participant, Registrant
 
 router = APIRouter(prefix="/simulator/meetings/{meeting_id}", tags=["inside Zoom"])
+
+
+Ago = Annotated[float, Field(ge=0, description="when it was; Zoom says so only now")]
 
 
 class Start(BaseModel):
@@ -21,6 +26,7 @@ class Start(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     host_joins: bool = True
+    minutes_ago: Ago = 0
 
 
 class Who(BaseModel):
@@ -32,6 +38,15 @@ class Who(BaseModel):
     email: str = ""
     user_id: int | None = None
     waits: bool = Field(False, description="joins no further than the waiting room")
+    minutes_ago: Ago = 0
+
+
+class RegistrantChange(BaseModel):
+    """What the host does to the registrant of an address, the last one where there were several."""
+
+    model_config = ConfigDict(extra="forbid")
+    email: str
+    action: Literal["approve", "cancel", "deny"]
 
 
 def the_meeting(simulator: Sim, meeting_id: int) -> Meeting:
@@ -48,8 +63,10 @@ TheMeeting = Annotated[Meeting, Depends(the_meeting)]
 @router.post("/start")
 async def start(simulator: Sim, meeting: TheMeeting, how: Start | None = None) -> dict[str, Any]:
     """The host starts the meeting and is in it."""
+    how = how or Start()
     try:
-        said = inside.start(simulator, meeting, host_joins=(how or Start()).host_joins)
+        with simulator.earlier(how.minutes_ago):
+            said = inside.start(simulator, meeting, host_joins=how.host_joins)
     except NotPossibleError as reason:
         raise HTTPException(409, str(reason)) from None
     simulator.announce(said)
@@ -71,14 +88,18 @@ async def join(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
     if who.join_url is None and who.name is None:
         raise HTTPException(422, "join_url or name is needed")
     try:
-        if who.join_url is not None:
-            someone, said = inside.join_by_link(simulator, meeting, _registrant(meeting, who.join_url), waits=who.waits)
-        else:
-            someone, said = inside.join_by_name(simulator, meeting, who.name or "", who.email, waits=who.waits)
+        with simulator.earlier(who.minutes_ago):
+            someone, said = _joined(simulator, meeting, who)
     except NotPossibleError as reason:
         raise HTTPException(409, str(reason)) from None
     simulator.announce(said)
     return asdict(someone)
+
+
+def _joined(simulator: Simulator, meeting: Meeting, who: Who) -> tuple[Participant, list[Notification]]:
+    if who.join_url is not None:
+        return inside.join_by_link(simulator, meeting, _registrant(meeting, who.join_url), waits=who.waits)
+    return inside.join_by_name(simulator, meeting, who.name or "", who.email, waits=who.waits)
 
 
 @router.post("/admit")
@@ -89,13 +110,40 @@ async def admit(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]
     return asdict(someone)
 
 
+@router.post("/send-back")
+async def send_back(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
+    """The host sends somebody back to the waiting room."""
+    someone = _one_of(_here(meeting), meeting, who)
+    simulator.announce(inside.send_back(simulator, meeting, someone))
+    return asdict(someone)
+
+
+@router.post("/breakout")
+async def break_out(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
+    """Somebody goes into a breakout room, or comes back from it."""
+    someone = _one_of(_here(meeting), meeting, who)
+    simulator.announce(inside.break_out(simulator, meeting, someone))
+    return asdict(someone)
+
+
 @router.post("/leave")
 async def leave(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
     """Somebody leaves."""
-    here = [each for each in (meeting.running.participants if meeting.running else []) if each.leave_time is None]
-    someone = _one_of(here, meeting, who)
-    simulator.announce(inside.leave(simulator, meeting, someone))
+    someone = _one_of(_here(meeting), meeting, who)
+    with simulator.earlier(who.minutes_ago):
+        said = inside.leave(simulator, meeting, someone)
+    simulator.announce(said)
     return asdict(someone)
+
+
+@router.post("/registrants")
+async def change_registrant(simulator: Sim, meeting: TheMeeting, change: RegistrantChange) -> dict[str, Any]:
+    """The host approves, cancels or denies a registrant in Zoom's web portal."""
+    same = [each for each in meeting.registrants.values() if each.email.lower() == change.email.lower()]
+    if not same:
+        raise HTTPException(404, f"no registrant {change.email!r}")
+    registrants.set_status(simulator, meeting, same[-1], change.action, simulator.world.host(meeting))
+    return asdict(same[-1])
 
 
 @router.post("/edit")
@@ -116,6 +164,10 @@ async def delete(simulator: Sim, meeting: TheMeeting) -> dict[str, bool]:
         raise HTTPException(409, "The meeting is in progress.")
     meetings.remove(simulator, meeting, simulator.world.host(meeting))
     return {"deleted": True}
+
+
+def _here(meeting: Meeting) -> list[Participant]:
+    return [each for each in (meeting.running.participants if meeting.running else []) if each.leave_time is None]
 
 
 def _registrant(meeting: Meeting, join_url: str) -> Registrant:

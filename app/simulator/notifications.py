@@ -120,17 +120,27 @@ def participant_left(meeting: Meeting, instance: Instance, someone: Participant)
 
 
 def waiting_room(
-    what: Literal["joined_waiting_room", "left_waiting_room", "admitted"],
+    what: Literal["joined_waiting_room", "left_waiting_room", "admitted", "put_in_waiting_room"],
     meeting: Meeting,
     instance: Instance,
     someone: Participant,
 ) -> Notification:
-    """`meeting.participant_joined_waiting_room`, `_left_waiting_room` or `_admitted`, at the time of the last join."""
+    """`meeting.participant_joined_waiting_room` and its like, at the time of the last join."""
     payload = {
         "object": _held(meeting, instance)
         | {"participant": _person(someone) | {"date_time": zoom_time(someone.join_time)}}
     }
     return _said(f"meeting.participant_{what}", PARTICIPANT, meeting, payload)
+
+
+def breakout_room(
+    what: Literal["joined", "left"], meeting: Meeting, instance: Instance, someone: Participant, now: datetime
+) -> Notification:
+    """`meeting.participant_joined_breakout_room` or `_left_breakout_room`."""
+    room = {"breakout_room_uuid": someone.breakouts[-1].id}
+    person = _person(someone) | {"join_time" if what == "joined" else "leave_time": zoom_time(now)}
+    payload = {"object": _held(meeting, instance) | room | {"participant": person}}
+    return _said(f"meeting.participant_{what}_breakout_room", PARTICIPANT, meeting, payload)
 
 
 def registration_created(meeting: Meeting, registrant: Registrant) -> Notification:

@@ -118,8 +118,11 @@ def register(simulator: Simulator, meeting: Meeting, person: Json, base_url: str
     person = dict(person)
     approved = person.pop("auto_approve", False) or meeting.settings["approval_type"] == 0
     known = find(meeting, person["email"]) if simulator.switches.same_email == "same" else None
+    if known is None and simulator.switches.cancelled_email == "same":
+        known = _cancelled(meeting, person["email"])
     if known is not None:
-        if approved and known.status == "pending":
+        if approved and known.status != "approved":
+            known.status = "pending"
             set_status(simulator, meeting, known, "approve", simulator.world.host(meeting))
         return known
     tk = simulator.issue("tk", secrets.token_urlsafe(48))
@@ -159,6 +162,11 @@ def find(meeting: Meeting, email: str) -> Registrant | None:
         ),
         None,
     )
+
+
+def _cancelled(meeting: Meeting, email: str) -> Registrant | None:
+    same = [each for each in meeting.registrants.values() if each.email.lower() == email.lower()]
+    return next((each for each in reversed(same) if each.status == "cancelled"), None)
 
 
 def refuse_hosts_and_latecomers(simulator: Simulator, meeting: Meeting, email: str) -> None:

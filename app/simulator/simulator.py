@@ -1,11 +1,12 @@
 """One running simulator: what it was told, what it remembers, and how it speaks to the app."""
 
 import asyncio
+import contextlib
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.simulator.clock import Clock, zoom_time
 from app.simulator.config import Config
@@ -75,6 +76,16 @@ class Simulator:
     def now(self) -> datetime:
         """The simulator's present, UTC."""
         return self.clock.now()
+
+    @contextlib.contextmanager
+    def earlier(self, minutes: float) -> Iterator[None]:
+        """What people do in the block they did so many minutes ago."""
+        present = self.clock
+        self.clock = Clock(present.shift - timedelta(minutes=minutes))
+        try:
+            yield
+        finally:
+            self.clock = present
 
     def base_url(self, requested: str) -> str:
         """The base of links that are handed out: the configured one, or that of the request."""

@@ -50,8 +50,20 @@ class Account:
 
 
 @dataclass
+class Breakout:
+    """Somebody's time in a breakout room."""
+
+    id: str
+    join_time: datetime
+    leave_time: datetime | None = None
+
+
+@dataclass
 class Participant:
-    """One connection to one instance, from its join to its leave. `user_id` is unique only inside the instance."""
+    """One connection to one instance, from its join to its leave. `user_id` is unique only inside the instance.
+
+    `waited_from` is since when it stood in the waiting room, if it did: until the join.
+    """
 
     user_id: int
     name: str
@@ -62,6 +74,8 @@ class Participant:
     participant_user_id: str = ""
     leave_time: datetime | None = None
     leave_reason: str | None = None
+    waited_from: datetime | None = None
+    breakouts: list[Breakout] = field(default_factory=list)
 
 
 @dataclass

@@ -36,6 +36,9 @@ class Switches(BaseModel):
     )
     object_id: Literal["documented", "string", "number"] = Field("documented", description="row 12")
     same_email: Literal["same", "new"] = Field("same", description="row 13: registrant of an e-mail added twice")
+    cancelled_email: Literal["new", "same"] = Field(
+        "new", description="6.1: registrant, and so link, of an e-mail added again after it was cancelled"
+    )
     type_3_registration: Literal["silent", "error"] = Field("silent", description="row 14")
     unlicensed_registration: Literal["silent", "error"] = Field("silent", description="row 15")
     users_page_limit: Literal[300, 2000] = Field(300, description="row 16")
@@ -44,4 +47,5 @@ class Switches(BaseModel):
     reauthorization_revokes: bool = Field(False, description="2.2: a new authorization kills the user's earlier tokens")
     retries_signed_anew: bool = Field(True, description="11.1: a retry carries a new timestamp and signature")
     registrant_capacity: int = Field(4999, ge=0, description="3.2: registrants per meeting")
+    report_after_seconds: float = Field(0, ge=0, description="9: how long after the end there is no report yet")
     enforce_limits: bool = Field(True, description="3.2: rate and daily limits are counted")

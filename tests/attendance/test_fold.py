@@ -111,8 +111,9 @@ def folded(history: History, notes: Iterable[Note]) -> dict[str, Attendance | No
     held = windows(holdings, seen, STARTS, UNTIL, over=True)
     theirs: dict[str, list[Stay]] = {person: [] for person in PEOPLE}
     for (instance, client), kinds in moments.items():
-        sets = {kind: frozenset(values) for kind, values in kinds.items()}
-        theirs[history.owners[client]] += stays(Connection(UUID(int=client), instance, **sets), held[instance])
+        joins, leaves, waits = (frozenset(kinds[kind]) for kind in ("joins", "leaves", "waits"))
+        connection = Connection(UUID(int=client), instance, joins, leaves, waits)
+        theirs[history.owners[client]] += stays(connection, held[instance])
     return {person: attendance(found, EVENT, held.values()) for person, found in theirs.items()}
 
 
@@ -162,8 +163,8 @@ def of(
     joins: Sequence[float] = (), leaves: Sequence[float] = (), waits: Sequence[float] = (), window: Window = HOUR
 ) -> list[tuple[float, float, bool, bool]]:
     """The stays of one client: from and until in minutes, still there, heard in full."""
-    moments = (frozenset(map(at, each)) for each in (joins, leaves, waits))
-    found = stays(Connection(UUID(int=1), "uuid", *moments), window)
+    came, left, waited = (frozenset(map(at, each)) for each in (joins, leaves, waits))
+    found = stays(Connection(UUID(int=1), "uuid", came, left, waited), window)
     minute = timedelta(minutes=1)
     return [((stay.begins - STARTS) / minute, (stay.ends - STARTS) / minute, stay.there, stay.heard) for stay in found]
 

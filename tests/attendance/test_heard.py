@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.attendance.heard import Heard, heard
@@ -77,6 +77,7 @@ fields = st.sampled_from(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # letters are looked up slowly the first time
 @given(st.dictionaries(fields, anything), st.sampled_from(sorted(KINDS)))
 def test_whatever_is_said_is_kept_as_text_the_database_takes(person: dict[str, Any], event: str) -> None:
     found = said(person, event)

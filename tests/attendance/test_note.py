@@ -7,6 +7,7 @@ from uuid import UUID
 
 from app.attendance import service
 from app.attendance.heard import Heard
+from app.meetings.models import Meeting
 from tests.attendance.house import attendance, by_member, to_minute
 from tests.living import Living
 from tests.meetings.house import meeting_rows
@@ -32,15 +33,17 @@ async def test_any_order_and_any_repetition_leave_the_same_rows(living: Living) 
     event = await living.event()
     (meeting,) = await meeting_rows(living, event)
     async with living.held.db.transaction() as tx:
+        row = await tx.session.get_one(Meeting, meeting["id"])
         for seed in range(HISTORIES):
             dice = random.Random(seed)
             said = history(dice, f"{seed}-in-order", living)
             heard = [*said, *dice.choices(said, k=4)]
             dice.shuffle(heard)
             for one in said:
-                await service.note(tx, meeting["id"], one)
-            for one in heard:
-                await service.note(tx, meeting["id"], Heard(**vars(one) | {"instance_uuid": f"{seed}-shuffled"}))
+                await service.note(tx, [(row, one)])
+            shuffled = [(row, Heard(**vars(one) | {"instance_uuid": f"{seed}-shuffled"})) for one in heard]
+            for some in range(0, len(shuffled), 3):
+                await service.note(tx, shuffled[some : some + 3])
     for seed in range(HISTORIES):
         rows = [
             await living.held.db.hot.fetch(
@@ -67,12 +70,13 @@ async def test_a_thousand_people_are_reported_exactly(living: Living) -> None:
             event=UUID(event["id"]),
             now=tx.now,
         )
+        row = await tx.session.get_one(Meeting, meeting["id"])
         for number in range(1, 1001):
             about = ("an-instance==", f"user_id:{number}")
             who = (None, None, f"{number}@members.example", f"Member {number}")
             left = began + timedelta(minutes=number % 60 + 1)
-            await service.note(tx, meeting["id"], Heard(*about, "joins", began, *who))
-            await service.note(tx, meeting["id"], Heard(*about, "leaves", left, *who))
+            said = (Heard(*about, "joins", began, *who), Heard(*about, "leaves", left, *who))
+            await service.note(tx, [(row, one) for one in said])
     seen = by_member(await attendance(living, event))
     assert {member_id: each["minutes"] for member_id, each in seen.items()} == {
         f"m-{number}": number % 60 + 1 for number in range(1, 1001)

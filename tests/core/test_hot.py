@@ -46,6 +46,18 @@ async def test_more_statements_than_connections_take_turns(hot: Hot) -> None:
     assert hot.busy == 0
 
 
+async def test_who_asks_again_does_not_overtake_who_waits(hot: Hot) -> None:
+    order = []
+
+    async def ask_twice(number: int) -> None:
+        for _ in range(2):
+            await hot.fetchval("SELECT 1")
+            order.append(number)
+
+    await asyncio.gather(*map(ask_twice, range(10)))
+    assert order == [*range(10), *range(10)]
+
+
 async def test_connections_are_made_as_they_are_needed_and_no_more(database_url: str) -> None:
     hot = Hot(database_url, size=3)
     await hot.open()

@@ -37,7 +37,7 @@ HANGING = (
 # Binary columns of which nobody can learn anything: of what they stand for only a digest is kept.
 DIGESTS = {
     *("connects.state_digest", "connects.handle_digest", "deliveries.digest", "tickets.digest"),
-    "calendar_feeds.digest",
+    *("calendar_feeds.digest", "revoked_links.digest"),
 }
 
 

@@ -13,7 +13,7 @@ from app.core.errors import Problem
 from app.events import service, spaces
 from app.events.models import Event
 from app.events.terms import EventChanges
-from app.facts import EventChanged, EventEnded, EventWentLive
+from app.facts import EventChanged, EventEnded, EventWentLive, LiveChanged
 from tests.events.conftest import HOUR, World, created, locked, on_zoom
 
 event_changes: TypeAdapter[EventChanges] = TypeAdapter(EventChanges)
@@ -264,7 +264,8 @@ async def test_what_the_instances_say_changes_the_state_and_not_the_version(worl
         await asyncio.wait_for(rung.wait(), 5)
     event = await read(world, event_id)
     assert (event.status(world.soon), event.version) == ("ended", 1)
-    assert world.facts[1:] == [EventWentLive(event_id), EventEnded(event_id)]
+    followed = LiveChanged(event_id)
+    assert world.facts[1:] == [EventWentLive(event_id), followed, EventEnded(event_id), followed]
     await noted(world, uuid4(), world.soon, None)
 
 
@@ -283,13 +284,13 @@ async def test_going_live_and_ending_happen_once_each_time(world: World) -> None
     ):
         world.facts.clear()
         await noted(world, event_id, live_at, ended_at)
-        assert world.facts == happened
+        assert world.facts == [*happened, LiveChanged(event_id)], "whoever follows it hears of every change"
 
 
 async def test_an_end_whose_start_was_never_heard_of_is_an_end(world: World) -> None:
     event_id = await on_zoom(world)
     await noted(world, event_id, None, world.soon + HOUR)
-    assert world.facts[1:] == [EventEnded(event_id)]
+    assert world.facts[1:] == [EventEnded(event_id), LiveChanged(event_id)]
 
 
 async def test_a_cancelled_event_goes_live_no_more(world: World) -> None:
@@ -299,4 +300,4 @@ async def test_a_cancelled_event_goes_live_no_more(world: World) -> None:
     world.facts.clear()
     await noted(world, event_id, world.soon, None)
     await noted(world, event_id, None, world.soon + HOUR)
-    assert world.facts == []
+    assert set(world.facts) == {LiveChanged(event_id)}

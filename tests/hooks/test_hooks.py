@@ -17,12 +17,12 @@ from app.core import logs
 from app.hooks import schedule
 from app.hooks.kinds import TEST, Kind
 from app.main import create_app
-from tests.hooks.receiver import OTHER, PUBLIC, Receiver, signature, signatures
+from tests.hooks.receiver import NAME, OTHER, PUBLIC, Receiver, signature, signatures
 from tests.living import COMMUNITY, Living
 from tests.meetings.house import change
 
 BASE = f"/api/communities/{COMMUNITY['slug']}/hooks"
-EVERYTHING = ["event.live", "event.ended", "registration.changed", "account.needs_reauth"]
+EVERYTHING = list(get_args(Kind))
 ADA = "ada@riverside.example"
 
 
@@ -108,6 +108,32 @@ async def test_a_meeting_that_starts_and_ends_is_told_with_ids_and_states(living
     await living.quiet()
     assert told(receiver) == [live, live, ended]
     assert told(receiver, "/others") == []
+
+
+async def test_the_attendance_is_final_once_zoom_reported_or_cannot_say_any_more(
+    living: Living, receiver: Receiver
+) -> None:
+    await living.connect()
+    await made(living, receiver.url(), "attendance.final")
+    event = await living.event()
+    meeting = f"/simulator/meetings/{event['zoom']['meeting_id']}"
+    await later(living, days=1, minutes=10)
+    for what in ("start", "end"):
+        (await living.zoom.post(f"{meeting}/{what}")).raise_for_status()
+        await living.quiet()
+    await later(living, minutes=85)
+    assert told(receiver) == []
+    await later(living, minutes=6)
+    ((kind, data),) = told(receiver)
+    assert (kind, data.keys()) == ("attendance.final", {"community_id", "event_id", "ended_at"})
+    assert data["event_id"] == event["id"]
+    await later(living, hours=12)
+    assert len(told(receiver)) == 1
+
+
+async def test_recordings_can_be_asked_for_before_there_are_any(living: Living, receiver: Receiver) -> None:
+    hook = await made(living, receiver.url(), "recording.ready", "recording.published")
+    assert hook["kinds"] == ["recording.ready", "recording.published"]
 
 
 async def test_answers_are_told_without_names_or_addresses_and_only_when_they_changed(
@@ -318,6 +344,20 @@ async def test_a_slow_endpoint_delays_nobody_else(living: Living, receiver: Rece
     receiver.released.set()
     await living.quiet()
     assert len(receiver.of("/slow")) == 12
+
+
+async def test_a_dead_endpoint_delays_nobody_else(living: Living, receiver: Receiver) -> None:
+    dead, quick = await made(living, receiver.url()), await made(living, receiver.url(name=OTHER))
+    receiver.directory.addresses[NAME] = ["127.0.0.2"]
+    for _ in range(12):
+        await tried(living, dead, settled=False)
+    async with asyncio.timeout(10):
+        message_id = await tried(living, quick, settled=False)
+        while [got.id for got in receiver.of()] != [message_id]:  # noqa: ASYNC110 - the receiver rings nobody
+            await asyncio.sleep(0.02)
+    await living.quiet()
+    messages = await listed(living, dead)
+    assert [(message["state"], len(message["attempts"])) for message in messages] == [("waiting", 1)] * 12
 
 
 async def test_a_deleted_hook_gets_nothing_that_was_still_to_be_sent(living: Living, receiver: Receiver) -> None:

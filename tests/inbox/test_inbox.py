@@ -1,6 +1,7 @@
 """The ear: nothing forged is believed, nothing authentic is lost, nothing counts twice."""
 
 import asyncio
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -15,10 +16,12 @@ import pytest
 from app import facts
 from app.accounts import webhook_secrets
 from app.accounts.models import Account
+from app.core.work import Reactions, Runner
 from app.inbox import service, tasks
 from app.inbox.api import LARGEST_BODY, router
 from tests.inbox.house import APP_SECRET, FORMER_SECRET, NOW, House, Noted, bound, open_house
 
+KEPT = timedelta(days=30)
 HOOKS = "/api/integrations/zoom/webhooks"
 STARTED = {
     "event": "meeting.started",
@@ -380,6 +383,45 @@ async def test_an_event_nobody_knows_is_taken_and_kept(house: House) -> None:
     assert row["outcome"] == "unknown"
 
 
+def refused_bodies() -> dict[str, tuple[bytes, dict[str, str]]]:
+    """What is sent, and under which headers, by whoever has seen a true delivery or knows no secret."""
+    said, spaced = json.dumps(STARTED).encode(), json.dumps(STARTED, indent=1).encode()
+    large = json.dumps(STARTED | {"padding": "x" * LARGEST_BODY}).encode()
+    return {
+        "forged": (said, signed(said, "not-the-secret")),
+        "stale": (said, signed(said, at=NOW - timedelta(hours=3))),
+        "from the future": (said, signed(said, at=NOW + timedelta(hours=1))),
+        "stamped anew": (said, signed(said) | {"x-zm-request-timestamp": str(int(NOW.timestamp()) - 1)}),
+        "truncated": (said[:-1], signed(said)),
+        "added to": (said + b" ", signed(said)),
+        "re-serialised": (spaced, signed(said)),
+        "oversize": (large, signed(large)),
+    }
+
+
+@pytest.mark.parametrize("case", refused_bodies())
+async def test_a_refused_delivery_has_no_effect(house: House, started: Noted, case: str) -> None:
+    await connect(house)
+    body, headers = refused_bodies()[case]
+    answer = await house.http.post(HOOKS, content=body, headers=headers)
+    await house.work()
+    assert answer.status_code == (413 if case == "oversize" else 401)
+    assert (await stored(house), started.keys) == (0, [])
+    assert await house.rows("SELECT FROM outbox") == []
+
+
+async def test_a_replayed_delivery_has_no_second_effect(house: House, started: Noted) -> None:
+    await connect(house)
+    body = json.dumps(STARTED).encode()
+    headers = signed(body)
+    for minutes in (0, 5, 90):
+        house.clock.time = NOW + timedelta(minutes=minutes)
+        assert (await house.http.post(HOOKS, content=body, headers=headers)).status_code == 204
+        assert (await house.http.post(HOOKS, content=body, headers=signed(body, at=house.clock.now()))).is_success
+        await house.work()
+    assert (await stored(house), len(started.keys)) == (1, 1)
+
+
 def deauthorized(at: datetime) -> dict[str, Any]:
     payload = {"account_id": "riverside", "user_id": "owner", "deauthorization_time": at.isoformat()}
     return {"event": "app_deauthorized", "payload": payload}
@@ -428,23 +470,45 @@ async def test_old_bodies_are_forgotten_and_their_digests_outlive_the_window(hou
     await connect(house)
     await deliver(house, STARTED)
     await house.work()
-    house.clock.time = NOW + service.BODIES_KEPT + timedelta(seconds=1)
+    house.clock.time = NOW + KEPT + timedelta(seconds=1)
     async with house.held.db.transaction() as tx:
-        await service.prune(tx)
+        await service.prune(tx, KEPT)
     [row] = await house.rows("SELECT body FROM deliveries")
     assert row["body"] is None
     await deliver(house, STARTED, at=house.clock.now())
     assert await stored(house) == 1
     house.clock.time = NOW + service.DIGESTS_KEPT + timedelta(seconds=1)
     async with house.held.db.transaction() as tx:
-        await service.prune(tx)
+        await service.prune(tx, KEPT)
     assert await stored(house) == 0
+
+
+async def test_how_long_bodies_are_kept_is_a_setting(house: House) -> None:
+    await connect(house)
+    await deliver(house, STARTED)
+    await house.work()
+    sweep: Reactions[Any] = Reactions(bound(facts.AccountConnected, tasks.tidy, "account_id"))
+    for days, body in ((20, False), (10, True)):
+        house.clock.time = NOW + timedelta(days=15)
+        settings = house.held.settings.model_copy(update={"deliveries_kept_days": days})
+        held = dataclasses.replace(house.held, settings=settings)
+        async with held.db.transaction() as tx:
+            await tx.run(
+                "INSERT INTO outbox (reaction, key, due_at, priority, recorded_at)"
+                " VALUES ('test.AccountConnected', :key, :now, 1, :now)",
+                key=str(uuid4()), now=tx.now,
+            )  # fmt: skip
+        runner = Runner(held.db, held.clock, sweep, held)
+        await runner.start(await runner.claim(1, 1))
+        await runner.drain(10)
+        [row] = await house.rows("SELECT body IS NULL AS pruned FROM deliveries")
+        assert row["pruned"] is body
 
 
 async def test_a_delivery_nobody_has_understood_yet_is_never_forgotten(house: House) -> None:
     await deliver(house, STARTED)
     house.clock.time = NOW + timedelta(days=400)
     async with house.held.db.transaction() as tx:
-        await service.prune(tx)
+        await service.prune(tx, KEPT)
     [row] = await house.rows("SELECT body FROM deliveries")
     assert row["body"] is not None

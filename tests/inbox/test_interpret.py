@@ -27,7 +27,26 @@ def said(
         ("meeting.started", facts.MeetingStarted(DELIVERY)),
         ("meeting.ended", facts.MeetingEnded(DELIVERY)),
         ("meeting.created", facts.MeetingNoticed(DELIVERY)),
-        ("meeting.registration_approved", facts.RegistrantApproved(DELIVERY)),
+        ("meeting.registration_approved", facts.RegistrantNoticed(DELIVERY)),
+        ("meeting.registration_created", facts.RegistrantNoticed(DELIVERY)),
+        ("meeting.registration_cancelled", facts.RegistrantNoticed(DELIVERY)),
+        ("meeting.registration_denied", facts.RegistrantNoticed(DELIVERY)),
+        ("meeting.updated", facts.MeetingAltered(DELIVERY)),
+        ("meeting.deleted", facts.MeetingAltered(DELIVERY)),
+        ("meeting.permanently_deleted", facts.MeetingAltered(DELIVERY)),
+        ("meeting.recovered", facts.MeetingAltered(DELIVERY)),
+        ("meeting.live_streaming_started", facts.StreamingNoticed(DELIVERY)),
+        ("meeting.live_streaming_stopped", facts.StreamingNoticed(DELIVERY)),
+        ("recording.completed", facts.RecordingNoticed(DELIVERY)),
+        ("recording.transcript_completed", facts.RecordingNoticed(DELIVERY)),
+        ("recording.trashed", facts.RecordingNoticed(DELIVERY)),
+        ("recording.deleted", facts.RecordingNoticed(DELIVERY)),
+        ("recording.recovered", facts.RecordingNoticed(DELIVERY)),
+        ("user.updated", facts.UserNoticed(DELIVERY)),
+        ("user.settings_updated", facts.UserNoticed(DELIVERY)),
+        ("user.deactivated", facts.UserNoticed(DELIVERY)),
+        ("user.deleted", facts.UserNoticed(DELIVERY)),
+        ("user.disassociated", facts.UserNoticed(DELIVERY)),
         ("app_deauthorized", facts.AppDeauthorized(DELIVERY)),
     ],
 )
@@ -53,8 +72,14 @@ def test_a_participant_is_one_fact_where_the_instance_is_named_with_or_without_a
     assert interpret(said(event), DELIVERY) == ()
 
 
-def test_a_meeting_event_without_a_meeting_is_no_fact() -> None:
-    assert interpret(said("meeting.started", object_id=None), DELIVERY) == ()
+@pytest.mark.parametrize("number", [None, "", "0", "-5", "soon", "²", "٣", str(2**63), "9" * 5000])
+def test_a_meeting_event_without_a_meeting_is_no_fact(number: str | None) -> None:
+    assert interpret(said("meeting.started", object_id=number), DELIVERY) == ()
+
+
+def test_a_recording_or_a_user_needs_no_meeting() -> None:
+    for event in ("recording.batch_trashed", "recording.batch_deleted", "recording.batch_recovered", "user.deleted"):
+        assert len(interpret(said(event, object_id=None), DELIVERY)) == 1
 
 
 @given(st.text())

@@ -1,4 +1,4 @@
-"""Five hundred people at one door: an API process of its own, and a connection for each of them."""
+"""Five hundred people and more at one event: an API process of its own, and a connection for each of them."""
 
 import asyncio
 import contextlib
@@ -64,6 +64,18 @@ class Visitor:
         """A page, opened without a token as browsers do."""
         return await self._ask(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode())
 
+    async def listen(self, path: str) -> None:
+        """Open a live stream on the connection, and hear how the event stands."""
+        headers = f"Host: {LOOPBACK}\r\nAuthorization: Bearer {self._token}"
+        self._writer.write(f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        await self.hears(b"event: state")
+
+    async def hears(self, what: bytes) -> bytes:
+        """All that comes on the stream up to the end of the event that has `what` in it."""
+        return await self._reader.readuntil(what) + await self._reader.readuntil(b"\n\n")
+
     async def _ask(self, request: bytes) -> Answer:
         began = perf_counter()
         self._writer.write(request)
@@ -119,17 +131,17 @@ def link_of(member_id: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def crowd(living: Living, folder: Path) -> AsyncIterator[Crowd]:
+async def crowd(living: Living, folder: Path, people: int = PEOPLE) -> AsyncIterator[Crowd]:
     """A live event and its crowd, connected; `living` has no worker, and its API is left alone."""
     variables = environment(living.settings) | {"PUBLIC_URL": "https://api.example"}
     variables["CORS_ORIGINS"] = living.settings.spa_url
-    event = await furnish(variables, PEOPLE)
+    event = await furnish(variables, people)
     settings = folder / "settings.json"
     settings.write_text(json.dumps(variables))
     program: Sequence[str | Path] = [sys.executable, "-m", "app.demo.given", settings, "api", "--port"]
     server = Server("api", folder / "api.log", lambda port: [*program, str(port)], ready="Uvicorn running on")
     here = [COMMUNITY | {"role": "MEMBER"}]
-    tokens = [living.platform.token("member", sub=f"member-{n}", communities=here) for n in range(PEOPLE)]
+    tokens = [living.platform.token("member", sub=f"member-{n}", communities=here) for n in range(people)]
     async with contextlib.AsyncExitStack() as exits:
         exits.push_async_callback(server.stop)
         port = await server.start()

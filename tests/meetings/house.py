@@ -39,6 +39,14 @@ async def switch(living: Living, **switches: Any) -> None:
     (await living.zoom.put("/simulator/switches", json=switches)).raise_for_status()
 
 
+async def grant(living: Living, *scopes: str, lacking: bool = False) -> None:
+    """What the app is granted from the next connect on: these too, or, if `lacking`, all but these."""
+    given: list[str] = (await living.zoom.get("/simulator/state")).json()["scopes"]
+    left = [name for name in given if name.removesuffix(":admin") not in scopes]
+    wanted = left if lacking else [*left, *(f"{name}:admin" for name in scopes)]
+    (await living.zoom.put("/simulator/app", json={"scopes": wanted})).raise_for_status()
+
+
 async def calls(living: Living, *operations: str, succeeded: bool = False) -> list[dict[str, Any]]:
     """The calls of these operations, oldest first; `succeeded` leaves out what Zoom refused or never answered."""
     return [

@@ -16,6 +16,7 @@ from tests.meetings.house import (
     down,
     faults,
     later,
+    lost_notification,
     meeting_rows,
     outbox,
     rsvp,
@@ -98,6 +99,7 @@ async def test_registration_that_zoom_drops_without_a_word_is_reported(living: L
 async def test_a_meeting_opened_to_strangers_inside_zoom_is_closed_by_the_next_change(living: Living) -> None:
     await living.connect()
     event = await living.event()
+    await faults(living, notifications=(lost_notification("meeting.updated"),))
     number = event["zoom"]["meeting_id"]
     (
         await living.zoom.post(f"/simulator/meetings/{number}/edit", json={"settings": {"approval_type": 0}})

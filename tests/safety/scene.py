@@ -42,7 +42,9 @@ class Things:
     guest_link: str
     session_id: str
     hook_id: str = ""
+    hook_message_id: str = ""
     message_id: str = ""
+    question_id: str = ""
 
 
 @dataclass
@@ -84,11 +86,35 @@ class Scene:
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
+    async def message(self) -> str:
+        """A new message in the chat of the standing event."""
+        return await _written(self.living, self.here.event_id, "messages", "admin", sub=f"m-{uuid4().hex}")
+
+    async def question(self) -> str:
+        """A new question there."""
+        return await _written(self.living, self.here.event_id, "questions", "admin", sub=f"m-{uuid4().hex}")
+
     async def hook(self) -> str:
         """A new hook."""
         made = await self.as_("admin", "POST", f"/api/communities/{HERE}/hooks", json=HOOK)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
+
+    async def linked(self) -> str:
+        """Somebody new who is coming to the standing event, and whose link was taken back once."""
+        member_id = f"m-{uuid4().hex}"
+        await self.living.held.db.hot.execute(
+            "WITH coming AS (INSERT INTO registrations"
+            " (id, event_id, member_id, email, name, rsvp, join_link, created_at, updated_at)"
+            " VALUES (gen_random_uuid(), $1, $2, $2 || '@members.example', 'Lea', 'going', $2, $3, $3) RETURNING id)"
+            " INSERT INTO registrants (id, registration_id, meeting_id, email, state, barred, updated_at)"
+            " SELECT gen_random_uuid(), coming.id, meetings.id, $2 || '@members.example', 'cancelled', true, $3"
+            " FROM coming, meetings WHERE event_id = $1",
+            UUID(self.here.event_id),
+            member_id,
+            self.living.clock.now(),
+        )
+        return member_id
 
     async def feed(self) -> str:
         """The secret of a new calendar feed of the registered member."""
@@ -202,9 +228,19 @@ async def _things(
         UUID(event.json()["id"]),
         living.clock.now(),
     )
+    await living.held.db.hot.execute("UPDATE events SET live_at = $1", living.clock.now())
+    message, question = [await _written(living, event.json()["id"], kind, coming) for kind in ("messages", "questions")]
     ids = (host["account_id"], host["id"], space.json()["id"], event.json()["id"])
     of_people = (links[0]["join_link"], invited.json()["id"], links[1]["join_link"], str(session_id))
-    return Things(community, *ids, *of_people)
+    return Things(community, *ids, *of_people, message_id=message, question_id=question)
+
+
+async def _written(living: Living, event_id: str, kind: str, who: str, **claims: Any) -> str:
+    """A message or question of somebody who may; its id. `claims` of the token."""
+    headers = bearer(living.platform.token(who, living.clock.now(), **claims))
+    said = await living.post(who, f"/api/events/{event_id}/{kind}", {"text": "Is there tea?"}, headers=headers)
+    assert said.status_code == 201, said.text
+    return str(said.json()["id"])
 
 
 async def _with_hook(living: Living, admin: str, things: Things) -> Things:
@@ -213,7 +249,7 @@ async def _with_hook(living: Living, admin: str, things: Things) -> Things:
     assert hook.status_code == 201, hook.text
     message = await living.post(admin, f"{base}/{hook.json()['id']}/test")
     assert message.status_code == 202, message.text
-    return replace(things, hook_id=hook.json()["id"], message_id=message.json()["message_id"])
+    return replace(things, hook_id=hook.json()["id"], hook_message_id=message.json()["message_id"])
 
 
 _ZOOM = "/api/communities/{community}/integrations/zoom"
@@ -227,8 +263,11 @@ FRESH: dict[str, tuple[str, Callable[[Scene], Awaitable[str]]]] = {
     "POST /api/events/{event_id}/cancel": ("event_id", Scene.event),
     "PUT /api/events/{event_id}/rsvp": ("event_id", Scene.event),
     "PUT /api/events/{event_id}/registrations/{member_id}": ("event_id", Scene.event),
+    "POST /api/events/{event_id}/registrations/{member_id}/new-link": ("member_id", Scene.linked),
     "POST /api/events/{event_id}/guests": ("event_id", Scene.event),
     "DELETE /api/events/{event_id}/guests/{guest_id}": ("guest_id", Scene.guest),
+    "DELETE /api/messages/{message_id}": ("message_id", Scene.message),
+    "DELETE /api/questions/{question_id}": ("question_id", Scene.question),
     f"DELETE {_HOOKS}/{{hook_id}}": ("hook_id", Scene.hook),
     "GET /calendar/{secret}.ics": ("secret", Scene.feed),
     "HEAD /calendar/{secret}.ics": ("secret", Scene.feed),
@@ -252,6 +291,9 @@ BODIES: dict[str, Any] = {
     "PUT /api/events/{event_id}/registrations/{member_id}": _SOMEBODY,
     "POST /api/events/{event_id}/guests": GUEST,
     "PUT /api/events/{event_id}/attendance/{session_id}": {"member_id": "m-member"},
+    "POST /api/events/{event_id}/messages": {"text": "Hello, everybody!"},
+    "POST /api/events/{event_id}/questions": {"text": "Is there a recording?"},
+    "POST /api/questions/{question_id}/answer": {"text": "Yes, from tomorrow on."},
 }
 
 
@@ -259,7 +301,7 @@ async def _body(scene: Scene, route: str) -> Any:
     if route == f"POST {_ZOOM}/connect/confirm":
         return {"handle": await scene.handle()}
     if route == f"POST {_HOOKS}/{{hook_id}}/redeliver":
-        return {"message_id": scene.here.message_id}
+        return {"message_id": scene.here.hook_message_id}
     return new_event(scene.living) if route == "POST /api/communities/{community}/events" else BODIES.get(route)
 
 

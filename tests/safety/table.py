@@ -53,6 +53,12 @@ def admins(cell: str) -> Row:
     return replace(staff(cell), coach=FORBIDDEN)
 
 
+def taking_part(cell: str) -> Row:
+    """For who is coming to the event, and who leads or holds it."""
+    row = replace(members(NOT_REGISTERED), registered=cell, host=cell)
+    return replace(row, admin=cell, owner=cell, platform=cell)
+
+
 IN_COMMUNITY = "/api/communities/{community}"
 ZOOM = f"{IN_COMMUNITY}/integrations/zoom"
 HOOKS = f"{IN_COMMUNITY}/hooks"
@@ -89,11 +95,23 @@ TABLE: dict[str, Row] = {
     "PUT /api/events/{event_id}/rsvp": replace(members("200"), platform=INVALID),
     "GET /api/events/{event_id}/registrations": admins("200"),
     "PUT /api/events/{event_id}/registrations/{member_id}": admins("200"),
+    "POST /api/events/{event_id}/registrations/{member_id}/new-link": admins("202"),
     "GET /api/events/{event_id}/invite.ics": replace(members(NOT_REGISTERED), registered="200"),
     "POST /api/events/{event_id}/invite": replace(members(NOT_REGISTERED), registered="202"),
     # Who came. A coach who is not the event's is a member here.
     "GET /api/events/{event_id}/attendance": admins("200"),
     "PUT /api/events/{event_id}/attendance/{session_id}": admins("200"),
+    # While it is live. A coach who is not the event's is a member here, too.
+    "GET /api/events/{event_id}/live": taking_part("200"),
+    "GET /api/events/{event_id}/messages": taking_part("200"),
+    "POST /api/events/{event_id}/messages": taking_part("201"),
+    "DELETE /api/messages/{message_id}": admins("204"),
+    "GET /api/events/{event_id}/questions": taking_part("200"),
+    "POST /api/events/{event_id}/questions": taking_part("201"),
+    "DELETE /api/questions/{question_id}": admins("204"),
+    "PUT /api/questions/{question_id}/upvote": taking_part("200"),
+    "DELETE /api/questions/{question_id}/upvote": taking_part("200"),
+    "POST /api/questions/{question_id}/answer": admins("200"),
     # Everybody may leave by themselves; here it is about somebody else.
     f"DELETE {IN_COMMUNITY}/members/{{member_id}}": admins("204"),
     "GET /api/events/{event_id}/calendar-links": replace(members(NOT_REGISTERED), registered="200"),

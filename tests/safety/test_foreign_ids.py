@@ -22,6 +22,8 @@ UNKNOWN = {
     "guest_id": "6b1f2c4e-0000-4000-8000-000000000005",
     "session_id": "6b1f2c4e-0000-4000-8000-000000000006",
     "hook_id": "6b1f2c4e-0000-4000-8000-000000000007",
+    "message_id": "6b1f2c4e-0000-4000-8000-000000000008",
+    "question_id": "6b1f2c4e-0000-4000-8000-000000000009",
 }
 # The ear never says whether it knows an account; to it nobody is a neighbour.
 TEMPLATES = [

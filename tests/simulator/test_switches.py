@@ -25,6 +25,7 @@ def test_defaults_are_those_of_the_table() -> None:
         "participant_time": "join_time",
         "object_id": "documented",
         "same_email": "same",
+        "cancelled_email": "new",
         "type_3_registration": "silent",
         "unlicensed_registration": "silent",
         "users_page_limit": 300,
@@ -33,6 +34,7 @@ def test_defaults_are_those_of_the_table() -> None:
         "reauthorization_revokes": False,
         "retries_signed_anew": True,
         "registrant_capacity": 4999,
+        "report_after_seconds": 0,
         "enforce_limits": True,
     }
 

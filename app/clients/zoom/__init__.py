@@ -33,7 +33,16 @@ from app.clients.zoom.errors import (
     ZoomError,
 )
 from app.clients.zoom.hosts import accepted_api_url, is_zoom_link
-from app.clients.zoom.models import LICENSED, Meeting, MeetingSettings, Registrant, Token, User, UserSettings
+from app.clients.zoom.models import (
+    LICENSED,
+    Meeting,
+    MeetingSettings,
+    Registrant,
+    ReportedParticipant,
+    Token,
+    User,
+    UserSettings,
+)
 from app.clients.zoom.operations import LABELS, Label
 from app.clients.zoom.scopes import SCOPES, Scope, allows, is_admin_grant, missing
 
@@ -72,6 +81,7 @@ __all__ = [
     "RegistrantBody",
     "RegistrantReference",
     "RegistrationOff",
+    "ReportedParticipant",
     "Scope",
     "ServerError",
     "Token",

@@ -192,6 +192,41 @@ class BatchedRegistrants(Record):
         return data
 
 
+class ReportedParticipant(Record):
+    """One time somebody was inside an instance, or in its waiting room, from `join_time` to `leave_time` (aware UTC).
+    Only a report names the registrant and the breakout room (`bo_mtg_id`); `id` is a Zoom user's, or empty."""
+
+    join_time: AwareDatetime
+    leave_time: AwareDatetime
+    duration: int | None = None
+    status: str | None = None
+    user_id: str | int | None = None
+    id: Hidden = ""
+    participant_user_id: Hidden = ""
+    registrant_id: Hidden = ""
+    user_email: Hidden = ""
+    name: Hidden = ""
+    bo_mtg_id: str = ""
+
+
+class ParticipantPage(Record):
+    """One page of those who were inside. Whoever has no times is left out."""
+
+    participants: tuple[ReportedParticipant, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_times(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("participants"), list):
+            timed = [one for one in data["participants"] if not isinstance(one, dict) or _is_timed(one)]
+            return {"participants": timed}
+        return data
+
+
+def _is_timed(participant: dict[str, Any]) -> bool:
+    return bool(participant.get("join_time") and participant.get("leave_time"))
+
+
 class RegistrantPage(Record):
     """One page of registrants."""
 

@@ -7,15 +7,19 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.clients.zoom.protocol import json_object
+from app.clients.zoom.protocol import MAX_ID, json_object
 
 MAX_AHEAD = timedelta(minutes=5)
 MAX_PLAIN_TOKEN = 64  # characters; Zoom sends 22
 _MILLISECONDS_FROM = 10**11  # Zoom sends seconds; milliseconds have been seen
 _MAX_DIGITS = 16
+_MOST_DIGITS = len(str(MAX_ID))
+LONGEST_ID = 320  # characters, as many as an address has; no id of Zoom's has a tenth of it
+# Zoom speaks of nothing before or after; what lies beyond is a mistake that would stay.
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class NotificationError(Exception):
@@ -46,6 +50,29 @@ class Notification:
     uuid: str | None
     host_id: str | None
     payload: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """`payload.object`, empty where there is none."""
+        about = self.payload.get("object")
+        return about if isinstance(about, dict) else {}
+
+    @property
+    def meeting_number(self) -> int | None:
+        """The number of the meeting it is about; None where none is named, or what is named is none."""
+        named = self.object_id or ""
+        if not (named.isascii() and named.isdigit() and len(named) <= _MOST_DIGITS):
+            return None
+        return int(named) if 0 < int(named) <= MAX_ID else None
+
+    @property
+    def spoke_at(self) -> datetime | None:
+        """When Zoom says that it happened, aware UTC; None where it does not, or names no such time."""
+        try:
+            at = datetime.fromtimestamp((self.event_ts or 0) / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+        return at if _EARLIEST <= at < _LATEST else None
 
 
 def verify(
@@ -115,23 +142,37 @@ def parse(body: bytes) -> Notification:
         event=event,
         # `app_deauthorized` has its time inside the payload, as a number or as text.
         event_ts=_milliseconds(data.get("event_ts")) or _milliseconds(payload.get("event_ts")),
-        account_id=_id(payload.get("account_id")) or _id(about.get("account_id")),
-        object_id=_id(about.get("id")),
-        uuid=_id(about.get("uuid")),
-        host_id=_id(about.get("host_id")),
+        account_id=storable(payload.get("account_id")) or storable(about.get("account_id")),
+        object_id=storable(about.get("id")),
+        uuid=storable(about.get("uuid")),
+        host_id=storable(about.get("host_id")),
         payload=payload,
     )
 
 
+def moment(text: object) -> datetime | None:
+    """A time as notifications write it (RFC 3339; without a zone it is UTC), aware UTC; None where it cannot be one."""
+    try:
+        read = datetime.fromisoformat(text) if isinstance(text, str) else None
+        at = read.replace(tzinfo=read.tzinfo or UTC).astimezone(UTC) if read else None
+    except (ValueError, OverflowError):
+        return None
+    return at if at and _EARLIEST <= at < _LATEST else None
+
+
+def storable(value: object) -> str | None:
+    """An id or a name as text, without what no database takes; None where there is none. A float is none: it has
+    already lost digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        return None
+    sound = value.encode("utf-8", "replace").decode()
+    return "".join(letter for letter in sound if letter.isprintable()).strip()[:LONGEST_ID] or None
+
+
 def _hmac(secret: str, message: bytes) -> str:
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
-
-
-def _id(value: object) -> str | None:
-    """Which events have numbers and which have text differs from event to event; a float has already lost digits."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value else None
 
 
 def _milliseconds(value: object) -> int | None:

@@ -127,6 +127,27 @@ LIST_REGISTRANTS = Operation(
     _OK,
 )
 
+# https://developers.zoom.us/docs/api/meetings/#tag/reports/GET/report/meetings/{meetingId}/participants
+# By UUID: a number is its latest instance only. Not there before Zoom has made it, some minutes after the end.
+REPORT_PARTICIPANTS = Operation(
+    "report_participants",
+    "GET",
+    "/report/meetings/{meeting_uuid}/participants",
+    Label.HEAVY,
+    "report:read:list_meeting_participants:admin",
+    _OK,
+)
+
+# https://developers.zoom.us/docs/api/meetings/#tag/meetings/GET/past_meetings/{meetingId}/participants
+PAST_PARTICIPANTS = Operation(
+    "past_participants",
+    "GET",
+    "/past_meetings/{meeting_uuid}/participants",
+    Label.MEDIUM,
+    "meeting:read:list_past_participants",
+    _OK,
+)
+
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
     for operation in (
@@ -142,6 +163,8 @@ OPERATIONS: Mapping[str, Operation] = {
         ADD_REGISTRANTS,
         SET_REGISTRANTS_STATUS,
         LIST_REGISTRANTS,
+        REPORT_PARTICIPANTS,
+        PAST_PARTICIPANTS,
     )
 }
 

@@ -30,8 +30,20 @@ class Scope:
 
 
 SCOPES: tuple[Scope, ...] = (
-    Scope("user:read:user", ("GET /users/me",), "bind the grant to the Zoom account that gave it", 1, "user:read"),
-    Scope("user:read:settings", ("GET /users/{user_id}/settings",), "warn when cloud recording is off", 1, "user:read"),
+    Scope(
+        "user:read:user",
+        ("GET /users/me", "user.updated", "user.deactivated", "user.deleted", "user.disassociated"),
+        "bind the grant to the Zoom account that gave it",
+        1,
+        "user:read",
+    ),
+    Scope(
+        "user:read:settings",
+        ("GET /users/{user_id}/settings", "user.settings_updated"),
+        "warn when cloud recording is off",
+        1,
+        "user:read",
+    ),
     Scope("user:read:list_users:admin", ("GET /users",), "offer every host of the account", 1, "user:read:admin"),
     Scope(
         "meeting:write:meeting", ("POST /users/{user_id}/meetings",), "make a meeting for an event", 2, "meeting:write"
@@ -78,6 +90,8 @@ SCOPES: tuple[Scope, ...] = (
             "meeting.created",
             "meeting.updated",
             "meeting.deleted",
+            "meeting.permanently_deleted",
+            "meeting.recovered",
             "meeting.started",
             "meeting.ended",
         ),
@@ -99,7 +113,16 @@ SCOPES: tuple[Scope, ...] = (
     ),
     Scope(
         "cloud_recording:read:recording",
-        ("recording.completed", "recording.transcript_completed", "recording.trashed", "recording.deleted"),
+        (
+            "recording.completed",
+            "recording.transcript_completed",
+            "recording.trashed",
+            "recording.deleted",
+            "recording.recovered",
+            "recording.batch_trashed",
+            "recording.batch_deleted",
+            "recording.batch_recovered",
+        ),
         "archive the recording",
         5,
         "recording:read",

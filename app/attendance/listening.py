@@ -1,0 +1,63 @@
+"""Deliveries that speak of participants, read one by one or many together: then each meeting is looked up once."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from app.attendance.heard import Heard, heard
+from app.clients.zoom.notifications import Notification, NotificationError
+from app.core import db
+from app.core.crypto import CannotOpen, Seal
+from app.core.outbox import NotNow
+from app.inbox import service as inbox
+from app.inbox.service import Speakers
+from app.meetings import service as meetings
+from app.meetings.models import Meeting
+
+# A participant may be told without the meeting's number, and before its instance.
+WAITS_FOR_INSTANCE = timedelta(minutes=15)
+LOOKS_AGAIN = timedelta(minutes=1)
+
+
+class Listener:
+    """Reads deliveries in one transaction."""
+
+    def __init__(self, tx: db.Tx, seal: Seal) -> None:
+        self._tx, self._seal, self._speakers = tx, seal, Speakers(tx)
+        self._meetings: dict[tuple[object, ...], Meeting | None] = {}
+
+    async def hear(self, delivery_id: UUID) -> tuple[Meeting, Heard] | None:
+        """What a delivery says, and of which meeting; None where it is of nobody, or of no meeting of ours. Raises
+        NotNow where the delivery is gone, and where its instance is not known yet."""
+        delivery = await inbox.delivery(self._tx, delivery_id)
+        notification = await inbox.notification(self._tx, self._seal, delivery_id)
+        meeting = await self._meeting(notification, await self._speakers.of(delivery, notification))
+        said = heard(notification, delivery.received_at)
+        told_early = meeting is None and notification.object_id is None
+        if told_early and self._tx.now < delivery.received_at + WAITS_FOR_INSTANCE:
+            raise NotNow("the instance is not known yet", "at", self._tx.now + LOOKS_AGAIN)
+        return (meeting, said) if meeting and said else None
+
+    async def hear_all(self, keys: Iterable[str]) -> tuple[list[tuple[Meeting, Heard]], list[str]]:
+        """What many deliveries say, and the keys of those that could be read; the others are read by themselves."""
+        said, done = [], []
+        for delivery in await inbox.deliveries(self._tx, [UUID(key) for key in keys]):
+            try:
+                one = await self.hear(delivery.id)
+            except (NotNow, NotificationError, CannotOpen):
+                continue
+            done.append(str(delivery.id))
+            if one is not None:
+                said.append(one)
+        return said, done
+
+    async def _meeting(self, notification: Notification, account_ids: list[UUID]) -> Meeting | None:
+        number = notification.meeting_number
+        place = (*account_ids, number if notification.object_id else notification.uuid)
+        if place not in self._meetings:
+            if notification.object_id is None:
+                found = await meetings.by_instance(self._tx, account_ids, notification.uuid or "")
+            else:
+                found = await meetings.by_zoom_id(self._tx, account_ids, number) if number else None
+            self._meetings[place] = found
+        return self._meetings[place]

@@ -1,0 +1,112 @@
+"""The last word on who came: once an event is over Zoom is asked what it reports, where it may be asked.
+
+Its report comes some minutes after the end, if at all, and fills what notifications left out. Where there is none the
+attendance stands as it was heard, once Zoom cannot repeat a notification any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app import facts
+from app.accounts import grants
+from app.accounts.models import Account
+from app.attendance import service
+from app.attendance.afterwards import is_whole
+from app.clients.zoom import Label, NotFound, ZoomError, allows
+from app.core import db, logs
+from app.core.outbox import NotNow
+from app.core.work import Work
+from app.events import service as events
+from app.meetings.models import Instance, Meeting
+from app.resources import Resources
+
+FIRST_LOOK, LOOKS_AGAIN = timedelta(minutes=10), timedelta(minutes=15)
+# Without a report: Zoom repeats a notification for 85 minutes.
+HEARD_OUT = timedelta(minutes=90)
+NO_REPORT_ANY_MORE = timedelta(hours=6)
+REPORT, PAST = "report:read:list_meeting_participants:admin", "meeting:read:list_past_participants"
+log = logs.get("attendance")
+
+
+@dataclass(frozen=True)
+class Over:
+    """An instance that is over, and the scope by which Zoom may be asked about it, if there is one."""
+
+    meeting_id: UUID
+    account_id: UUID
+    uuid: str
+    scope: str | None
+
+
+async def settle(work: Work[Resources]) -> None:
+    """Ask Zoom about every instance of an event (the key) that ended, until it has said all or time is up."""
+    now = work.resources.clock.now()
+    async with work.transaction() as tx:
+        ended_at, instances = await _over(tx, work.id)
+    if ended_at is None:
+        return
+    unsaid = now < ended_at + FIRST_LOOK or not await _asked(work, instances, ended_at + NO_REPORT_ANY_MORE)
+    again_at = _again_at(instances, ended_at, now) if unsaid else None
+    async with work.done(again_at) as tx:
+        if again_at is None:
+            tx.record(facts.AttendanceSettled(work.id))
+
+
+def _again_at(instances: Sequence[Over], ended_at: datetime, now: datetime) -> datetime | None:
+    """When to look again while something is unsaid; None where that is of no use."""
+    if now < ended_at + FIRST_LOOK:
+        return ended_at + FIRST_LOOK
+    patience = NO_REPORT_ANY_MORE if any(instance.scope for instance in instances) else HEARD_OUT
+    return min(now + LOOKS_AGAIN, ended_at + patience) if now < ended_at + patience else None
+
+
+async def _over(tx: db.Tx, event_id: UUID) -> tuple[datetime | None, Sequence[Over]]:
+    """When an event ended, and its instances but for rehearsals; None while it is live, or was never held."""
+    event = await events.get(tx, event_id)
+    if event is None or event.ended_at is None or event.live_at is not None:
+        return None, []
+    rows = await tx.session.execute(
+        select(Meeting.id, Account.id, Instance.uuid, Account.scopes, Account.status)
+        .join(Meeting, Meeting.id == Instance.meeting_id)
+        .join(Account, Account.id == Meeting.account_id)
+        .where(Meeting.event_id == event_id, Instance.ended_at >= event.starts_at)
+        .order_by(Instance.uuid)
+    )
+    return event.ended_at, [
+        Over(meeting_id, account_id, uuid, _scope(scopes) if status == "connected" else None)
+        for meeting_id, account_id, uuid, scopes, status in rows
+    ]
+
+
+def _scope(granted: Sequence[str]) -> str | None:
+    return next((scope for scope in (REPORT, PAST) if allows(granted, scope)), None)
+
+
+async def _asked(work: Work[Resources], instances: Sequence[Over], until: datetime) -> bool:
+    """Take down what Zoom says of the instances; whether it has said all there is."""
+    return all([await _said(work, instance, until) for instance in instances])
+
+
+async def _said(work: Work[Resources], instance: Over, until: datetime) -> bool:
+    if instance.scope is None:
+        return False
+    report = instance.scope == REPORT
+    try:
+        zoom = await grants.zoom(work.resources, instance.account_id, Label.HEAVY if report else Label.MEDIUM)
+        rows = [row async for row in zoom.list_participants(instance.uuid, report=report)]
+    except NotFound:
+        return False
+    except (ZoomError, NotNow) as error:
+        if error.again in {"later", "at"} and work.resources.clock.now() < until:
+            raise
+        log.info("no report", event_id=work.key, reason=type(error).__name__)
+        return False
+    if not is_whole(rows):
+        return False
+    async with work.transaction() as tx:
+        await service.note_report(tx, instance.meeting_id, instance.uuid, rows)
+    return True

@@ -1,0 +1,86 @@
+"""Personal links that were in use on two clients at once: passed on perhaps, or one person's second device."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from app.attendance.afterwards import BREAKOUT
+from app.attendance.fold import Stay, at_once
+from app.attendance.models import ParticipantSession
+from app.core import db
+from app.registrations.models import Registrant, Registration, RevokedLink
+
+
+@dataclass(frozen=True)
+class Link:
+    """Whose link it is, what Zoom knows of them now, and when a link of theirs was last taken back."""
+
+    member_id: str
+    state: str
+    reason: str | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class SharedLink:
+    """A link, the two sessions that came by it, what they called themselves, and how long both were inside.
+
+    `revoked_at` is when it was taken back, if that was after they came.
+    """
+
+    member_id: str | None
+    session_ids: tuple[UUID, UUID]
+    names: tuple[str | None, str | None]
+    begins_at: datetime
+    ends_at: datetime
+    revoked_at: datetime | None
+    registrant_state: str | None
+    registrant_reason: str | None
+
+
+async def links_of(tx: db.Tx, event_id: UUID) -> Mapping[str, Link]:
+    """Every registrant of an event by each id Zoom ever gave it."""
+    last = select(func.max(RevokedLink.revoked_at)).where(RevokedLink.registrant_id == Registrant.id).scalar_subquery()
+    rows = await tx.session.execute(
+        select(Registration.member_id, Registrant.zoom_registrant_id, Registrant.former_ids, Registrant.state)
+        .add_columns(Registrant.reason, last)
+        .join(Registrant, Registrant.registration_id == Registration.id)
+        .where(Registration.event_id == event_id)
+    )
+    return {
+        registrant_id: Link(member_id, state, reason, revoked_at)
+        for member_id, present, former, state, reason, revoked_at in rows
+        for registrant_id in (present, *former)
+        if registrant_id
+    }
+
+
+def shared(
+    sessions: Iterable[ParticipantSession], inside: Mapping[UUID, Sequence[Stay]], links: Mapping[str, Link]
+) -> list[SharedLink]:
+    """The links in use twice at once, link by link, as they happened."""
+    by_link: dict[str, dict[UUID, ParticipantSession]] = {}
+    for session in sessions:
+        if session.registrant_id and not session.connection.startswith(BREAKOUT):
+            by_link.setdefault(session.registrant_id, {})[session.id] = session
+    found = []
+    for registrant_id, came in sorted(by_link.items()):
+        link = links.get(registrant_id)
+        for both in at_once(stay for session_id in came for stay in inside[session_id]):
+            revoked_at = link.revoked_at if link and link.revoked_at and link.revoked_at >= both.begins else None
+            found.append(
+                SharedLink(
+                    member_id=link.member_id if link else None,
+                    session_ids=(both.one, both.other),
+                    names=(came[both.one].name, came[both.other].name),
+                    begins_at=both.begins,
+                    ends_at=both.ends,
+                    revoked_at=revoked_at,
+                    registrant_state=link.state if link else None,
+                    registrant_reason=link.reason if link else None,
+                )
+            )
+    return found

@@ -1,0 +1,152 @@
+"""`kindryn-zoom deliveries`: what Zoom told, what became of it, and having it looked at once more."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+import uvloop
+from sqlalchemy import select
+
+from app import facts
+from app.cli.documents import table
+from app.core import db
+from app.core.settings import read_settings
+from app.inbox import service
+from app.inbox.models import Delivery
+from app.inbox.redacted import redacted
+from app.reactions import TABLE
+from app.resources import open_resources
+
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
+
+Kind = Annotated[str | None, typer.Option(help="Only this event of Zoom's, such as meeting.ended.")]
+Outcome = Annotated[
+    str | None, typer.Option(help="Only these: understood, unknown, foreign, void, or waiting for those not read yet.")
+]
+Since = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Only what came then (UTC) or later.")]
+Until = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Only what came before then (UTC).")]
+
+commands = typer.Typer(help="What Zoom told us.", invoke_without_command=True)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which deliveries are meant; None leaves a point open."""
+
+    kind: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def of(self, deliveries: Any) -> Any:
+        """The chosen ones of a `Select` of deliveries, whatever its columns."""
+        if self.kind is not None:
+            deliveries = deliveries.where(Delivery.kind == self.kind)
+        if self.outcome is not None:
+            waiting = self.outcome == "waiting"
+            deliveries = deliveries.where(Delivery.outcome.is_(None) if waiting else Delivery.outcome == self.outcome)
+        if self.since is not None:
+            deliveries = deliveries.where(Delivery.received_at >= self.since.replace(tzinfo=UTC))
+        if self.until is not None:
+            deliveries = deliveries.where(Delivery.received_at < self.until.replace(tzinfo=UTC))
+        return deliveries
+
+
+@commands.callback()
+def listed(
+    context: typer.Context,
+    kind: Kind = None,
+    outcome: Outcome = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows at the most.")] = 100,
+) -> None:
+    """List what Zoom delivered, the latest first.
+
+    understood: it became facts. unknown: it means nothing to us. foreign: it is about no account connected here. void:
+    it was about a connection that had ended before. waiting: nobody has read it yet. BODY: kept, or pruned, which is
+    never shown or replayed any more.
+    """
+    if context.invoked_subcommand is None:
+        uvloop.run(_list(Choice(kind, outcome, since, until), limit))
+
+
+@commands.command()
+def show(number: Annotated[UUID, typer.Argument(metavar="ID", help="A delivery's id, as the list shows it.")]) -> None:
+    """Show one delivery. Names, addresses, titles, links, codes, keys and tokens are hidden."""
+    shown = uvloop.run(_show(number))
+    if shown is None:
+        typer.echo(f"kindryn-zoom: no delivery with a body has the id {number}", err=True)
+        raise typer.Exit(1)
+    print(json.dumps(shown, indent=2))
+
+
+@commands.command()
+def replay(
+    numbers: Annotated[list[UUID] | None, typer.Argument(metavar="ID...", help="Deliveries, by id.")] = None,
+    kind: Kind = None,
+    outcome: Outcome = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Have deliveries looked at once more, as if they came now: by id, or all of a kind, an outcome or a time.
+
+    Whatever was done about them before is not done twice: what they say is compared with what is known.
+    """
+    choice = Choice(kind, outcome, since, until)
+    if bool(numbers) == (choice != Choice()):
+        typer.echo(
+            "kindryn-zoom: name deliveries by id, or choose them by --kind, --outcome, --since, --until", err=True
+        )
+        raise typer.Exit(2)
+    replayed, missing = uvloop.run(_replay(numbers or [], choice))
+    for number in missing:
+        typer.echo(f"kindryn-zoom: no delivery with a body has the id {number}", err=True)
+    print(f"{replayed} replayed")
+    if missing:
+        raise typer.Exit(1)
+
+
+async def _list(choice: Choice, limit: int) -> None:
+    columns = (Delivery.id, Delivery.received_at, Delivery.kind, Delivery.zoom_account_id, Delivery.outcome)
+    asked = choice.of(select(*columns, Delivery.body.is_not(None).label("kept")))
+    async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
+        rows = (await tx.session.execute(asked.order_by(Delivery.received_at.desc(), Delivery.id).limit(limit))).all()
+    heads = ("ID", "RECEIVED", "EVENT", "ACCOUNT", "OUTCOME", "BODY")
+    print(table(heads, [_cells(row) for row in rows]) if rows else "Zoom told nothing of that")
+
+
+def _cells(row: Any) -> tuple[str, ...]:
+    received = f"{row.received_at:%Y-%m-%d %H:%M:%SZ}"
+    # Whoever signs may call things what they like, and a terminal obeys some letters.
+    kind, account = (ascii(text)[1:-1] if text else "" for text in (row.kind, row.zoom_account_id))
+    return (str(row.id), received, kind, account, row.outcome or "waiting", "kept" if row.kept else "pruned")
+
+
+async def _show(number: UUID) -> Any:
+    async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
+        delivery = await tx.session.get(Delivery, number)
+        if delivery is None or delivery.body is None:
+            return None
+        return redacted(json.loads(await service.body(tx, held.seal, number)))
+
+
+async def _replay(numbers: Sequence[UUID], choice: Choice) -> tuple[int, list[UUID]]:
+    async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
+        found = await _with_bodies(tx, numbers, choice)
+        for delivery_id in found:
+            tx.record(facts.DeliveryStored(delivery_id))
+    return len(found), [number for number in numbers if number not in found]
+
+
+async def _with_bodies(tx: db.Tx, numbers: Sequence[UUID], choice: Choice) -> Sequence[UUID]:
+    """The deliveries that are meant and can be read, the earliest first."""
+    asked = choice.of(select(Delivery.id).where(Delivery.body.is_not(None)))
+    if numbers:
+        asked = asked.where(Delivery.id.in_(numbers))
+    found: Sequence[UUID] = (await tx.session.scalars(asked.order_by(Delivery.received_at, Delivery.id))).all()
+    return found

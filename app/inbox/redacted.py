@@ -1,0 +1,79 @@
+"""A delivery as an operator may see it: its form, and of its contents what is neither personal nor a secret (pure).
+
+What may be shown is named; everything else, also what Zoom may add one day, is not.
+"""
+
+from typing import Any
+
+HIDDEN = "[hidden]"
+# Ids, kinds, times and sizes. No names, addresses, titles, texts, links, codes, keys or tokens.
+SHOWN = frozenset(
+    {
+        "event",
+        "event_ts",
+        "payload",
+        "account_id",
+        "object",
+        "old_object",
+        "operation",
+        "scope",
+        "time_stamp",
+        "deauthorization_time",
+        "user_id",
+        "id",
+        "uuid",
+        "host_id",
+        "operator_id",
+        "type",
+        "start_time",
+        "end_time",
+        "timezone",
+        "duration",
+        "occurrences",
+        "occurrence_id",
+        "status",
+        "settings",
+        "recurrence",
+        "approval_type",
+        "registration_type",
+        "auto_recording",
+        "waiting_room",
+        "allow_multiple_devices",
+        "show_share_button",
+        "use_pmi",
+        "creation_source",
+        "participant",
+        "participant_uuid",
+        "participant_user_id",
+        "registrant_id",
+        "join_time",
+        "leave_time",
+        "date_time",
+        "registrant",
+        "live_streaming",
+        "service",
+        "recording_files",
+        "recording_start",
+        "recording_end",
+        "file_type",
+        "file_size",
+        "file_extension",
+        "recording_type",
+        "meeting_id",
+        "recording_count",
+        "total_size",
+        "meetings",
+        "recordings",
+    }
+)
+
+
+def redacted(said: Any) -> Any:
+    """`said`, the JSON of a delivery, with the same fields, and `[hidden]` for what is not to be shown."""
+    if isinstance(said, dict):
+        return {name: redacted(value) if name in SHOWN else HIDDEN for name, value in said.items()}
+    if isinstance(said, list):
+        return [redacted(value) for value in said]
+    if isinstance(said, str) and ("@" in said or "://" in said):
+        return HIDDEN
+    return said

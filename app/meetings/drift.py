@@ -1,0 +1,124 @@
+"""What became of a meeting inside Zoom, whoever did it and whether or not we were told.
+
+Notifications come late, twice, in any order or not at all, so none of them is taken for the state of a meeting. What
+speaks against what we know is a doubt; a doubt is settled by reading the meeting, and only that says what is so.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app import facts
+from app.accounts.models import Account
+from app.clients.zoom import Meeting as Said
+from app.clients.zoom import allows
+from app.clients.zoom.notifications import Notification
+from app.core import db
+from app.events.models import GRACE
+from app.meetings import service
+from app.meetings.instances import Holding
+from app.meetings.models import Instance, Meeting
+from app.meetings.plan import as_observed, is_protected, told
+
+READ = "meeting:read:meeting"
+# Nothing is concluded from an instance that began a moment ago: Zoom's answer may be older.
+SETTLES = timedelta(minutes=2)
+LOOKED_AT = 100  # meetings a minute
+
+# A meeting that runs, or should, is read again and again; one of tomorrow twice a day.
+_DOUBTFUL = """
+WITH present AS (SELECT CAST(:now AS timestamptz) AS now), found AS (
+    SELECT meetings.id FROM present CROSS JOIN meetings JOIN events ON events.id = meetings.event_id
+    WHERE meetings.state = ANY(:serving) AND meetings.zoom_meeting_id IS NOT NULL
+      AND (meetings.doubted_at IS NULL OR meetings.doubted_at < now - interval '1 hour')
+      AND meetings.account_id = ANY(:accounts) AND events.cancelled_at IS NULL AND events.deleted_at IS NULL
+      AND meetings.synced_at < now - CASE
+        WHEN events.live_at IS NOT NULL AND now < events.ends_at THEN interval '15 minutes'
+        WHEN events.live_at IS NOT NULL THEN interval '5 minutes'
+        WHEN events.starts_at - interval '15 minutes' < now AND now < events.ends_at + CAST(:grace AS interval)
+          THEN interval '5 minutes'
+        WHEN now < events.starts_at AND events.starts_at < now + interval '1 day' THEN interval '12 hours'
+      END
+    ORDER BY meetings.synced_at LIMIT :limit FOR NO KEY UPDATE OF meetings SKIP LOCKED
+)
+UPDATE meetings SET doubted_at = now FROM found, present WHERE meetings.id = found.id
+RETURNING meetings.event_id, meetings.account_id
+"""
+
+
+async def doubt(tx: db.Tx, meeting: Meeting) -> bool:
+    """Have the meeting read again; False where the grant does not permit to."""
+    account = await tx.session.get_one(Account, meeting.account_id)
+    if not allows(account.scopes, READ):
+        return False
+    (await service.lock(tx, meeting.id)).doubted_at = tx.now
+    tx.record(facts.MeetingDoubted(meeting.event_id, meeting.account_id))
+    return True
+
+
+async def doubt_stale(tx: db.Tx) -> None:
+    """Doubt what should have been heard of by now: meetings that should run or be over, and a day before they begin.
+
+    The longest unread come first, so many a minute; the calls themselves are paced like all others.
+    """
+    connected = await tx.session.execute(select(Account.id, Account.scopes).where(Account.status == "connected"))
+    accounts = [account_id for account_id, scopes in connected if allows(scopes, READ)]
+    found = await tx.run(
+        _DOUBTFUL, now=tx.now, accounts=accounts, serving=list(service.SERVING), grace=GRACE, limit=LOOKED_AT
+    )
+    for row in found:
+        tx.record(facts.MeetingDoubted(row.event_id, row.account_id))
+
+
+async def altered(tx: db.Tx, meeting: Meeting, notification: Notification, at: datetime) -> None:
+    """Zoom told, of the moment `at`, that a meeting was edited, deleted or brought back.
+
+    What our own changes echo says nothing new. Where reading is not permitted, Zoom's word has to do.
+    """
+    if notification.event == "meeting.updated":
+        said = told(notification.about)
+        known = meeting.observed or meeting.pushed or {}
+        if as_observed(known, said) == as_observed(known, {}) or await doubt(tx, meeting):
+            return
+        row = await service.lock(tx, meeting.id)
+        if at > max(moment for moment in (row.told_at, row.synced_at, row.created_at) if moment):
+            row.told_at, row.observed = at, as_observed(row.observed or {}, said)
+            row.protected = is_protected(as_observed(row.pushed or {}, row.observed))
+    elif not await doubt(tx, meeting) and notification.event != "meeting.recovered" and _whole(notification):
+        await gone(tx, meeting)
+
+
+async def gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> None:
+    """The meeting cannot be entered any more."""
+    row = await service.lock(tx, meeting.id)
+    row.doubted_at = None
+    if row.state != state:
+        row.state = state
+        tx.record(facts.MeetingSynced(row.event_id, row.account_id))
+
+
+async def heal(tx: db.Tx, meeting: Meeting, said: Said, asked_at: datetime) -> None:
+    """Take down of instances what Zoom's answer shows and no notification told. Of a meeting that does not run any
+    more it tells that it ended by now; a notification that comes after all knows the moment better."""
+    known: Sequence[Instance] = (
+        await tx.session.scalars(select(Instance).where(Instance.meeting_id == meeting.id))
+    ).all()
+    if said.status == "waiting":
+        for instance in known:
+            if instance.ended_at is None and (instance.started_at is None or instance.started_at < asked_at - SETTLES):
+                await service.note(tx, meeting, instance.uuid, Holding(None, asked_at))
+    elif said.status == "started" and said.uuid and said.uuid not in {instance.uuid for instance in known}:
+        await service.note(tx, meeting, said.uuid, Holding(asked_at, None))
+
+
+def _whole(notification: Notification) -> bool:
+    """Whether it is about the whole meeting, not about one occurrence."""
+    return bool(notification.payload.get("operation", "all") == "all")
+
+
+async def mentioned(tx: db.Tx, account_ids: Sequence[UUID], notification: Notification) -> Meeting | None:
+    """The meeting of one of these accounts that a notification is about, by its number; retired ones too."""
+    number = notification.meeting_number
+    return await service.by_zoom_id(tx, account_ids, number) if number else None

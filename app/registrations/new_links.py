@@ -1,0 +1,75 @@
+"""A personal link taken back, because somebody else may have come in by it, and a new one made in its place.
+
+It ends at Zoom by cancelling the registrant, and adding the address again makes another. If Zoom answers with the very
+link that was taken back, that one is cancelled once more, and stays so until somebody asks again.
+"""
+
+from hashlib import sha256
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid4
+
+from sqlalchemy import or_, select
+
+from app import facts
+from app.core import db, logs
+from app.core.crypto import Seal
+from app.core.errors import Problem
+from app.events.models import Event
+from app.meetings import service as meetings
+from app.registrations.models import Registrant, Registration, RevokedLink
+from app.resources import Resources
+
+REPLACED = "The personal link was taken back; a new one is being made."
+SAME_LINK = "Zoom has only the link for this address that was taken back, so it stays cancelled."
+log = logs.get("registrations")
+
+
+async def replace(tx: db.Tx, seal: Seal, event: Event, registration: Registration, by: str) -> Registrant:
+    """Take back the link of a registration, and have a new one made; who asked (`by`) is kept.
+
+    Raises the problem `event-closed` for an event that is over, `no-link` where there is none to take back. A link two
+    answers under one address share is taken from both.
+    """
+    if event.status(tx.now) in {"cancelled", "ended"}:
+        raise Problem("event-closed", "This event is over or was cancelled, so its links lead nowhere any more.")
+    meeting = await meetings.current(tx, event.id)
+    at_meeting = Registrant.meeting_id == (meeting.id if meeting else None)
+    own = select(Registrant).where(Registrant.registration_id == registration.id, at_meeting)
+    registrant = await tx.session.scalar(own.with_for_update())
+    if meeting is None or registrant is None or not (registrant.join_url or registrant.barred or registrant.cancel_due):
+        raise Problem("no-link", "There is no personal link yet that could be taken back.")
+    shared = Registrant.zoom_registrant_id == (registrant.zoom_registrant_id or "")
+    affected = select(Registrant).where(at_meeting, or_(Registrant.id == registrant.id, shared))
+    for each in await tx.session.scalars(affected.order_by(Registrant.id).with_for_update()):
+        _take_back(tx, seal, each, by)
+        tx.record(facts.RegistrationChanged(each.registration_id, meeting.account_id))
+        tx.hurry(str(each.registration_id))
+        tx.ring(f"registration:{each.registration_id}")
+    log.info("link taken back", event_id=str(event.id), member_id=registration.member_id, by=by)
+    return registrant
+
+
+def _take_back(tx: db.Tx, seal: Seal, registrant: Registrant, by: str) -> None:
+    if registrant.join_url is not None:
+        link = seal.open(registrant.join_url, f"registrants.join_url:{registrant.id}")
+        revoked = RevokedLink(id=uuid4(), registrant_id=registrant.id, digest=digest(link), revoked_by=by)
+        revoked.revoked_at = tx.now
+        tx.session.add(revoked)
+    registrant.state, registrant.reason, registrant.join_url = "pending", REPLACED, None
+    registrant.cancel_due, registrant.barred, registrant.updated_at = True, False, tx.now
+
+
+async def was_taken_back(resources: Resources, registrant_id: UUID, link: str) -> bool:
+    """Whether this very link of a registrant was taken back before."""
+    found: bool = await resources.db.hot.fetchval(
+        "SELECT EXISTS (SELECT FROM revoked_links WHERE registrant_id = $1 AND digest = $2)",
+        registrant_id,
+        digest(link),
+    )
+    return found
+
+
+def digest(link: str) -> bytes:
+    """What a link is known by: the SHA-256 of its secret (`tk`), as the passcode beside it may change."""
+    secret = parse_qs(urlsplit(link).query).get("tk", [link])[0]
+    return sha256(secret.encode()).digest()

@@ -1,0 +1,112 @@
+"""Who was in a meeting, told once it is over (contract 9): past meetings, and the account's reports."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from app.simulator.clock import zoom_time
+from app.simulator.errors import Answer, meeting_missing
+from app.simulator.operations import Call, Handler, Operation
+from app.simulator.state import Instance, Json, Meeting, Participant
+
+PAST = Operation(
+    "pastMeetingParticipants",
+    "GET",
+    "/past_meetings/{meeting_id}/participants",
+    "Medium",
+    "meeting:read:list_past_participants",
+    ("meeting:read",),
+)
+REPORT = Operation(
+    "reportMeetingParticipants",
+    "GET",
+    "/report/meetings/{meeting_id}/participants",
+    "Heavy",
+    "report:read:list_meeting_participants:admin",
+    ("report:read",),
+)
+
+
+def past_participants(call: Call) -> Answer:
+    """GET /past_meetings/{meetingId}/participants: 200, without registrants and breakout rooms."""
+    meeting, instance = _instance(call)
+    rows = [row | {"internal_user": bool(row["id"])} for row in _rows(instance) if "bo_mtg_id" not in row]
+    for row in rows:
+        del row["registrant_id"], row["participant_user_id"]
+    return _page(call, meeting, instance, rows)
+
+
+def report(call: Call) -> Answer:
+    """GET /report/meetings/{meetingId}/participants: 200; registrants only where they are asked for."""
+    meeting, instance = _instance(call)
+    rows = list(_rows(instance))
+    if call.query.get("include_fields") != "registrant_id":
+        for row in rows:
+            del row["registrant_id"]
+    return _page(call, meeting, instance, rows)
+
+
+def _page(call: Call, meeting: Meeting, instance: Instance, rows: list[Json]) -> Answer:
+    asked = f"{call.operation.path}{meeting.id}{instance.uuid}"
+    page, envelope = call.simulator.pages.cut(asked, call.query, rows, call.now)
+    return Answer(200, envelope | {"participants": list(page)})
+
+
+def _instance(call: Call) -> tuple[Meeting, Instance]:
+    """By UUID, or by number the latest. Nothing is told while it runs, before the report is made, or of one person
+    alone: 404/3001."""
+    written = call.path["meeting_id"]
+    made_before = call.now - timedelta(seconds=call.simulator.switches.report_after_seconds)
+    world = call.simulator.world
+    found: list[tuple[datetime, Meeting, Instance]] = [
+        (instance.started_at, meeting, instance)
+        for meeting in (*world.meetings.values(), *world.deleted.values())
+        if meeting.account_id == call.account.id
+        for instance in meeting.instances
+        if written in (_segment(instance.uuid), str(meeting.id))
+    ]
+    if not found:
+        raise meeting_missing(written)
+    _, meeting, instance = max(found, key=lambda each: each[0])
+    people = {each.participant_uuid for each in instance.participants}
+    if instance.ended_at is None or instance.ended_at > made_before or len(people) < 2:
+        raise meeting_missing(written)
+    return meeting, instance
+
+
+def _segment(uuid: str) -> str:
+    """How a UUID arrives behind the gateway, which has decoded it once: some must be encoded twice (contract 3)."""
+    return quote(uuid, safe="") if uuid.startswith("/") or "//" in uuid else uuid
+
+
+def _rows(instance: Instance) -> Iterator[Json]:
+    """One for every time somebody was inside, in the waiting room, or in a breakout room."""
+    ended = instance.ended_at or instance.started_at
+    for someone in instance.participants:
+        if someone.waited_from is not None:
+            yield _row(someone, someone.waited_from, someone.join_time, "in_waiting_room")
+        yield _row(someone, someone.join_time, someone.leave_time or ended, "in_meeting")
+        for room in someone.breakouts:
+            row = _row(someone, room.join_time, room.leave_time or someone.leave_time or ended, "in_meeting")
+            yield row | {"bo_mtg_id": room.id}
+    for someone in instance.waiting:
+        yield _row(someone, someone.waited_from or someone.join_time, ended, "in_waiting_room")
+
+
+def _row(someone: Participant, begins: datetime, ends: datetime, status: str) -> Json:
+    return {
+        "id": someone.participant_user_id,
+        "user_id": str(someone.user_id),
+        "participant_user_id": someone.participant_user_id,
+        "registrant_id": someone.registrant_id or "",
+        "name": someone.name,
+        "user_email": someone.email,
+        "join_time": zoom_time(begins),
+        "leave_time": zoom_time(ends),
+        "duration": int((ends - begins).total_seconds()),
+        "failover": False,
+        "status": status,
+    }
+
+
+OPERATIONS: list[tuple[Operation, Handler]] = [(PAST, past_participants), (REPORT, report)]

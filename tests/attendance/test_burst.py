@@ -1,0 +1,185 @@
+"""Ten thousand notifications at once: none is lost, none is late, and everybody's minutes are right."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from time import perf_counter, time
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.demo import bench_scene
+from app.demo.bench_load import post
+from app.demo.bench_scene import MEETING_ID
+from app.demo.cast import Signature
+from app.demo.servers import LOOPBACK, Server
+from app.worker import READY
+from tests.living import served
+
+PEOPLE, STAYS, CONNECTIONS = 1_000, 5, 32
+ISSUER, SECRET, INSTANCE = "https://platform.example", "webhook-secret-of-the-app", "an-instance=="
+HELD = 3600  # seconds
+ZOOMS_PATIENCE = 3.0
+
+
+@dataclass(frozen=True)
+class House:
+    """One API process and one worker, each of its own, and an event a thousand people came to."""
+
+    port: int
+    event: UUID
+    began: datetime
+    database: Any
+    signature: Signature
+
+    async def attendance(self) -> dict[str, Any]:
+        """Who came, as the owner reads it."""
+        headers = {"Authorization": f"Bearer {self.signature.token('owner')}"}
+        async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{self.port}", trust_env=False) as http:
+            answer = await http.get(f"/api/events/{self.event}/attendance", headers=headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture
+async def house(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    signature, keys = Signature(ISSUER), FastAPI()
+    keys.add_api_route("/jwks.json", lambda: signature.jwks)
+    async with AsyncExitStack() as exits:
+        url = await exits.enter_async_context(served(keys))
+        variables = bench_scene.environment(database_url, ISSUER, f"{url}/jwks.json", SECRET)
+        event = await bench_scene.furnish(variables, PEOPLE)
+        database = await asyncpg.connect(database_url)
+        exits.push_async_callback(database.close)
+        began = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=HELD)
+        await database.execute("UPDATE registrants SET zoom_registrant_id = split_part(email, '@', 1)")
+        held = (began, ended(began))
+        await database.execute("UPDATE events SET starts_at = $1, ends_at = $2, live_at = NULL", *held)
+        file = tmp_path / "settings.json"
+        file.write_text(json.dumps(variables | {"REDIS_URL": redis_url}))
+        run: list[str | Path] = [sys.executable, "-m", "app.demo.given", file]
+        worker = Server("worker", tmp_path / "worker.log", lambda _: [*run, "worker"], ready=READY)
+        api = Server("API", tmp_path / "api.log", lambda port: [*run, "api", "--port", str(port)], "Uvicorn running on")
+        for server in (worker, api):
+            exits.push_async_callback(server.stop)
+            await server.start()
+        yield House(api.port or 0, event, began, database, signature)
+
+
+def ended(began: datetime) -> datetime:
+    """When the meeting ended."""
+    return began + timedelta(seconds=HELD)
+
+
+Inside = dict[int, list[tuple[int, int]]]
+
+
+def evening(dice: random.Random) -> Inside:
+    """From which second to which everybody was inside, stay by stay, on one device or several."""
+    return {
+        number: [(begins, begins + dice.randint(1, 900)) for begins in dice.sample(range(HELD - 900), STAYS)]
+        for number in range(PEOPLE)
+    }
+
+
+def notifications(inside: Inside, began: datetime) -> Iterator[dict[str, Any]]:
+    """What Zoom says of it: every connection has a `user_id` of its own."""
+    for number, stays in inside.items():
+        for stay, seconds in enumerate(stays):
+            for what, second in zip(("join", "leave"), seconds, strict=True):
+                person = {
+                    "user_id": str(16_778_240 + 1024 * (STAYS * number + stay)),
+                    "user_name": f"Member {number}",
+                    "email": "",
+                    "registrant_id": f"member-{number}",
+                    f"{what}_time": stamp(began + timedelta(seconds=second)),
+                }
+                event = "meeting.participant_joined" if what == "join" else "meeting.participant_left"
+                yield notification(event, {"participant": person}, began)
+    held = {"start_time": stamp(began), "end_time": stamp(ended(began))}
+    yield notification("meeting.ended", held, began)
+
+
+def notification(event: str, about: dict[str, Any], began: datetime) -> dict[str, Any]:
+    """The document of one notification."""
+    subject = {"id": str(MEETING_ID), "uuid": INSTANCE, "host_id": "ada", "topic": "Open evening", "type": 2} | about
+    stamped = int(began.timestamp() * 1000)
+    return {"event": event, "event_ts": stamped, "payload": {"account_id": "zoom-account", "object": subject}}
+
+
+def signed(document: dict[str, Any]) -> bytes:
+    """A notification as it goes over the wire."""
+    body, at = json.dumps(document).encode(), str(int(time()))
+    signature = hmac.new(SECRET.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
+    headers = {"x-zm-request-timestamp": at, "x-zm-signature": f"v0={signature}", "Content-Type": "application/json"}
+    return post("/api/integrations/zoom/webhooks", headers, body)
+
+
+async def deliver(port: int, requests: list[bytes]) -> list[float]:
+    """Post everything over many connections at once, each sending on as soon as it was answered; seconds it took."""
+    waiting, latencies = iter(requests), []
+
+    async def send() -> None:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        for request in waiting:
+            sent_at = perf_counter()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            latencies.append(perf_counter() - sent_at)
+            assert head.startswith(b"HTTP/1.1 204 "), head
+        writer.close()
+
+    await asyncio.gather(*(send() for _ in range(CONNECTIONS)))
+    return latencies
+
+
+async def done(database: Any) -> None:
+    """Return when everything that was heard is taken down."""
+    left = "SELECT count(*) FROM outbox WHERE reaction = ANY($1)"
+    reactions = ["inbox.interpret", "attendance.note_participant", "meetings.note_instance"]
+    async with asyncio.timeout(240):
+        while await database.fetchval(left, reactions):  # noqa: ASYNC110 - nobody rings when the last row is done
+            await asyncio.sleep(0.1)
+
+
+def stamp(moment: datetime) -> str:
+    """As Zoom writes a time."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def test_ten_thousand_notifications_of_a_thousand_people_at_once(house: House) -> None:
+    dice = random.Random(4)
+    inside = evening(dice)
+    requests = [signed(document) for document in notifications(inside, house.began)]
+    dice.shuffle(requests)
+    repeated = dice.choices(requests, k=200)
+    began = perf_counter()
+    latencies = await deliver(house.port, requests + repeated)
+    acknowledged = perf_counter() - began
+    await done(house.database)
+    print(  # noqa: T201 - the figures of this machine, for whoever runs it with -s
+        f"{len(latencies)} deliveries acknowledged in {acknowledged:.1f} s, median {median(latencies):.3f} s, longest"
+        f" {max(latencies):.3f} s; taken down after {perf_counter() - began:.1f} s"
+    )
+    assert max(latencies) < ZOOMS_PATIENCE
+    assert await house.database.fetchval("SELECT count(*) FROM deliveries") == len(requests) == 2 * STAYS * PEOPLE + 1
+    report = await house.attendance()
+    minutes = {each["member_id"]: each["minutes"] for each in report["items"]}
+    counted = {f"member-{number}": set().union(*(range(*stay) for stay in stays)) for number, stays in inside.items()}
+    assert minutes == {member_id: (len(seconds) + 30) // 60 for member_id, seconds in counted.items()}
+    assert {each["sure"] for each in report["items"]} == {"certain"}
+    assert report["unknown"] == report["no_shows"] == []

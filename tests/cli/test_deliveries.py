@@ -1,0 +1,128 @@
+"""An operator sees what Zoom told and what became of it, nothing personal, and has it looked at once more."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import commands
+from app.core.crypto import Seal
+from tests.cli.test_processes import SETTINGS, run
+
+NOW = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
+INSERT = """
+INSERT INTO deliveries (id, digest, kind, zoom_account_id, body, received_at, interpreted_at, outcome)
+VALUES ($1, $2, $3, 'riverside', $4, $5, $5, $6)
+"""
+
+
+class Inbox:
+    """A database with deliveries, and the command on it."""
+
+    def __init__(self, connection: Any, url: str) -> None:
+        self.connection, self.environment = connection, SETTINGS | {"DATABASE_URL": url}
+        self.seal = Seal.parse(SETTINGS["ENCRYPTION_KEYS"])
+
+    async def told(
+        self, kind: str = "meeting.ended", hours: int = 0, outcome: str | None = "understood", *, pruned: bool = False
+    ) -> UUID:
+        """A delivery that came so many hours later."""
+        delivery_id = uuid4()
+        said = {"event": kind, "payload": {"object": {"id": "812", "topic": "Open evening", "password": "pass-code"}}}
+        body = None if pruned else self.seal.seal(json.dumps(said), f"deliveries.body:{delivery_id}")
+        values = (delivery_id, delivery_id.bytes, kind, body, NOW + timedelta(hours=hours), outcome)
+        await self.connection.execute(INSERT, *values)
+        return delivery_id
+
+    async def says(self, *arguments: str) -> tuple[int, str, str]:
+        """Status, output and complaints of `kindryn-zoom deliveries ...`."""
+        # In a thread of this process: a process of its own takes seconds to begin.
+        found = await asyncio.to_thread(
+            CliRunner().invoke, commands, ["deliveries", *arguments], env=self.environment, catch_exceptions=False
+        )
+        return found.exit_code, found.stdout, found.stderr
+
+    async def asked_for(self) -> set[str]:
+        """The deliveries that are to be looked at."""
+        rows = await self.connection.fetch("SELECT key FROM outbox WHERE reaction = 'inbox.interpret'")
+        return {row["key"] for row in rows}
+
+
+@pytest.fixture
+async def inbox(database_url: str) -> AsyncIterator[Inbox]:
+    connection = await asyncpg.connect(database_url)
+    yield Inbox(connection, database_url)
+    await connection.close()
+
+
+async def test_each_delivery_is_listed_with_what_became_of_it_the_latest_first(inbox: Inbox) -> None:
+    told = [
+        await inbox.told("meeting.started", 0),
+        await inbox.told("meeting.ended", 1, None),
+        await inbox.told("user.invented\x1b[31m", 2, "unknown", pruned=True),
+    ]
+    status, said, _ = await inbox.says()
+    assert status == 0
+    lines = said.splitlines()[1:]
+    assert [UUID(line.split()[0]) for line in lines] == told[::-1]
+    assert [line.split()[-2:] for line in lines] == [["unknown", "pruned"], ["waiting", "kept"], ["understood", "kept"]]
+    assert "\x1b" not in said
+    _, said, _ = await run("deliveries", "--limit", "1", environment=inbox.environment)
+    assert [UUID(line.split()[0]) for line in said.splitlines()[1:]] == told[:1:-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--kind", "meeting.started"), {0, 1}),
+        (("--outcome", "foreign"), {2}),
+        (("--outcome", "waiting"), {1}),
+        (("--since", "2027-03-01T20:00:00Z"), {1, 2}),
+        (("--until", "2027-03-01T20:00"), {0}),
+        (("--kind", "meeting.started", "--since", "2027-03-02"), set()),
+    ],
+)
+async def test_deliveries_are_chosen_by_kind_outcome_and_time(
+    inbox: Inbox, options: tuple[str, ...], found: set[int]
+) -> None:
+    told = [
+        await inbox.told("meeting.started", 0),
+        await inbox.told("meeting.started", 1, None),
+        await inbox.told("meeting.ended", 2, "foreign"),
+    ]
+    _, said, _ = await inbox.says(*options)
+    assert {number for number, delivery_id in enumerate(told) if str(delivery_id) in said} == found
+    _, said, _ = await inbox.says("replay", *options)
+    assert said == f"{len(found)} replayed\n"
+    assert await inbox.asked_for() == {str(told[number]) for number in found}
+
+
+async def test_one_delivery_is_shown_without_what_is_personal_or_secret(inbox: Inbox) -> None:
+    delivery_id = await inbox.told()
+    status, said, _ = await inbox.says("show", str(delivery_id))
+    assert status == 0
+    assert json.loads(said)["payload"]["object"] == {"id": "812", "topic": "[hidden]", "password": "[hidden]"}
+
+
+async def test_what_is_pruned_is_neither_shown_nor_replayed(inbox: Inbox) -> None:
+    pruned, kept = await inbox.told(pruned=True), await inbox.told()
+    complaint = f"kindryn-zoom: no delivery with a body has the id {pruned}\n"
+    assert (await inbox.says("show", str(pruned)))[::2] == (1, complaint)
+    assert await inbox.says("replay", str(pruned), str(kept)) == (1, "1 replayed\n", complaint)
+    assert await inbox.asked_for() == {str(kept)}
+
+
+@pytest.mark.parametrize("arguments", [(), (str(UUID(int=1)), "--kind", "meeting.ended")])
+async def test_a_replay_names_deliveries_or_chooses_them_and_never_takes_all(
+    inbox: Inbox, arguments: tuple[str, ...]
+) -> None:
+    await inbox.told()
+    status, _, complained = await inbox.says("replay", *arguments)
+    assert (status, "--kind" in complained) == (2, True)
+    assert await inbox.asked_for() == set()
