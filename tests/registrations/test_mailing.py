@@ -75,10 +75,12 @@ async def change(living: Living, event: dict[str, Any], **changes: Any) -> None:
 
 @contextmanager
 def no_mail_server(living: Living) -> Iterator[None]:
-    """Nobody listens where the mail server should be."""
+    """Nobody listens where the mail server should be, and its open connections are broken."""
     mail = living.held.mail
     usual = mail._server
     mail._server = replace(usual, port=9)
+    for connection in mail._idle:
+        connection.smtp.close()
     try:
         yield
     finally:
