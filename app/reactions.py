@@ -32,6 +32,7 @@ CONVERGE = reaction("meetings.converge", meetings.converge_account, priority=80)
 NOTICE = reaction("meetings.notice", meetings.notice, priority=20)
 NOTE_INSTANCE = reaction("meetings.note_instance", meetings.note_instance, priority=10)
 SPREAD = reaction("registrations.spread", registrations.spread, priority=60)
+FOLLOW_ADDRESS = reaction("registrations.follow_address", registrations.follow_address, priority=60)
 ADD_BATCH = reaction("registrations.batch", registrations.add_batch, priority=55)
 SYNC_REGISTRANT = reaction("registrations.sync", registrations.sync_registrant, priority=60)
 NOTE_APPROVAL = reaction("registrations.note_approval", registrations.note_approval, priority=20)
@@ -83,6 +84,7 @@ TABLE: Reactions[Resources] = Reactions(
             by(SYNC_REGISTRANT, "registration_id", lane="account_id"),
             mail(SEND_INVITE, "registration_id"),
         ],
+        facts.AddressChanged: [by(FOLLOW_ADDRESS, "registration_id")],
         facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
         facts.MemberWaiting: [by(SYNC_REGISTRANT, "registration_id", lane="account_id", priority=0)],
         facts.InviteAsked: [mail(SEND_INVITE, "registration_id")],

@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -81,7 +81,7 @@ def judge(error: BaseException, taken: Taken, now: datetime) -> Verdict:
         # An account may stay disconnected for long; the three days begin anew once it is back.
         return Verdict(now + PARKED_PAUSE, None, counts=False, failing_since=None, dead=False)
     if again == "at" and retry_at is not None:
-        due_at = retry_at + stagger(retry_at - now)
+        due_at = retry_at + stagger(retry_at, now)
         return Verdict(due_at, due_at, counts=False, failing_since=taken.failing_since, dead=False)
     since, due_at = taken.failing_since or now, now + pause(taken.attempts)
     return Verdict(due_at, due_at, counts=True, failing_since=since, dead=now - since > GIVE_UP_AFTER)
@@ -93,9 +93,11 @@ def pause(attempts: int) -> timedelta:
     return longest * random.uniform(0.7, 1.3)  # noqa: S311 - jitter is no secret
 
 
-def stagger(wait: timedelta) -> timedelta:
-    """What to add to a long wait, so that not everybody comes at midnight, nor anybody before Zoom's clock has it."""
-    return timedelta(seconds=random.uniform(5, 65)) if wait > timedelta(minutes=5) else timedelta()  # noqa: S311 - no secret
+def stagger(until: datetime, now: datetime) -> timedelta:
+    """What to add to a wait that is long or ends with a UTC day, so that not everybody comes at midnight, nor anybody
+    before Zoom's clock has it."""
+    together = until - now > timedelta(minutes=5) or until.astimezone(UTC).time() == time.min
+    return timedelta(seconds=random.uniform(5, 65)) if together else timedelta()  # noqa: S311 - no secret
 
 
 # Rows are written in the order of (reaction, key) as Python sorts them, and wherever several are locked it is in that

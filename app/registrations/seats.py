@@ -47,8 +47,9 @@ INSERT INTO registrants
 VALUES (:id, :registration_id, :meeting_id, :email, :zoom_registrant_id, :join_url, :state, :reason, :now)
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     state = excluded.state, reason = excluded.reason, join_url = excluded.join_url, updated_at = excluded.updated_at,
-    zoom_registrant_id = CASE WHEN :answered THEN excluded.zoom_registrant_id ELSE registrants.zoom_registrant_id END,
-    email = CASE WHEN :answered THEN excluded.email ELSE registrants.email END
+    zoom_registrant_id = CASE WHEN :answered OR registrants.state = 'cancelled' THEN excluded.zoom_registrant_id
+                              ELSE registrants.zoom_registrant_id END,
+    email = CASE WHEN :answered OR registrants.state = 'cancelled' THEN excluded.email ELSE registrants.email END
 WHERE registrants.id = excluded.id
 """
 
@@ -133,6 +134,7 @@ async def keep(
     tx: db.Tx, work: Work[Resources], seat: Seat, state: str, reason: str | None, answer: Answer | None = None
 ) -> None:
     """Write the record as it stands now; what Zoom answered is kept with it, the link sealed and only if `ready`.
+    Whoever comes again after their record was cancelled begins anew.
 
     Raises NotNow where somebody else has written the first record meanwhile, to whose id our link is not bound.
     """

@@ -117,7 +117,7 @@ async def _locked(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event
         .join(Event, Event.id == Registration.event_id)
         .join(Community, Community.id == Event.community_id)
         .where(Registration.id == registration_id)
-        .with_for_update(of=Registration)
+        .with_for_update(of=Registration, key_share=True)
         .execution_options(populate_existing=True)
     )
     return found.one_or_none()

@@ -32,6 +32,15 @@ async def spread(work: Work[Resources]) -> None:
                 tx.record(facts.RegistrationChanged(registration_id, account_id), at=later)
 
 
+async def follow_address(work: Work[Resources]) -> None:
+    """A member answered (the key) under another address: what else they are coming to is told to that one, too."""
+    async with work.done() as tx:
+        registration = await tx.session.get_one(Registration, work.id)
+        for other, event in await service.elsewhere(tx, registration):
+            other.email, other.updated_at = registration.email, tx.now
+            tx.record(facts.RegistrationChanged(other.id, await service.account_of(tx, event)))
+
+
 async def sync_registrant(work: Work[Resources]) -> None:
     """Make Zoom's record of one registration (the key) what the answer wants."""
     await registrants.sync(work)
