@@ -217,6 +217,13 @@ class RegistrationChanged:
 
 
 @dataclass(frozen=True)
+class AddressChanged:
+    """A member answered under another e-mail address than they gave before."""
+
+    registration_id: UUID
+
+
+@dataclass(frozen=True)
 class CrowdExpected:
     """Many people are coming to an event whose meeting knows none of them yet."""
 

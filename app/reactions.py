@@ -40,6 +40,7 @@ NOTE_PARTICIPANT = reaction("attendance.note_participant", attendance.note_parti
 FOLLOW = reaction("live.follow", live.follow, priority=5)
 SETTLE = reaction("attendance.settle", attendance.settle, priority=80)
 SPREAD = reaction("registrations.spread", registrations.spread, priority=60)
+FOLLOW_ADDRESS = reaction("registrations.follow_address", registrations.follow_address, priority=60)
 ADD_BATCH = reaction("registrations.batch", registrations.add_batch, priority=55)
 SYNC_REGISTRANT = reaction("registrations.sync", registrations.sync_registrant, priority=60)
 NOTE_REGISTRANT = reaction("registrations.note_registrant", registrations.note_registrant, priority=20)
@@ -123,6 +124,7 @@ TABLE: Reactions[Resources] = Reactions(
             mail(SEND_INVITE, "registration_id"),
             by(TELL_REGISTRATION, "registration_id"),
         ],
+        facts.AddressChanged: [by(FOLLOW_ADDRESS, "registration_id")],
         facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
         facts.MemberWaiting: [by(SYNC_REGISTRANT, "registration_id", lane="account_id", priority=0)],
         facts.InviteAsked: [mail(SEND_INVITE, "registration_id")],

@@ -62,6 +62,7 @@ async def open_resources(
     url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False))
+        stack.push_async_callback(mail.close)
         bell = Bell(url)
         await bell.open()
         stack.push_async_callback(bell.close)

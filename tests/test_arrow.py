@@ -1,10 +1,15 @@
 """The arrow: who may import whom, and what is allowed in one place only. Read from the source itself."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from app.pages import query
+from app.reactions import TABLE
+from app.registrations import batch
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
@@ -192,6 +197,13 @@ def test_every_fact_has_a_row_in_the_table_of_reactions() -> None:
     }
     assert facts
     assert rows == facts
+
+
+def test_who_looks_for_a_reaction_by_its_name_means_one_there_is() -> None:
+    waiting = (ROOT / "app/pages/waiting.py").read_text()
+    meant = {batch.SINGLE, query.SYNC, *re.findall(r"reaction = '([a-z_.]+)'", waiting)}
+    assert len(meant) > 2
+    assert meant <= TABLE.named.keys()
 
 
 def _tree(path: str) -> ast.Module:

@@ -25,6 +25,8 @@ ON CONFLICT (subject, day) DO UPDATE SET used = budgets.used + 1 WHERE budgets.u
 RETURNING used
 """
 _GIVE_BACK = "UPDATE budgets SET used = used - 1 WHERE subject = :subject AND day = :day AND used > 0"
+# With these Zoom cannot have counted the call.
+NOT_COUNTED = (NotSent, ServerError, Unauthorized, RateLimited, NotNow)
 _SPEND_AT_ONCE = outbox.positional(_SPEND, ("subject", "day", "limit"))
 _GIVE_BACK_AT_ONCE = outbox.positional(_GIVE_BACK, ("subject", "day"))
 
@@ -45,6 +47,11 @@ async def spend(tx: db.Tx, subject: str, limit: int) -> bool:
     return bool(counted.rowcount)
 
 
+async def give_back(tx: db.Tx, subject: str) -> None:
+    """Take back what was counted today for a call Zoom did not count."""
+    await tx.run(_GIVE_BACK, subject=subject, day=day_of(tx.now))
+
+
 async def left(tx: db.Tx, subject: str, limit: int) -> int:
     """How many calls of `limit` are left today."""
     found = await tx.run(
@@ -62,7 +69,7 @@ async def counted(resources: Resources, subject: str, limit: int, used_up: str) 
         raise NotNow(used_up, "at", renewed_at(now))
     try:
         yield
-    except (NotSent, ServerError, Unauthorized, RateLimited, NotNow) as error:
+    except NOT_COUNTED as error:
         if not (isinstance(error, RateLimited) and error.daily):
             await resources.db.hot.execute(_GIVE_BACK_AT_ONCE, subject, day_of(now))
         raise

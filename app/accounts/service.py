@@ -39,6 +39,12 @@ async def of_community(tx: db.Tx, community_id: str, account_id: UUID) -> Accoun
     return account
 
 
+async def locked_of_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
+    """The same, locked until the transaction ends."""
+    await tx.session.get(Account, account_id, with_for_update={"key_share": True}, populate_existing=True)
+    return await of_community(tx, community_id, account_id)
+
+
 async def connected(tx: db.Tx, resources: Resources, inside: Inside, token: Token, reading: Reading) -> Account:
     """Store a fresh grant: a new account, or the community's own row healed, with all its history.
 

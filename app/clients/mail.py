@@ -1,4 +1,4 @@
-"""Mail by SMTP: one connection per message, nothing retried here.
+"""Mail by SMTP: a connection serves several mails while they follow each other, nothing is retried here.
 
     MailError            again, retry_at: whether and when to send the same mail again
     ├── MailRefused      never: the server will not take this mail for this recipient
@@ -7,9 +7,10 @@
 What a server says in its answer often quotes the address, and errors end up in logs: an error keeps only the numbers.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
@@ -21,6 +22,8 @@ import aiosmtplib
 Security = Literal["none", "tls", "starttls"]
 
 TIMEOUT = 20.0  # seconds for connecting and for each answer
+IDLE = 5.0  # seconds a connection without mail stays open
+MAILS_PER_CONNECTION = 50  # servers end a connection after some hundred
 
 # Ports: RFC 5321 section 4.5.4.2; RFC 8314 section 3.3 (implicit TLS); RFC 6409 section 3.1 (submission).
 _SCHEMES: dict[str, tuple[Security, int]] = {
@@ -97,28 +100,90 @@ def _split(url: str) -> SplitResult:
 
 
 class Mail:
-    """Hands mails to the SMTP server of `smtp_url`."""
+    """Hands mails to the SMTP server of `smtp_url`. Open until `close`."""
 
     def __init__(self, smtp_url: str) -> None:
         self._server = parse_smtp_url(smtp_url)
+        self._idle: list[_Connection] = []
 
     async def send(self, message: EmailMessage) -> None:
         """Hand over one mail to its recipient (`To`), from its `From`. Returns once the server has accepted it.
 
         Raises MailRefused or MailUnavailable.
         """
-        server = self._server
         with _told_as_mail_errors():
-            await aiosmtplib.send(
-                message,
-                hostname=server.host,
-                port=server.port,
-                username=server.username,
-                password=server.password,
-                use_tls=server.security == "tls",
-                start_tls=server.security == "starttls",
-                timeout=TIMEOUT,
-            )
+            connection = await self._reused() or await self._opened()
+            try:
+                await connection.smtp.send_message(message)
+            except BaseException:
+                connection.smtp.close()
+                raise
+        connection.mails += 1
+        await self._keep(connection)
+
+    async def close(self) -> None:
+        """Say goodbye on every connection that is open."""
+        while self._idle:
+            await _leave(self._taken())
+
+    async def _reused(self) -> "_Connection | None":
+        """A connection that is open and still answers, if there is one."""
+        while self._idle:
+            connection = self._taken()
+            try:
+                await connection.smtp.noop()
+            except (aiosmtplib.SMTPException, OSError):
+                connection.smtp.close()
+            else:
+                return connection
+        return None
+
+    async def _opened(self) -> "_Connection":
+        server = self._server
+        smtp = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.security == "tls",
+            start_tls=server.security == "starttls",
+            timeout=TIMEOUT,
+        )
+        await smtp.connect()
+        return _Connection(smtp)
+
+    def _taken(self) -> "_Connection":
+        connection = self._idle.pop()
+        if connection.ending:
+            connection.ending.cancel()
+        return connection
+
+    async def _keep(self, connection: "_Connection") -> None:
+        if connection.mails >= MAILS_PER_CONNECTION:
+            await _leave(connection)
+            return
+        connection.ending = asyncio.get_running_loop().call_later(IDLE, self._end, connection)
+        self._idle.append(connection)
+
+    def _end(self, connection: "_Connection") -> None:
+        self._idle.remove(connection)
+        connection.smtp.close()
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    """A connection to the mail server, how many mails it has taken, and what ends it when it is idle."""
+
+    smtp: aiosmtplib.SMTP
+    mails: int = 0
+    ending: asyncio.TimerHandle | None = None
+
+
+async def _leave(connection: _Connection) -> None:
+    # The mails are with the server, whatever it answers to the goodbye.
+    with suppress(aiosmtplib.SMTPException, OSError):
+        await connection.smtp.quit()
+    connection.smtp.close()
 
 
 @contextmanager

@@ -19,7 +19,8 @@ class OutboxRow(Model):
         UniqueConstraint("reaction", "key"),
         Index("ix_outbox_due", "priority", "due_at", postgresql_where=text("dead_at IS NULL")),
         Index("ix_outbox_lease", "lease", postgresql_where=text("lease IS NOT NULL")),
-        Index("ix_outbox_lane", "lane"),
+        Index("ix_outbox_lane", "lane", "priority", "due_at", "id", postgresql_where=text("dead_at IS NULL")),
+        Index("ix_outbox_claimed", "lane", "claimed_until", postgresql_where=text("claimed_until IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -81,7 +81,7 @@ def judge(error: BaseException, taken: Taken, now: datetime) -> Verdict:
         # An account may stay disconnected for long; the three days begin anew once it is back.
         return Verdict(now + PARKED_PAUSE, None, counts=False, failing_since=None, dead=False)
     if again == "at" and retry_at is not None:
-        due_at = retry_at + stagger(retry_at - now)
+        due_at = retry_at + stagger(retry_at, now)
         return Verdict(due_at, due_at, counts=False, failing_since=taken.failing_since, dead=False)
     since, due_at = taken.failing_since or now, now + pause(taken.attempts)
     return Verdict(due_at, due_at, counts=True, failing_since=since, dead=now - since > GIVE_UP_AFTER)
@@ -93,9 +93,11 @@ def pause(attempts: int) -> timedelta:
     return longest * random.uniform(0.7, 1.3)  # noqa: S311 - jitter is no secret
 
 
-def stagger(wait: timedelta) -> timedelta:
-    """What to add to a long wait, so that not everybody comes at midnight, nor anybody before Zoom's clock has it."""
-    return timedelta(seconds=random.uniform(5, 65)) if wait > timedelta(minutes=5) else timedelta()  # noqa: S311 - no secret
+def stagger(until: datetime, now: datetime) -> timedelta:
+    """What to add to a wait that is long or ends with a UTC day, so that not everybody comes at midnight, nor anybody
+    before Zoom's clock has it."""
+    together = until - now > timedelta(minutes=5) or until.astimezone(UTC).time() == time.min
+    return timedelta(seconds=random.uniform(5, 65)) if together else timedelta()  # noqa: S311 - no secret
 
 
 # Rows are written in the order of (reaction, key) as Python sorts them, and wherever several are locked it is in that
@@ -117,23 +119,39 @@ ON CONFLICT (reaction, key) DO UPDATE SET
     dead_at = NULL
 """
 
-# A lane's busy rows and its better placed ones together stay within the lane's cap, so one account never fills a
-# worker. A lane that is paused is left alone; priority 0, somebody at the door, heeds neither cap nor a short pause.
+# Each lane is looked into by itself, best row first and no further than its cap, for thousands of rows may be due at
+# once; the lanes are hopped to one by one (wiki.postgresql.org/wiki/Loose_indexscan). A lane's busy rows count towards
+# its cap, so one account never fills a worker; a narrow lane, whatever follows its name after a colon, has a cap of its
+# own. What has no lane has no cap: more rows are looked at than taken, as other workers may be taking the first.
+# A lane that is paused is left alone; priority 0, somebody at the door, heeds neither cap nor a short pause.
 CLAIM = """
-WITH busy AS (
-    SELECT lane, count(*) AS rows FROM outbox WHERE claimed_until > clock_timestamp() GROUP BY lane
-), ranked AS (
-    SELECT id, coalesce(busy.rows, 0)
-        + row_number() OVER (PARTITION BY outbox.lane ORDER BY priority, due_at, id) AS place
-    FROM outbox LEFT JOIN busy USING (lane) LEFT JOIN lanes USING (lane)
-    WHERE dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
-      AND reaction = ANY($2::text[])
-      AND (lanes.not_before IS NULL OR lanes.not_before <= $1 + CASE priority WHEN 0 THEN $6::interval ELSE '0' END)
+WITH RECURSIVE names AS (
+    SELECT min(lane) AS lane FROM outbox WHERE dead_at IS NULL
+    UNION ALL
+    SELECT (SELECT min(lane) FROM outbox WHERE dead_at IS NULL AND lane > names.lane) FROM names WHERE lane IS NOT NULL
+), open AS (
+    SELECT names.lane, CASE
+        WHEN names.lane = '' THEN 10 * $3::int
+        ELSE CASE WHEN split_part(names.lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END
+             - (SELECT count(*) FROM outbox WHERE outbox.lane = names.lane AND claimed_until > clock_timestamp())
+        END AS places
+    FROM names LEFT JOIN lanes USING (lane)
+    WHERE names.lane IS NOT NULL AND (lanes.not_before IS NULL OR lanes.not_before <= $1)
+), best AS (
+    SELECT found.id FROM open CROSS JOIN LATERAL (
+        SELECT id FROM outbox
+        WHERE outbox.lane = open.lane AND dead_at IS NULL AND due_at <= $1 AND reaction = ANY($2::text[])
+          AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+        ORDER BY priority, due_at, id LIMIT GREATEST(open.places, 0)
+    ) AS found
+    UNION
+    SELECT id FROM outbox LEFT JOIN lanes USING (lane)
+    WHERE priority = 0 AND dead_at IS NULL AND due_at <= $1 AND reaction = ANY($2::text[])
+      AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+      AND (lanes.not_before IS NULL OR lanes.not_before <= $1 + $6::interval)
 ), chosen AS (
-    SELECT outbox.id FROM outbox JOIN ranked USING (id)
-    WHERE (outbox.lane = '' OR priority = 0
-           OR place <= CASE WHEN split_part(outbox.lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END)
-      AND dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+    SELECT outbox.id FROM outbox JOIN best USING (id)
+    WHERE dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
     ORDER BY priority, due_at, outbox.id LIMIT $3 FOR UPDATE OF outbox SKIP LOCKED
 )
 UPDATE outbox SET claimed_until = clock_timestamp() + $5::interval, lease = NULL

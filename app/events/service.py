@@ -23,8 +23,9 @@ async def get(tx: Tx, event_id: UUID) -> Event | None:
 
 
 async def lock(tx: Tx, event_id: UUID) -> Event | None:
-    """An event as it is now, deleted ones too, locked against other changes until the end of the transaction."""
-    return await tx.session.get(Event, event_id, with_for_update=True, populate_existing=True)
+    """An event as it is now, deleted ones too, locked against other changes until the end of the transaction; rows that
+    reference it can still be written, tickets above all."""
+    return await tx.session.get(Event, event_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
 async def create(tx: Tx, community_id: str, created_by: str, said: NewEvent) -> Event:

@@ -36,7 +36,7 @@ router = APIRouter(route_class=Door, tags=["Joining"])
 class JoinRequest(Schema):
     """What may come with a click on Join."""
 
-    rsvp: bool = Field(default=False, description="Answer 'going' first, if nothing was answered", examples=[True])
+    rsvp: bool = Field(default=False, description="Answer 'going' first, unless that was the answer", examples=[True])
     link: str | None = Field(
         default=None, max_length=64, description="The join link one came with; it must be one's own", examples=[None]
     )

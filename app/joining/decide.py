@@ -15,7 +15,7 @@ from app.joining.situation import Situation, TicketSeen
 
 MOST_CLICKS = 20  # per member and minute
 PREPARING = 5  # seconds until another try is worth while
-UNTIL_RECONNECTED = 300  # seconds
+UNTIL_HEALED = 300  # seconds, where somebody has to do something first
 GONE = frozenset({"deleted_at_zoom", "unavailable"})
 
 
@@ -59,7 +59,7 @@ def decide(seen: Situation, now: datetime, opens: timedelta) -> Refusal | Pass:
     return _link(seen) or Refusal(
         "not-ready",
         *_why_not_ready(seen),
-        retry_after=PREPARING if _may_heal_now(seen) else UNTIL_RECONNECTED,
+        retry_after=PREPARING if _may_heal_now(seen) else UNTIL_HEALED,
         own_link=seen.registration.join_link if seen.registration else None,
     )
 
@@ -102,8 +102,9 @@ def not_your_link(seen: Situation) -> Refusal:
 
 
 def rsvp_helps(seen: Situation, verdict: object, now: datetime) -> bool:
-    """Whether the member only has to say "going": nothing was answered yet, and the event still takes answers."""
-    if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or seen.event is None:
+    """Whether the member only has to say "going", whatever they said before: the event still takes answers. The host is
+    no guest."""
+    if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or seen.event is None or seen.is_host:
         return False
     return seen.event.status(now) not in {"cancelled", "ended"}
 
@@ -274,15 +275,24 @@ def _link(seen: Situation) -> Pass | None:
 
 
 def _may_heal_now(seen: Situation) -> bool:
-    return seen.zoom is None or (seen.zoom.account_status == "connected" and not seen.zoom.registrant_barred)
+    if seen.zoom is None:
+        return True
+    kept_out = seen.zoom.registrant_barred or seen.zoom.registrant_state == "failed"
+    return seen.zoom.account_status == "connected" and not kept_out
 
 
 def _why_not_ready(seen: Situation) -> tuple[str, str]:
     if seen.zoom and seen.zoom.registrant_barred:
         return "Your link was taken back, and Zoom makes no other: ask the organisers to let you in.", "Try again"
-    if _may_heal_now(seen):
-        return "Your place in the meeting is being prepared: try again in a few seconds.", "Try again"
-    return "Your place cannot be prepared until the organisers connect their Zoom account again.", "Try again"
+    if seen.zoom and seen.zoom.account_status != "connected":
+        return "Your place cannot be prepared until the organisers connect their Zoom account again.", "Try again"
+    reason = seen.zoom.registrant_reason if seen.zoom else None
+    if not _may_heal_now(seen):
+        told = f"Your place in the meeting could not be prepared. {reason or ''}".strip()
+        return f"{told} Please tell the organisers.", "Try again"
+    if reason:
+        return f"Your place in the meeting is not ready yet. {reason}", "Try again"
+    return "Your place in the meeting is being prepared: try again in a few seconds.", "Try again"
 
 
 def _in_words(moment: datetime, timezone: str) -> str:

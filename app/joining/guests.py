@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, Response
 from app import web
 from app.core.errors import Problem, not_found
 from app.joining import guest_browser, sentences, situation, tickets, waiting
-from app.joining.decide import Refusal, decide
+from app.joining.decide import UNTIL_HEALED, Refusal, decide
 from app.joining.door import Door, is_prefetch, look_only, opens
 from app.joining.guest_browser import Guest
 from app.joining.situation import Situation
@@ -139,7 +139,8 @@ def _refused(request: Request, held: Resources, guest: Guest, seen: Situation, r
     words, event = speech(guest.locale), seen.event
     language = texts.language(guest.locale)
     when = texts.when(event.starts_at, event.ends_at, event.timezone, language) if event else ""
-    ours = words.refusals.get(refusal.slug, "").format(minutes=held.settings.join_opens_minutes, when=when)
+    slug = "not-prepared" if refusal.retry_after == UNTIL_HEALED else refusal.slug
+    ours = words.refusals.get(slug, "").format(minutes=held.settings.join_opens_minutes, when=when)
     problem = sentences.problem_of(refusal, ours or refusal.detail)
     return sentences.answered(request, held.settings, problem, words.again, _url(held, guest), language.code)
 

@@ -68,6 +68,7 @@ class ZoomSeen:
     meeting_link: bytes | None = field(default=None, repr=False)
     registrant_id: UUID | None = None
     registrant_state: str | None = None
+    registrant_reason: str | None = None
     registrant_link: bytes | None = field(default=None, repr=False)
     registrant_barred: bool = False
 
@@ -109,8 +110,8 @@ SELECT asked.*,
           AND (other.member_id = asked.member_id OR lower(other.email) = lower(registration.email))
     ) AS is_alternative,
     meeting.id AS meeting_id, meeting.state AS meeting_state, meeting.zoom_meeting_id, meeting.join_url AS meeting_link,
-    registrant.id AS registrant_id, registrant.state AS registrant_state, registrant.join_url AS registrant_link,
-    registrant.barred AS registrant_barred
+    registrant.id AS registrant_id, registrant.state AS registrant_state, registrant.reason AS registrant_reason,
+    registrant.join_url AS registrant_link, registrant.barred AS registrant_barred
 FROM asked
 LEFT JOIN events AS event ON event.id = asked.event_id AND event.deleted_at IS NULL
 LEFT JOIN communities ON communities.id = event.community_id
@@ -245,6 +246,7 @@ def _zoom(row: Any) -> ZoomSeen | None:
         meeting_link=row["meeting_link"],
         registrant_id=row["registrant_id"],
         registrant_state=row["registrant_state"],
+        registrant_reason=row["registrant_reason"],
         registrant_link=row["registrant_link"],
         registrant_barred=bool(row["registrant_barred"]),
     )

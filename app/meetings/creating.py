@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from app import facts
-from app.accounts import budgets, grants
+from app.accounts import budgets, grants, reservations
 from app.accounts.models import Host
 from app.clients.zoom import AccountClient, MeetingBody, NotFound, OutcomeUnknown, ZoomError
 from app.clients.zoom import Meeting as Said
@@ -61,7 +61,8 @@ async def create(work: Work[Resources], situation: service.Situation) -> None:
 async def _attempt(work: Work[Resources], zoom: AccountClient, wanted: Creation) -> Said | None:
     """The meeting Zoom made; None where nobody knows whether it did."""
     body: MeetingBody = creation(wanted.plan, new_passcode())
-    async with budgets.counted(work.resources, f"host:{wanted.row.host_id}", budgets.MEETINGS_PER_HOST, USED_UP):
+    subject = reservations.of_host(wanted.row.host_id)
+    async with budgets.counted(work.resources, subject, budgets.MEETINGS_PER_HOST, USED_UP):
         await _note_attempt(work, wanted, under_way=True)
         try:
             return await zoom.create_meeting(wanted.zoom_user_id, body)

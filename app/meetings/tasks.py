@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from app import facts
-from app.accounts import budgets, grants
+from app.accounts import budgets, grants, reservations
 from app.clients.zoom import AccountClient, MeetingBody, MissingScopes, NotFound, ZoomError
 from app.clients.zoom import Meeting as Said
 from app.core import logs
@@ -147,7 +147,7 @@ async def _read_back(zoom: AccountClient, number: int) -> Said | None:
 
 async def _patch(work: Work[Resources], zoom: AccountClient, meeting: Meeting, body: MeetingBody, wanted: Plan) -> None:
     assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
-    subject = f"host:{meeting.host_id}"
+    subject = reservations.of_host(meeting.host_id)
     async with budgets.counted(work.resources, subject, budgets.MEETINGS_PER_HOST, creating.USED_UP):
         async with work.transaction() as tx:
             (await service.lock(tx, meeting.id)).state = "updating"

@@ -173,8 +173,7 @@ async def replace_link(event_id: EventId, member_id: MemberId, who: Caller, tx: 
 async def get_invite(event_id: EventId, who: Caller, tx: Tx, held: Held) -> Response:
     """The invite as it was last mailed, with the same UID and SEQUENCE."""
     event, registration, state = await _own(tx, event_id, who)
-    settings = held.settings
-    to = mailing.Addresses(settings.mail_from, settings.public_url, settings.spa_url)
+    to = mailing.addresses(held.settings)
     slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
     content = calendar(mailing.invite_of(registration, state, to, slug, tx.now))
     headers = {"Content-Disposition": 'attachment; filename="invite.ics"', "Cache-Control": "no-store"}

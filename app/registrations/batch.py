@@ -14,7 +14,7 @@ from sqlalchemy import and_, or_, select
 from app import facts
 from app.accounts import budgets, grants
 from app.accounts.models import Account
-from app.clients.zoom import MAX_BATCH, Label, ZoomError, allows, is_zoom_link
+from app.clients.zoom import MAX_BATCH, Label, RateLimited, ZoomError, allows, is_zoom_link
 from app.clients.zoom import Registrant as Answer
 from app.core import db, logs, together
 from app.core.outbox import NotNow
@@ -30,7 +30,7 @@ SCOPE = "meeting:write:batch_registrants"
 SINGLE = "registrations.sync"  # the reaction whose rows are done here
 MANY = 5  # people; fewer are as quick one by one
 HEAD_START = timedelta(seconds=30)  # before the single way begins by itself
-HOLD = timedelta(seconds=90)  # longer than a call takes
+HOLD = timedelta(seconds=30)  # longer than a call takes
 LOOKED_AT = 300  # people
 # Adds of one address and day by a batch: one, so that two are left for the single way.
 ADDS_BY_BATCH = 1
@@ -86,7 +86,10 @@ async def add(work: Work[Resources]) -> None:
             answers = {answer.email.casefold(): answer for answer in said}
     except (ZoomError, NotNow) as error:
         log.info("no batch, one by one", event_id=work.key, people=len(people), reason=type(error).__name__)
-        if getattr(error, "whole_lane", False):
+        if isinstance(error, budgets.NOT_COUNTED):
+            await _give_back(work, people)
+        # The day's batches may be used up by other apps of the account; the single way has no such limit.
+        if isinstance(error, RateLimited) and error.whole_lane and not error.daily:
             raise
     finally:
         await _settle(work, taken, people, answers)
@@ -107,11 +110,16 @@ async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
     counted = []
     async with work.transaction() as tx:
         for seat in people.values():
-            subject = f"registrant:{seat.meeting_id}:{registrants.hashed(seat.email)}"
             same = first is not None and seat.meeting_id == first.meeting_id
-            if same and await budgets.spend(tx, subject, ADDS_BY_BATCH):
+            if same and await budgets.spend(tx, registrants.adds_of(seat), ADDS_BY_BATCH):
                 counted.append(seat)
     return counted
+
+
+async def _give_back(work: Work[Resources], people: Sequence[Seat]) -> None:
+    async with work.transaction() as tx:
+        for subject in sorted(map(registrants.adds_of, people)):
+            await budgets.give_back(tx, subject)
 
 
 def _known_to_zoom(seat: Seat) -> bool:

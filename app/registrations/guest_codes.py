@@ -53,7 +53,7 @@ async def confirm(tx: db.Tx, seal: Seal, guest_id: UUID, typed: str) -> Literal[
 
 async def mail(work: Work[Resources]) -> None:
     """Mail a guest (the key) the code that counts now. A mail sent twice is the same mail."""
-    held, settings = work.resources, work.resources.settings
+    held = work.resources
     async with work.transaction() as tx:
         guest = await tx.session.get_one(Guest, work.id)
         registration = await tx.session.get_one(Registration, guest.registration_id)
@@ -61,7 +61,7 @@ async def mail(work: Work[Resources]) -> None:
         code = _good_code(guest, held.seal, tx.now)
     if code is None or event is None:
         return
-    sender = mailing.sender_of(mailing.Addresses(settings.mail_from, settings.public_url, settings.spa_url))
+    sender = mailing.sender_of(mailing.addresses(held.settings))
     asked_at = datetime.fromisoformat(guest.codes_asked[-1])
     message = guest_texts.code_mail(code, guest.id, asked_at, event.title, registration, sender)
     try:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from app.core.settings import Settings
-from app.events.models import Event
+from app.events.models import GRACE, Event
 from app.registrations.envelopes import message, message_id_of
 from app.registrations.guest_texts import speech
 from app.registrations.invites import Invite
@@ -18,6 +18,7 @@ from app.registrations.models import Registration, is_guest
 State = dict[str, Any]
 # Who changes an event rarely changes one thing only. What people are told of is the event left alone for so long.
 SETTLING = timedelta(seconds=8)
+MANY, BETWEEN_MANY = 8, timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ def wanted(event: Event, registration: Registration, now: datetime) -> State | N
     """The state of the member's calendar that the answers and the event ask for; None where no mail is due.
 
     Who holds an invite and should not gets a CANCEL; who never held one, or could not be reached, gets nothing. After
-    a change of address the old one is taken back first. Once the event is over nobody is invited any more.
+    a change of address the old one is taken back first. Once the event is over nobody is invited any more, and what is
+    tidied away then is no cancellation.
     """
-    off = event.cancelled_at is not None or event.deleted_at is not None
-    held = registration.invite
+    off_at = min((at for at in (event.cancelled_at, event.deleted_at) if at), default=None)
+    off, held = off_at is not None, registration.invite
+    if off_at and off_at >= event.ends_at + GRACE:
+        return held
     if held and _may_hold(registration) and (off or not is_coming(registration) or held["email"] != registration.email):
         return {**held, "method": "CANCEL", "off": off}
     if off or not is_coming(registration) or event.status(now) == "ended":
@@ -82,11 +86,15 @@ def same(state: State | None, other: State | None) -> bool:
 
 def settles_at(event: Event, registration: Registration, state: State, now: datetime) -> datetime | None:
     """When to mail `state`, where that is later than now: a change of the event alone waits until the event was left
-    alone. First invites, cancellations and what people changed themselves go at once."""
+    alone. First invites, cancellations and what people changed themselves go at once; of the latter, one in ten minutes
+    to somebody who has had many mails, for the address need not be theirs."""
     held = registration.invite
-    if held is None or "CANCEL" in (held["method"], state["method"]) or held["tentative"] != state["tentative"]:
+    if held is None or state["off"]:
         return None
     settled = event.updated_at + SETTLING
+    if "CANCEL" in (held["method"], state["method"]) or held["tentative"] != state["tentative"]:
+        sent_at = registration.invite_sent_at
+        settled = sent_at + BETWEEN_MANY if sent_at and registration.invite_sequence >= MANY else now
     return settled if now < settled else None
 
 

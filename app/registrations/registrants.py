@@ -107,8 +107,7 @@ async def _add(work: Work[Resources], seat: Seat) -> None:
     try:
         answer = await _approved(work, zoom, seat, seat.known) if looked_for and seat.known else None
         if answer is None:
-            subject = f"registrant:{seat.meeting_id}:{hashed(seat.email)}"
-            async with budgets.counted(work.resources, subject, budgets.ADDS_PER_REGISTRANT, ADDS_USED_UP):
+            async with budgets.counted(work.resources, adds_of(seat), budgets.ADDS_PER_REGISTRANT, ADDS_USED_UP):
                 answer = await zoom.add_registrant(seat.number, body_of(seat.name, seat.email))
     except NotFound:
         raise
@@ -116,9 +115,17 @@ async def _add(work: Work[Resources], seat: Seat) -> None:
         if error.again != "never":
             raise
         state, reason = REFUSALS.get(type(error), ("failed", f"Zoom refused: {error.message}"))
-        await _write(work, seat, state, reason)
+        await _write(work, seat, state, reason, again=_tried_again(seat, error))
     else:
         await _registered(work, seat, answer)
+
+
+def _tried_again(seat: Seat, refusal: ZoomError) -> timedelta | None:
+    """When it is worth while to add somebody again. A full meeting may still hold the place of somebody who withdrew a
+    moment ago, and later that of somebody who will."""
+    if not isinstance(refusal, MeetingFull):
+        return None
+    return LOOK_LATER if seat.record and seat.record.state == "failed" else CHANGE_OF_MIND
 
 
 async def _approved(work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Known) -> Answer | None:
@@ -239,5 +246,6 @@ def body_of(name: str, email: str) -> RegistrantBody:
     return body
 
 
-def hashed(email: str) -> str:
-    return sha256(email.casefold().encode()).hexdigest()
+def adds_of(seat: Seat) -> str:
+    """The subject under which the day's adds of an address at a meeting are counted."""
+    return f"registrant:{seat.meeting_id}:{sha256(seat.email.casefold().encode()).hexdigest()}"

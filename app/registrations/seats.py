@@ -41,7 +41,9 @@ FROM registrations
     LEFT JOIN registrants ON registrants.registration_id = registrations.id AND registrants.meeting_id = meetings.id
 WHERE registrations.id = $1
 """
-_KEEP = """
+# Whoever comes again after their record was cancelled begins anew.
+_ANEW = "(registrants.state = 'cancelled' AND excluded.state <> 'cancelled')"
+_KEEP = f"""
 INSERT INTO registrants (id, registration_id, meeting_id, email, zoom_registrant_id, join_url, state, reason,
     cancel_due, barred, updated_at)
 VALUES (:id, :registration_id, :meeting_id, :email, :zoom_registrant_id, :join_url, :state, :reason,
@@ -49,12 +51,14 @@ VALUES (:id, :registration_id, :meeting_id, :email, :zoom_registrant_id, :join_u
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     state = excluded.state, reason = excluded.reason, join_url = excluded.join_url, updated_at = excluded.updated_at,
     cancel_due = excluded.cancel_due, barred = excluded.barred,
-    former_ids = CASE WHEN :answered AND registrants.zoom_registrant_id <> excluded.zoom_registrant_id
+    former_ids = CASE WHEN (:answered OR {_ANEW}) AND registrants.zoom_registrant_id IS DISTINCT FROM
+            excluded.zoom_registrant_id AND registrants.zoom_registrant_id IS NOT NULL
         THEN array_append(registrants.former_ids, registrants.zoom_registrant_id) ELSE registrants.former_ids END,
-    zoom_registrant_id = CASE WHEN :answered THEN excluded.zoom_registrant_id ELSE registrants.zoom_registrant_id END,
-    email = CASE WHEN :answered THEN excluded.email ELSE registrants.email END
+    zoom_registrant_id = CASE WHEN :answered OR {_ANEW} THEN excluded.zoom_registrant_id
+                              ELSE registrants.zoom_registrant_id END,
+    email = CASE WHEN :answered OR {_ANEW} THEN excluded.email ELSE registrants.email END
 WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
-"""
+"""  # noqa: S608 - the part put in is a constant
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import select
+
 from app import facts
 from app.clients.mail import MailRefused, MailUnavailable
 from app.core import db, metrics
+from app.core.models import Community
 from app.core.work import Work
-from app.events import service as events
+from app.events.models import Event
 from app.registrations import mailing
 from app.registrations.models import Registration
 from app.resources import Resources
@@ -65,10 +68,10 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
 
     A mail whose fate is unknown is due again as it was, under the same SEQUENCE and so with the same Message-ID.
     """
-    registration = await _locked(tx, registration_id)
-    event = await events.get(tx, registration.event_id) if registration else None
-    if registration is None or event is None:
+    found = await _locked(tx, registration_id)
+    if found is None:
         return None
+    registration, event, slug = found
     held, held_since = registration.invite, registration.invite_sent_at
     state = mailing.wanted(event, registration, tx.now)
     written = not mailing.same(state, held)
@@ -80,15 +83,15 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
         registration.invite_before, registration.invite = held, state
         registration.invite_sequence += 1 if held is not None else 0
         registration.invite_sent_at = registration.invite_error = None
-    slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
     return Due(registration, registration.invite or state, registration.invite_before, slug, written, held_since)
 
 
 async def take_back(tx: db.Tx, due: Due) -> None:
     """The mail has not left: the member still holds what they held before."""
-    registration = await _locked(tx, due.registration.id)
-    if registration is None or not due.written or registration.invite != due.state:
+    found = await _locked(tx, due.registration.id)
+    if found is None or not due.written or found[0].invite != due.state:
         return
+    registration = found[0]
     registration.invite, registration.invite_before = due.before, None
     registration.invite_sequence -= 1 if due.before is not None else 0
     registration.invite_sent_at = due.held_since
@@ -96,10 +99,10 @@ async def take_back(tx: db.Tx, due: Due) -> None:
 
 async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
     """The mail was taken, or with `refusal` refused for good. If it is not the last one due, the next follows."""
-    registration = await _locked(tx, due.registration.id)
-    event = await events.get(tx, due.registration.event_id)
-    if registration is None or event is None or registration.invite != due.state:
+    found = await _locked(tx, due.registration.id)
+    if found is None or found[0].invite != due.state:
         return
+    registration, event, _ = found
     registration.invite_sent_at, registration.invite_error = tx.now, refusal
     # Whether the address takes mail is now known anew.
     registration.reminder_error = None
@@ -107,5 +110,14 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
         tx.record(facts.InviteAsked(registration.id))
 
 
-async def _locked(tx: db.Tx, registration_id: UUID) -> Registration | None:
-    return await tx.session.get(Registration, registration_id, with_for_update=True)
+async def _locked(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event, str] | None:
+    """The registration, locked, with its event and the slug of their community: one trip, as every invite needs it."""
+    found = await tx.session.execute(
+        select(Registration, Event, Community.slug)
+        .join(Event, Event.id == Registration.event_id)
+        .join(Community, Community.id == Event.community_id)
+        .where(Registration.id == registration_id)
+        .with_for_update(of=Registration, key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return found.one_or_none()

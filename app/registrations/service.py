@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.orm import aliased
 
 from app import facts
@@ -74,9 +74,35 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         tx.session.add(registration)
         await tx.session.flush()
         tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event)))
+        if await _known_otherwise(tx, registration):
+            tx.record(facts.AddressChanged(registration.id))
     if had_place and not _has_place(registration):
         await promote(tx, event)
     return registration
+
+
+async def _known_otherwise(tx: db.Tx, registration: Registration) -> bool:
+    """Whether another answer of the member has another address."""
+    others = _of_the_member(registration).with_only_columns(Registration.id).limit(1)
+    return await tx.session.scalar(others) is not None
+
+
+async def elsewhere(tx: db.Tx, registration: Registration) -> Sequence[tuple[Registration, Event]]:
+    """The member's answers under another address to events that are to come, locked, with their events."""
+    found = await tx.session.execute(
+        _of_the_member(registration)
+        .join(Event, Event.id == Registration.event_id)
+        .add_columns(Event)
+        .where(Event.ends_at > tx.now, Event.cancelled_at.is_(None), Event.deleted_at.is_(None))
+        .order_by(Registration.id)
+        .with_for_update(of=Registration, key_share=True)
+    )
+    return found.all()
+
+
+def _of_the_member(registration: Registration) -> Select[Registration]:
+    same_member = Registration.member_id == registration.member_id
+    return select(Registration).where(same_member, Registration.email != registration.email)
 
 
 def _has_place(registration: Registration) -> bool:

@@ -5,6 +5,7 @@ from app.core import logs
 from app.core.work import Work
 from app.events import service as events
 from app.registrations import batch, guest_codes, noticed, registrants, reminders, sending, service
+from app.registrations.models import Registration
 from app.resources import Resources
 
 log = logs.get("registrations")
@@ -26,6 +27,15 @@ async def spread(work: Work[Resources]) -> None:
             if not waits:
                 later = tx.now + batch.HEAD_START if registration_id in together else None
                 tx.record(facts.RegistrationChanged(registration_id, account_id), at=later)
+
+
+async def follow_address(work: Work[Resources]) -> None:
+    """A member answered (the key) under another address: what else they are coming to is told to that one, too."""
+    async with work.done() as tx:
+        registration = await tx.session.get_one(Registration, work.id)
+        for other, event in await service.elsewhere(tx, registration):
+            other.email, other.updated_at = registration.email, tx.now
+            tx.record(facts.RegistrationChanged(other.id, await service.account_of(tx, event)))
 
 
 async def sync_registrant(work: Work[Resources]) -> None:

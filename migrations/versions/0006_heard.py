@@ -22,8 +22,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(
-        "DELETE FROM outbox WHERE reaction IN ('meetings.note_change', 'meetings.doubt', 'registrations.note_registrant',"
-        " 'inbox.note_user')"
+        "DELETE FROM outbox WHERE reaction IN"
+        " ('meetings.note_change', 'meetings.doubt', 'registrations.note_registrant', 'inbox.note_user')"
     )
     op.drop_index(op.f("ix_deliveries_received_at"), "deliveries")
     op.execute("UPDATE registrants SET state = 'cancelled' WHERE state = 'denied'")

@@ -220,5 +220,7 @@ async def test_wherever_a_worker_is_killed_another_one_brings_it_to_the_same_end
         assert not undisturbed.tables["dead rows"]
         ends = {boundary: await harness.killed(beginning, boundary) for boundary in boundaries}
     passed = {boundary: undisturbed.differences(end) for boundary, end in ends.items() if end is not None}
-    assert len(passed) > 0.8 * len(boundaries), f"not passed again: {ends.keys() - passed.keys()}"
+    # Two facts may be one run or two, so not every boundary of the first walk need come again.
+    missed = ends.keys() - passed.keys()
+    assert len(missed) <= max(1, len(boundaries) // 5), f"not passed again: {missed}"
     assert not any(passed.values()), "\n".join(f"killed at {at}: {lines}" for at, lines in passed.items() if lines)

@@ -45,6 +45,7 @@ class Postbox:
     def __init__(self, **answers: str) -> None:
         self.envelopes: list[Any] = []
         self.sent_by_a_user: list[bool] = []
+        self.sessions: list[Session] = []
         for command, answer in answers.items():
             setattr(self, f"handle_{command}", self._always(answer))
 
@@ -53,12 +54,30 @@ class Postbox:
         self.sent_by_a_user.append(bool(session.authenticated))
         return "250 2.0.0 kept"
 
+    def hang_up(self) -> None:
+        """End every connection from the server's side."""
+        for session in self.sessions:
+            if session.transport is not None:
+                session.transport.close()
+
     @staticmethod
     def _always(answer: str) -> Callable[..., Any]:
         async def handle(*_: Any) -> str:
             return answer
 
         return handle
+
+
+class Session(SMTP):
+    """One connection of a client; `left` is set when it is over."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.left = asyncio.Event()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self.left.set()
 
 
 @asynccontextmanager
@@ -69,7 +88,8 @@ async def smtp_server(
     loop = asyncio.get_running_loop()
 
     def session() -> SMTP:
-        return SMTP(postbox, hostname="mx.test", loop=loop, **options)
+        postbox.sessions.append(Session(postbox, hostname="mx.test", loop=loop, **options))
+        return postbox.sessions[-1]
 
     server = await loop.create_server(session, "127.0.0.1", 0, ssl=implicit_tls)
     try:
@@ -110,9 +130,23 @@ def only_with_password(_server: Any, _session: Any, _envelope: Any, _mechanism: 
     return AuthResult(success=known, handled=False)
 
 
+@asynccontextmanager
+async def mail_to(url: str) -> AsyncIterator[Mail]:
+    mail = Mail(url)
+    try:
+        yield mail
+    finally:
+        await mail.close()
+
+
+async def send(url: str) -> None:
+    async with mail_to(url) as mail:
+        await mail.send(letter())
+
+
 async def failure(url: str) -> MailError:
     with pytest.raises(MailError) as caught:
-        await Mail(url).send(letter())
+        await send(url)
     return caught.value
 
 
@@ -127,7 +161,7 @@ def logged(error: Exception) -> str:
 async def test_a_mail_arrives_with_its_calendar_bytes_unchanged() -> None:
     postbox = Postbox()
     async with smtp_server(postbox) as address:
-        await Mail(f"smtp://{address}").send(letter())
+        await send(f"smtp://{address}")
     [envelope] = postbox.envelopes
     assert (envelope.mail_from, envelope.rcpt_tos) == ("events@kindryn.example", ["ada@example.com"])
     arrived = message_from_bytes(envelope.content, policy=policy.default)
@@ -145,15 +179,69 @@ async def test_a_mail_goes_over_tls_with_a_login(scheme: str, tls: ssl.SSLContex
     if scheme == "smtps":  # the server does not notice that the connection it was given is encrypted
         over_tls = {"implicit_tls": tls, "auth_require_tls": False}
     async with smtp_server(postbox, authenticator=only_with_password, **over_tls) as address:
-        await Mail(f"{scheme}://ada%40kindryn:{QUOTED_PASSWORD}@{address}").send(letter())
+        await send(f"{scheme}://ada%40kindryn:{QUOTED_PASSWORD}@{address}")
     assert postbox.sent_by_a_user == [True]
 
 
 async def test_a_mail_that_was_accepted_stays_accepted_when_the_goodbye_fails() -> None:
     postbox = Postbox(QUIT="421 4.3.0 gone already")
     async with smtp_server(postbox) as address:
-        await Mail(f"smtp://{address}").send(letter())
+        await send(f"smtp://{address}")
     assert len(postbox.envelopes) == 1
+
+
+# Connections
+
+
+async def test_mails_that_follow_each_other_share_a_connection() -> None:
+    postbox = Postbox()
+    async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
+        for _ in range(3):
+            await mail.send(letter())
+    assert (len(postbox.envelopes), len(postbox.sessions)) == (3, 1)
+
+
+async def test_mails_sent_at_once_each_have_a_connection() -> None:
+    postbox = Postbox()
+    async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
+        await asyncio.gather(*(mail.send(letter()) for _ in range(3)))
+    assert (len(postbox.envelopes), len(postbox.sessions)) == (3, 3)
+
+
+async def test_a_connection_that_the_server_ended_meanwhile_loses_no_mail() -> None:
+    postbox = Postbox()
+    async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
+        await mail.send(letter())
+        postbox.hang_up()
+        await mail.send(letter())
+    assert (len(postbox.envelopes), len(postbox.sessions)) == (2, 2)
+
+
+async def test_a_connection_serves_no_mail_after_a_refused_one() -> None:
+    postbox = Postbox(RCPT="550 5.1.1 unknown")
+    async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
+        for _ in range(2):
+            with pytest.raises(MailRefused):
+                await mail.send(letter())
+    assert len(postbox.sessions) == 2
+
+
+async def test_a_connection_takes_so_many_mails_and_then_another_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_module, "MAILS_PER_CONNECTION", 2)
+    postbox = Postbox()
+    async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
+        for _ in range(4):
+            await mail.send(letter())
+    assert (len(postbox.envelopes), len(postbox.sessions)) == (4, 2)
+
+
+async def test_a_connection_without_mail_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_module, "IDLE", 0.01)
+    postbox = Postbox()
+    async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
+        await mail.send(letter())
+        async with asyncio.timeout(5):
+            await postbox.sessions[0].left.wait()
 
 
 # What an error says

@@ -264,6 +264,20 @@ def test_a_place_being_prepared_is_worth_a_moment() -> None:
     assert not can_wait(WELCOME, Pass(b"", ""))
 
 
+def test_a_place_that_zoom_refuses_is_told_with_its_reason_and_not_waited_for() -> None:
+    full = replace(SEAT, registrant_state="failed", registrant_reason="The meeting is full.", registrant_link=None)
+    seen = replace(WELCOME, zoom=full)
+    refusal = refused(seen)
+    assert refusal.slug == "not-ready"
+    assert "The meeting is full." in refusal.detail
+    assert not can_wait(seen, refusal)
+
+
+def test_the_host_is_no_guest_of_their_own_event() -> None:
+    hosting = replace(WELCOME, registration=None, zoom=replace(SEAT, host_member_id=ME))
+    assert not rsvp_helps(hosting, refused(hosting), START)
+
+
 def test_a_guest_of_an_unlicensed_host_passes_with_the_meetings_link() -> None:
     seen = replace(WELCOME, zoom=replace(SEAT, registrant_state="unsupported", registrant_link=None))
     assert decide(seen, START, OPENS) == Pass(b"meeting", f"meetings.join_url:{UUID(int=5)}")

@@ -63,7 +63,13 @@ def test_a_failure_that_names_a_time_waits_for_it_and_costs_no_attempt(attempts:
 
 @given(st.timedeltas(timedelta(minutes=5, seconds=1), timedelta(days=2)))
 def test_nobody_comes_exactly_at_the_end_of_a_long_wait(wait: timedelta) -> None:
-    assert timedelta(seconds=5) <= outbox.stagger(wait) <= timedelta(seconds=65)
+    assert timedelta(seconds=5) <= outbox.stagger(NOW + wait, NOW) <= timedelta(seconds=65)
+
+
+@given(st.timedeltas(timedelta(seconds=1), timedelta(minutes=5)))
+def test_nobody_comes_before_zooms_clock_has_midnight_however_short_the_wait(wait: timedelta) -> None:
+    midnight = datetime(2027, 1, 1, tzinfo=UTC)
+    assert timedelta(seconds=5) <= outbox.stagger(midnight, midnight - wait) <= timedelta(seconds=65)
 
 
 @given(attempts, st.none() | st.timedeltas(timedelta(0), timedelta(days=30)))

@@ -1,6 +1,7 @@
 """Each member's calendar ends up as the event is, by mails that say only what is still true."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -75,10 +76,12 @@ async def change(living: Living, event: dict[str, Any], **changes: Any) -> None:
 
 @contextmanager
 def no_mail_server(living: Living) -> Iterator[None]:
-    """Nobody listens where the mail server should be."""
+    """Nobody listens where the mail server should be, and its open connections are broken."""
     mail = living.held.mail
     usual = mail._server
     mail._server = replace(usual, port=9)
+    for connection in mail._idle:
+        connection.smtp.close()
     try:
         yield
     finally:
@@ -280,6 +283,37 @@ async def test_a_new_address_gets_the_invite_and_the_old_one_loses_it(living: Li
         ("member@members.example", "CANCEL", 1),
         ("mia@new.example", "REQUEST", 2),
     ]
+
+
+async def test_a_new_address_counts_for_everything_the_member_is_coming_to(living: Living) -> None:
+    event, other = await native(living), await native(living)
+    for each in (event, other):
+        await rsvp(living, each)
+    await rsvp(living, event, email="mia@new.example")
+    addresses = Counter((mail.to, mail.method) for mail in letters(living))
+    old, new = "member@members.example", "mia@new.example"
+    assert addresses == {(old, "REQUEST"): 2, (old, "CANCEL"): 2, (new, "REQUEST"): 2}
+
+
+async def test_who_cannot_decide_is_mailed_less_and_less(living: Living) -> None:
+    event = await native(living)
+    for _ in range(8):
+        await rsvp(living, event, status="going")
+        await rsvp(living, event, status="not_going")
+    hasty = len(letters(living))
+    await rsvp(living, event, status="going")
+    await later(living, 11)
+    assert hasty <= 10
+    assert letters(living)[-1].method == "REQUEST"
+
+
+async def test_what_took_place_is_not_cancelled_when_it_is_tidied_away(living: Living) -> None:
+    event = await native(living)
+    await rsvp(living, event)
+    await later(living, 60 * 30)
+    (await living.call("admin", "DELETE", f"/api/events/{event['id']}")).raise_for_status()
+    await living.quiet()
+    assert [mail.method for mail in letters(living)] == ["REQUEST"]
 
 
 async def test_nobody_is_invited_to_what_is_over(living: Living) -> None:

@@ -289,6 +289,17 @@ async def test_a_full_meeting_is_told_and_tried_again_with_the_next_change(livin
     assert (await registrant(living, event))["state"] == "ready"
 
 
+async def test_a_place_that_comes_free_in_a_full_meeting_is_taken_by_itself(living: Living) -> None:
+    await living.connect()
+    event = await living.event()
+    (await living.zoom.put("/simulator/switches", json={"registrant_capacity": 0})).raise_for_status()
+    await rsvp(living, event)
+    assert (await registrant(living, event))["state"] == "failed"
+    (await living.zoom.put("/simulator/switches", json={"registrant_capacity": 5})).raise_for_status()
+    await later(living, 1.1)
+    assert (await registrant(living, event))["state"] == "ready"
+
+
 async def test_a_new_address_in_the_token_is_a_new_registrant_and_the_old_one_goes(living: Living) -> None:
     await living.connect()
     event = await living.event()

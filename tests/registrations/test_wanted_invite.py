@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,10 +85,17 @@ def test_the_description_alone_is_no_reason_for_a_mail() -> None:
     assert not same(held, wanted(event(title="Another"), registration(), NOW))
 
 
-def test_once_it_is_over_nobody_is_invited_but_a_cancel_is_still_told() -> None:
+def test_once_it_is_over_nobody_is_invited_but_a_cancel_from_before_is_still_told() -> None:
     held = wanted(event(), registration(), NOW)
     after = NOW + timedelta(days=2)
     assert wanted(event(), registration(), after) is None
-    cancelled = wanted(event(cancelled_at=after), registration(invite=held), after)
+    cancelled = wanted(event(cancelled_at=NOW), registration(invite=held), after)
     assert cancelled is not None
     assert cancelled["method"] == "CANCEL"
+
+
+@pytest.mark.parametrize("how", ["cancelled_at", "deleted_at"])
+def test_what_is_tidied_away_after_it_took_place_is_no_cancellation(how: str) -> None:
+    held = wanted(event(), registration(), NOW)
+    after = NOW + timedelta(days=2)
+    assert same(wanted(event(**{how: after}), registration(invite=held), after), held)
