@@ -105,13 +105,14 @@ def windows(
 def stays(connection: Connection, window: Window) -> list[Stay]:
     """When a client was inside, cut to its instance. What was still open when the instance ended, ended with it.
 
-    A leaving of which no arrival is known counts if it is the first that was heard of the client. Where Zoom reported
-    afterwards, that fills every gap, and of what was heard only whole stays are added.
+    A leaving of which no arrival is known counts if it is the first that was heard of the client. What Zoom reported
+    afterwards stands for whatever was heard of the same time, as of two stays with a gap that was not heard of; whole
+    stays it does not know are added.
     """
     found = _heard(connection, window)
     if connection.reported and not window.running:
-        whole = [Span(stay.begins, stay.ends) for stay in found if stay.heard]
-        inside = union([*whole, *connection.reported])
+        heard = [Span(stay.begins, stay.ends) for stay in found if stay.heard]
+        inside = union([*(span for span in heard if not _both([span], connection.reported)), *connection.reported])
         found = [Stay(connection.id, *span, there=False, heard=True) for span in inside]
     return [_cut(stay, window) for stay in found]
 

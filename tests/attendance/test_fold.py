@@ -93,8 +93,9 @@ def histories(draw: st.DrawFn) -> History:
 ENDS = ("started", "ended")
 
 
-def folded(history: History, notes: Iterable[Note]) -> dict[str, Attendance | None]:
-    """Everybody's attendance from notes taken down as they come, one by one, repetitions included."""
+def folded(history: History, notes: Iterable[Note], *, swept: bool = False) -> dict[str, Attendance | None]:
+    """Everybody's attendance from notes taken down as they come, one by one, repetitions included; `swept`, also from
+    what Zoom answers afterwards: when the meetings were held, and when each client was inside."""
     holdings: dict[str, Holding] = {}
     moments: dict[tuple[str, int], dict[str, list[datetime]]] = {}
     for note in notes:
@@ -105,6 +106,13 @@ def folded(history: History, notes: Iterable[Note]) -> dict[str, Attendance | No
         else:
             kinds = moments.setdefault((note.instance, note.client), {"joins": [], "leaves": [], "waits": []})
             kinds[note.kind].append(at(note.minute))
+    spans: dict[tuple[str, int], set[Span]] = {}
+    if swept:
+        holdings = {uuid: Holding(at(began), at(ended)) for uuid, (began, ended) in history.instances.items()}
+        for client, inside in history.inside.items():
+            for instance, came, went in inside:
+                spans.setdefault((instance, client), set()).add(Span(at(came), at(went)))
+                moments.setdefault((instance, client), {"joins": [], "leaves": [], "waits": []})
     seen: dict[str, datetime] = {}
     for (instance, _), kinds in moments.items():
         seen[instance] = min([seen.get(instance, UNTIL), *(moment for each in kinds.values() for moment in each)])
@@ -112,7 +120,8 @@ def folded(history: History, notes: Iterable[Note]) -> dict[str, Attendance | No
     theirs: dict[str, list[Stay]] = {person: [] for person in PEOPLE}
     for (instance, client), kinds in moments.items():
         joins, leaves, waits = (frozenset(kinds[kind]) for kind in ("joins", "leaves", "waits"))
-        connection = Connection(UUID(int=client), instance, joins, leaves, waits)
+        reported = frozenset(spans.get((instance, client), ()))
+        connection = Connection(UUID(int=client), instance, joins, leaves, waits, reported)
         theirs[history.owners[client]] += stays(connection, held[instance])
     return {person: attendance(found, EVENT, held.values()) for person, found in theirs.items()}
 
@@ -126,6 +135,21 @@ def test_any_order_and_any_repetition_give_what_the_ordered_history_gives(
     heard = [*history.notes, *again]
     dice.shuffle(heard)
     assert folded(history, heard) == folded(history, history.notes)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(histories(), st.randoms(use_true_random=False), st.floats(0, 1))
+def test_whatever_was_lost_the_sweep_brings_the_minutes_of_the_ordered_history(
+    history: History, dice: random.Random, share: float
+) -> None:
+    heard = [note for note in [*history.notes, *history.notes] if dice.random() > share]
+    dice.shuffle(heard)
+    ordered, healed = folded(history, history.notes), folded(history, heard, swept=True)
+    for person, was in healed.items():
+        minutes = was.present / timedelta(minutes=1) if was else 0
+        assert minutes == history.second_by_second(person)
+        before = ordered[person]
+        assert (was and (was.joined_at, was.left_at)) == (before and (before.joined_at, before.left_at))
 
 
 @settings(max_examples=2000, deadline=None)
