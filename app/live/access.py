@@ -1,10 +1,12 @@
 """Who may read and write what goes with a live event.
 
 It is for who is coming: members who said "going" and have a place, and the event's hosts. Once the event is over it
-is for who was in. Admins of the community and the event's coach lead: they read at any time, answer, and delete.
+is for who was in, and as long as it may become live again for both. Admins of the community and the event's coach
+lead: they read at any time, answer, and delete.
 """
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -12,7 +14,7 @@ from app.core import db
 from app.core.errors import Problem, not_found
 from app.core.identity import Caller
 from app.events import service as events
-from app.events.models import Event
+from app.events.models import GRACE, Event
 from app.joining.tickets import REDIRECTED
 from app.live.state import CLOSED
 from app.registrations import service as registrations
@@ -39,10 +41,12 @@ WHERE registration.event_id = :event_id AND registration.member_id = ANY(:member
     ) OR EXISTS (
         SELECT FROM participant_sessions AS client JOIN meetings AS meeting ON meeting.id = client.meeting_id
         LEFT JOIN registrants AS registrant
-            ON registrant.meeting_id = meeting.id AND registrant.zoom_registrant_id = client.registrant_id
+            ON registrant.meeting_id = meeting.id AND registrant.registration_id = registration.id
         WHERE meeting.event_id = :event_id AND client.joins || client.leaves || client.reported_from <> '{{}}' AND (
-            client.assigned_to = registration.member_id OR registrant.registration_id = registration.id
-            OR lower(client.email) = lower(registration.email)
+            client.assigned_to = registration.member_id OR client.assigned_to IS NULL AND (
+                client.registrant_id = ANY(registrant.former_ids || registrant.zoom_registrant_id)
+                OR lower(client.email) = lower(registration.email)
+            )
         )
     ) OR EXISTS (
         SELECT FROM live_posts WHERE live_posts.event_id = :event_id AND author_id = registration.member_id
@@ -50,6 +54,12 @@ WHERE registration.event_id = :event_id AND registration.member_id = ANY(:member
 )
 UNION {_HOSTS}
 """  # noqa: S608 - both parts are constants
+
+
+def over_for_good(event: Event, now: datetime) -> bool:
+    """Whether the event cannot become live again."""
+    status = event.status(now)
+    return status == "cancelled" or (status == "ended" and now >= event.ends_at + GRACE)
 
 
 async def found(tx: db.Tx, event_id: UUID, who: Caller, what: str = "event", *, lock: bool = False) -> Event:
@@ -73,14 +83,16 @@ def check_leads(event: Event, who: Caller) -> None:
 
 async def readers(tx: db.Tx, event: Event, members: Collection[str]) -> frozenset[str]:
     """Those of `members` who may read, as the event stands now. Who leads is not among them for that."""
-    over = event.status(tx.now) in CLOSED
+    closed = event.status(tx.now) in CLOSED
+    # A host may have ended it by mistake, and open it again for those who were still to come.
+    over = _WERE_IN if over_for_good(event, tx.now) else f"{_COMING} UNION {_WERE_IN}"
     rows = await tx.run(
-        _WERE_IN if over else _COMING,
+        over if closed else _COMING,
         event_id=event.id,
         members=sorted(members),
         host_id=event.host_id,
         alternative_hosts=list(event.alternative_hosts),
-        **({"redirected": REDIRECTED} if over else {}),
+        **({"redirected": REDIRECTED} if closed else {}),
     )
     return frozenset(row.member_id for row in rows)
 
@@ -89,7 +101,7 @@ async def check_reads(tx: db.Tx, event: Event, who: Caller) -> None:
     """A problem that says why, for everybody who may not read."""
     if leads(event, who) or await readers(tx, event, [who.member_id]):
         return
-    if event.status(tx.now) in CLOSED:
+    if over_for_good(event, tx.now):
         raise Problem("not-there", "The chat and the questions of this event can be read by those who were in it.")
     registration = await registrations.of_member(tx, event.id, who.member_id)
     if registration is not None and registration.no_show:

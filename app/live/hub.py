@@ -10,7 +10,6 @@ import functools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -21,7 +20,6 @@ from app.core import logs
 from app.core.hot import DATABASE_FAULTS
 from app.core.identity import Caller
 from app.events import service as events
-from app.events.models import GRACE, Event
 from app.live import access, log
 from app.live.log import FOR_STAFF, Entry
 from app.live.state import follow
@@ -29,16 +27,12 @@ from app.resources import Resources
 
 # Entries somebody may be behind, and entries read at once.
 MOST_BEHIND, BATCH = 1000, 100
+# Streams of one member of one event, in this process.
+MOST_STREAMS = 10
 # A ring may be lost, so now and then we look by ourselves; and whether everybody may still listen.
 LOOK_EVERY, CHECK_EVERY = 5.0, 30.0  # seconds
 _FAULTS = (*DATABASE_FAULTS, SQLAlchemyError)
 notes = logs.get("live")
-
-
-def over_for_good(event: Event, now: datetime) -> bool:
-    """Whether the event cannot become live again."""
-    status = event.status(now)
-    return status == "cancelled" or (status == "ended" and now >= event.ends_at + GRACE)
 
 
 @dataclass(eq=False)
@@ -93,7 +87,8 @@ class Channel:
 
     def __init__(self, held: Resources, event_id: UUID, position: int) -> None:
         self._held, self._event_id, self.position = held, event_id, position
-        self.listeners: set[Listener] = set()
+        # The oldest first.
+        self.listeners: dict[Listener, None] = {}
 
     async def run(self) -> None:
         """Hand on what happens, until cancelled. While the database is away nobody is told, and nobody let go."""
@@ -112,13 +107,20 @@ class Channel:
                     async with asyncio.timeout(min(LOOK_EVERY, CHECK_EVERY)):
                         await rung.wait()
 
+    def add(self, listener: Listener) -> None:
+        """One more listener; of a member who has too many the oldest is let go."""
+        self.listeners[listener] = None
+        same = [each for each in self.listeners if each.who.member_id == listener.who.member_id]
+        for oldest in same[:-MOST_STREAMS]:
+            oldest.end()
+
     def end(self) -> None:
         """Let everybody go."""
         for listener in self.listeners:
             listener.end()
 
     async def _pull(self) -> bool:
-        """Hand on what is new; returns whether the event is over, and so for others than before."""
+        """Hand on what is new; returns whether the event is over, perhaps for good."""
         closed = False
         while True:
             async with self._held.db.transaction() as tx:
@@ -137,7 +139,7 @@ class Channel:
         async with self._held.db.transaction() as tx:
             await follow(tx, self._event_id)
             event = await events.get(tx, self._event_id)
-            gone = event is None or event.deleted_at is not None or over_for_good(event, tx.now)
+            gone = event is None or event.deleted_at is not None or access.over_for_good(event, tx.now)
             members = {each.who.member_id for each in self.listeners if not each.leads}
             allowed = await access.readers(tx, event, members) if event and members else frozenset()
         await self._pull()
@@ -179,13 +181,13 @@ class Hub:
         `told` is how far the log had come when somebody last looked.
         """
         channel, task = self._channels.get(event_id) or self._open(event_id, told)
-        channel.listeners.add(listener)
+        channel.add(listener)
         if self.closing:
             listener.end()
         try:
             yield channel.position
         finally:
-            channel.listeners.discard(listener)
+            channel.listeners.pop(listener, None)
             if not channel.listeners:
                 task.cancel()
                 self._forget(event_id, task)

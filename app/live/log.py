@@ -11,7 +11,8 @@ from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import aliased
 
 from app.core import db
 from app.live import views
@@ -74,7 +75,10 @@ async def append(
 
 
 async def after(tx: db.Tx, event_id: UUID, sequence: int, limit: int, until: int | None = None) -> Sequence[Entry]:
-    """Up to `limit` entries with numbers after `sequence`, in order; none with a number after `until`, if given."""
+    """Up to `limit` entries with numbers after `sequence`, in order.
+
+    With `until`, what was missed: none with a number after that, and of several states only the last.
+    """
     wanted = (
         select(LiveEntry.sequence, LiveEntry.kind, LiveEntry.data, LivePost)
         .outerjoin(LivePost, LivePost.id == LiveEntry.post_id)
@@ -82,7 +86,15 @@ async def after(tx: db.Tx, event_id: UUID, sequence: int, limit: int, until: int
         .order_by(LiveEntry.sequence)
         .limit(limit)
     )
-    rows = await tx.session.execute(wanted if until is None else wanted.where(LiveEntry.sequence <= until))
+    if until is not None:
+        of_states = aliased(LiveEntry)
+        last = select(func.max(of_states.sequence)).where(
+            of_states.event_id == event_id, of_states.kind == "state", of_states.sequence <= until
+        )
+        wanted = wanted.where(
+            LiveEntry.sequence <= until, or_(LiveEntry.kind != "state", LiveEntry.sequence == last.scalar_subquery())
+        )
+    rows = await tx.session.execute(wanted)
     return [Entry(number, kind, _frame_of(number, kind, data, post)) for number, kind, data, post in rows]
 
 

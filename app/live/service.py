@@ -86,6 +86,11 @@ async def delete(tx: db.Tx, kind: Kind, post_id: UUID, who: Caller) -> None:
     event, post = await _post(tx, kind, post_id, who)
     access.check_leads(event, who)
     await tx.session.delete(post)
+    await tx.run(
+        "DELETE FROM idempotency_keys WHERE member_id = :author AND body ->> 'id' = :post",
+        author=post.author_id,
+        post=str(post_id),
+    )
     await log.append(tx, event.id, f"{kind}-deleted", views.Deleted(id=post_id))
     audit.info(f"{kind} deleted", event_id=str(event.id), post_id=str(post_id), author=post.author_id, by=who.member_id)
 

@@ -15,7 +15,7 @@ from app.core import db, logs
 from app.core.identity import Caller
 from app.events.models import Event
 from app.live import access, log, views
-from app.live.hub import BATCH, Hub, Listener, over_for_good
+from app.live.hub import BATCH, Hub, Listener
 from app.live.state import Told, follow, last_told
 from app.resources import Resources
 
@@ -56,7 +56,8 @@ async def opened(tx: db.Tx, event_id: UUID, who: Caller, expires_at: datetime, s
     told = await _up_to_date(tx, event)
     if since is not None and since > told.sequence:
         since = None  # a number of another event, or of nothing
-    return Opened(event_id, who, access.leads(event, who), expires_at, since, told, over_for_good(event, tx.now))
+    over = access.over_for_good(event, tx.now)
+    return Opened(event_id, who, access.leads(event, who), expires_at, since, told, over)
 
 
 async def _up_to_date(tx: db.Tx, event: Event) -> Told:
@@ -77,8 +78,9 @@ async def frames(hub: Hub, held: Resources, stream: Opened) -> AsyncGenerator[by
     with hub.listening(stream.event_id, listener, told.sequence) as upto:
         async for missed in _missed(held, stream.event_id, listener, upto):
             yield missed
-        if stream.over and stream.since is None:
-            yield log.frame(since, "closed", views.Closed.model_validate({"status": told.state.status}))
+        if stream.over and (stream.since is None or listener.position < told.sequence):
+            # The last entries may be for others, or gone: without the last number they would come again for ever.
+            yield log.frame(told.sequence, "closed", views.Closed.model_validate({"status": told.state.status}))
         while not stream.over:
             left = (stream.expires_at - held.clock.now()).total_seconds()
             if left <= 0:
@@ -98,7 +100,7 @@ def _snapshot(stream: Opened, since: int) -> bytes:
 
 
 async def _missed(held: Resources, event_id: UUID, listener: Listener, upto: int) -> AsyncIterator[bytes]:
-    """What the listener does not know and its channel has told already."""
+    """What the listener does not know and its channel has told already. Its position becomes the last number sent."""
     position = listener.position
     while position < upto:
         async with held.db.transaction() as tx:
@@ -106,9 +108,10 @@ async def _missed(held: Resources, event_id: UUID, listener: Listener, upto: int
         if not entries:
             return
         position = entries[-1].sequence
-        wanted = [entry.frame for entry in entries if entry.frame is not None and listener.wants(entry)]
+        wanted = [(entry.sequence, entry.frame) for entry in entries if entry.frame and listener.wants(entry)]
         if wanted:
-            yield b"".join(wanted)
+            listener.position = wanted[-1][0]
+            yield b"".join(frame for _, frame in wanted)
 
 
 class EventStream(StreamingResponse):

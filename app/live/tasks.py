@@ -12,8 +12,10 @@ LOG_KEPT = timedelta(days=2)
 
 async def follow(work: Work[Resources]) -> None:
     """An event (the key) changed, its meeting began or ended, or somebody came or went: tell who listens."""
-    async with work.done() as tx:
-        await state.follow(tx, work.id)
+    async with work.transaction() as tx:
+        again_at = await state.follow(tx, work.id)
+    async with work.done(again_at):
+        pass
 
 
 async def tidy(work: Work[Resources]) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from app.live import service
 from app.live.views import plain
-from tests.attendance.house import inside, link_of, to_minute
-from tests.live.house import asks, chat, evening, live_evening, says
+from tests.attendance.house import inside, link_of, to_minute, told
+from tests.live.house import asks, chat, evening, listening, live_evening, says
 from tests.living import Living
 from tests.meetings.house import cancel, rsvp
 
@@ -60,11 +60,47 @@ async def test_afterwards_those_read_who_were_in(living: Living) -> None:
     await to_minute(living, event, 50)
     await inside(living, event, "end")
     await living.quiet()
+    await living.forward(timedelta(minutes=30))
     for who in ("member", "member2", "admin", "owner"):
         assert await chat(living, event, who) == ["Good to see you."]
     away = await living.get("coach", f"/api/events/{event['id']}/messages")
     assert (away.status_code, slug(away)) == (403, "not-there")
     assert slug(await living.get("coach", f"/api/events/{event['id']}/questions")) == "not-there"
+
+
+async def test_who_is_still_to_come_reads_on_after_an_end_by_mistake(living: Living) -> None:
+    event = await live_evening(living, "member")
+    await inside(living, event, "end")
+    await living.quiet()
+    async with listening(living, event) as mia:
+        assert mia.heard[0].data["status"] == "ended"
+        assert slug(await living.get("member2", f"/api/events/{event['id']}/messages")) == "not-registered"
+        await inside(living, event, "start", host_joins=False)
+        await mia.until(lambda _: mia.of("state")[-1].data["status"] == "live")
+        assert (await says(living, event, "Here I am.")).status_code == 201
+        await mia.hears("message")
+
+
+async def test_who_came_in_by_a_link_they_had_before_was_in(living: Living) -> None:
+    event = await live_evening(living, "member", "member2")
+    former, uuid = "a-former-id", await living.held.db.hot.fetchval("SELECT uuid FROM instances")
+    await living.held.db.hot.execute(
+        "UPDATE registrants SET former_ids = ARRAY[$1] WHERE email = 'member@members.example'", former
+    )
+    async with listening(living, event) as mia:
+        for number in ("1", "2"):
+            await told(living, event, "participant_joined", {"user_id": number, "registrant_id": former}, uuid=uuid)
+        await told(living, event, "participant_joined", {"user_id": "3", "user_name": "Somebody"}, uuid=uuid)
+        await mia.until(lambda _: mia.of("state")[-1].data["participants"] == 2)
+        assert [each.data["participants"] for each in mia.of("state")] == [0, 1, 2], "two devices of one member"
+    await to_minute(living, event, 50)
+    await inside(living, event, "end")
+    await living.forward(timedelta(minutes=30))
+    assert await chat(living, event) == []
+    await living.held.db.hot.execute("UPDATE participant_sessions SET assigned_to = 'm-member2'")
+    assert await chat(living, event, "member2") == []
+    mistaken = await living.get("member", f"/api/events/{event['id']}/messages")
+    assert slug(mistaken) == "not-there", "somebody said that it was another"
 
 
 async def test_only_who_is_coming_writes_and_reads(living: Living) -> None:
@@ -181,6 +217,15 @@ async def test_the_same_request_again_says_nothing_twice(living: Living) -> None
     assert (other.status_code, slug(other)) == (422, "idempotency-key-reused")
     asked = [(await asks(living, event, "Why?", headers={"Idempotency-Key": "k-2"})).json()["id"] for _ in range(2)]
     assert asked[0] == asked[1]
+
+
+async def test_what_was_deleted_is_not_said_again_to_its_author(living: Living) -> None:
+    event = await live_evening(living, "member")
+    for write, kind in ((says, "messages"), (asks, "questions")):
+        said = (await write(living, event, "My telephone number", headers={"Idempotency-Key": kind})).json()
+        assert (await living.call("admin", "DELETE", f"/api/{kind}/{said['id']}")).status_code == 204
+    kept = await living.held.db.hot.fetch("SELECT body::text FROM idempotency_keys")
+    assert not [row for row in kept if "telephone" in row[0]]
 
 
 async def test_long_lists_come_in_pages_the_newest_first(living: Living) -> None:

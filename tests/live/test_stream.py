@@ -1,6 +1,7 @@
 """What happens live is heard by everybody who may hear it, in one order, and nothing of it is missed."""
 
 import asyncio
+import contextlib
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +10,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.live import hub, log, stream
+from app.attendance.fold import RECONNECTS
+from app.live import hub, log, stream, views
 from tests.attendance.house import inside, link_of, to_minute, told
 from tests.live.house import asks, evening, listening, live_evening, says
 from tests.living import Living
@@ -86,6 +88,37 @@ async def test_who_resumes_gets_exactly_what_was_missed(living: Living) -> None:
         assert mia.heard[0].id == seen.id + 4, "a number of elsewhere means nothing here"
 
 
+async def test_of_the_states_that_were_missed_only_the_last_is_told(living: Living) -> None:
+    event = await live_evening(living, "member")
+    async with listening(living, event) as mia:
+        seen = mia.ids[-1]
+    link = {"join_url": await link_of(living, event, "member")}
+    for what in ("join", "leave", "join"):
+        await inside(living, event, what, **link)
+        await living.quiet()
+        await says(living, event, what)
+    async with listening(living, event, after=seen) as mia:
+        await mia.hears("message", 3)
+        assert [each.data["text"] for each in mia.of("message")] == ["join", "leave", "join"]
+        assert [each.data["participants"] for each in mia.of("state")] == [1, 1], "how it stands, and the last missed"
+        assert mia.ids == sorted(mia.ids)
+
+
+async def test_of_too_many_streams_of_one_member_the_oldest_ends(living: Living) -> None:
+    event = await live_evening(living, "member", "member2")
+    async with contextlib.AsyncExitStack() as stack:
+        max_ = await stack.enter_async_context(listening(living, event, "member2"))
+        mine = [await stack.enter_async_context(listening(living, event)) for _ in range(hub.MOST_STREAMS)]
+        await says(living, event, "Ten of me.")
+        for listener in (max_, *mine):
+            await listener.hears("message")
+        await stack.enter_async_context(listening(living, event))
+        await mine[0].until(lambda each: each.over)
+        await says(living, event, "And one more.")
+        for listener in (max_, *mine[1:]):
+            await listener.hears("message", 2)
+
+
 async def first_lines(living: Living, event: dict[str, Any], params: dict[str, str], number: int) -> list[str]:
     """The first lines of a member's stream."""
     headers = {"Authorization": f"Bearer {living.platform.token('member', living.clock.now())}"}
@@ -149,6 +182,33 @@ async def test_admins_alone_hear_that_people_wait_and_no_host_is_there(living: L
         uuid = await living.held.db.hot.fetchval("SELECT uuid FROM instances")
         await told(living, event, "participant_joined", host, uuid=uuid)
         assert (await ada.hears("attention", 3)).data["waiting"] == 0
+
+
+async def test_a_host_who_left_a_moment_ago_is_not_missed(living: Living) -> None:
+    event = await live_evening(living, "member")
+    link = {"join_url": await link_of(living, event, "member")}
+    host = {"user_id": "1", "participant_user_id": await ada_at_zoom(living), "user_name": "Ada"}
+    uuid = await living.held.db.hot.fetchval("SELECT uuid FROM instances")
+    async with listening(living, event, "admin") as ada:
+        await told(living, event, "participant_joined", host, uuid=uuid)
+        await inside(living, event, "join", **link)
+        await ada.until(lambda _: ada.of("state")[-1].data["participants"] == 2)
+        await told(living, event, "participant_left", host, uuid=uuid)
+        await ada.until(lambda _: ada.of("state")[-1].data["participants"] == 1)
+        await living.quiet()
+        assert ada.of("attention") == [], "the connection may be lost"
+        await living.forward(RECONNECTS)
+        assert (await ada.hears("attention")).data["waiting"] == 1
+
+
+async def test_an_instance_that_only_a_recording_told_of_does_not_run(living: Living) -> None:
+    event = await evening(living, "member")
+    await living.held.db.hot.execute(
+        "INSERT INTO instances (id, meeting_id, uuid) SELECT gen_random_uuid(), id, 'recorded==' FROM meetings"
+    )
+    async with listening(living, event, "admin") as ada:
+        await told(living, event, "participant_joined_waiting_room", {"user_name": "Mia", "user_id": "7"})
+        assert (await ada.hears("attention")).data["waiting"] == 1
 
 
 async def ada_at_zoom(living: Living) -> str:
@@ -221,6 +281,44 @@ async def test_once_it_is_over_for_good_the_stream_ends_and_a_browser_is_told_no
     async with listening(living, event, after=last - 1) as mia:
         await mia.until(lambda each: each.over)
         assert [each.kind for each in mia.heard] == ["state", "closed"]
+
+
+async def test_who_resumes_what_is_over_gets_the_last_number_whatever_the_last_entry_is(living: Living) -> None:
+    event = await live_evening(living, "member")
+    await says(living, event, "Hello!")
+    await to_minute(living, event, 50)
+    await inside(living, event, "end")
+    await living.quiet()
+    async with living.held.db.transaction() as tx:
+        last = await log.append(tx, UUID(event["id"]), "attention", views.attention(1))
+    await living.forward(timedelta(minutes=30))
+    await ends_with(living, event, last - 1, ["state", "closed"], last)
+    await ends_with(living, event, last - 2, ["state", "closed", "closed"], last)
+    async with listening(living, event, "admin", after=last - 1) as ada:
+        await ada.until(lambda each: each.over)
+        assert [each.kind for each in ada.heard] == ["state", "attention"], "that was the last number"
+
+
+async def test_who_resumes_a_log_that_was_tidied_gets_its_last_number(living: Living) -> None:
+    event = await live_evening(living, "member")
+    await says(living, event, "Hello!")
+    await to_minute(living, event, 50)
+    await inside(living, event, "end")
+    await living.quiet()
+    await living.forward(timedelta(days=3))
+    await living.quiet()
+    last = await living.held.db.hot.fetchval("SELECT sequence FROM live_streams")
+    assert await living.held.db.hot.fetchval("SELECT count(*) FROM live_log") == 0
+    await ends_with(living, event, 1, ["state", "closed"], last)
+
+
+async def ends_with(living: Living, event: dict[str, Any], after: int, kinds: list[str], last: int) -> None:
+    """Who resumes after a number hears these, the last of them with the last number, and is not to come again."""
+    async with listening(living, event, after=after) as mia:
+        await mia.until(lambda each: each.over)
+        assert ([each.kind for each in mia.heard], mia.ids[-1]) == (kinds, last)
+    again = await living.get("member", path(event), headers={"Last-Event-ID": str(last)})
+    assert (again.status_code, again.content) == (204, b"")
 
 
 async def test_a_cancelled_event_closes_at_once(living: Living) -> None:
