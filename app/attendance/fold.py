@@ -85,8 +85,9 @@ def windows(
 ) -> dict[str, Window]:
     """The instances of an event by UUID, without rehearsals, which ended before `starts_at`.
 
-    Where the start was not heard, the first participant `seen` began it. An end that was not heard is the start of the
-    next instance, as a meeting has one at a time; of the last one it is `until`, the present where nothing is `over`.
+    Where the start was not heard, the first participant `seen` began it. An end that was not heard, or only found out
+    later, is the start of the next instance, as a meeting has one at a time; of the last one it is `until`, the present
+    where nothing is `over`.
     """
     told = {uuid: holdings.get(uuid, Holding(None, None)) for uuid in holdings.keys() | seen.keys()}
     began = {uuid: holding.started_at or seen.get(uuid) or holding.ended_at or until for uuid, holding in told.items()}
@@ -94,7 +95,7 @@ def windows(
     following = {uuid: began[after] for uuid, after in pairwise(ordered)}
     found = {}
     for uuid in ordered:
-        heard = told[uuid].ended_at or following.get(uuid)
+        heard = min((at for at in (told[uuid].ended_at, following.get(uuid)) if at), default=None)
         running = heard is None and not over
         ends = heard or until
         if running or ends >= starts_at:

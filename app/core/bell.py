@@ -18,6 +18,7 @@ from app.core.hot import DATABASE_FAULTS
 CHANNEL = "kindryn"
 PAUSE = 0.010
 RECONNECT_PAUSE = 0.25
+STILL_THERE = 15.0  # seconds without a ring after which it is tried whether the connection is still there
 ANSWER = 5.0  # seconds after which a connection that does not answer is given up
 RING = "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic"
 log = logs.get("bell")
@@ -103,7 +104,9 @@ class Bell:
 
     async def _serve(self, connection: Any) -> None:
         while True:
-            await self._wanted.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STILL_THERE):
+                    await self._wanted.wait()
             self._wanted.clear()
             if connection.is_closed():
                 raise asyncpg.InterfaceError("the connection is closed")

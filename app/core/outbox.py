@@ -121,9 +121,10 @@ ON CONFLICT (reaction, key) DO UPDATE SET
 
 # Each lane is looked into by itself, best row first and no further than its cap, for thousands of rows may be due at
 # once; the lanes are hopped to one by one (wiki.postgresql.org/wiki/Loose_indexscan). A lane's busy rows count towards
-# its cap, so one account never fills a worker; a narrow lane, whatever follows its name after a colon, has a cap of its
-# own. What has no lane has no cap: more rows are looked at than taken, as other workers may be taking the first.
-# A lane that is paused is left alone; priority 0, somebody at the door, heeds neither cap nor a short pause.
+# its cap, so one account never fills a worker. A narrow lane has a cap of its own, and lanes that share a name before a
+# colon have another one for all of them together. What has no lane has no cap: more rows are looked at than taken, as
+# other workers may be taking the first. A lane that is paused is left alone; priority 0, somebody at the door, heeds
+# neither cap nor a short pause.
 CLAIM = """
 WITH RECURSIVE names AS (
     SELECT min(lane) AS lane FROM outbox WHERE dead_at IS NULL
@@ -132,8 +133,14 @@ WITH RECURSIVE names AS (
 ), open AS (
     SELECT names.lane, CASE
         WHEN names.lane = '' THEN 10 * $3::int
-        ELSE CASE WHEN split_part(names.lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END
-             - (SELECT count(*) FROM outbox WHERE outbox.lane = names.lane AND claimed_until > clock_timestamp())
+        ELSE LEAST(
+            CASE WHEN split_part(names.lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END
+                - (SELECT count(*) FROM outbox WHERE outbox.lane = names.lane AND claimed_until > clock_timestamp()),
+            CASE WHEN names.lane LIKE '%:%' THEN $9::int - (
+                SELECT count(*) FROM outbox
+                WHERE starts_with(outbox.lane, split_part(names.lane, ':', 1) || ':')
+                  AND claimed_until > clock_timestamp()
+            ) END)
         END AS places
     FROM names LEFT JOIN lanes USING (lane)
     WHERE names.lane IS NOT NULL AND (lanes.not_before IS NULL OR lanes.not_before <= $1)

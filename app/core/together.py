@@ -16,7 +16,8 @@ from app.core.hot import Hot
 from app.core.work import Work
 
 log = logs.get("together")
-MANY, HOLD = 500, timedelta(seconds=15)
+# Nobody else takes rows of the lane meanwhile, also where whoever held them died.
+MANY, HOLD = 500, timedelta(seconds=5)
 Do = Callable[[db.Tx, Sequence[str]], Awaitable[Collection[str]]]
 
 _TAKE = """

@@ -21,7 +21,7 @@ from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
 
 R = TypeVar("R")
-NARROW_LANE_CAP = 4
+NARROW_LANE_CAP, NAMESAKES_CAP = 4, 16
 log = logs.get("work")
 
 
@@ -85,7 +85,8 @@ class Binding(Generic[R]):
 class Reactions(Generic[R]):
     """The whole table: fact -> reactions, and the sweeps that come round by themselves.
 
-    In `narrow_lanes` only four rows run at once; the name of such a lane may go on after a colon (`hook:<id>`).
+    In `narrow_lanes` only four rows run at once. The name of such a lane may go on after a colon (`hook:<id>`), and in
+    all of those together sixteen rows run at once.
     """
 
     facts: Mapping[type, Sequence[Binding[R]]]
@@ -163,8 +164,9 @@ class Runner(Generic[R]):
     async def claim(self, limit: int, lane_cap: int) -> list[int]:
         """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within lanes, of
         which no more than `lane_cap` rows run at once in all workers together."""
-        values = (limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, self._narrow, NARROW_LANE_CAP)
-        rows = await self._db.hot.fetch(outbox.CLAIM, self._clock.now(), self._names, *values)
+        caps = (self._narrow, NARROW_LANE_CAP, NAMESAKES_CAP)
+        values = (self._clock.now(), self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, *caps)
+        rows = await self._db.hot.fetch(outbox.CLAIM, *values)
         return [row["id"] for row in rows]
 
     async def opening(self) -> float | None:

@@ -105,7 +105,10 @@ async def note_instances(tx: Tx, event_id: UUID, live_at: datetime | None, ended
         return
     if event.cancelled_at is None and live_at is not None and event.live_at is None:
         tx.record(EventWentLive(event_id))
-    if event.cancelled_at is None and ended_at is not None and (event.ended_at is None or event.live_at is not None):
+    cancelled_at = event.cancelled_at
+    was_live = event.live_at is not None and (cancelled_at is None or event.live_at < cancelled_at)
+    is_over = cancelled_at is None and event.ended_at is None and ended_at is not None
+    if live_at is None and (was_live or is_over):
         tx.record(EventEnded(event_id))
     event.live_at, event.ended_at = live_at, ended_at
     tx.record(LiveChanged(event_id))

@@ -47,7 +47,8 @@ def told_event_live(body: Message[EventState], id_: MessageId, timestamp: Timest
 
 @router.post("event.ended", summary="An event ended", status_code=204)
 def told_event_ended(body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
-    """The meeting is over. Opened again, the event goes live, and ends, once more."""
+    """The meeting is over. `status` says how the event stands now: `ended`, `scheduled` where it was a rehearsal, or
+    `cancelled`. Opened again, it goes live, and ends, once more."""
 
 
 @router.post("attendance.final", summary="The attendance of an event is complete", status_code=204)

@@ -115,7 +115,7 @@ async def send(work: Work[Resources]) -> None:
     outcome = await _sent(work, letter)
     if outcome.arrived or outcome.status == GONE:
         async with work.done() as tx:
-            await _settled(tx, work.id, outcome)
+            await _settled(tx, work.id, letter, outcome)
         return
     async with work.transaction() as tx:
         again_at = await _put_off(tx, work.id, outcome)
@@ -145,15 +145,15 @@ async def _sent(work: Work[Resources], letter: Letter) -> Outcome:
     return Outcome(now(), status)
 
 
-async def _settled(tx: db.Tx, message_id: UUID, outcome: Outcome) -> None:
-    """The endpoint took the message, or wants no more at all."""
+async def _settled(tx: db.Tx, message_id: UUID, letter: Letter, outcome: Outcome) -> None:
+    """The endpoint took the message, or wants no more at all: no more at the address it had then."""
     message = await tx.session.get(HookMessage, message_id)
     if message is None:
         return
     if outcome.status == GONE:
         # Endpoints are locked before their messages, wherever both are.
         endpoint = await tx.session.get(HookEndpoint, message.endpoint_id, with_for_update={"key_share": True})
-        if endpoint is not None:
+        if endpoint is not None and endpoint.url == letter.url:
             service.switch(endpoint, enabled=False, reason=GONE_REASON)
             log.warning("endpoint is gone", hook_id=str(endpoint.id))
     await _note(tx, message_id, outcome, "delivered" if outcome.arrived else "given_up", None)

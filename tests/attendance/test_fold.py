@@ -91,11 +91,12 @@ def histories(draw: st.DrawFn) -> History:
 
 
 ENDS = ("started", "ended")
+FOUND_OUT = 15  # minutes after the end
 
 
 def folded(history: History, notes: Iterable[Note], *, swept: bool = False) -> dict[str, Attendance | None]:
     """Everybody's attendance from notes taken down as they come, one by one, repetitions included; `swept`, also from
-    what Zoom answers afterwards: when the meetings were held, and when each client was inside."""
+    what Zoom answers afterwards: that a meeting is over by now, and when each client was inside."""
     holdings: dict[str, Holding] = {}
     moments: dict[tuple[str, int], dict[str, list[datetime]]] = {}
     for note in notes:
@@ -108,14 +109,18 @@ def folded(history: History, notes: Iterable[Note], *, swept: bool = False) -> d
             kinds[note.kind].append(at(note.minute))
     spans: dict[tuple[str, int], set[Span]] = {}
     if swept:
-        holdings = {uuid: Holding(at(began), at(ended)) for uuid, (began, ended) in history.instances.items()}
+        for uuid, known in holdings.items():
+            found_out = at(history.instances[uuid][1] + FOUND_OUT)
+            holdings[uuid] = Holding(known.started_at, known.ended_at or found_out)
         for client, inside in history.inside.items():
             for instance, came, went in inside:
                 spans.setdefault((instance, client), set()).add(Span(at(came), at(went)))
                 moments.setdefault((instance, client), {"joins": [], "leaves": [], "waits": []})
     seen: dict[str, datetime] = {}
-    for (instance, _), kinds in moments.items():
-        seen[instance] = min([seen.get(instance, UNTIL), *(moment for each in kinds.values() for moment in each)])
+    for (instance, client), kinds in moments.items():
+        arrivals = [span.begins for span in spans.get((instance, client), ())]
+        told = [moment for each in kinds.values() for moment in each]
+        seen[instance] = min([seen.get(instance, UNTIL), *arrivals, *told])
     held = windows(holdings, seen, STARTS, UNTIL, over=True)
     theirs: dict[str, list[Stay]] = {person: [] for person in PEOPLE}
     for (instance, client), kinds in moments.items():
@@ -245,6 +250,11 @@ def test_an_end_nobody_heard_is_the_next_start_and_of_the_last_one_the_present()
         "one": Window(at(0), at(20), running=False),
         "two": Window(at(20), at(30), running=True),
     }
+
+
+def test_an_end_that_was_found_out_later_is_no_later_than_the_next_start() -> None:
+    holdings = {"one": Holding(at(0), at(45)), "two": Holding(at(20), at(40))}
+    assert windows(holdings, {}, STARTS, UNTIL, over=True)["one"] == Window(at(0), at(20), running=False)
 
 
 def test_a_late_start_of_an_older_instance_opens_nothing() -> None:

@@ -270,11 +270,11 @@ async def test_what_the_instances_say_changes_the_state_and_not_the_version(worl
 
 
 async def test_going_live_and_ending_happen_once_each_time(world: World) -> None:
-    """A rehearsal has no end that counts, what is known better later is no news, and what is opened again is live."""
+    """A rehearsal ends, too, what is known better later is no news, and what is opened again is live."""
     event_id, later = await on_zoom(world), world.soon + HOUR
     for live_at, ended_at, happened in (
         (world.soon, None, [EventWentLive(event_id)]),
-        (None, None, []),
+        (None, None, [EventEnded(event_id)]),
         (world.soon, None, [EventWentLive(event_id)]),
         (world.soon + HOUR / 4, None, []),
         (None, later, [EventEnded(event_id)]),
@@ -291,6 +291,16 @@ async def test_an_end_whose_start_was_never_heard_of_is_an_end(world: World) -> 
     event_id = await on_zoom(world)
     await noted(world, event_id, None, world.soon + HOUR)
     assert world.facts[1:] == [EventEnded(event_id), LiveChanged(event_id)]
+
+
+async def test_an_event_cancelled_while_it_is_live_ends_with_its_meeting(world: World) -> None:
+    event_id = await on_zoom(world)
+    await noted(world, event_id, world.soon - 1000 * HOUR, None)
+    async with world.db.transaction() as tx:
+        await service.cancel(tx, await locked(tx, event_id))
+    world.facts.clear()
+    await noted(world, event_id, None, world.soon)
+    assert world.facts == [EventEnded(event_id), LiveChanged(event_id)]
 
 
 async def test_a_cancelled_event_goes_live_no_more(world: World) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from app.core.outbox import PARKED_PAUSE, LeaseLost, Taken
-from app.core.work import Runner, Work
+from app.core.work import NAMESAKES_CAP, Runner, Work
 from app.worker import LANE_CAP, PLACES
 from tests.mechanism.conftest import LEASE, House
 from tests.mechanism.table import SWEEPING_TABLE, TABLE, Changed, Hurried
@@ -206,6 +206,19 @@ async def test_one_lane_never_takes_all_places(house: House) -> None:
         await house.held.db.hot.execute("UPDATE things SET open = true")
         await house.settled()
     assert await house.held.db.hot.fetchval("SELECT count(*) FROM runs WHERE key LIKE 'slow%'") == len(slow)
+
+
+async def test_many_lanes_of_one_name_never_take_all_places_together(house: House) -> None:
+    for number in range(PLACES):
+        await house.change(f"dead{number}", lane=f"endpoint:{number}")
+    await house.change("quick", lane="another")
+    runner = Runner(house.held.db, house.clock, TABLE, house.held, lease=LEASE)
+    claimed = [row_id for _ in range(PLACES) for row_id in await runner.claim(4, LANE_CAP)]
+    quick = await house.row("quick")
+    assert quick is not None
+    assert quick["id"] in claimed
+    # The last claim may go beyond it.
+    assert NAMESAKES_CAP < len(claimed) <= NAMESAKES_CAP + 4
 
 
 async def test_a_worker_runs_no_more_rows_than_it_has_places_and_all_of_them_in_the_end(house: House) -> None:

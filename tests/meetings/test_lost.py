@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.attendance.house import attendance, by_member, inside, link_of, to_minute
-from tests.living import Living
+from tests.living import COMMUNITY, Living
 from tests.meetings.house import (
     CREATE,
     READ,
@@ -72,6 +72,53 @@ async def test_a_missed_start_heals_and_the_door_opens(living: Living) -> None:
     await living.quiet()
     assert (await seen(living, event))["status"] == "ended"
     assert [each["uuid"] for each in await instances(living)] == [held["uuid"]]
+
+
+async def test_a_meeting_that_was_ended_and_deleted_unheard_is_over(living: Living) -> None:
+    await living.connect()
+    event = await living.event()
+    await to_minute(living, event, 0)
+    await inside(living, event, "start", host_joins=False)
+    await living.quiet()
+    await lost(living, "ended", "deleted")
+    await inside(living, event, "end")
+    await inside(living, event, "delete")
+    await later(living, 16)
+    assert (await seen(living, event, "admin"))["zoom"]["state"] == "deleted_at_zoom"
+    assert (await seen(living, event))["status"] == "ended"
+
+
+async def test_a_live_event_ends_although_nobody_may_ask_zoom_any_more(living: Living) -> None:
+    account = await living.connect()
+    event = await living.event()
+    await to_minute(living, event, 0)
+    await inside(living, event, "start", host_joins=False)
+    await living.quiet()
+    path = f"/api/communities/{COMMUNITY['slug']}/integrations/zoom/accounts/{account['id']}"
+    assert (await living.call("admin", "DELETE", path)).status_code == 204
+    await inside(living, event, "end")
+    await later(living, 60)
+    assert (await seen(living, event))["status"] == "live"
+    await later(living, 60 * 7)
+    assert (await seen(living, event))["status"] == "ended"
+
+
+async def test_an_earlier_holding_whose_end_was_missed_ends_where_the_next_began(living: Living) -> None:
+    await living.connect()
+    event = await living.event()
+    await to_minute(living, event, 0)
+    await inside(living, event, "start", host_joins=False)
+    await living.quiet()
+    await lost(living, "ended")
+    await to_minute(living, event, 20)
+    await inside(living, event, "end")
+    await inside(living, event, "start", host_joins=False)
+    await to_minute(living, event, 40)
+    await inside(living, event, "end")
+    await later(living, 16)
+    first, second = await instances(living)
+    assert first["ended_at"] == second["started_at"]
+    assert second["ended_at"] > second["started_at"]
 
 
 async def test_a_missed_end_and_a_missed_start_after_it_are_two_instances(living: Living) -> None:

@@ -131,7 +131,9 @@ async def test_a_malformed_id_in_a_path_is_a_problem(route: str, name: str, scen
             if name == "member_id" and answer.status_code < 300:
                 continue
             assert_problem(answer, f"{who} {value[:40]}")
-            assert answer.status_code in {*REFUSED, 401, 403, 410}, f"{value[:40]}: {answer.text}"
+            # Somebody of any id may have been registered on their behalf, and have no link.
+            known = {409} if name == "member_id" else set()
+            assert answer.status_code in {*REFUSED, 401, 403, 410, *known}, f"{value[:40]}: {answer.text}"
     after = await scene.fingerprint()
     unchanged = {table for table in before if before[table] == after[table]}
     assert unchanged >= set(before) - (

@@ -207,8 +207,9 @@ async def test_a_process_does_not_say_what_it_is_made_of(scene: Scene) -> None:
     living = scene.living
     with held_port() as held:
         port = held.getsockname()[1]
-    given = {**living.settings.model_dump(), "metrics_port": 0, "cors_origins": ",".join(living.settings.cors_origins)}
-    plain = {name: v.get_secret_value() if isinstance(v, SecretStr) else v for name, v in given.items()}
+    given = {**living.settings.model_dump(), "metrics_port": 0}
+    said = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    plain = {name: v.get_secret_value() if isinstance(v, SecretStr) else v for name, v in said.items()}
     environment = {name.upper(): str(value) for name, value in plain.items()}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app.cli", "api", "--host", "127.0.0.1", "--port", str(port)),
