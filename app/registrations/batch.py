@@ -104,7 +104,7 @@ async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
     people: dict[str, Seat] = {}
     for key in sorted(taken.generations):
         seat = await seats.read(work.resources, UUID(key))
-        if seat and seat.wanted and seat.protected and not seat.is_host and not _known_to_zoom(seat):
+        if seat and seat.wanted and seat.protected and not (seat.is_host or seat.denied or _known_to_zoom(seat)):
             people.setdefault(seat.email.casefold(), seat)
     first = next(iter(people.values()), None)
     counted = []

@@ -21,7 +21,8 @@ from app.core.errors import Problem, not_found, wrong_field
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrations import service
+from app.meetings.models import Meeting
+from app.registrations import noticed, service
 from app.registrations.invites import valid_address
 from app.registrations.models import Guest, Registrant, Registration, guest_member_id, is_guest
 
@@ -40,7 +41,8 @@ class Invited:
 
 
 async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name: str, locale: str) -> Invited:
-    """Invite a person by their address. Who was invited before and revoked is the same guest again.
+    """Invite a person by their address. Who was invited before, and revoked or taken off inside Zoom, is the same guest
+    again.
 
     Raises 422 naming `email` for an address that cannot be invited, and the problems `event-closed`, `event-full` for
     more than `MOST` guests and `too-many-clicks` for more than `A_DAY` invitations of one admin (the UTC day).
@@ -51,17 +53,19 @@ async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name
     if event is None:
         raise not_found("event")
     await _refuse_hosts(tx, event, email)
-    guest = await _revoked_before(tx, event, email)
-    await _refuse_too_many(tx, event, invited_by)
+    meeting = await meetings.current(tx, event.id)
+    guest = await _out_again(tx, event, email, meeting)
+    await _refuse_too_many(tx, event, invited_by, guest)
     guest_id = guest.id if guest else uuid4()
     person = service.Person(guest_member_id(guest_id), email, name, locale)
     registration = await service.answer(tx, event.id, person, "going")
+    await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
     if guest is None:
         guest = Guest(id=guest_id, registration_id=registration.id, code_tries=0, codes_asked=[])
         tx.session.add(guest)
     guest.invited_by, guest.invited_at, guest.revoked_at = invited_by, tx.now, None
     await tx.session.flush()
-    registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
+    registrant = await service.registrant_at(tx, registration.id, meeting)
     return Invited(guest, registration, registrant, await _position(tx, registration))
 
 
@@ -121,30 +125,33 @@ async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
         raise wrong_field("email", "belongs to a host of this event, who comes in by starting the meeting")
 
 
-async def _revoked_before(tx: db.Tx, event: Event, email: str) -> Guest | None:
-    """The guest with this address whose invitation was taken back; 422 where the address is coming already."""
+async def _out_again(tx: db.Tx, event: Event, email: str, meeting: Meeting | None) -> Guest | None:
+    """The guest with this address whose invitation was taken back, or whom a host took off inside Zoom; 422 where the
+    address is coming already."""
     found = await tx.session.execute(
         select(Registration, Guest)
         .outerjoin(Guest, Guest.registration_id == Registration.id)
         .where(Registration.event_id == event.id, func.lower(Registration.email) == email.lower())
     )
-    revoked = None
+    out = None
     for registration, guest in found:
         if is_guest(registration.member_id):
-            if guest.revoked_at is None:
+            registrant = await service.registrant_at(tx, registration.id, meeting)
+            if guest.revoked_at is None and (registrant is None or registrant.state != "denied"):
                 raise wrong_field("email", "is invited to this event already")
-            revoked = guest
+            out = guest
         elif registration.rsvp != "not_going":
             raise wrong_field("email", "belongs to a member who is registered for this event already")
-    return revoked
+    return out
 
 
-async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str) -> None:
+async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str, again: Guest | None) -> None:
     coming = await tx.session.scalar(
         select(func.count())
         .select_from(Guest)
         .join(Registration, Registration.id == Guest.registration_id)
         .where(Registration.event_id == event.id, Guest.revoked_at.is_(None))
+        .where(Guest.id.is_distinct_from(again.id if again else None))
     )
     if (coming or 0) >= MOST:
         raise Problem("event-full", f"An event takes {MOST} guests at the most: take an invitation back first.")

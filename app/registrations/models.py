@@ -70,7 +70,7 @@ class Registrant(Model):
         CheckConstraint(
             "state IN ('pending', 'ready', 'cancelled', 'denied', 'unsupported', 'host', 'failed')", name="state"
         ),
-        Index("ix_registrants_meeting_id", "meeting_id"),
+        Index("ix_registrants_known", "meeting_id", "zoom_registrant_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)

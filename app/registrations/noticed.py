@@ -1,84 +1,117 @@
 """What people do to registrants inside Zoom, as it tells: approve, deny, cancel, and fill in Zoom's own form.
 
 Whoever a host took off there is not put back by us: that would be a quarrel of machines. They are told so at our door,
-and an admin who answers on their behalf has them added again. Of notifications about one registrant the one of the
-latest moment counts, however late the others come, and none that is older than our own last change.
+and an admin who answers on their behalf, or invites a guest again, has them added again. Of notifications about one
+registrant the one of the latest moment counts, however late the others come, and none that is older than our own last
+cancel. A cancel of somebody who is not wanted in any more is most likely our own, whose answer was lost.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from app import facts
 from app.accounts import budgets, grants
-from app.clients.zoom import Label, RegistrantReference, ZoomError
+from app.accounts.models import Account
+from app.clients.zoom import AccountClient, Label, RegistrantReference, ZoomError, allows
 from app.core import db, logs
+from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
 from app.inbox import service as inbox
 from app.meetings import drift
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import service
+from app.registrations import seats, service
 from app.registrations.models import Registrant, Registration
 from app.resources import Resources
 
-TAKEN_OFF = "Somebody took this registration off inside Zoom. An organiser can answer on their behalf to add it again."
+TAKEN_OFF = (
+    "Somebody took this registration off inside Zoom. An organiser can add it again: by answering for the member, or by"
+    " inviting the guest once more."
+)
 USED_UP = "Zoom takes ten changes of one registrant a day."
-# Zoom's clock and ours may differ by this much.
-SKEW = timedelta(seconds=5)
+# Zoom may tell what happens to a registrant before its answer to our add is written.
+UNWRITTEN = timedelta(minutes=1)
+# Where Zoom's list may not be read, a stranger is denied who was told of soon, and soon after: later a host may have
+# approved them.
+TOLD_WITHIN, DENIED_WITHIN = timedelta(minutes=5), timedelta(hours=1)
 log = logs.get("registrations")
 
-_DENY = """
-UPDATE registrants SET state = 'denied', reason = :reason, join_url = NULL, told_at = :at
-WHERE id = :id AND state IN ('ready', 'pending') AND NOT cancel_due AND updated_at + CAST(:skew AS interval) < :at
-  AND (told_at IS NULL OR told_at < :at)
+_THEIRS = """
+SELECT id FROM registrants WHERE meeting_id = :meeting_id AND zoom_registrant_id = :zoom_registrant_id
+ORDER BY id FOR UPDATE
 """
-_APPROVE = """
+_AT_THAT_ADDRESS = f"({seats.WANTED} AND lower(registrations.email) = lower(registrants.email))"
+_DENY = f"""
+UPDATE registrants SET join_url = NULL, told_at = :at,
+  state = CASE WHEN {_AT_THAT_ADDRESS} THEN 'denied' ELSE 'cancelled' END,
+  reason = CASE WHEN {_AT_THAT_ADDRESS} THEN :reason END
+FROM registrations JOIN events ON events.id = registrations.event_id
+WHERE registrants.id IN ({_THEIRS}) AND registrations.id = registrants.registration_id
+  AND registrants.state IN ('ready', 'pending') AND NOT registrants.cancel_due
+  AND (registrants.told_at IS NULL OR registrants.told_at < :at)
+RETURNING registrants.registration_id
+"""  # noqa: S608 - the parts put in are constants
+_APPROVE = f"""
 UPDATE registrants SET told_at = :at,
   state = CASE state WHEN 'denied' THEN 'pending' ELSE state END,
   reason = CASE state WHEN 'denied' THEN NULL ELSE reason END
-WHERE id = :id AND (told_at IS NULL OR told_at < :at) RETURNING state
+WHERE id IN ({_THEIRS}) AND (told_at IS NULL OR told_at < :at)
+RETURNING CASE state WHEN 'pending' THEN registration_id END
+"""  # noqa: S608 - the part put in is a constant
+_BEING_ADDED = """
+SELECT EXISTS (
+  SELECT FROM registrations
+    LEFT JOIN registrants ON registrants.registration_id = registrations.id AND registrants.meeting_id = :meeting_id
+  WHERE registrations.event_id = :event_id AND rsvp = 'going' AND waiting_since IS NULL
+    AND lower(registrations.email) = lower(:email) AND (registrants.id IS NULL OR registrants.state <> 'ready'
+      AND registrants.zoom_registrant_id IS DISTINCT FROM :zoom_registrant_id
+      AND :zoom_registrant_id <> ALL(registrants.former_ids)))
 """
 
 
 @dataclass(frozen=True)
 class Said:
-    """Zoom speaks, of the moment `at`, of a registrant at a meeting of ours; `ours` is None for a stranger."""
+    """Zoom speaks, of the moment `at`, of a registrant at a meeting of ours."""
 
     event: str
     at: datetime
+    received_at: datetime
     meeting: Meeting
     zoom_registrant_id: str
     email: str
-    status: str | None
-    ours: Registrant | None
 
 
 async def note(work: Work[Resources]) -> None:
-    """Take down what Zoom said (the key is a delivery); a stranger who waits for approval is denied."""
+    """Take down what Zoom said (the key is a delivery); a stranger who waits for approval is denied.
+
+    Raises NotNow where it speaks of somebody whom we are adding at this moment.
+    """
     async with work.transaction() as tx:
         said = await _said(tx, work)
-        stranger = said is not None and await _is_a_stranger_who_waits(tx, said)
+        stranger = said is not None and said.event == "created" and await _is_a_stranger(tx, said)
+        can_list = said is not None and stranger and await _can_list(tx, said)
     if said is None:
         return
     if stranger:
-        await _deny(work, said)
+        await _turn_away(work, said, can_list=can_list)
     async with work.done() as tx:
-        if said.ours is not None and await _changed(tx, said, said.ours):
-            registration = await tx.session.get_one(Registration, said.ours.registration_id)
-            event = await events.get(tx, registration.event_id)
-            account_id = await service.account_of(tx, event) if event else None
-            tx.record(facts.RegistrationChanged(registration.id, account_id))
-            tx.ring(f"registration:{registration.id}")
+        changed = await _changed(tx, said)
+        event = await events.get(tx, said.meeting.event_id)
+        account_id = await service.account_of(tx, event) if event else None
+        for registration_id in changed:
+            tx.record(facts.RegistrationChanged(registration_id, account_id))
+            tx.ring(f"registration:{registration_id}")
 
 
 async def pardon(tx: db.Tx, registration_id: UUID, account_id: UUID | None) -> None:
     """An organiser wants somebody in whom a host took off inside Zoom: they are added again."""
     pardoned = await tx.run(
-        "UPDATE registrants SET state = 'cancelled', reason = NULL, updated_at = :now"
+        "UPDATE registrants SET state = 'cancelled', reason = NULL, updated_at = :now, told_at = :now"
         " WHERE registration_id = :id AND state = 'denied'",
         id=registration_id, now=tx.now,
     )  # fmt: skip
@@ -95,49 +128,75 @@ async def _said(tx: db.Tx, work: Work[Resources]) -> Said | None:
     meeting = await drift.mentioned(tx, await inbox.account_ids(tx, work.id, notification), notification)
     if meeting is None:
         return None
-    email, status = about.get("email"), about.get("status")
+    email = about.get("email")
     return Said(
         event=notification.event.removeprefix("meeting.registration_"),
         at=notification.spoke_at or delivery.received_at,
+        received_at=delivery.received_at,
         meeting=meeting,
         zoom_registrant_id=about["id"],
         email=email if isinstance(email, str) else "",
-        status=status if isinstance(status, str) else None,
-        ours=await service.registrant_by_zoom_id(tx, meeting.id, about["id"]),
     )
 
 
-async def _is_a_stranger_who_waits(tx: db.Tx, said: Said) -> bool:
-    """Whether nobody of that address has answered the event. Our own additions are approved as they are made."""
-    if said.event != "created" or said.status != "pending" or said.ours or said.meeting.state not in meetings.SERVING:
+async def _can_list(tx: db.Tx, said: Said) -> bool:
+    return allows((await tx.session.get_one(Account, said.meeting.account_id)).scopes, seats.LIST)
+
+
+async def _is_a_stranger(tx: db.Tx, said: Said) -> bool:
+    """Whether nobody of that address has answered the event."""
+    if said.meeting.state not in meetings.SERVING:
         return False
-    known = await tx.session.scalar(
-        select(Registration.id).where(
-            Registration.event_id == said.meeting.event_id, func.lower(Registration.email) == said.email.lower()
-        )
+    answered = select(Registration.id).where(
+        Registration.event_id == said.meeting.event_id, func.lower(Registration.email) == said.email.lower()
     )
-    return known is None
+    added = select(Registrant.id).where(
+        Registrant.meeting_id == said.meeting.id, Registrant.zoom_registrant_id == said.zoom_registrant_id
+    )
+    return not await tx.session.scalar(select(or_(answered.exists(), added.exists())))
 
 
-async def _deny(work: Work[Resources], said: Said) -> None:
-    reference: RegistrantReference = {"id": said.zoom_registrant_id, "email": said.email}
-    limit = budgets.STATUS_CHANGES_PER_REGISTRANT
+async def _turn_away(work: Work[Resources], said: Said, *, can_list: bool) -> None:
+    """Deny a stranger, unless a host may have approved them since."""
+    soon = said.received_at - said.at < TOLD_WITHIN and work.resources.clock.now() - said.at < DENIED_WITHIN
+    if not can_list and not soon:
+        log.info("a stranger told of late is left to the host", event_id=str(said.meeting.event_id))
+        return
     zoom = await grants.zoom(work.resources, said.meeting.account_id, Label.MEDIUM)
     try:
-        async with budgets.counted(work.resources, f"status:{said.zoom_registrant_id}", limit, USED_UP):
-            await zoom.set_registrants_status(said.meeting.zoom_meeting_id or 0, "deny", [reference])
+        if not can_list or await _still_waits(zoom, said):
+            await _deny(work, zoom, said)
     except ZoomError as error:
         if error.again != "never":
             raise
         log.info("a stranger could not be denied", event_id=str(said.meeting.event_id), reason=str(error))
 
 
-async def _changed(tx: db.Tx, said: Said, ours: Registrant) -> bool:
-    """Whether something is to be done about the registrant now."""
-    if said.event in {"cancelled", "denied"}:
-        taken = await tx.run(_DENY, id=ours.id, reason=TAKEN_OFF, at=said.at, skew=SKEW)
-        return bool(taken.rowcount)
-    if said.event == "approved":
-        approved = await tx.run(_APPROVE, id=ours.id, at=said.at)
-        return bool(approved.scalar() == "pending")
+async def _still_waits(zoom: AccountClient, said: Said) -> bool:
+    async for registrant in zoom.list_registrants(said.meeting.zoom_meeting_id or 0, "pending"):
+        if registrant.registrant_id == said.zoom_registrant_id:
+            return True
     return False
+
+
+async def _deny(work: Work[Resources], zoom: AccountClient, said: Said) -> None:
+    reference: RegistrantReference = {"id": said.zoom_registrant_id, "email": said.email}
+    limit = budgets.STATUS_CHANGES_PER_REGISTRANT
+    async with budgets.counted(work.resources, f"status:{said.zoom_registrant_id}", limit, USED_UP):
+        await zoom.set_registrants_status(said.meeting.zoom_meeting_id or 0, "deny", [reference])
+
+
+async def _changed(tx: db.Tx, said: Said) -> Sequence[UUID]:
+    """The registrations about which something is to be done now: two answers under one address share a registrant."""
+    theirs = {"meeting_id": said.meeting.id, "zoom_registrant_id": said.zoom_registrant_id}
+    if said.event in {"cancelled", "denied"}:
+        taken: Sequence[UUID] = (await tx.run(_DENY, reason=TAKEN_OFF, at=said.at, **theirs)).scalars().all()
+        if not taken and tx.now - said.received_at < UNWRITTEN:
+            adding = await tx.run(_BEING_ADDED, event_id=said.meeting.event_id, email=said.email, **theirs)
+            if adding.scalar():
+                raise NotNow("somebody of that address is being added at this moment")
+        return taken
+    if said.event == "approved":
+        approved = await tx.run(_APPROVE, at=said.at, **theirs)
+        return [found for found in approved.scalars() if found]
+    return ()

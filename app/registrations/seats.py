@@ -5,7 +5,7 @@ Thousands of these are looked at when everybody answers at once, so they are rea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from app.clients.zoom import Registrant as Answer
@@ -19,15 +19,22 @@ from app.registrations.models import is_guest
 from app.resources import Resources
 
 LIST = "meeting:read:list_registrants"
+# Zoom's clock and ours may differ by this much.
+SKEW = timedelta(seconds=5)
+# Of a registration and its event: it has a place at a meeting on Zoom.
+WANTED = (
+    "events.is_virtual AND events.delivery_mode = 'zoom' AND events.cancelled_at IS NULL AND events.deleted_at IS NULL"
+    " AND rsvp = 'going' AND waiting_since IS NULL"
+)
 
 # An event has at most one meeting that serves it, and that has a number.
-_READ = """
+_READ = f"""
 SELECT registrations.id AS registration_id, registrations.email, registrations.name, registrations.member_id,
     meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id AS number, meetings.protected,
     registrants.id AS registrant_id, registrants.zoom_registrant_id, registrants.email AS known_email,
     registrants.state, registrants.cancel_due, registrants.barred, registrants.updated_at AS known_since,
-    events.is_virtual AND events.delivery_mode = 'zoom' AND events.cancelled_at IS NULL AND events.deleted_at IS NULL
-        AND rsvp = 'going' AND waiting_since IS NULL AS wanted,
+    registrants.told_at,
+    {WANTED} AS wanted,
     events.cancelled_at IS NOT NULL AS cancelled, events.live_at, events.ended_at, events.ends_at,
     ARRAY(SELECT hosts.email FROM hosts WHERE hosts.id = meetings.host_id OR hosts.id = ANY(events.alternative_hosts))
         AS hosts_emails,
@@ -40,9 +47,10 @@ FROM registrations
     JOIN accounts ON accounts.id = meetings.account_id
     LEFT JOIN registrants ON registrants.registration_id = registrations.id AND registrants.meeting_id = meetings.id
 WHERE registrations.id = $1
-"""
+"""  # noqa: S608 - the part put in is a constant
 # Whoever comes again after their record was cancelled begins anew.
 _ANEW = "(registrants.state = 'cancelled' AND excluded.state <> 'cancelled')"
+# What Zoom still tells of the time before we cancelled means nothing any more.
 _KEEP = f"""
 INSERT INTO registrants (id, registration_id, meeting_id, email, zoom_registrant_id, join_url, state, reason,
     cancel_due, barred, updated_at)
@@ -56,8 +64,12 @@ ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
         THEN array_append(registrants.former_ids, registrants.zoom_registrant_id) ELSE registrants.former_ids END,
     zoom_registrant_id = CASE WHEN :answered OR {_ANEW} THEN excluded.zoom_registrant_id
                               ELSE registrants.zoom_registrant_id END,
-    email = CASE WHEN :answered OR {_ANEW} THEN excluded.email ELSE registrants.email END
+    email = CASE WHEN :answered OR {_ANEW} THEN excluded.email ELSE registrants.email END,
+    told_at = CASE WHEN excluded.state = 'cancelled' THEN excluded.updated_at + CAST(:skew AS interval)
+                   ELSE registrants.told_at END
 WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
+    AND (registrants.told_at IS NOT DISTINCT FROM :told_at OR registrants.state NOT IN ('denied', 'cancelled')
+        OR registrants.state = excluded.state)
 """  # noqa: S608 - the part put in is a constant
 
 
@@ -72,6 +84,7 @@ class Known:
     cancel_due: bool
     barred: bool
     since: datetime
+    told_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,7 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
         row["cancel_due"],
         row["barred"],
         row["known_since"],
+        row["told_at"],
     )
     return Seat(
         registration_id=row["registration_id"],
@@ -170,7 +184,7 @@ async def keep(
     """Write the record as it stands now; what Zoom answered is kept with it, the link sealed and only if `ready`.
 
     Raises NotNow where somebody else has written the first record meanwhile, to whose id our link is not bound, or has
-    taken back the link.
+    taken back the link, or where Zoom has told since that the registrant was taken off.
     """
     registrant_id = seat.record.id if seat.record else uuid4()
     link = answer.join_url if answer is not None and state == "ready" else None
@@ -188,8 +202,10 @@ async def keep(
         cancel_due=cancel_due,
         barred=barred,
         was_due=seat.record is not None and seat.record.cancel_due,
+        told_at=seat.record.told_at if seat.record else None,
+        skew=SKEW,
         now=tx.now,
     )
     if not kept.rowcount:
-        raise NotNow("the member was registered, or their link taken back, meanwhile")
+        raise NotNow("the member was registered or taken off, or their link taken back, meanwhile")
     tx.ring(f"registration:{seat.registration_id}")

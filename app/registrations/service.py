@@ -238,16 +238,6 @@ async def coming_by_address(tx: db.Tx, registration: Registration, email: str) -
     return await tx.session.scalar(found.limit(1)) is not None
 
 
-async def registrant_by_zoom_id(tx: db.Tx, meeting_id: UUID, zoom_registrant_id: str) -> Registrant | None:
-    """Our row for Zoom's record of a registrant."""
-    found: Registrant | None = await tx.session.scalar(
-        select(Registrant).where(
-            Registrant.meeting_id == meeting_id, Registrant.zoom_registrant_id == zoom_registrant_id
-        )
-    )
-    return found
-
-
 @dataclass(frozen=True)
 class Listed:
     """An answer as a list shows it: with Zoom's record of it, and the place on the waiting list."""

@@ -2,19 +2,41 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
+import pytest
 
+from app.clients.zoom import Registrant
+from app.core.outbox import NotNow, Taken
+from app.core.work import Work
+from app.registrations import seats
 from tests.living import Living
-from tests.meetings.house import ADD, STATUS, calls, change, down, faults, grant, later, rsvp, the_meeting
+from tests.meetings.house import (
+    ADD,
+    LIST,
+    STATUS,
+    calls,
+    change,
+    down,
+    faults,
+    grant,
+    later,
+    lost_answer,
+    lost_notification,
+    outbox,
+    rsvp,
+    the_meeting,
+)
 from tests.registrations.test_registrants import registrant, statuses
 
-ADDRESS = "member@members.example"
+ADDRESS, STRANGER = "member@members.example", "stranger@elsewhere.example"
+GUS = {"email": "gus@guests.example", "name": "Gus Guest"}
 
 
-async def held(living: Living, **wishes: Any) -> dict[str, Any]:
-    """An event of an account whose registrants' changes are told."""
-    await grant(living, "meeting:read:registrant")
+async def held(living: Living, *scopes: str, **wishes: Any) -> dict[str, Any]:
+    """An event of an account whose registrants' changes are told, and that grants `scopes` too."""
+    await grant(living, "meeting:read:registrant", *scopes)
     await living.connect()
     event: dict[str, Any] = await living.event(**wishes)
     return event
@@ -40,14 +62,14 @@ async def fill_in(living: Living, email: str) -> None:
     await living.quiet()
 
 
-async def say(living: Living, event: dict[str, Any], what: str, at: datetime) -> None:
-    """Zoom says late what happened to the member's registrant at a moment."""
+async def say(living: Living, what: str, at: datetime, email: str = ADDRESS, **said_too: str) -> None:
+    """Zoom says late what happened to somebody's registrant at a moment."""
     meeting = await the_meeting(living)
-    person = next(each for each in reversed(meeting["registrants"]) if each["email"] == ADDRESS)
+    person = next(each for each in reversed(meeting["registrants"]) if each["email"] == email)
     about = {
         "id": meeting["id"],
         "host_id": meeting["host_id"],
-        "registrant": {"id": person["id"], "email": ADDRESS},
+        "registrant": {"id": person["id"], "email": email} | said_too,
     }
     said = {"account_id": meeting["account_id"], "object": about}
     stamp = int(at.timestamp() * 1000)
@@ -111,12 +133,12 @@ async def test_of_what_is_told_late_and_in_any_order_the_latest_counts(living: L
     now = living.clock.now()
     first, then = now + timedelta(seconds=30), now + timedelta(seconds=60)
     await living.forward(timedelta(minutes=5))
-    await say(living, event, "approved", then)
-    await say(living, event, "cancelled", first)
+    await say(living, "approved", then)
+    await say(living, "cancelled", first)
     assert (await registrant(living, event))["state"] == "ready"
-    await say(living, event, "denied", then + timedelta(seconds=30))
-    await say(living, event, "approved", then + timedelta(seconds=10))
-    await say(living, event, "approved", then)
+    await say(living, "denied", then + timedelta(seconds=30))
+    await say(living, "approved", then + timedelta(seconds=10))
+    await say(living, "approved", then)
     assert (await registrant(living, event))["state"] == "denied"
 
 
@@ -129,7 +151,7 @@ async def test_what_our_own_calls_echo_changes_nothing(living: Living) -> None:
     assert (await registrant(living, event))["state"] == "cancelled"
     before = living.clock.now() - timedelta(minutes=1)
     await rsvp(living, event)
-    await say(living, event, "cancelled", before)
+    await say(living, "cancelled", before)
     assert (await registrant(living, event))["state"] == "ready"
     assert [len(await calls(living, operation)) for operation in (ADD, STATUS)] == [3, 2]
 
@@ -137,8 +159,8 @@ async def test_what_our_own_calls_echo_changes_nothing(living: Living) -> None:
 async def test_a_stranger_at_zooms_form_is_denied(living: Living) -> None:
     event = await held(living)
     await rsvp(living, event)
-    await fill_in(living, "stranger@elsewhere.example")
-    assert await statuses(living) == {ADDRESS: "approved", "stranger@elsewhere.example": "denied"}
+    await fill_in(living, STRANGER)
+    assert await statuses(living) == {ADDRESS: "approved", STRANGER: "denied"}
     assert [call["body"]["action"] for call in await calls(living, STATUS)] == ["deny"]
     assert (await registrant(living, event))["state"] == "ready"
 
@@ -146,10 +168,10 @@ async def test_a_stranger_at_zooms_form_is_denied(living: Living) -> None:
 async def test_a_stranger_is_denied_as_soon_as_zoom_answers_again(living: Living) -> None:
     await held(living)
     await faults(living, down(STATUS, times=2))
-    await fill_in(living, "stranger@elsewhere.example")
+    await fill_in(living, STRANGER)
     await later(living)
     await later(living)
-    assert await statuses(living) == {"stranger@elsewhere.example": "denied"}
+    assert await statuses(living) == {STRANGER: "denied"}
 
 
 async def test_a_member_at_zooms_form_is_no_stranger(living: Living) -> None:
@@ -159,3 +181,146 @@ async def test_a_member_at_zooms_form_is_no_stranger(living: Living) -> None:
     assert await calls(living, STATUS) == []
     await rsvp(living, event)
     assert (await registrant(living, event))["state"] == "ready"
+
+
+async def unwritten(living: Living) -> None:
+    """Zoom has the member, and its answer to our add is not written yet."""
+    await living.held.db.hot.execute(
+        "UPDATE registrants SET state = 'pending', join_url = NULL, zoom_registrant_id = NULL"
+    )
+
+
+async def written(living: Living) -> None:
+    """Zoom's answer to our add is written, a moment late."""
+    [person] = (await the_meeting(living))["registrants"]
+    await living.held.db.hot.execute(
+        "UPDATE registrants SET state = 'ready', zoom_registrant_id = $1, updated_at = $2",
+        person["id"],
+        living.clock.now(),
+    )
+
+
+async def test_our_own_cancel_whose_answer_was_lost_locks_nobody_out(living: Living) -> None:
+    event = await held(living)
+    await rsvp(living, event)
+    await later(living, 2)
+    await faults(living, lost_answer(STATUS))
+    await rsvp(living, event, status="not_going")
+    assert await registrant(living, event) == {"state": "cancelled", "reason": None}
+    await later(living)
+    await rsvp(living, event)
+    assert (await registrant(living, event))["state"] == "ready"
+    assert await statuses(living) == {ADDRESS: "approved"}
+
+
+async def test_a_new_address_is_registered_though_the_answer_to_our_cancel_of_the_old_was_lost(living: Living) -> None:
+    event = await held(living)
+    await rsvp(living, event)
+    await later(living, 2)
+    await faults(living, lost_answer(STATUS))
+    await rsvp(living, event, email="moved@members.example")
+    await later(living)
+    assert (await registrant(living, event))["state"] == "ready"
+    assert await statuses(living) == {ADDRESS: "cancelled", "moved@members.example": "approved"}
+
+
+async def test_a_guest_taken_off_inside_zoom_comes_in_again_when_invited_again(living: Living) -> None:
+    event = await held(living)
+    path = f"/api/events/{event['id']}/guests"
+    guest = (await living.post("admin", path, GUS)).json()
+    await living.quiet()
+    await inside(living, event, "cancel", GUS["email"])
+    [shown] = (await living.get("admin", path)).json()["items"]
+    assert shown["registrant"]["state"] == "denied"
+    assert "inviting the guest once more" in shown["registrant"]["reason"]
+    again = await living.post("admin", path, GUS)
+    assert (again.status_code, again.json()["id"]) == (201, guest["id"])
+    await living.quiet()
+    [shown] = (await living.get("admin", path)).json()["items"]
+    assert shown["registrant"] == {"state": "ready", "reason": None}
+    assert await statuses(living) == {GUS["email"]: "approved"}
+    assert (await living.post("admin", path, GUS)).status_code == 422
+
+
+async def test_a_guest_revoked_after_a_host_took_them_off_comes_in_again_when_invited_again(living: Living) -> None:
+    event = await held(living)
+    path = f"/api/events/{event['id']}/guests"
+    guest = (await living.post("admin", path, GUS)).json()
+    await living.quiet()
+    await inside(living, event, "deny", GUS["email"])
+    assert (await living.call("admin", "DELETE", f"{path}/{guest['id']}")).status_code == 204
+    assert (await living.post("admin", path, GUS)).status_code == 201
+    await living.quiet()
+    assert await statuses(living) == {GUS["email"]: "approved"}
+
+
+@pytest.mark.parametrize("scopes", [(), ("meeting:read:list_registrants",)])
+async def test_a_stranger_whom_the_host_has_approved_since_is_not_denied(
+    living: Living, scopes: tuple[str, ...]
+) -> None:
+    event = await held(living, *scopes)
+    await faults(living, notifications=(lost_notification("meeting.registration_created"),))
+    await fill_in(living, STRANGER)
+    moment = living.clock.now()
+    await inside(living, event, "approve", STRANGER)
+    await living.forward(timedelta(minutes=10))
+    await say(living, "created", moment, STRANGER, status="pending")
+    assert await statuses(living) == {STRANGER: "approved"}
+    assert await calls(living, STATUS) == []
+
+
+async def test_a_stranger_told_of_late_who_still_waits_is_denied_where_the_list_may_be_read(living: Living) -> None:
+    await held(living, "meeting:read:list_registrants")
+    await faults(living, notifications=(lost_notification("meeting.registration_created"),))
+    await fill_in(living, STRANGER)
+    moment = living.clock.now()
+    await later(living, 90)
+    await say(living, "created", moment, STRANGER, status="pending")
+    assert await statuses(living) == {STRANGER: "denied"}
+    assert len(await calls(living, LIST)) == 1
+
+
+async def test_two_answers_under_one_address_both_hear_that_it_was_taken_off(living: Living) -> None:
+    event = await held(living, "meeting:read:list_registrants")
+    for who in ("member", "member2"):
+        await rsvp(living, event, who, email=ADDRESS)
+    for action, state in (("deny", "denied"), ("approve", "ready")):
+        await inside(living, event, action)
+        assert [(await registrant(living, event, who))["state"] for who in ("member", "member2")] == [state] * 2
+
+
+async def test_an_add_under_way_does_not_put_back_whom_a_host_takes_off_meanwhile(living: Living) -> None:
+    event = await held(living)
+    await rsvp(living, event)
+    registration_id: UUID = await living.held.db.hot.fetchval("SELECT id FROM registrations")
+    seat = await seats.read(living.held, registration_id)
+    assert seat is not None
+    await inside(living, event, "deny")
+    taken = Taken(1, "registrations.sync", str(registration_id), 1, uuid4(), 0, None, None, 100)
+    work = Work(taken, living.held, living.held.db, None)
+    answer = Registrant.model_validate({"registrant_id": "r1", "join_url": "https://zoom.us/w/1?tk=dead"})
+    with pytest.raises(NotNow):
+        async with work.transaction() as tx:
+            await seats.keep(tx, work, seat, "ready", None, answer)
+    assert (await registrant(living, event))["state"] == "denied"
+
+
+async def test_a_cancel_heard_before_our_add_is_written_is_not_forgotten(living: Living) -> None:
+    event = await held(living)
+    await rsvp(living, event)
+    await unwritten(living)
+    await say(living, "cancelled", living.clock.now())
+    assert (await registrant(living, event))["state"] == "pending"
+    await written(living)
+    await later(living, 0.5)
+    assert (await registrant(living, event))["state"] == "denied"
+
+
+async def test_a_cancel_of_a_registrant_nobody_turns_out_to_be_is_forgotten_after_a_while(living: Living) -> None:
+    event = await held(living)
+    await rsvp(living, event)
+    await unwritten(living)
+    await say(living, "cancelled", living.clock.now())
+    assert len(await outbox(living, "registrations.note_registrant")) == 1
+    await later(living, 2)
+    assert await outbox(living, "registrations.note_registrant") == []
