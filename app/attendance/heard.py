@@ -15,6 +15,9 @@ _KINDS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
     "meeting.participant_left": ("leaves", ("leave_time", "date_time")),
     "meeting.participant_joined_waiting_room": ("waits", ("date_time", "join_time")),
     "meeting.participant_put_in_waiting_room": ("waits", ("date_time", "join_time")),
+    # Waiting for the host: a client of its own, known by its registrant, as it has no connection yet.
+    "meeting.participant_jbh_waiting": ("waits", ("date_time", "join_time")),
+    "meeting.participant_jbh_waiting_left": ("leaves", ("date_time", "leave_time")),
 }
 # What tells one client from another; only the first is promised for joining and leaving alike.
 _CONNECTION = ("user_id", "participant_uuid", "registrant_id", "participant_user_id", "id", "email", "user_name")

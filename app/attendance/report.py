@@ -28,7 +28,7 @@ from app.events.models import GRACE, Event
 from app.joining.models import Click
 from app.joining.tickets import REDIRECTED
 from app.meetings.instances import Holding
-from app.meetings.models import Instance, Meeting
+from app.meetings.models import TIMED, Instance, Meeting
 from app.registrations.models import Registration
 
 
@@ -113,7 +113,7 @@ async def _windows(tx: db.Tx, event: Event, sessions: Iterable[ParticipantSessio
     told = await tx.session.execute(
         select(Instance.uuid, Instance.started_at, Instance.ended_at)
         .join(Meeting, Meeting.id == Instance.meeting_id)
-        .where(Meeting.event_id == event.id)
+        .where(Meeting.event_id == event.id, TIMED)
     )
     holdings = {uuid: Holding(started_at, ended_at) for uuid, started_at, ended_at in told}
     seen: dict[str, datetime] = {}

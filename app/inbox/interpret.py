@@ -27,6 +27,8 @@ _ABOUT_A_PARTICIPANT = {
     "meeting.participant_left": facts.ParticipantLeft,
     "meeting.participant_joined_waiting_room": facts.ParticipantWaiting,
     "meeting.participant_put_in_waiting_room": facts.ParticipantWaiting,
+    "meeting.participant_jbh_waiting": facts.ParticipantWaiting,
+    "meeting.participant_jbh_waiting_left": facts.ParticipantLeft,
 }
 # These name no meeting, or several.
 _ABOUT_ANYTHING_ELSE = {
@@ -57,7 +59,15 @@ def interpret(notification: Notification, delivery_id: UUID) -> tuple[object, ..
     if notification.event in _ABOUT_A_PARTICIPANT:
         return (_ABOUT_A_PARTICIPANT[notification.event](delivery_id),) if notification.uuid else ()
     fact = _ABOUT_A_MEETING.get(notification.event)
+    if notification.event == "meeting.registration_created" and not _waits(notification):
+        return ()
     return (fact(delivery_id),) if fact and notification.meeting_number else ()
+
+
+def _waits(notification: Notification) -> bool:
+    """Whether a registrant waits for approval. Those we add, by the thousand, are approved as they are made."""
+    registrant = notification.about.get("registrant")
+    return isinstance(registrant, dict) and registrant.get("status") == "pending"
 
 
 def deauthorized_by(notification: Notification) -> str | None:

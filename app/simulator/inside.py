@@ -1,5 +1,6 @@
 """What people do inside Zoom: start, join, leave, end. Each returns what Zoom says about it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +15,11 @@ FIRST_USER_ID = 16_778_240
 
 
 class NotPossibleError(Exception):
-    """What a person sees instead of the meeting; the text says why."""
+    """What a person sees instead of the meeting; the text says why, `said` is what Zoom says about it."""
+
+    def __init__(self, why: str, said: Sequence[Notification] = ()) -> None:
+        super().__init__(why)
+        self.said = said
 
 
 def start(simulator: Simulator, meeting: Meeting, *, host_joins: bool = True) -> list[Notification]:
@@ -42,7 +47,7 @@ def join_by_link(
     within = any(someone.registrant_id == registrant.id and someone.leave_time is None for someone in present)
     if within and not meeting.settings["allow_multiple_devices"]:
         raise NotPossibleError("This link is in use on another device.")
-    said = _begin_without_host(simulator, meeting)
+    said = _begin_without_host(simulator, meeting, registrant)
     name = f"{registrant.first_name} {registrant.last_name}".strip()
     user = simulator.world.user(registrant.email)
     own = user if user is not None and user.account_id == meeting.account_id else None
@@ -142,11 +147,14 @@ def _open(simulator: Simulator, meeting: Meeting) -> list[Notification]:
     return [notifications.meeting_started(meeting, simulator.world.host(meeting), instance)]
 
 
-def _begin_without_host(simulator: Simulator, meeting: Meeting) -> list[Notification]:
+def _begin_without_host(
+    simulator: Simulator, meeting: Meeting, registrant: Registrant | None = None
+) -> list[Notification]:
     if meeting.running is not None:
         return []
     if not meeting.settings["join_before_host"] or not _early_enough(meeting, simulator.now()):
-        raise NotPossibleError("The meeting has not started: please wait for the host.")
+        said = [notifications.waits_for_host(meeting, registrant, simulator.now())] if registrant else []
+        raise NotPossibleError("The meeting has not started: please wait for the host.", said)
     return _open(simulator, meeting)
 
 

@@ -18,6 +18,8 @@ KINDS = {
     "meeting.participant_left": "leaves",
     "meeting.participant_joined_waiting_room": "waits",
     "meeting.participant_put_in_waiting_room": "waits",
+    "meeting.participant_jbh_waiting": "waits",
+    "meeting.participant_jbh_waiting_left": "leaves",
 }
 
 

@@ -28,7 +28,6 @@ def said(
         ("meeting.ended", facts.MeetingEnded(DELIVERY)),
         ("meeting.created", facts.MeetingNoticed(DELIVERY)),
         ("meeting.registration_approved", facts.RegistrantNoticed(DELIVERY)),
-        ("meeting.registration_created", facts.RegistrantNoticed(DELIVERY)),
         ("meeting.registration_cancelled", facts.RegistrantNoticed(DELIVERY)),
         ("meeting.registration_denied", facts.RegistrantNoticed(DELIVERY)),
         ("meeting.updated", facts.MeetingAltered(DELIVERY)),
@@ -54,6 +53,15 @@ def test_an_event_we_know_is_one_fact(event: str, fact: object) -> None:
     assert interpret(said(event), DELIVERY) == (fact,)
 
 
+def test_somebody_who_registers_is_a_fact_only_while_they_wait_for_approval() -> None:
+    event = "meeting.registration_created"
+    waits = said(event, object={"registrant": {"id": "r1", "status": "pending"}})
+    assert interpret(waits, DELIVERY) == (facts.RegistrantNoticed(DELIVERY),)
+    for about in ({"status": "approved"}, {"status": ["pending"]}, {}, None, "pending"):
+        assert interpret(said(event, object={"registrant": about}), DELIVERY) == ()
+    assert interpret(said(event), DELIVERY) == ()
+
+
 @pytest.mark.parametrize(
     ("event", "fact"),
     [
@@ -61,6 +69,8 @@ def test_an_event_we_know_is_one_fact(event: str, fact: object) -> None:
         ("meeting.participant_left", facts.ParticipantLeft(DELIVERY)),
         ("meeting.participant_joined_waiting_room", facts.ParticipantWaiting(DELIVERY)),
         ("meeting.participant_put_in_waiting_room", facts.ParticipantWaiting(DELIVERY)),
+        ("meeting.participant_jbh_waiting", facts.ParticipantWaiting(DELIVERY)),
+        ("meeting.participant_jbh_waiting_left", facts.ParticipantLeft(DELIVERY)),
     ],
 )
 def test_a_participant_is_one_fact_where_the_instance_is_named_with_or_without_a_number(

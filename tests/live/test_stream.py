@@ -201,6 +201,17 @@ async def test_a_host_who_left_a_moment_ago_is_not_missed(living: Living) -> Non
         assert (await ada.hears("attention")).data["waiting"] == 1
 
 
+async def test_who_waits_for_the_host_outside_is_told_to_those_who_lead(living: Living) -> None:
+    event = await evening(living, "member")
+    async with listening(living, event, "admin") as ada:
+        link = {"join_url": await link_of(living, event, "member")}
+        waits = await living.zoom.post(f"/simulator/meetings/{event['zoom']['meeting_id']}/join", json=link)
+        assert waits.status_code == 409
+        assert (await ada.hears("attention")).data["sentence"] == "One person is waiting and no host is there."
+        await inside(living, event, "start")
+        assert (await ada.hears("attention", 2)).data["waiting"] == 0
+
+
 async def test_an_instance_that_only_a_recording_told_of_does_not_run(living: Living) -> None:
     event = await evening(living, "member")
     await living.held.db.hot.execute(
