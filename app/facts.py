@@ -136,9 +136,25 @@ class UserNoticed:
 
 @dataclass(frozen=True)
 class RecordingNoticed:
-    """Zoom said that a recording was made, transcribed, trashed, deleted or brought back."""
+    """Zoom said that recordings were made, transcribed, trashed, deleted or brought back."""
 
     delivery_id: UUID
+
+
+@dataclass(frozen=True)
+class RecordingMissed:
+    """An instance that was to be recorded is over, and Zoom has told of no recording."""
+
+    instance_id: UUID
+    account_id: UUID
+
+
+@dataclass(frozen=True)
+class RecordingFound:
+    """Zoom holds a recording of an instance, whether it told us or we asked, and held none before as far as we knew."""
+
+    instance_id: UUID
+    account_id: UUID
 
 
 @dataclass(frozen=True)

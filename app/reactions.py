@@ -36,6 +36,8 @@ CONVERGE = reaction("meetings.converge", meetings.converge_account, priority=80)
 NOTICE = reaction("meetings.notice", meetings.notice, priority=20)
 NOTE_CHANGE = reaction("meetings.note_change", meetings.note_change, priority=20)
 NOTE_INSTANCE = reaction("meetings.note_instance", meetings.note_instance, priority=10)
+NOTE_RECORDING = reaction("meetings.note_recording", meetings.note_recording, priority=40)
+ASK_RECORDING = reaction("meetings.ask_recording", meetings.ask_recording, priority=90)
 NOTE_PARTICIPANT = reaction("attendance.note_participant", attendance.note_participant, priority=30)
 FOLLOW = reaction("live.follow", live.follow, priority=5)
 SETTLE = reaction("attendance.settle", attendance.settle, priority=80)
@@ -103,8 +105,11 @@ TABLE: Reactions[Resources] = Reactions(
         facts.MeetingDoubted: [by(SYNC_MEETING, "event_id", lane="account_id")],
         facts.RegistrantNoticed: [by(NOTE_REGISTRANT, "delivery_id")],
         facts.UserNoticed: [by(NOTE_USER, "delivery_id")],
-        # Nobody keeps recordings or streams yet: the deliveries are kept, and `kindryn-zoom deliveries` replays them.
-        facts.RecordingNoticed: [],
+        facts.RecordingNoticed: [by(NOTE_RECORDING, "delivery_id")],
+        facts.RecordingMissed: [by(ASK_RECORDING, "instance_id", lane="account_id")],
+        # Nobody fetches recordings yet, nor follows streams: of those the deliveries are kept, and
+        # `kindryn-zoom deliveries` replays them.
+        facts.RecordingFound: [],
         facts.StreamingNoticed: [],
         facts.EventChanged: [
             by(SYNC_MEETING, "event_id", lane="account_id"),
@@ -138,6 +143,7 @@ TABLE: Reactions[Resources] = Reactions(
         reaction("accounts.tidy", accounts.tidy, every=timedelta(minutes=10)),
         reaction("accounts.reread", accounts.reread_stale, every=timedelta(hours=1)),
         reaction("meetings.doubt", meetings.doubt_stale, every=timedelta(minutes=1)),
+        reaction("meetings.miss_recordings", meetings.miss_recordings, every=timedelta(minutes=1)),
         reaction("inbox.tidy", inbox.tidy, every=timedelta(hours=1)),
         reaction("joining.tidy", joining.tidy, every=timedelta(hours=1)),
         reaction("live.tidy", live.tidy, every=timedelta(hours=1)),

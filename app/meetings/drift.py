@@ -6,6 +6,7 @@ speaks against what we know is a doubt; a doubt is settled by reading the meetin
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from uuid import UUID
 
 from sqlalchemy import select
@@ -16,13 +17,17 @@ from app.clients.zoom import Meeting as Said
 from app.clients.zoom import allows
 from app.clients.zoom.notifications import Notification
 from app.core import db
-from app.events.models import GRACE
+from app.events.models import GRACE, Event
 from app.meetings import service
 from app.meetings.instances import Holding
-from app.meetings.models import Instance, Meeting
+from app.meetings.models import TIMED, Instance, Meeting
 from app.meetings.plan import as_observed, is_protected, told
 
 READ = "meeting:read:meeting"
+# What a change of means another link into the meeting.
+LINK = frozenset({"password", "join_url"})
+# After so long nobody waits for the end of a meeting any more that Zoom cannot be asked about.
+ABANDONED = timedelta(hours=6)
 # Nothing is concluded from an instance that began a moment ago: Zoom's answer may be older.
 SETTLES = timedelta(minutes=2)
 LOOKED_AT = 100  # meetings a minute
@@ -34,6 +39,7 @@ WITH present AS (SELECT CAST(:now AS timestamptz) AS now), found AS (
     WHERE meetings.state = ANY(:serving) AND meetings.zoom_meeting_id IS NOT NULL
       AND (meetings.doubted_at IS NULL OR meetings.doubted_at < now - interval '1 hour')
       AND meetings.account_id = ANY(:accounts) AND events.cancelled_at IS NULL AND events.deleted_at IS NULL
+      AND (events.live_at IS NOT NULL OR events.ends_at > now - interval '1 day')
       AND meetings.synced_at < now - CASE
         WHEN events.live_at IS NOT NULL AND now < events.ends_at THEN interval '15 minutes'
         WHEN events.live_at IS NOT NULL THEN interval '5 minutes'
@@ -54,8 +60,14 @@ async def doubt(tx: db.Tx, meeting: Meeting) -> bool:
     if not allows(account.scopes, READ):
         return False
     (await service.lock(tx, meeting.id)).doubted_at = tx.now
-    tx.record(facts.MeetingDoubted(meeting.event_id, meeting.account_id))
+    _look_now(tx, meeting.event_id, meeting.account_id)
     return True
+
+
+def _look_now(tx: db.Tx, event_id: UUID, account_id: UUID) -> None:
+    """Have an event's meeting read, also where a change to it waits for midnight."""
+    tx.record(facts.MeetingDoubted(event_id, account_id))
+    tx.hurry(str(event_id))
 
 
 async def doubt_stale(tx: db.Tx) -> None:
@@ -69,7 +81,7 @@ async def doubt_stale(tx: db.Tx) -> None:
         _DOUBTFUL, now=tx.now, accounts=accounts, serving=list(service.SERVING), grace=GRACE, limit=LOOKED_AT
     )
     for row in found:
-        tx.record(facts.MeetingDoubted(row.event_id, row.account_id))
+        _look_now(tx, row.event_id, row.account_id)
 
 
 async def altered(tx: db.Tx, meeting: Meeting, notification: Notification, at: datetime) -> None:
@@ -80,7 +92,8 @@ async def altered(tx: db.Tx, meeting: Meeting, notification: Notification, at: d
     if notification.event == "meeting.updated":
         said = told(notification.about)
         known = meeting.observed or meeting.pushed or {}
-        if as_observed(known, said) == as_observed(known, {}) or await doubt(tx, meeting):
+        same = as_observed(known, said) == as_observed(known, {}) and not LINK & notification.about.keys()
+        if same or await doubt(tx, meeting):
             return
         row = await service.lock(tx, meeting.id)
         if at > max(moment for moment in (row.told_at, row.synced_at, row.created_at) if moment):
@@ -91,7 +104,10 @@ async def altered(tx: db.Tx, meeting: Meeting, notification: Notification, at: d
 
 
 async def gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> None:
-    """The meeting cannot be entered any more."""
+    """The meeting cannot be entered any more. One that Zoom does not know any more has ended, too."""
+    if state == "deleted_at_zoom":
+        for instance in await _open(tx, meeting.id):
+            await service.note(tx, meeting, instance.uuid, Holding(None, tx.now))
     row = await service.lock(tx, meeting.id)
     row.doubted_at = None
     if row.state != state:
@@ -101,16 +117,49 @@ async def gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> N
 
 async def heal(tx: db.Tx, meeting: Meeting, said: Said, asked_at: datetime) -> None:
     """Take down of instances what Zoom's answer shows and no notification told. Of a meeting that does not run any
-    more it tells that it ended by now; a notification that comes after all knows the moment better."""
-    known: Sequence[Instance] = (
-        await tx.session.scalars(select(Instance).where(Instance.meeting_id == meeting.id))
-    ).all()
+    more it tells that it ended by now, and an instance before the last when the next began; a notification that comes
+    after all knows the moment better."""
+    known = await _instances(tx, meeting.id)
     if said.status == "waiting":
-        for instance in known:
-            if instance.ended_at is None and (instance.started_at is None or instance.started_at < asked_at - SETTLES):
-                await service.note(tx, meeting, instance.uuid, Holding(None, asked_at))
+        for instance, after in zip_longest(known, known[1:]):
+            ended_at = after.started_at if after else asked_at
+            recent = instance.started_at is not None and instance.started_at >= asked_at - SETTLES
+            if instance.ended_at is None and ended_at and (after or not recent):
+                await service.note(tx, meeting, instance.uuid, Holding(None, ended_at))
     elif said.status == "started" and said.uuid and said.uuid not in {instance.uuid for instance in known}:
         await service.note(tx, meeting, said.uuid, Holding(asked_at, None))
+
+
+async def close_abandoned(tx: db.Tx) -> None:
+    """End what nobody can ask Zoom about: live events long past their end, on meetings that are gone or on accounts
+    that are not connected or may not be read."""
+    found = await tx.session.scalars(
+        select(Meeting)
+        .join(Event, Event.id == Meeting.event_id)
+        .where(Event.live_at.is_not(None), Event.ends_at < tx.now - ABANDONED)
+        .order_by(Meeting.id)
+    )
+    for meeting in found.all():
+        account = await tx.session.get_one(Account, meeting.account_id)
+        readable = account.status == "connected" and allows(account.scopes, READ) and meeting.state in service.SERVING
+        for instance in () if readable else await _open(tx, meeting.id):
+            event = await tx.session.get_one(Event, meeting.event_id)
+            ended_at = max(event.ends_at, instance.started_at or event.ends_at)
+            await service.note(tx, meeting, instance.uuid, Holding(None, ended_at))
+
+
+async def _instances(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:
+    """The instances of a meeting in the order they began, one whose start was not told first."""
+    found = await tx.session.scalars(
+        select(Instance)
+        .where(Instance.meeting_id == meeting_id, TIMED)
+        .order_by(Instance.started_at.nulls_first(), Instance.uuid)
+    )
+    return found.all()
+
+
+async def _open(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:
+    return [instance for instance in await _instances(tx, meeting_id) if instance.ended_at is None]
 
 
 def _whole(notification: Notification) -> bool:

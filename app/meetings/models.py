@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, or_, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -71,13 +71,26 @@ class Meeting(Model):
 
 
 class Instance(Model):
-    """One actual holding of a meeting, told apart by its UUID."""
+    """One actual holding of a meeting, told apart by its UUID; without times where only its recording was heard of."""
 
     __tablename__ = "instances"
-    __table_args__ = (UniqueConstraint("meeting_id", "uuid"),)
+    __table_args__ = (
+        UniqueConstraint("meeting_id", "uuid"),
+        # For the sweep over those whose recording was not told of.
+        Index("ix_instances_ended_at", "ended_at", postgresql_where=text("recording_held IS NULL")),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"), index=True)
     uuid: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    # Whether Zoom holds a recording of it, None while Zoom has said nothing; the moment of its last word counts.
+    recording_held: Mapped[bool | None]
+    recording_said_at: Mapped[datetime | None]
+    # When it was last decided to ask Zoom for one.
+    recording_asked_at: Mapped[datetime | None]
+
+
+# What Zoom has told a time of: nothing follows from an instance of which it has not.
+TIMED = or_(Instance.started_at.is_not(None), Instance.ended_at.is_not(None))

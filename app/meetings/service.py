@@ -20,7 +20,7 @@ from app.core.outbox import NotNow
 from app.events import service as events
 from app.events.models import Event, Space
 from app.meetings.instances import Holding, fold
-from app.meetings.models import Instance, Meeting
+from app.meetings.models import TIMED, Instance, Meeting
 from app.meetings.plan import (
     Plan,
     Wishes,
@@ -97,7 +97,8 @@ async def current(tx: db.Tx, event_id: UUID) -> Meeting | None:
 
 async def lock(tx: db.Tx, meeting_id: UUID) -> Meeting:
     """The meeting as it stands now, locked until the transaction ends; rows that reference it can still be written."""
-    return await tx.session.get_one(Meeting, meeting_id, with_for_update={"key_share": True})
+    await tx.session.flush()
+    return await tx.session.get_one(Meeting, meeting_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
 async def situation(tx: db.Tx, event_id: UUID) -> Situation | None:
@@ -267,7 +268,7 @@ async def note(tx: db.Tx, meeting: Meeting, uuid: str, holding: Holding) -> None
     held = await tx.session.execute(
         select(Instance.started_at, Instance.ended_at)
         .join(Meeting, Meeting.id == Instance.meeting_id)
-        .where(Meeting.event_id == event.id)
+        .where(Meeting.event_id == event.id, TIMED)
     )
     folded = fold([Holding(*row) for row in held], event.starts_at)
     await events.note_instances(tx, event.id, folded.live_at, folded.ended_at)

@@ -1,7 +1,6 @@
 """Making wanted and observed equal: the reactions that call Zoom about meetings."""
 
 from datetime import datetime
-from typing import NamedTuple
 
 from app import facts
 from app.accounts import budgets, grants, reservations
@@ -11,7 +10,7 @@ from app.core import logs
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.inbox import service as inbox
-from app.meetings import creating, drift, service
+from app.meetings import creating, drift, recorded, service
 from app.meetings.instances import holding_of
 from app.meetings.models import Meeting
 from app.meetings.plan import MANUAL_APPROVAL, Plan, correction, differences, lets_strangers_in, observation
@@ -19,13 +18,6 @@ from app.resources import Resources
 
 NO_SUCH_MEETING = 3001  # developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
 log = logs.get("meetings")
-
-
-class Answered(NamedTuple):
-    """What Zoom said of a meeting, and when it was asked."""
-
-    said: Said
-    asked_at: datetime
 
 
 async def sync(work: Work[Resources]) -> None:
@@ -103,13 +95,23 @@ async def _update(work: Work[Resources], situation: service.Situation, meeting: 
     try:
         said = await _read_back(zoom, number) if unsure or meeting.doubted_at else None
         if said is not None:
+            await _noted(work, meeting, said, asked_at)
             body = correction(meeting.pushed or {}, observation(said), wanted, undo=undo)
         if body is not None:
             said = await _changed(work, zoom, meeting, body, wanted)
     except NotFound as error:
         await _missing(work, situation, meeting, error)
     else:
-        await _in_step(work, situation, meeting, Answered(said, asked_at) if said else None)
+        await _in_step(work, situation, meeting, said)
+
+
+async def _noted(work: Work[Resources], meeting: Meeting, said: Said, asked_at: datetime) -> None:
+    """What Zoom answered of instances counts whatever becomes of the change after it, and settles the doubt."""
+    async with work.transaction() as tx:
+        await drift.heal(tx, meeting, said, asked_at)
+        row = await service.lock(tx, meeting.id)
+        if row.doubted_at == meeting.doubted_at:
+            row.doubted_at, row.synced_at = None, tx.now
 
 
 async def _missing(work: Work[Resources], situation: service.Situation, meeting: Meeting, error: NotFound) -> None:
@@ -157,14 +159,10 @@ async def _patch(work: Work[Resources], zoom: AccountClient, meeting: Meeting, b
         row.pushed, row.observed, row.synced_at = wanted, None, tx.now
 
 
-async def _in_step(
-    work: Work[Resources], situation: service.Situation, meeting: Meeting, answered: Answered | None
-) -> None:
-    """Zoom has what is wanted, or said what it keeps instead; whoever may now be registered is looked at again."""
-    resources, wanted, said = work.resources, situation.plan(meeting.marker), answered.said if answered else None
+async def _in_step(work: Work[Resources], situation: service.Situation, meeting: Meeting, said: Said | None) -> None:
+    """Zoom has what is wanted, or `said` what it keeps instead; whoever may now be registered is looked at again."""
+    resources, wanted = work.resources, situation.plan(meeting.marker)
     async with work.done() as tx:
-        if answered:
-            await drift.heal(tx, meeting, answered.said, answered.asked_at)
         row = await service.lock(tx, meeting.id)
         row.carried_version = situation.event.version
         if row.doubted_at == meeting.doubted_at:
@@ -255,6 +253,27 @@ async def doubt_stale(work: Work[Resources]) -> None:
     """The sweep over meetings Zoom should have spoken of by now."""
     async with work.done() as tx:
         await drift.doubt_stale(tx)
+        await drift.close_abandoned(tx)
+
+
+async def note_recording(work: Work[Resources]) -> None:
+    """Zoom said what became of recordings (the key is a delivery)."""
+    async with work.done() as tx:
+        delivery = await inbox.delivery(tx, work.id)
+        notification = await inbox.notification(tx, work.resources.seal, work.id)
+        account_ids = await inbox.account_ids(tx, work.id, notification)
+        await recorded.heard(tx, account_ids, notification, notification.spoke_at or delivery.received_at)
+
+
+async def ask_recording(work: Work[Resources]) -> None:
+    """Ask Zoom for the recording of an instance (the key)."""
+    await recorded.ask(work)
+
+
+async def miss_recordings(work: Work[Resources]) -> None:
+    """The sweep over instances whose recording Zoom should have told of by now."""
+    async with work.done() as tx:
+        await recorded.miss(tx)
 
 
 async def converge_account(work: Work[Resources]) -> None:

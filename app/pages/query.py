@@ -15,7 +15,7 @@ from app.core.db import Tx
 from app.core.identity import Caller
 from app.core.models import Community, OutboxRow
 from app.events.models import Event, Space, status_at
-from app.meetings.models import Meeting
+from app.meetings.models import Instance, Meeting
 from app.meetings.service import SETTLED
 from app.registrations.models import Registrant, Registration
 
@@ -43,6 +43,7 @@ class Row:
     maybe: int
     waiting: int
     position: int | None
+    recordings: int
     sync: OutboxRow | None
 
 
@@ -71,6 +72,7 @@ class Filters:
 
 Mine = aliased(Registration, name="mine")
 Other = aliased(Host, name="other")
+Held = aliased(Meeting, name="held")
 
 _counts = (
     select(
@@ -108,6 +110,20 @@ _lost_alternatives = (
     .scalar_subquery()
 )
 
+# Instances Zoom holds a recording of; one that ended before the start was a rehearsal.
+_recordings = (
+    select(func.count())
+    .select_from(Instance)
+    .join(Held, Held.id == Instance.meeting_id)
+    .where(
+        Held.event_id == Event.id,
+        Instance.recording_held.is_(True),
+        or_(Instance.ended_at.is_(None), Instance.ended_at >= Event.starts_at),
+    )
+    .correlate(Event)
+    .scalar_subquery()
+)
+
 # In the order of the fields of `Row`.
 _COLUMNS: tuple[Any, ...] = (
     Event,
@@ -127,6 +143,7 @@ _COLUMNS: tuple[Any, ...] = (
     _counts.c.maybe,
     _counts.c.waiting,
     case((and_(Mine.rsvp == "going", Mine.waiting_since.is_not(None)), _counts.c.position)),
+    _recordings,
     OutboxRow,
 )
 

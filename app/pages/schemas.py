@@ -88,8 +88,11 @@ class Join(Schema):
 class Recordings(Schema):
     """What remains of the event."""
 
-    count: int = Field(examples=[0])
-    state: Literal["none"] = Field(examples=["none"])
+    count: int = Field(description="How often the event was recorded, rehearsals left out", examples=[1])
+    state: Literal["none", "at_zoom"] = Field(
+        description="Where the recordings are: `at_zoom` means that they cannot be watched here yet",
+        examples=["at_zoom"],
+    )
 
 
 class ZoomHost(Schema):

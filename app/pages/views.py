@@ -49,7 +49,7 @@ def event(row: Row, who: Caller, now: datetime, opens: timedelta, *, for_admin: 
             "simulcast": None,
             "my_rsvp": my_rsvp(row),
             "join": join(row, who, now, opens),
-            "recordings": {"count": 0, "state": "none"},
+            "recordings": {"count": row.recordings, "state": "at_zoom" if row.recordings else "none"},
             "zoom": zoom(row, now) if for_admin else None,
         }
     )

@@ -15,6 +15,7 @@ from app.simulator import (
     meetings,
     notification_controls,
     oauth,
+    recordings,
     registrants,
     reports,
     users,
@@ -26,7 +27,7 @@ from app.simulator.operations import route
 from app.simulator.simulator import Simulator
 from app.simulator.wire import HangingUpProtocol, Wire, json_response
 
-AREAS = (users.OPERATIONS, meetings.OPERATIONS, registrants.OPERATIONS, reports.OPERATIONS)
+AREAS = (users.OPERATIONS, meetings.OPERATIONS, registrants.OPERATIONS, reports.OPERATIONS, recordings.OPERATIONS)
 WEBSITES = (oauth.routes, website.routes)
 CONTROLS = (controls.router, meeting_controls.router, notification_controls.router)
 

@@ -78,6 +78,11 @@ def meeting_missing(meeting_id: str | int, code: int = 3001) -> RefusalError:
     return refusal(404, code, f"Meeting does not exist: {meeting_id}.")
 
 
+def recording_missing() -> RefusalError:
+    """Nothing was recorded, or nothing of it is left, or there is no such meeting."""
+    return refusal(404, 3301, "There is no recording for this meeting.")
+
+
 def hosting_not_allowed() -> RefusalError:
     """A user of a type that cannot hold meetings."""
     return refusal(400, 3161, "Your user account is not allowed meeting hosting and scheduling capabilities.")

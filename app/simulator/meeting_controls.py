@@ -1,5 +1,6 @@
 """Controls for what people do inside Zoom with one meeting, under /simulator/meetings/{id}."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -7,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from fastapi import APIRouter, Body, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.simulator import inside, meetings, registrants, scheduling
+from app.simulator import inside, meetings, recordings, registrants, scheduling
 from app.simulator.controls import Sim, meeting_shown
 from app.simulator.errors import RefusalError
 from app.simulator.inside import NotPossibleError
@@ -47,6 +48,22 @@ class RegistrantChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
     email: str
     action: Literal["approve", "cancel", "deny"]
+
+
+class FileWish(BaseModel):
+    """A file of a recording."""
+
+    model_config = ConfigDict(extra="forbid")
+    file_type: recordings.FileType
+    file_size: int = Field(50_000_000, ge=0, description="bytes")
+
+
+class RecordingWish(BaseModel):
+    """What was recorded."""
+
+    model_config = ConfigDict(extra="forbid")
+    files: list[FileWish] = Field([FileWish(file_type="MP4"), FileWish(file_type="M4A")], min_length=1)
+    minutes: float | None = Field(None, gt=0, description="the last so many; all of it, if absent")
 
 
 def the_meeting(simulator: Sim, meeting_id: int) -> Meeting:
@@ -91,6 +108,7 @@ async def join(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
         with simulator.earlier(who.minutes_ago):
             someone, said = _joined(simulator, meeting, who)
     except NotPossibleError as reason:
+        simulator.announce(reason.said)
         raise HTTPException(409, str(reason)) from None
     simulator.announce(said)
     return asdict(someone)
@@ -134,6 +152,29 @@ async def leave(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]
         said = inside.leave(simulator, meeting, someone)
     simulator.announce(said)
     return asdict(someone)
+
+
+@router.post("/record")
+async def record(simulator: Sim, meeting: TheMeeting, wanted: RecordingWish | None = None) -> dict[str, Any]:
+    """A cloud recording of the holding that runs, or of the last one, is made and announced."""
+    wanted = wanted or RecordingWish()
+    files = [recordings.File(file.file_type, file.file_size) for file in wanted.files]
+    return _announced(simulator, meeting, lambda: recordings.record(simulator, meeting, files, wanted.minutes))
+
+
+@router.post("/transcript")
+async def transcript(simulator: Sim, meeting: TheMeeting) -> dict[str, Any]:
+    """The last recording is transcribed, which is announced by itself."""
+    return _announced(simulator, meeting, lambda: recordings.transcribe(simulator, meeting))
+
+
+def _announced(simulator: Simulator, meeting: Meeting, happen: Callable[[], list[Notification]]) -> dict[str, Any]:
+    try:
+        said = happen()
+    except NotPossibleError as reason:
+        raise HTTPException(409, str(reason)) from None
+    simulator.announce(said)
+    return meeting_shown(meeting)
 
 
 @router.post("/registrants")

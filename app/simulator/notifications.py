@@ -23,6 +23,7 @@ MEETING = Subscription("meeting:read:meeting", "meeting:read", paid=False, objec
 MEETING_CHANGE = replace(MEETING, paid=True)
 MEETING_RUN = replace(MEETING, object_id="string")
 PARTICIPANT = Subscription("meeting:read:participant", "meeting:read", paid=False, object_id="string")
+RECORDING = Subscription("cloud_recording:read:recording", "recording:read", paid=True, object_id="number")
 REGISTRATION = Subscription("meeting:read:registrant", "meeting:read", paid=True, object_id="number")
 
 
@@ -133,6 +134,13 @@ def waiting_room(
     return _said(f"meeting.participant_{what}", PARTICIPANT, meeting, payload)
 
 
+def waits_for_host(meeting: Meeting, registrant: Registrant, now: datetime) -> Notification:
+    """`meeting.participant_jbh_waiting`, which names nothing but the registrant."""
+    held = _held(meeting, Instance(meeting.uuid, now))
+    person = {"registrant_id": registrant.id, "date_time": zoom_time(now)}
+    return _said("meeting.participant_jbh_waiting", PARTICIPANT, meeting, {"object": held | {"participant": person}})
+
+
 def breakout_room(
     what: Literal["joined", "left"], meeting: Meeting, instance: Instance, someone: Participant, now: datetime
 ) -> Notification:
@@ -161,6 +169,14 @@ def registration_changed(meeting: Meeting, registrant: Registrant, operator: Use
         person["join_url"] = registrant.join_url
     payload = _by(operator) | {"object": _scheduled(meeting) | {"registrant": person}}
     return _said(f"meeting.registration_{registrant.status}", REGISTRATION, meeting, payload)
+
+
+def recording(
+    what: Literal["completed", "transcript_completed"], meeting: Meeting, subject: Json, download_token: str
+) -> Notification:
+    """`recording.completed` or `recording.transcript_completed`; the token stands beside the payload."""
+    said = _said(f"recording.{what}", RECORDING, meeting, {"object": subject})
+    return replace(said, extra={"download_token": download_token})
 
 
 def app_deauthorized(user: User, client_id: str, signature: str, now: datetime, switches: Switches) -> Json:

@@ -73,7 +73,7 @@ class Call:
         user = self.caller if key == "me" else self.simulator.world.user(key)
         if user is None or user.account_id != self.account.id:
             raise errors.user_missing(key)
-        self._reach(user.id)
+        self.reach(user.id)
         return user
 
     def meeting(self, missing_code: int = 3001) -> Meeting:
@@ -84,7 +84,7 @@ class Call:
         meeting = self.simulator.world.meetings.get(int(written))
         if meeting is None or meeting.account_id != self.account.id or meeting.expired(self.now):
             raise errors.meeting_missing(written, missing_code)
-        self._reach(meeting.host_id)
+        self.reach(meeting.host_id)
         return meeting
 
     def host(self, meeting: Meeting) -> User:
@@ -99,7 +99,8 @@ class Call:
             raise host_refusal(self.now, self.simulator.switches)
         self.simulator.tally.spend(host.id, HOST_DAILY, self.now)
 
-    def _reach(self, user_id: str) -> None:
+    def reach(self, user_id: str) -> None:
+        """Hold a user-level grant to its own user. Raises 4711."""
         if not is_wide(self.scope) and user_id != self.grant.user_id:
             raise errors.scopes_missing([f"{self.operation.scope}:admin"], self.simulator.switches)
 

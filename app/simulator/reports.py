@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from urllib.parse import quote
 
 from app.simulator.clock import zoom_time
 from app.simulator.errors import Answer, meeting_missing
+from app.simulator.held import latest
 from app.simulator.operations import Call, Handler, Operation
 from app.simulator.state import Instance, Json, Meeting, Participant
 
@@ -55,28 +55,15 @@ def _page(call: Call, meeting: Meeting, instance: Instance, rows: list[Json]) ->
 def _instance(call: Call) -> tuple[Meeting, Instance]:
     """By UUID, or by number the latest. Nothing is told while it runs, before the report is made, or of one person
     alone: 404/3001."""
-    written = call.path["meeting_id"]
     made_before = call.now - timedelta(seconds=call.simulator.switches.report_after_seconds)
-    world = call.simulator.world
-    found: list[tuple[datetime, Meeting, Instance]] = [
-        (instance.started_at, meeting, instance)
-        for meeting in (*world.meetings.values(), *world.deleted.values())
-        if meeting.account_id == call.account.id
-        for instance in meeting.instances
-        if written in (_segment(instance.uuid), str(meeting.id))
-    ]
-    if not found:
-        raise meeting_missing(written)
-    _, meeting, instance = max(found, key=lambda each: each[0])
+    found = latest(call)
+    if found is None:
+        raise meeting_missing(call.path["meeting_id"])
+    meeting, instance = found
     people = {each.participant_uuid for each in instance.participants}
     if instance.ended_at is None or instance.ended_at > made_before or len(people) < 2:
-        raise meeting_missing(written)
+        raise meeting_missing(call.path["meeting_id"])
     return meeting, instance
-
-
-def _segment(uuid: str) -> str:
-    """How a UUID arrives behind the gateway, which has decoded it once: some must be encoded twice (contract 3)."""
-    return quote(uuid, safe="") if uuid.startswith("/") or "//" in uuid else uuid
 
 
 def _rows(instance: Instance) -> Iterator[Json]:

@@ -79,6 +79,27 @@ class Participant:
 
 
 @dataclass
+class RecordingFile:
+    """One file of a recording; `size` in bytes."""
+
+    id: str
+    file_type: str
+    size: int
+    starts_at: datetime
+    ends_at: datetime
+
+
+@dataclass
+class Recording:
+    """The cloud recording of a holding, and the secrets that open it to people."""
+
+    share_url: str
+    password: str
+    play_passcode: str
+    files: list[RecordingFile] = field(default_factory=list)
+
+
+@dataclass
 class Instance:
     """One holding of a meeting."""
 
@@ -87,6 +108,7 @@ class Instance:
     participants: list[Participant] = field(default_factory=list)
     waiting: list[Participant] = field(default_factory=list)
     ended_at: datetime | None = None
+    recording: Recording | None = None
 
 
 @dataclass

@@ -19,6 +19,7 @@ from app.clients.zoom.models import (
     MeetingPage,
     ParticipantPage,
     Record,
+    Recording,
     Registrant,
     RegistrantPage,
     ReportedParticipant,
@@ -160,6 +161,10 @@ class AccountClient:
             {"meeting_uuid": meeting_uuid},
             {"include_fields": "registrant_id"} if report else {},
         )
+
+    async def get_recordings(self, meeting_uuid: str) -> Recording:
+        """The cloud recording of an instance. NotFound: there is none, or not yet."""
+        return await self._read(operations.GET_RECORDINGS, Recording, {"meeting_uuid": meeting_uuid})
 
     async def _call(
         self,

@@ -227,6 +227,24 @@ def _is_timed(participant: dict[str, Any]) -> bool:
     return bool(participant.get("join_time") and participant.get("leave_time"))
 
 
+class RecordingFile(Record):
+    """One file of a recording; `deleted_time` where it is in the trash."""
+
+    file_type: str = ""
+    deleted_time: str | None = None
+
+
+class Recording(Record):
+    """The cloud recording of an instance. The links and codes that lead to its files are not read."""
+
+    recording_files: tuple[RecordingFile, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether there is a file of it outside the trash."""
+        return any(file.deleted_time is None for file in self.recording_files)
+
+
 class RegistrantPage(Record):
     """One page of registrants."""
 

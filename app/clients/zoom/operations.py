@@ -148,6 +148,17 @@ PAST_PARTICIPANTS = Operation(
     _OK,
 )
 
+# https://developers.zoom.us/docs/api/meetings/#tag/cloud-recording/GET/meetings/{meetingId}/recordings
+# By UUID: a number is its latest instance only. 404/3301 while there is none.
+GET_RECORDINGS = Operation(
+    "get_recordings",
+    "GET",
+    "/meetings/{meeting_uuid}/recordings",
+    Label.LIGHT,
+    "cloud_recording:read:list_recording_files",
+    _OK,
+)
+
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
     for operation in (
@@ -165,6 +176,7 @@ OPERATIONS: Mapping[str, Operation] = {
         LIST_REGISTRANTS,
         REPORT_PARTICIPANTS,
         PAST_PARTICIPANTS,
+        GET_RECORDINGS,
     )
 }
 

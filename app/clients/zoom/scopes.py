@@ -106,6 +106,8 @@ SCOPES: tuple[Scope, ...] = (
             "meeting.participant_left",
             "meeting.participant_joined_waiting_room",
             "meeting.participant_put_in_waiting_room",
+            "meeting.participant_jbh_waiting",
+            "meeting.participant_jbh_waiting_left",
         ),
         "record who came and for how long",
         5,
@@ -190,10 +192,10 @@ SCOPES: tuple[Scope, ...] = (
     Scope(
         "cloud_recording:read:list_recording_files",
         ("GET /meetings/{meeting_uuid}/recordings",),
-        "fetch recordings whose notification was missed",
+        "learn of recordings whose notification was missed",
         None,
         "recording:read",
-        "a recording whose notification never came stays on Zoom",
+        "a recording whose notification never came is not known of",
     ),
     Scope(
         "meeting:read:list_past_participants",

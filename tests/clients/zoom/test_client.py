@@ -177,6 +177,29 @@ async def test_pages_that_go_in_a_circle_end(api: respx.MockRouter, account: Acc
     assert route.call_count == 2
 
 
+async def test_a_recording_is_there_while_a_file_of_it_is_outside_the_trash(
+    api: respx.MockRouter, account: AccountClient
+) -> None:
+    file = {"id": "f", "file_type": "MP4", "download_url": "https://zoom.us/rec/download/the-secret"}
+    trashed = file | {"deleted_time": "2026-12-01T12:00:00Z"}
+    answers = [{"uuid": "a==", "recording_files": files} for files in ([trashed, file], [trashed], [], None)]
+    route = api.get(f"{API}/v2/meetings/a%3D%3D/recordings").mock(
+        side_effect=[httpx.Response(200, json=answer) for answer in answers]
+    )
+    read = [await account.get_recordings("a==") for _ in answers]
+    assert [recording.held for recording in read] == [True, False, False, False]
+    assert "the-secret" not in repr(read)
+    assert queries(route) == [{}] * 4
+
+
+async def test_no_recording_is_zooms_own_word_for_not_yet(api: respx.MockRouter, account: AccountClient) -> None:
+    refused = {"code": 3301, "message": "There is no recording for this meeting."}
+    api.get(f"{API}/v2/meetings/a%3D%3D/recordings").respond(404, json=refused)
+    with pytest.raises(NotFound) as caught:
+        await account.get_recordings("a==")
+    assert caught.value.code == 3301
+
+
 Call = Callable[[AccountClient], Awaitable[Any]]
 CALLS: dict[str, Call] = {
     "create": lambda account: account.create_meeting("me", {"topic": "T"}),

@@ -1,0 +1,130 @@
+"""Whether Zoom holds a recording of an instance: as it told, or as it answers where it has told nothing.
+
+Notifications come late, twice, in any order or not at all. Zoom's last word counts, by the moment it speaks of; what
+was not told is asked for some time after the end, where the grant permits to. No answer says that there is none.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app import facts
+from app.accounts import grants
+from app.accounts.models import Account
+from app.clients.zoom import NotFound, ZoomError, allows
+from app.clients.zoom.notifications import Notification, storable
+from app.core import db, logs
+from app.core.work import Work
+from app.meetings import drift, service
+from app.meetings.models import Instance, Meeting
+from app.resources import Resources
+
+LISTING = "cloud_recording:read:list_recording_files"
+# What is in the trash can no longer be fetched; it may be brought back.
+GONE = ("recording.trashed", "recording.deleted", "recording.batch_trashed", "recording.batch_deleted")
+LOOKED_AT = 100  # instances a minute
+log = logs.get("meetings")
+
+# Making a recording takes about as long as the meeting did, or far longer. Rehearsals count for nothing.
+_MISSED = """
+WITH found AS (
+    SELECT instances.id, meetings.account_id FROM instances
+    JOIN meetings ON meetings.id = instances.meeting_id JOIN events ON events.id = meetings.event_id
+    WHERE instances.recording_held IS NULL AND instances.ended_at > CAST(:now AS timestamptz) - interval '3 days'
+      AND instances.ended_at >= events.starts_at AND events.deleted_at IS NULL
+      AND meetings.account_id = ANY(:accounts)
+      AND COALESCE(meetings.observed #>> '{settings,auto_recording}', meetings.pushed #>> '{settings,auto_recording}')
+        = 'cloud'
+      AND EXISTS (
+        SELECT FROM unnest(ARRAY[interval '20 minutes', interval '2 hours', interval '12 hours']) AS look
+        WHERE instances.ended_at + look <= :now
+          AND (instances.recording_asked_at IS NULL OR instances.recording_asked_at < instances.ended_at + look))
+    ORDER BY instances.ended_at LIMIT :limit FOR NO KEY UPDATE OF instances SKIP LOCKED
+)
+UPDATE instances SET recording_asked_at = :now FROM found WHERE instances.id = found.id
+RETURNING instances.id, found.account_id
+"""
+
+
+class Word(NamedTuple):
+    """What Zoom said at a moment: that it holds a recording, or that it does not any more."""
+
+    at: datetime
+    held: bool
+
+
+async def heard(tx: db.Tx, account_ids: Sequence[UUID], notification: Notification, at: datetime) -> None:
+    """Take down what Zoom told, of the moment `at`, of recordings. Whatever has a transcript was recorded."""
+    word = Word(at, notification.event not in GONE)
+    meeting = await drift.mentioned(tx, account_ids, notification)
+    for uuid in uuids(notification):
+        its = meeting or await service.by_instance(tx, account_ids, uuid)
+        if its is not None:
+            await note(tx, its, uuid, word)
+
+
+def uuids(notification: Notification) -> list[str]:
+    """The instances a notification is about: one, or in a batch several, which Zoom writes in two ways."""
+    about = notification.about
+    several = about.get("meetings"), about.get("meeting_uuids")
+    entries = [entry for each in several if isinstance(each, list) for entry in each]
+    named = [storable(entry.get("meeting_uuid") if isinstance(entry, dict) else entry) for entry in entries]
+    return sorted({uuid for uuid in (notification.uuid, *named) if uuid})
+
+
+async def note(tx: db.Tx, meeting: Meeting, uuid: str, word: Word) -> None:
+    """Take down one word about one instance, which may not have been heard of before."""
+    await tx.run(
+        "INSERT INTO instances (id, meeting_id, uuid) VALUES (gen_random_uuid(), :meeting, :uuid)"
+        " ON CONFLICT (meeting_id, uuid) DO NOTHING",
+        meeting=meeting.id, uuid=uuid,
+    )  # fmt: skip
+    found = select(Instance).where(Instance.meeting_id == meeting.id, Instance.uuid == uuid).with_for_update()
+    row = (await tx.session.scalars(found)).one()
+    # Of two words of the same moment, that it is gone is the later one.
+    if row.recording_said_at and (row.recording_said_at, not row.recording_held) >= (word.at, not word.held):
+        return
+    if word.held and not row.recording_held:
+        tx.record(facts.RecordingFound(row.id, meeting.account_id))
+    row.recording_held, row.recording_said_at = word.held, word.at
+    tx.ring(f"event:{meeting.event_id}")
+
+
+async def miss(tx: db.Tx) -> None:
+    """Have Zoom asked about instances that were to be recorded and of which it told nothing: 20 minutes, two hours and
+    twelve hours after the end, then no more. The calls themselves are paced like all others."""
+    connected = await tx.session.execute(select(Account.id, Account.scopes).where(Account.status == "connected"))
+    accounts = [account_id for account_id, scopes in connected if allows(scopes, LISTING)]
+    for row in await tx.run(_MISSED, now=tx.now, accounts=accounts, limit=LOOKED_AT):
+        tx.record(facts.RecordingMissed(row.id, row.account_id))
+
+
+async def ask(work: Work[Resources]) -> None:
+    """Ask Zoom for the recording of one instance (the key), if that is still of use."""
+    asked_at = work.resources.clock.now()
+    async with work.transaction() as tx:
+        row = await tx.session.get(Instance, work.id)
+        meeting = await tx.session.get_one(Meeting, row.meeting_id) if row else None
+        account = await tx.session.get_one(Account, meeting.account_id) if meeting else None
+    if row is None or meeting is None or account is None or row.recording_held is not None:
+        return
+    if account.status == "connected" and allows(account.scopes, LISTING) and await _holds(work, account.id, row.uuid):
+        async with work.done() as tx:
+            await note(tx, meeting, row.uuid, Word(asked_at, held=True))
+
+
+async def _holds(work: Work[Resources], account_id: UUID, uuid: str) -> bool:
+    """Whether Zoom says that it holds a recording; False where it does not say so, which it may do later."""
+    zoom = await grants.zoom(work.resources, account_id)
+    try:
+        return (await zoom.get_recordings(uuid)).held
+    except NotFound:
+        return False
+    except ZoomError as error:
+        if error.again in {"later", "at"}:
+            raise
+        log.info("no recording", instance_id=work.key, reason=type(error).__name__)
+        return False

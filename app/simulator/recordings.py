@@ -1,0 +1,157 @@
+"""Cloud recordings (contract 8.1, 11.5): made inside Zoom, announced, listed. Nothing is behind their links."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from app.simulator import notifications
+from app.simulator.clock import zoom_time
+from app.simulator.errors import Answer, recording_missing
+from app.simulator.held import latest
+from app.simulator.ids import fresh_id, passcode, token
+from app.simulator.inside import NotPossibleError
+from app.simulator.notifications import Notification
+from app.simulator.operations import Call, Handler, Operation
+from app.simulator.simulator import Simulator
+from app.simulator.state import Instance, Json, Meeting, Recording, RecordingFile
+
+LIST = Operation(
+    "recordingGet",
+    "GET",
+    "/meetings/{meeting_id}/recordings",
+    "Light",
+    "cloud_recording:read:list_recording_files",
+    ("recording:read",),
+)
+FileType = Literal["MP4", "M4A", "CHAT", "CSV"]
+# File extension and `recording_type` of each type of file.
+_MADE = {
+    "MP4": ("MP4", "shared_screen_with_speaker_view"),
+    "M4A": ("M4A", "audio_only"),
+    "CHAT": ("TXT", "chat_file"),
+    "CSV": ("CSV", "poll"),
+    "TRANSCRIPT": ("VTT", "audio_transcript"),
+}
+TRANSCRIPT_SIZE = 12_000  # bytes
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to be made; `file_size` in bytes."""
+
+    file_type: FileType | Literal["TRANSCRIPT"]
+    file_size: int
+
+
+def record(
+    simulator: Simulator, meeting: Meeting, files: Sequence[File], minutes: float | None = None
+) -> list[Notification]:
+    """The last `minutes` of the holding that runs, or of the last one, are recorded: all of it, unless said.
+
+    Raises `NotPossibleError` where it was never held, or its host has no cloud recording.
+    """
+    host = simulator.world.host(meeting)
+    if simulator.world.accounts[meeting.account_id].plan == "free" or not host.settings["recording"]["cloud_recording"]:
+        raise NotPossibleError("The host has no cloud recording.")
+    if not meeting.instances:
+        raise NotPossibleError("The meeting was never held.")
+    instance = meeting.instances[-1]
+    if instance.recording is None:
+        instance.recording = _begun(simulator, meeting)
+    ends = instance.ended_at or simulator.now()
+    starts = instance.started_at if minutes is None else max(instance.started_at, ends - timedelta(minutes=minutes))
+    instance.recording.files += [
+        RecordingFile(fresh_id(), file.file_type, file.file_size, starts, ends) for file in files
+    ]
+    return [_told(simulator, "completed", meeting, instance, instance.recording, instance.recording.files)]
+
+
+def transcribe(simulator: Simulator, meeting: Meeting) -> list[Notification]:
+    """What was said in the last recording is written down. Raises `NotPossibleError` where there is none, or the
+    account's plan makes no transcripts."""
+    if simulator.world.accounts[meeting.account_id].plan != "business":
+        raise NotPossibleError("The account's plan has no audio transcripts.")
+    instance = meeting.instances[-1] if meeting.instances else None
+    if instance is None or instance.recording is None:
+        raise NotPossibleError("There is no recording to transcribe.")
+    whole = instance.recording.files[0]
+    made = RecordingFile(fresh_id(), "TRANSCRIPT", TRANSCRIPT_SIZE, whole.starts_at, whole.ends_at)
+    instance.recording.files.append(made)
+    return [_told(simulator, "transcript_completed", meeting, instance, instance.recording, [made])]
+
+
+def listed(call: Call) -> Answer:
+    """GET /meetings/{meetingId}/recordings: 200, and 404/3301 where there is none."""
+    found = latest(call)
+    if found is None or found[1].recording is None:
+        raise recording_missing()
+    meeting, instance = found
+    shown = _shown(meeting, instance, found[1].recording, found[1].recording.files)
+    return Answer(200, shown | {"type": str(meeting.type)})
+
+
+def _begun(simulator: Simulator, meeting: Meeting) -> Recording:
+    share_url = f"{meeting.base_url}/rec/share/{secrets.token_urlsafe(48)}"
+    return Recording(
+        simulator.issue("recording_share_url", share_url),
+        simulator.issue("recording_password", passcode()),
+        simulator.issue("recording_play_passcode", secrets.token_urlsafe(24)),
+    )
+
+
+def _told(
+    simulator: Simulator,
+    what: Literal["completed", "transcript_completed"],
+    meeting: Meeting,
+    instance: Instance,
+    recording: Recording,
+    files: Sequence[RecordingFile],
+) -> Notification:
+    host = simulator.world.host(meeting)
+    subject = _shown(meeting, instance, recording, files)
+    about = {"host_email": host.email, "timezone": meeting.timezone, "on_prem": False}
+    return notifications.recording(what, meeting, subject | about, simulator.issue("download_token", token()))
+
+
+def _shown(meeting: Meeting, instance: Instance, recording: Recording, files: Sequence[RecordingFile]) -> Json:
+    ends = max(file.ends_at for file in recording.files)
+    return {
+        "uuid": instance.uuid,
+        "id": meeting.id,
+        "account_id": meeting.account_id,
+        "host_id": meeting.host_id,
+        "topic": meeting.topic,
+        "type": meeting.type,
+        "start_time": zoom_time(instance.started_at),
+        "duration": int((ends - instance.started_at).total_seconds() // 60),
+        "share_url": recording.share_url,
+        "password": recording.password,
+        "recording_play_passcode": recording.play_passcode,
+        "auto_delete": False,
+        "total_size": sum(file.size for file in files),
+        "recording_count": len(files),
+        "recording_files": [_file(meeting, instance, file) for file in files],
+        "participant_audio_files": [],
+    }
+
+
+def _file(meeting: Meeting, instance: Instance, file: RecordingFile) -> Json:
+    extension, recording_type = _MADE[file.file_type]
+    return {
+        "id": file.id,
+        "meeting_id": instance.uuid,
+        "recording_start": zoom_time(file.starts_at),
+        "recording_end": zoom_time(file.ends_at),
+        "file_type": file.file_type,
+        "file_extension": extension,
+        "file_size": file.size,
+        "play_url": f"{meeting.base_url}/rec/play/{file.id}",
+        "download_url": f"{meeting.base_url}/rec/download/{file.id}",
+        "status": "completed",
+        "recording_type": recording_type,
+    }
+
+
+OPERATIONS: list[tuple[Operation, Handler]] = [(LIST, listed)]
