@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from app.core.db import migrate
 from app.demo.mailbox import Mail, Mailbox
 from app.demo.stack import S3, Stack
+from tests.databases import Databases
 from tests.living import Living, alive
 from tests.registrations import calendars
 
@@ -46,12 +47,20 @@ async def template(stack: Stack) -> AsyncIterator[str]:
     await stack.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+async def databases(stack: Stack, template: str) -> AsyncIterator[Databases]:
+    """Migrated databases, for one test after the other."""
+    databases = Databases(stack, template)
+    yield databases
+    await databases.close()
+
+
 @pytest.fixture
-async def database_url(stack: Stack, template: str) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """A migrated database without a row in it, this test's own."""
-    name = f"test_{secrets.token_hex(6)}"
-    yield await stack.create_database(name, template)
-    await stack.drop_database(name)
+    name, url = await databases.take()
+    yield url
+    await databases.give_back(name, url)
 
 
 @pytest.fixture
