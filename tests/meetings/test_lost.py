@@ -113,6 +113,7 @@ async def test_an_earlier_holding_whose_end_was_missed_ends_where_the_next_began
     await to_minute(living, event, 20)
     await inside(living, event, "end")
     await inside(living, event, "start", host_joins=False)
+    await living.quiet()
     await to_minute(living, event, 40)
     await inside(living, event, "end")
     await later(living, 16)
