@@ -206,7 +206,7 @@ class Living:
 
     async def event(self, who: str = "admin", **wishes: Any) -> Any:
         """An event on Zoom tomorrow, on Ada's account, unless `wishes` say otherwise."""
-        starts = (self.clock.now() + timedelta(days=1)).replace(minute=0, second=0, microsecond=0)
+        starts = (self.clock.now() + timedelta(days=1)).replace(second=0, microsecond=0)
         body = {
             "title": "Open evening",
             "starts_at": starts.isoformat(),
