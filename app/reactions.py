@@ -17,7 +17,7 @@ from app.registrations import tasks as registrations
 from app.resources import Resources
 
 Run = Callable[[Any], Any]
-MAIL, HOOK, HEARD = "mail", "hook", "heard"
+MAIL, HOOK, HEARD, TOLD = "mail", "hook", "heard", "told"
 
 
 def reaction(name: str, run: Run, *, priority: int = 100, every: timedelta | None = None) -> Reaction[Resources]:
@@ -75,9 +75,9 @@ def mail(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
     return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: MAIL)
 
 
-def heard(reaction: Reaction[Resources]) -> Binding[Resources]:
-    """`reaction` for a delivery, in a lane of few: each run does hundreds that wait, and storing more comes first."""
-    return Binding(reaction, lambda fact: str(fact.delivery_id), lambda _: HEARD)
+def together(reaction: Reaction[Resources], key: str, lane: str) -> Binding[Resources]:
+    """`reaction` in a lane of few: each run does hundreds that wait beside its own, and people come first."""
+    return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: lane)
 
 
 def hook(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
@@ -93,14 +93,14 @@ TABLE: Reactions[Resources] = Reactions(
         facts.AccountLost: [by(TELL_ACCOUNT, "account_id")],
         facts.HostsChanged: [by(CONVERGE, "account_id")],
         facts.GrantRevocable: [by(REVOKE, "revocation_id")],
-        facts.DeliveryStored: [heard(INTERPRET)],
+        facts.DeliveryStored: [together(INTERPRET, "delivery_id", HEARD)],
         facts.AppDeauthorized: [by(DEAUTHORIZE, "delivery_id")],
         facts.MeetingNoticed: [by(NOTICE, "delivery_id")],
         facts.MeetingStarted: [by(NOTE_INSTANCE, "delivery_id")],
         facts.MeetingEnded: [by(NOTE_INSTANCE, "delivery_id")],
-        facts.ParticipantJoined: [heard(NOTE_PARTICIPANT)],
-        facts.ParticipantLeft: [heard(NOTE_PARTICIPANT)],
-        facts.ParticipantWaiting: [heard(NOTE_PARTICIPANT)],
+        facts.ParticipantJoined: [together(NOTE_PARTICIPANT, "delivery_id", HEARD)],
+        facts.ParticipantLeft: [together(NOTE_PARTICIPANT, "delivery_id", HEARD)],
+        facts.ParticipantWaiting: [together(NOTE_PARTICIPANT, "delivery_id", HEARD)],
         facts.MeetingAltered: [by(NOTE_CHANGE, "delivery_id")],
         facts.MeetingDoubted: [by(SYNC_MEETING, "event_id", lane="account_id")],
         facts.RegistrantNoticed: [by(NOTE_REGISTRANT, "delivery_id")],
@@ -127,7 +127,7 @@ TABLE: Reactions[Resources] = Reactions(
         facts.RegistrationChanged: [
             by(SYNC_REGISTRANT, "registration_id", lane="account_id"),
             mail(SEND_INVITE, "registration_id"),
-            by(TELL_REGISTRATION, "registration_id"),
+            together(TELL_REGISTRATION, "registration_id", TOLD),
         ],
         facts.AddressChanged: [by(FOLLOW_ADDRESS, "registration_id")],
         facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
@@ -138,7 +138,7 @@ TABLE: Reactions[Resources] = Reactions(
         facts.ReminderDue: [mail(REMIND, "registration_id")],
         facts.HookMessageMade: [hook(SEND_HOOK, "message_id")],
     },
-    narrow_lanes=[MAIL, HOOK, HEARD],
+    narrow_lanes=[MAIL, HOOK, HEARD, TOLD],
     sweeps=[
         reaction("accounts.tidy", accounts.tidy, every=timedelta(minutes=10)),
         reaction("accounts.reread", accounts.reread_stale, every=timedelta(hours=1)),

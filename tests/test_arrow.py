@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.attendance import tasks as attendance
+from app.hooks import tasks as hooks
+from app.inbox import tasks as inbox
 from app.pages import query
 from app.reactions import TABLE
 from app.registrations import batch
@@ -201,7 +204,8 @@ def test_every_fact_has_a_row_in_the_table_of_reactions() -> None:
 
 def test_who_looks_for_a_reaction_by_its_name_means_one_there_is() -> None:
     waiting = (ROOT / "app/pages/waiting.py").read_text()
-    meant = {batch.SINGLE, query.SYNC, *re.findall(r"reaction = '([a-z_.]+)'", waiting)}
+    alone = {batch.SINGLE, query.SYNC, inbox.INTERPRET, attendance.NOTE, hooks.TELL_REGISTRATION}
+    meant = {*alone, *re.findall(r"reaction = '([a-z_.]+)'", waiting)}
     assert len(meant) > 2
     assert meant <= TABLE.named.keys()
 

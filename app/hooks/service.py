@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import any_, func, literal, select, tuple_
+from sqlalchemy import Select, SQLColumnExpression, any_, func, literal, select, tuple_
 
 from app.core import db
 from app.core.crypto import Seal
@@ -85,6 +85,13 @@ def let_go(tx: db.Tx, gone: Sequence[tuple[UUID, UUID]]) -> None:
         tx.record(HookMessageMade(message_id, endpoint_id))
 
 
+def asked(community_id: str | SQLColumnExpression[str], kind: str) -> Select[HookEndpoint]:
+    """The endpoints of a community that want to be told of this kind."""
+    return select(HookEndpoint).where(
+        HookEndpoint.community_id == community_id, HookEndpoint.enabled, literal(kind) == any_(HookEndpoint.kinds)
+    )
+
+
 async def tell(
     tx: db.Tx, community_id: str, kind: str, subject: UUID, data: Schema, *, only_news: bool = False
 ) -> None:
@@ -92,10 +99,7 @@ async def tell(
 
     `only_news`: none for an endpoint whose last message about the subject said the very same.
     """
-    asked = select(HookEndpoint).where(
-        HookEndpoint.community_id == community_id, HookEndpoint.enabled, literal(kind) == any_(HookEndpoint.kinds)
-    )
-    for endpoint in await tx.session.scalars(asked):
+    for endpoint in await tx.session.scalars(asked(community_id, kind)):
         if not only_news or await _last_said(tx, endpoint.id, kind, subject) != data.model_dump(mode="json"):
             _make(tx, endpoint, kind, subject, data)
 

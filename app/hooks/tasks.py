@@ -1,15 +1,19 @@
 """Reactions that tell the platform: what happened becomes messages, and messages are sent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy import select
+
 from app.accounts import service as accounts
 from app.clients.hooks import HookError
-from app.core import db, logs
+from app.core import db, logs, together
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
+from app.events.models import Event
 from app.hooks import schedule, secrets, service
 from app.hooks.kinds import AccountState, AttendanceState, EventState, RegistrationState
 from app.hooks.models import HookAttempt, HookEndpoint, HookMessage
@@ -17,6 +21,7 @@ from app.registrations.models import Registration, is_guest
 from app.resources import Resources
 
 KEPT = timedelta(days=30)
+TELL_REGISTRATION = "hooks.tell_registration"
 GONE = 410
 GONE_REASON = "The endpoint answered 410 Gone: it wants no more messages."
 log = logs.get("hooks")
@@ -52,23 +57,36 @@ async def tell_attendance(work: Work[Resources]) -> None:
 
 
 async def tell_registration(work: Work[Resources]) -> None:
-    """An answer (the key) changed; who was told the same before is not told again."""
+    """Answers changed: the key's, and those that wait beside it, as thousands may come at once. Who was told the same
+    before is not told again."""
+    held = work.resources
+    await together.along(work, held.db.hot, TELL_REGISTRATION, held.clock.now(), _tell_registrations)
     async with work.done() as tx:
-        registration = await tx.session.get(Registration, work.id)
-        event = await events.get(tx, registration.event_id) if registration else None
-        if registration is not None and event is not None:
-            data = RegistrationState.model_validate(
-                {
-                    "community_id": event.community_id,
-                    "event_id": event.id,
-                    "registration_id": registration.id,
-                    "member_id": None if is_guest(registration.member_id) else registration.member_id,
-                    "rsvp": registration.rsvp,
-                    "waiting": registration.waiting_since is not None,
-                }
-            )
-            kind = "registration.changed"
-            await service.tell(tx, event.community_id, kind, registration.id, data, only_news=True)
+        await _tell_registrations(tx, [work.key])
+
+
+async def _tell_registrations(tx: db.Tx, keys: Sequence[str]) -> Sequence[str]:
+    """Tell of registrations whose community has an endpoint that asked for it; the others cost nothing more."""
+    kind = "registration.changed"
+    found = await tx.session.execute(
+        select(Registration, Event.community_id)
+        .join(Event, Event.id == Registration.event_id)
+        .where(Registration.id.in_([UUID(key) for key in keys]), service.asked(Event.community_id, kind).exists())
+        .order_by(Registration.id)
+    )
+    for registration, community_id in found:
+        data = RegistrationState.model_validate(
+            {
+                "community_id": community_id,
+                "event_id": registration.event_id,
+                "registration_id": registration.id,
+                "member_id": None if is_guest(registration.member_id) else registration.member_id,
+                "rsvp": registration.rsvp,
+                "waiting": registration.waiting_since is not None,
+            }
+        )
+        await service.tell(tx, community_id, kind, registration.id, data, only_news=True)
+    return keys
 
 
 async def tell_account(work: Work[Resources]) -> None:
