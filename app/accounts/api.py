@@ -159,7 +159,8 @@ async def set_zoom_webhook_secret(
 ) -> cards.WebhookCard:
     """For an account with an event subscription of its own, whose endpoint is
     `/api/integrations/zoom/webhooks/{account_id}`. The secret speaks for this account only, and is never shown. The
-    secret it replaces counts for another 24 hours, so that nothing Zoom says meanwhile is lost."""
+    secret it replaces counts for another 24 hours, so that nothing Zoom says meanwhile is lost: say the new one here
+    first, then at Zoom."""
     account = await service.locked_of_community(tx, admin.community_id, account_id)
     if body.secret is None:
         webhook_secrets.erase(account)

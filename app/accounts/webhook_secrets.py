@@ -1,7 +1,8 @@
-"""An account's own webhook secret, and the one before it.
+"""An account's own webhook secret, and those before it.
 
 At Zoom a new secret counts from one moment to the next, here from when an admin says so; what was signed in between,
-and Zoom's repetitions of it, must not be lost. So the former secret stays good for a day.
+and Zoom's repetitions of it, must not be lost. So former secrets stay good for a day after the last change: where what
+was put in place of one was a slip, and is put right, the one that Zoom signs with is among them.
 """
 
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from app.core import db
 from app.core.crypto import Seal
 
 OVERLAP = timedelta(hours=24)
+FORMER = 3
 
 
 class Kept(NamedTuple):
@@ -24,20 +26,22 @@ class Kept(NamedTuple):
 
 
 def change(account: Account, seal: Seal, secret: str, now: datetime) -> None:
-    """Put `secret` in place of the present one, which stays good for a day.
+    """Put `secret` in place of the present one, which stays good for a day, as do up to `FORMER` in all.
 
     Said again, a secret changes nothing, so that the day does not begin anew.
     """
-    present = account.webhook_secret and seal.open(account.webhook_secret, _place("webhook_secret", account.id))
-    if present == secret:
+    kept = Kept(account.webhook_secret, account.former_webhook_secret, account.webhook_secret_changed_at)
+    good = accepted(kept, seal, account.id, now)
+    if secret in good[:1]:
         return
-    account.former_webhook_secret = seal.seal(present, _place("former_webhook_secret", account.id)) if present else None
+    former = "\n".join([each for each in good if each != secret][:FORMER])
+    account.former_webhook_secret = seal.seal(former, _place("former_webhook_secret", account.id)) if former else None
     account.webhook_secret = seal.seal(secret, _place("webhook_secret", account.id))
     account.webhook_secret_changed_at = now
 
 
 def erase(account: Account) -> None:
-    """Take both secrets away at once."""
+    """Take all of them away at once."""
     account.webhook_secret = account.former_webhook_secret = account.webhook_secret_changed_at = None
 
 
@@ -49,11 +53,11 @@ def accepted(kept: Kept, seal: Seal, account_id: UUID, now: datetime) -> tuple[s
     until = former_until(kept)
     if kept.former_webhook_secret is None or until is None or now >= until:
         return (present,)
-    return (present, seal.open(kept.former_webhook_secret, _place("former_webhook_secret", account_id)))
+    return (present, *seal.open(kept.former_webhook_secret, _place("former_webhook_secret", account_id)).split("\n"))
 
 
 def former_until(kept: Kept | Account) -> datetime | None:
-    """Until when the former secret counts beside the present one, if there is one."""
+    """Until when former secrets count beside the present one, if there are any."""
     if kept.former_webhook_secret is None or kept.webhook_secret_changed_at is None:
         return None
     return kept.webhook_secret_changed_at + OVERLAP
