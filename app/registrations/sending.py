@@ -6,6 +6,7 @@ where the mail certainly has not left, so a CANCEL goes to everybody who may hol
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -21,12 +22,20 @@ from app.registrations.models import Registration
 from app.resources import Resources
 
 
+class Former(NamedTuple):
+    """What was known of the mail before: the state before that one, when it had left, and why it was refused."""
+
+    before: mailing.State | None
+    sent_at: datetime | None
+    error: str | None
+
+
 @dataclass(frozen=True)
 class Due:
     """A mail to be sent: the registration as it was committed for it, the state it brings, and the one before.
 
-    `written` tells that this run wrote the state, so no earlier run can have sent it; `held_since` is when the state
-    before was sent.
+    `written` tells that this run wrote the state, so no earlier run can have sent it. `former` is what became of the
+    state before.
     """
 
     registration: Registration
@@ -34,7 +43,7 @@ class Due:
     before: mailing.State | None
     slug: str
     written: bool
-    held_since: datetime | None
+    former: Former
 
 
 async def send(work: Work[Resources]) -> None:
@@ -72,10 +81,11 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
     if found is None:
         return None
     registration, event, slug = found
-    held, held_since = registration.invite, registration.invite_sent_at
+    held = registration.invite
+    former = Former(registration.invite_before, registration.invite_sent_at, registration.invite_error)
     state = mailing.wanted(event, registration, tx.now)
     written = not mailing.same(state, held)
-    if state is None or (not written and held_since is not None):
+    if state is None or (not written and former.sent_at is not None):
         return None
     if written and (settled := mailing.settles_at(event, registration, state, tx.now)):
         return settled
@@ -83,7 +93,7 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
         registration.invite_before, registration.invite = held, state
         registration.invite_sequence += 1 if held is not None else 0
         registration.invite_sent_at = registration.invite_error = None
-    return Due(registration, registration.invite or state, registration.invite_before, slug, written, held_since)
+    return Due(registration, registration.invite or state, registration.invite_before, slug, written, former)
 
 
 async def take_back(tx: db.Tx, due: Due) -> None:
@@ -92,9 +102,9 @@ async def take_back(tx: db.Tx, due: Due) -> None:
     if found is None or not due.written or found[0].invite != due.state:
         return
     registration = found[0]
-    registration.invite, registration.invite_before = due.before, None
+    registration.invite = due.before
     registration.invite_sequence -= 1 if due.before is not None else 0
-    registration.invite_sent_at = due.held_since
+    registration.invite_before, registration.invite_sent_at, registration.invite_error = due.former
 
 
 async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:

@@ -245,6 +245,20 @@ async def test_who_never_got_an_invite_gets_no_cancel(living: Living) -> None:
     assert letters(living) == []
 
 
+async def test_who_was_refused_and_then_not_reached_gets_no_cancel(living: Living) -> None:
+    event = await native(living)
+    living.mailbox.refuse("member@members.example")
+    await rsvp(living, event)
+    with no_mail_server(living):
+        await change(living, event, title="Another evening")
+        await later(living)
+        assert (await listed(living, event))["items"][0]["invite"] != "sent"
+        await cancel(living, event)
+    living.mailbox.clear()
+    await later(living)
+    assert letters(living) == []
+
+
 async def test_who_may_have_got_an_invite_gets_the_cancel(living: Living, monkeypatch: pytest.MonkeyPatch) -> None:
     event = await native(living)
     taken: list[EmailMessage] = []
