@@ -20,7 +20,7 @@ LEEWAY = timedelta(seconds=30)
 LONGEST_TOKEN = 16 * 1024
 LONGEST_ID = 128
 LONGEST_EMAIL = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
-LONGEST_LOCALE = 35  # RFC 5646 section 4.4.1
+_LOCALE = re.compile("[A-Za-z0-9_-]{1,35}")  # RFC 5646 section 4.4.1, and POSIX's underscore
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # RFC 7515 section 7.1; base64url without padding.
 _COMPACT = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]*)", re.ASCII)
@@ -194,7 +194,7 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
         email=email,
         email_verified=_flag(claims, "email_verified") and email is not None,
         name=_CONTROL.sub(" ", _text(claims, "name", LONGEST_TOKEN) or ""),
-        locale=_text(claims, "locale", LONGEST_LOCALE),
+        locale=_locale(claims.get("locale")),
         memberships=() if is_platform else _memberships(claims.get("communities")),
         is_platform=is_platform,
     )
@@ -229,6 +229,11 @@ def _identifier(value: object, claim: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or _CONTROL.search(value):
         raise NotSignedIn(f"bad-{claim}")
     return value
+
+
+def _locale(value: object) -> str | None:
+    """A language tag; what is none, is none that anybody asked for. It keeps nobody out."""
+    return value if isinstance(value, str) and _LOCALE.fullmatch(value) else None
 
 
 def _text(claims: Mapping[str, Any], claim: str, longest: int) -> str | None:

@@ -199,10 +199,9 @@ async def _with_rsvp(held: Resources, click: Click, seen: Situation, who: Caller
     now = held.clock.now()
     if not rsvp_helps(seen, decide(seen, now, opens(held)), now):
         return seen
-    person = registrations.Person(who.member_id, who.email, who.name, who.locale or "en")
     try:
         async with held.db.transaction() as tx:
-            await registrations.answer(tx, click.event_id, person, "going")
+            await registrations.answer(tx, click.event_id, registrations.Person.of(who), "going")
     except Problem as problem:
         await tickets.turned_away(held, click, problem.slug)
         raise

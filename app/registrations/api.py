@@ -93,16 +93,11 @@ class InviteAgain(Schema):
     invite: Literal["sending"] = Field(description="It is on its way", examples=["sending"])
 
 
-def person(who: identity.Caller) -> service.Person:
-    """The caller as somebody who answers. An address the platform has not verified is still where invites go."""
-    return service.Person(who.member_id, who.email, who.name, who.locale or "en")
-
-
 @router.put("/api/events/{event_id}/rsvp", summary="Answer an event")
 async def put_rsvp(event_id: EventId, body: RsvpBody, who: Caller, tx: Tx) -> RsvpView:
     """Going, maybe or not going. Whoever comes after the last place waits, in order."""
     event = await _visible(tx, event_id, who)
-    registration = await service.answer(tx, event.id, person(who), body.status)
+    registration = await service.answer(tx, event.id, service.Person.of(who), body.status)
     registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
     position = await service.position(tx, registration)
     return RsvpView.model_validate(_rsvp(event, service.Listed(registration, registrant, position)))
@@ -232,7 +227,7 @@ async def _stranger(tx: db.Tx, member_id: str, body: BehalfBody, who: identity.C
         wait = int((budgets.renewed_at(tx.now) - tx.now).total_seconds()) + 1
         detail = f"You brought in {STRANGERS_A_DAY} new addresses today; go on tomorrow."
         raise Problem("too-many-clicks", detail, headers={"Retry-After": str(wait)})
-    return service.Person(member_id, body.email, body.name, "en")
+    return service.Person(member_id, body.email, body.name, None)
 
 
 def _rsvp(event: Event, listed: service.Listed) -> dict[str, object]:

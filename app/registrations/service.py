@@ -13,6 +13,7 @@ from app import facts
 from app.accounts.models import Host
 from app.core import db
 from app.core.errors import Problem, wrong_field
+from app.core.identity import Caller
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
@@ -21,17 +22,25 @@ from app.registrations.invites import valid_address
 from app.registrations.models import Registrant, Registration
 
 MAX_NAME = 128
+DEFAULT_LOCALE = "en"
 CLOSED = frozenset({"cancelled", "ended"})
 
 
 @dataclass(frozen=True)
 class Person:
-    """Whose answer it is, as the platform's token or an admin describes them."""
+    """Whose answer it is, as an admin describes them or, `themselves`, the platform's token. Without a `locale` what is
+    known stays."""
 
     member_id: str
     email: str | None
     name: str
-    locale: str
+    locale: str | None
+    themselves: bool = False
+
+    @classmethod
+    def of(cls, who: Caller) -> "Person":
+        """The caller, answering. An address the platform has not verified is still where invites go."""
+        return cls(who.member_id, who.email, who.name, who.locale, themselves=True)
 
 
 async def account_of(tx: db.Tx, event: Event) -> UUID | None:
@@ -74,7 +83,8 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         tx.session.add(registration)
         await tx.session.flush()
         tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event)))
-        if await _known_otherwise(tx, registration):
+        # An organiser's word counts for their own event: it must not move what a member is coming to elsewhere.
+        if person.themselves and await _known_otherwise(tx, registration):
             tx.record(facts.AddressChanged(registration.id))
     if had_place and not _has_place(registration):
         await promote(tx, event)
@@ -123,7 +133,7 @@ def _new(tx: db.Tx, event: Event, person: Person) -> Registration:
         member_id=person.member_id,
         email=person.email,
         name=person.name[:MAX_NAME],
-        locale=person.locale,
+        locale=person.locale or DEFAULT_LOCALE,
         rsvp="",
         join_link=secrets.token_urlsafe(18),
         invite_sequence=0,
@@ -139,7 +149,7 @@ def _describe(registration: Registration, person: Person) -> None:
         registration.name = person.name[:MAX_NAME]
     if person.email and valid_address(person.email):
         registration.email = person.email
-    registration.locale = person.locale
+    registration.locale = person.locale or registration.locale
 
 
 async def _place(tx: db.Tx, registration: Registration, rsvp: str, *, full: bool) -> None:

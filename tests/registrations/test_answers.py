@@ -235,6 +235,38 @@ async def test_an_address_known_from_the_members_own_sign_in_is_never_overwritte
     assert {mail.recipients[0] for mail in living.mailbox.all()} == {"member@members.example"}
 
 
+async def test_an_organiser_elsewhere_moves_nothing_a_member_is_coming_to(living: Living) -> None:
+    event = await native(living)
+    await rsvp(living, event, "member")
+    starts = living.clock.now() + timedelta(days=2)
+    theirs = {
+        "title": "Another circle",
+        "starts_at": starts.isoformat(),
+        "ends_at": (starts + timedelta(hours=1)).isoformat(),
+        "timezone": "UTC",
+        "delivery_mode": "native",
+    }
+    elsewhere = (await living.post("neighbour", "/api/communities/elsewhere/events", theirs)).json()
+    put = await living.call(
+        "neighbour",
+        "PUT",
+        f"/api/events/{elsewhere['id']}/registrations/m-member",
+        json={"status": "going", "email": "typo@evil.example"},
+    )
+    assert put.status_code == 200, put.text
+    await living.quiet()
+    told = {(mail.recipients[0], str(mail.message["Subject"]).split(":")[0]) for mail in living.mailbox.all()}
+    assert told == {("member@members.example", "Invitation"), ("typo@evil.example", "Invitation")}
+    assert (await listed(living, event))["items"][0]["email"] == "member@members.example"
+
+
+async def test_a_token_without_a_language_leaves_the_one_that_is_known(living: Living) -> None:
+    event = await native(living)
+    for said in ({"locale": "de"}, {"locale": None}, {"locale": "de\x00"}, {"locale": "x" * 99}):
+        await rsvp(living, event, **said)
+    assert await living.held.db.hot.fetchval("SELECT locale FROM registrations") == "de"
+
+
 async def test_nobody_brings_in_more_than_fifty_new_addresses_a_day(living: Living) -> None:
     event = await native(living)
     await spent(living, "stranger:m-admin", 50)
