@@ -12,6 +12,7 @@ import httpx
 from app.clients.hooks import Hooks
 from app.clients.jwks import Jwks
 from app.clients.mail import Mail
+from app.clients.trust import trust
 from app.clients.zoom import OAuth, Zoom
 from app.core.bell import Bell
 from app.core.clock import Clock
@@ -61,7 +62,7 @@ async def open_resources(
     mail = _parsed("SMTP_URL", Mail, settings.smtp_url.get_secret_value())
     url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False))
+        http = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False, verify=trust()))
         stack.push_async_callback(mail.close)
         bell = Bell(url)
         await bell.open()

@@ -4,6 +4,7 @@ DATABASE_URL, REDIS_URL and S3_ENDPOINT_URL (with S3_ACCESS_KEY_ID, S3_SECRET_AC
 The user of DATABASE_URL may create databases; the Redis databases from the given number on are flushed.
 """
 
+import gc
 import os
 import secrets
 import tempfile
@@ -20,6 +21,12 @@ from app.demo.stack import S3, Stack
 from tests.databases import Databases
 from tests.living import Living, alive
 from tests.registrations import calendars
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector leaves alone what was collected to be run, as a process of the service does with what it
+    holds: it would walk through all of it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from app import simulator
 from app.clients.hooks import Hooks
+from app.clients.trust import trust
 from app.clients.zoom import SCOPES
 from app.core import outbox
 from app.core.clock import Clock
@@ -281,8 +282,8 @@ async def alive(
         if worker:
             await stack.enter_async_context(_working(held))
         await stack.enter_async_context(served(Observe(create_app(settings, clock, hooks)), api_port))
-        api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=30))
-        zoom = await stack.enter_async_context(httpx.AsyncClient(base_url=zoom_url, timeout=30))
+        api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=30, verify=trust()))
+        zoom = await stack.enter_async_context(httpx.AsyncClient(base_url=zoom_url, timeout=30, verify=trust()))
         app = server.config.app
         assert isinstance(app, FastAPI)
         living = Living(settings, clock, platform, held, mailbox, api, zoom, app)

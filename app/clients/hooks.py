@@ -24,6 +24,8 @@ from datetime import datetime
 import httpx
 from standardwebhooks import Webhook
 
+from app.clients.trust import trust as usual_trust
+
 TIMEOUT = 15.0  # seconds from the look-up to the end of the answer
 CONNECT_TIMEOUT = 5.0
 LONGEST_URL = 2048
@@ -93,10 +95,6 @@ class Hooks:
     ) -> None:
         self._resolve, self._permitted, self._given_trust = resolve, frozenset(permitted), trust
 
-    @functools.cached_property
-    def _trust(self) -> ssl.SSLContext:
-        return self._given_trust or httpx.create_ssl_context(trust_env=False)
-
     async def check(self, url: str) -> None:
         """Raises HookError where a message to `url` could not be sent now, because of what the address is."""
         try:
@@ -147,7 +145,7 @@ class Hooks:
         said = {**said, "host": target.netloc.decode()}
         # A client for each message: a connection once made for another name must not be used again for this one.
         async with httpx.AsyncClient(
-            verify=self._trust,
+            verify=self._given_trust or usual_trust(),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
