@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 from redis.asyncio import Redis
 
@@ -21,6 +22,12 @@ from app.demo.stack import S3, Stack
 from tests.databases import Databases
 from tests.living import Living, alive
 from tests.registrations import calendars
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("here")
 
 
 def pytest_collection_finish() -> None:

@@ -50,7 +50,7 @@ class MovableClock(Clock):
     """A clock that runs, and that a test can put forward."""
 
     def __init__(self) -> None:
-        self.ahead = timedelta()
+        self.began, self.ahead = datetime.now(UTC), timedelta()
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead

@@ -88,7 +88,8 @@ async def test_a_released_time_can_be_had_again(house: House) -> None:
 async def test_events_to_come_are_counted_on_the_card_once_each(house: House) -> None:
     account_id = await house.connect(admin())
     ada, ben = await subject_of(house, ADA), await subject_of(house, BEN)
-    await hold(house, [ada, ben], uuid4())
-    await hold(house, [ada], uuid4(), START + HOUR)
-    await hold(house, [ben], uuid4(), datetime.now(UTC) - 2 * HOUR)
+    soon = datetime.now(UTC) + 24 * HOUR
+    await hold(house, [ada, ben], uuid4(), soon)
+    await hold(house, [ada], uuid4(), soon + HOUR)
+    await hold(house, [ben], uuid4(), soon - 26 * HOUR)
     assert (await house.card())[account_id].upcoming_events == 2

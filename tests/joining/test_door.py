@@ -9,6 +9,7 @@ import pytest
 
 from app.core.metrics import REGISTRY
 from app.core.work import Runner
+from app.joining import waiting as patience
 from tests.inbox.house import NOW, SPA, Noted
 from tests.joining.conftest import Scene
 
@@ -248,7 +249,10 @@ async def test_a_guest_without_a_personal_link_gets_the_meetings(scene: Scene) -
     assert redirected.headers["location"] == "https://zoom.us/j/81234567890"
 
 
-async def test_who_waits_for_their_place_is_let_in_when_it_is_ready(scene: Scene, waiting: Noted) -> None:
+async def test_who_waits_for_their_place_is_let_in_when_it_is_ready(
+    scene: Scene, waiting: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", 30.0)
     registration = await scene.register("ann")
     registrant = await scene.seat(registration, None, state="pending")
     link = scene.sealed("https://zoom.us/w/1", "registrants", registrant)
@@ -264,7 +268,7 @@ async def test_who_waits_for_their_place_is_let_in_when_it_is_ready(scene: Scene
     await runner.drain(5)
     await scene.change("registrants", registrant, state="ready", join_url=link)
     scene.house.held.bell.ring(f"registration:{registration}")
-    answer = await asyncio.wait_for(click, 2)
+    answer = await asyncio.wait_for(click, 10)
     assert answer.status_code == 200
     assert waiting.keys == [str(registration)]
 

@@ -93,7 +93,7 @@ async def flood(living: Living, event: dict[str, Any]) -> None:
 async def test_a_slow_listener_is_let_go_slows_nobody_and_resumes_where_it_was(
     living: Living, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "PATIENCE", 1.0)
+    monkeypatch.setattr(stream, "PATIENCE", 5.0)
     event = await live_evening(living, "member", "member2")
     slow = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -123,6 +123,13 @@ async def after_midnight(living: Living) -> None:
     await living.quiet()
 
 
+async def at_noon(living: Living) -> None:
+    """It is noon in UTC: what a test counts or moves on by is of one day."""
+    now = living.clock.now()
+    noon = now.replace(hour=12, minute=0, second=0, microsecond=0)
+    await living.forward(noon - now if now < noon else noon + timedelta(days=1) - now)
+
+
 async def spent(living: Living, subject: str, used: int) -> None:
     """So much of a daily budget is used up already."""
     await living.held.db.hot.execute(

@@ -9,6 +9,7 @@ from tests.meetings.house import (
     PATCH,
     READ,
     after_midnight,
+    at_noon,
     at_zoom,
     calls,
     cancel,
@@ -185,6 +186,7 @@ async def test_ten_edits_while_zoom_is_down_become_one_call(living: Living) -> N
 
 
 async def test_calls_zoom_did_not_take_cost_the_host_nothing(living: Living) -> None:
+    await at_noon(living)
     await living.connect()
     event = await living.event()
     subject = f"host:{event['host_id']}"
@@ -253,6 +255,7 @@ async def test_no_meeting_is_made_for_an_event_that_is_over_by_then(living: Livi
 
 
 async def test_a_daily_limit_zoom_itself_counts_is_obeyed(living: Living) -> None:
+    await at_noon(living)
     await living.connect()
     event = await living.event()
     await faults(living, {"kind": "rate_per_day", "operation": PATCH, "times": 1})

@@ -70,8 +70,9 @@ async def hosts(idle: Living) -> Hosts:
 
 
 def at(living: Living, **later: float) -> datetime:
-    """A whole hour, so much later than now."""
-    return (living.clock.now() + timedelta(**later)).replace(minute=0, second=0, microsecond=0)
+    """A whole hour, so much later than now; the same one in all of a test."""
+    now = living.clock.began + living.clock.ahead
+    return (now + timedelta(**later)).replace(minute=0, second=0, microsecond=0)
 
 
 def wished(living: Living, **wishes: Any) -> dict[str, Any]:

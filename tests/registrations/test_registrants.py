@@ -15,6 +15,7 @@ from tests.meetings.house import (
     PATCH,
     STATUS,
     after_midnight,
+    at_noon,
     at_zoom,
     calls,
     cancel,
@@ -242,6 +243,7 @@ async def test_an_outage_does_not_use_up_the_three_additions(living: Living) -> 
 
 
 async def test_beyond_three_additions_a_day_it_waits_until_midnight_and_says_so(living: Living) -> None:
+    await at_noon(living)
     await living.connect()
     event = await living.event()
     for _ in range(3):
@@ -257,6 +259,7 @@ async def test_beyond_three_additions_a_day_it_waits_until_midnight_and_says_so(
 
 
 async def test_a_limit_zoom_itself_counts_is_obeyed(living: Living) -> None:
+    await at_noon(living)
     await living.connect()
     event = await living.event()
     await faults(living, {"kind": "rate_per_day", "operation": ADD, "times": 1})

@@ -88,7 +88,7 @@ async def test_any_notification_can_be_signed_and_delivered(live: Zoom, receiver
 async def test_notifications_can_be_lost_late_and_doubled(live: Zoom, receiver: Receiver) -> None:
     faults = [
         {"events": ["meeting.created"], "lost": True},
-        {"events": ["meeting.started"], "late_seconds": 0.3},
+        {"events": ["meeting.started"], "late_seconds": 2},
         {"events": ["meeting.ended"], "copies": 2},
     ]
     await live.control("PUT", "/faults", {"notifications": faults})

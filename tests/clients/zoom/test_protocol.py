@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.clients.zoom import BadAnswer, Label, OutcomeUnknown, operations, protocol
@@ -34,7 +34,6 @@ def test_a_uuid_is_encoded_once_and_twice_where_zoom_wants_it(uuid: str, path: s
     assert protocol.build(PAST_MEETING, API, {"meeting_id": uuid}).url == f"{API}/v2/past_meetings/{path}"
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(IDS)
 def test_any_id_survives_the_path_as_one_segment(value: str) -> None:
     segment = protocol.segment("meeting_id", value)
@@ -45,7 +44,6 @@ def test_any_id_survives_the_path_as_one_segment(value: str) -> None:
     assert not twice or "/" not in unquote(segment)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.binary(min_size=16, max_size=16))
 def test_every_meeting_uuid_survives(raw: bytes) -> None:
     uuid = base64.b64encode(raw).decode()
@@ -100,7 +98,6 @@ def test_a_time_without_a_zone_is_refused_by_name() -> None:
         protocol.build(operations.UPDATE_MEETING, API, {"meeting_id": 1}, body={"start_time": naive})
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.timezones()))  # noqa: DTZ001 - bounds are naive
 def test_times_are_sent_in_utc_to_the_second(moment: datetime) -> None:
     text = protocol.utc_text("start_time", moment)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.clients import zoom
@@ -173,7 +173,6 @@ def test_no_error_shows_an_e_mail_a_link_or_a_token() -> None:
     assert [secret for secret in ("example", "zoom.us", "tk=", "eyJ") if secret in shown] == []
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.text())
 def test_messages_are_one_bounded_line(message: str) -> None:
     error = refused(400, said(300, message))
@@ -181,7 +180,6 @@ def test_messages_are_one_bounded_line(message: str) -> None:
     assert error.message.isprintable()
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     st.integers(100, 599),
     st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(repr).map(str.encode),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.clients.zoom import Label, waits
@@ -20,13 +20,11 @@ NOWS = st.datetimes(
 SPANS = st.integers(0, 86_400).map(lambda seconds: timedelta(seconds=seconds))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(NOWS, SPANS)
 def test_seconds_count_from_now(now: datetime, span: timedelta) -> None:
     assert waits.retry_after(str(int(span.total_seconds())), now) == now + span
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(NOWS, SPANS)
 def test_a_date_is_understood_in_every_form(now: datetime, span: timedelta) -> None:
     at = now + span
@@ -42,7 +40,6 @@ def test_a_date_is_understood_in_every_form(now: datetime, span: timedelta) -> N
     assert [waits.retry_after(form, now) for form in forms] == [at] * len(forms)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(NOWS, st.text() | st.integers().map(str) | st.floats().map(str) | st.datetimes().map(str))
 def test_whatever_the_header_says_the_wait_is_at_most_a_day(now: datetime, value: str) -> None:
     at = waits.retry_after(value, now)
@@ -54,7 +51,6 @@ def test_what_is_not_understood_counts_as_absent_or_as_long(value: str | None) -
     assert waits.retry_after(value, NOW) in {None, NOW + timedelta(days=1)}
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(NOWS)
 def test_the_next_midnight_is_after_now_and_within_a_day(now: datetime) -> None:
     midnight = waits.next_midnight(now)

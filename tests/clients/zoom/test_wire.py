@@ -76,7 +76,7 @@ async def test_silence_is_not_waited_for_for_ever(
     wire: Wire, near: AccountClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (transport.TIMEOUT.connect, transport.TIMEOUT.read) == (5.0, 15.0)
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(0.05))
+    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(5, read=0.05))
     answered = asyncio.Event()
 
     async def silent(_: bytes, __: asyncio.StreamWriter) -> None:
