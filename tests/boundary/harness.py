@@ -17,11 +17,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.core import outbox
 from app.core.db import Model
 from app.core.models import OutboxRow
+from app.demo.mailbox import Mail
 from tests.boundary.ends import End, read_end
 from tests.boundary.worker_process import Orders, serve
 from tests.living import Living
 from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
+from tests.registrations import calendars
 
 UNKNOWN_IS_OVER = timedelta(minutes=11)
 # What is not due for so long, a reminder, waits for its moment and is as much over as it can be.
@@ -60,11 +62,12 @@ class Path:
 
 @dataclass
 class Beginning:
-    """Everything as it stood after `prepare`: our tables, Zoom's memory, and the time."""
+    """Everything as it stood after `prepare`: our tables, Zoom's memory, what was mailed, and the time."""
 
     known: Known
     tables: dict[str, list[Any]]
     zoom: dict[str, Any]
+    mails: list[Mail]
     ahead: timedelta
 
 
@@ -84,7 +87,7 @@ class Harness:
             await self.path.act(self.living, beginning.known)
             await self._settle(beginning.known)
         passed = dict.fromkeys(self._notes.read_text().splitlines())
-        return await read_end(self.living, flaps=self.path.flaps), [at for at in passed if self.path.passes(at)]
+        return await self._end(beginning), [at for at in passed if self.path.passes(at)]
 
     async def killed(self, beginning: Beginning, boundary: str) -> End | None:
         """Walk with a worker that dies at `boundary`, then with another one; the end.
@@ -101,7 +104,7 @@ class Harness:
                 await self.living.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
                 async with self._worker():
                     await self._settle(beginning.known)
-                return await read_end(self.living, flaps=self.path.flaps)
+                return await self._end(beginning)
         return None
 
     async def begin(self) -> Beginning:
@@ -116,7 +119,12 @@ class Harness:
                 for table in Model.metadata.sorted_tables
             }
         remembered = {name: getattr(self._simulator, name) for name in _REMEMBERED}
-        return Beginning(known, tables, copy.deepcopy(remembered), self.living.clock.ahead)
+        return Beginning(known, tables, copy.deepcopy(remembered), self.living.mailbox.all(), self.living.clock.ahead)
+
+    async def _end(self, beginning: Beginning) -> End:
+        """What is left; whatever was mailed twice, each calendar agrees with its event."""
+        await calendars.assert_they_agree(self.living, [*beginning.mails, *self.living.mailbox.all()])
+        return await read_end(self.living, flaps=self.path.flaps)
 
     async def _restore(self, beginning: Beginning) -> None:
         async with _connected(self.living) as connection:
