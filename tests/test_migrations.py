@@ -1,5 +1,6 @@
 """The migrations make exactly the tables the models speak of, and can take them away again."""
 
+import asyncio
 import importlib
 import secrets
 from collections.abc import AsyncIterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -49,6 +51,15 @@ async def differences(url: str) -> list[Any]:
         found = await connection.run_sync(compare)
     await engine.dispose()
     return found
+
+
+async def done(url: str, script: str) -> None:
+    """Run statements."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(script)
+    finally:
+        await connection.close()
 
 
 async def asked(url: str, query: str) -> list[Any]:
@@ -104,7 +115,92 @@ def named(kind: str, table: str) -> str:
     return f"{kind}_{table}"
 
 
-def test_the_migrations_are_one_line() -> None:
+TWO_CONNECTIONS = """
+INSERT INTO communities (id, slug) VALUES ('c1', 'one'), ('c2', 'two');
+INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, own_user_only, status, connected_by,
+                      connected_at)
+VALUES ('aaaaaaaa-0000-4000-8000-000000000001', 'c1', 'riverside', 'ada', '', 'connected', 'm', now()),
+       ('aaaaaaaa-0000-4000-8000-000000000002', 'c2', 'riverside', 'ben', 'ben', 'connected', 'm', now()),
+       ('aaaaaaaa-0000-4000-8000-000000000003', 'c2', 'riverside', 'ada', '', 'disconnected', 'm', now());
+INSERT INTO hosts (id, account_id, zoom_user_id, licensed, listed) VALUES
+    ('bbbbbbbb-0000-4000-8000-000000000001', 'aaaaaaaa-0000-4000-8000-000000000001', 'ben', true, true),
+    ('bbbbbbbb-0000-4000-8000-000000000002', 'aaaaaaaa-0000-4000-8000-000000000002', 'ben', true, true),
+    ('bbbbbbbb-0000-4000-8000-000000000003', 'aaaaaaaa-0000-4000-8000-000000000001', 'ada', true, true),
+    ('bbbbbbbb-0000-4000-8000-000000000004', 'aaaaaaaa-0000-4000-8000-000000000003', 'ada', true, false);
+INSERT INTO paces (account_id, label, next_at) VALUES ('aaaaaaaa-0000-4000-8000-000000000001', 'light', now());
+INSERT INTO budgets (subject, day, used) VALUES
+    ('host:bbbbbbbb-0000-4000-8000-000000000001', '2026-11-22', 60),
+    ('host:bbbbbbbb-0000-4000-8000-000000000002', '2026-11-22', 30),
+    ('host:bbbbbbbb-0000-4000-8000-000000000002', '2026-11-23', 7),
+    ('host:bbbbbbbb-0000-4000-8000-000000000003', '2026-11-22', 1),
+    ('registrant:x', '2026-11-22', 2);
+INSERT INTO events (id, community_id, kind, title, starts_at, ends_at, timezone, is_virtual, created_by, created_at,
+                    updated_at)
+SELECT CAST('eeeeeeee-0000-4000-8000-00000000000' || number AS uuid), 'c1', 'community_event', 'x', now(),
+       now() + interval '1 hour', 'UTC', true, 'm', CAST(made AS timestamptz), now()
+FROM (VALUES (1, '2026-01-03'), (2, '2026-01-02'), (3, '2026-01-04'), (4, '2026-01-01'), (5, '2026-01-04'),
+             (6, '2026-01-04'), (7, '2026-01-01')) AS wanted (number, made);
+INSERT INTO reservations (id, subject, during, event_id)
+SELECT gen_random_uuid(), 'host:bbbbbbbb-0000-4000-8000-00000000000' || host,
+       tstzrange(timestamptz '2027-01-01' + make_interval(hours => starts),
+                 timestamptz '2027-01-01' + make_interval(hours => ends)),
+       CAST('eeeeeeee-0000-4000-8000-00000000000' || event AS uuid)
+FROM (VALUES (1, 1, 10, 12), (2, 2, 11, 13), (1, 3, 12, 14), (3, 4, 10, 14), (2, 5, 20, 21), (1, 6, 20, 21),
+             (4, 7, 10, 14))
+    AS wanted (host, event, starts, ends);
+"""
+HELD = """
+SELECT subject, right(CAST(event_id AS text), 1) AS event FROM reservations ORDER BY event_id
+"""
+
+
+async def test_what_two_connections_held_and_spent_of_one_zoom_user_becomes_the_users(empty_url: str) -> None:
+    await migrate(empty_url, "0011")
+    await done(empty_url, TWO_CONNECTIONS)
+    await migrate(empty_url)
+    assert await differences(empty_url) == []
+    assert await asked(empty_url, "SELECT * FROM paces") == []
+    budgets = [tuple(row) for row in await asked(empty_url, "SELECT * FROM budgets ORDER BY subject, day")]
+    assert budgets == [
+        ("host:ada", "2026-11-22", 1),
+        ("host:ben", "2026-11-22", 90),
+        ("host:ben", "2026-11-23", 7),
+        ("registrant:x", "2026-11-22", 2),
+    ]
+    held = [tuple(row) for row in await asked(empty_url, HELD)]
+    # The second was made before the first and the third; of the fifth and sixth, made at once, the smaller id stays.
+    assert held == [
+        ("host:ben", "2"),
+        ("host:ada", "4"),
+        ("host:ben", "5"),
+        ("away:eeeeeeee-0000-4000-8000-000000000007", "7"),
+    ]
+    on = await asked(empty_url, "SELECT right(CAST(host_id AS text), 1) AS host FROM reservations ORDER BY event_id")
+    assert [row["host"] for row in on] == ["2", "3", "2", "4"]
+
+
+async def test_the_way_back_gives_every_connection_its_hosts_again(empty_url: str) -> None:
+    await migrate(empty_url, "0011")
+    await done(empty_url, TWO_CONNECTIONS)
+    await migrate(empty_url)
+    await done(empty_url, "INSERT INTO paces (zoom_account_id, label, next_at) VALUES ('riverside', 'light', now())")
+    await asyncio.to_thread(command.downgrade, configured(empty_url), "0011")
+    ben, bens, ada, adas = (f"host:bbbbbbbb-0000-4000-8000-00000000000{number}" for number in (1, 2, 3, 4))
+    assert [tuple(row) for row in await asked(empty_url, HELD)] == [(bens, "2"), (ada, "4"), (bens, "5"), (adas, "7")]
+    budgets = await asked(empty_url, "SELECT subject, used FROM budgets WHERE day = '2026-11-22' ORDER BY subject")
+    assert [tuple(row) for row in budgets] == [(ben, 90), (bens, 90), (ada, 1), (adas, 1), ("registrant:x", 2)]
+    assert await asked(empty_url, "SELECT * FROM paces") == []
+    await migrate(empty_url)
+    assert await differences(empty_url) == []
+
+
+def configured(url: str) -> Config:
+    """What Alembic is told of a database."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    assert len(ScriptDirectory.from_config(config).get_heads()) == 1
+    config.attributes["url"] = url
+    return config
+
+
+def test_the_migrations_are_one_line() -> None:
+    assert len(ScriptDirectory.from_config(configured("")).get_heads()) == 1

@@ -1,6 +1,6 @@
 """Zoom's daily limits, counted before the call: one row per subject and UTC day.
 
-developers.zoom.us/docs/api/rate-limits/: a day ends at 00:00 UTC. Subjects are `host:<id>`,
+developers.zoom.us/docs/api/rate-limits/: a day ends at 00:00 UTC. Subjects are `host:<Zoom user>`,
 `registrant:<meeting>:<SHA-256 of the e-mail>` and `status:<registrant>`. Limits of our own count here too:
 `stranger:<member>` for the addresses somebody brings in, `message:<member>:<minute>` and its like for what is written
 live.
@@ -23,6 +23,10 @@ _SPEND = """
 INSERT INTO budgets (subject, day, used) VALUES (:subject, :day, 1)
 ON CONFLICT (subject, day) DO UPDATE SET used = budgets.used + 1 WHERE budgets.used < :limit
 RETURNING used
+"""
+_USE_UP = """
+INSERT INTO budgets (subject, day, used) VALUES ($1, $2, $3)
+ON CONFLICT (subject, day) DO UPDATE SET used = GREATEST(budgets.used, excluded.used)
 """
 _GIVE_BACK = "UPDATE budgets SET used = used - 1 WHERE subject = :subject AND day = :day AND used > 0"
 # With these Zoom cannot have counted the call.
@@ -63,13 +67,17 @@ async def left(tx: db.Tx, subject: str, limit: int) -> int:
 @contextlib.asynccontextmanager
 async def counted(resources: Resources, subject: str, limit: int, used_up: str) -> AsyncIterator[None]:
     """Around one call: counted before it is made, and given back where Zoom cannot have counted it, or an outage
-    would use up a day. Raises NotNow with the sentence `used_up`, until 00:00 UTC, where nothing is left of `limit`."""
+    would use up a day. Raises NotNow with the sentence `used_up`, until 00:00 UTC, where nothing is left of `limit`,
+    also where only Zoom knows: others change meetings of a host and add registrants too."""
     now = resources.clock.now()
-    if await resources.db.hot.fetchval(_SPEND_AT_ONCE, subject, day_of(now), limit) is None:
+    today = day_of(now)
+    if await resources.db.hot.fetchval(_SPEND_AT_ONCE, subject, today, limit) is None:
         raise NotNow(used_up, "at", renewed_at(now))
     try:
         yield
     except NOT_COUNTED as error:
-        if not (isinstance(error, RateLimited) and error.daily):
-            await resources.db.hot.execute(_GIVE_BACK_AT_ONCE, subject, day_of(now))
+        if isinstance(error, RateLimited) and error.daily and not error.whole_lane:
+            await resources.db.hot.execute(_USE_UP, subject, today, limit)
+            raise NotNow(used_up, "at", error.retry_at) from error
+        await resources.db.hot.execute(_GIVE_BACK_AT_ONCE, subject, today)
         raise

@@ -18,7 +18,7 @@ from app.web import Schema
 
 _UPCOMING = """
 SELECT hosts.account_id, count(DISTINCT reservations.event_id) AS events
-FROM reservations JOIN hosts ON reservations.subject = 'host:' || hosts.id
+FROM reservations JOIN hosts ON hosts.id = reservations.host_id
 WHERE hosts.account_id = ANY(:accounts) AND upper(reservations.during) > :now GROUP BY hosts.account_id
 """
 # Hosts with events to come that Zoom cannot hold, or not with personal links.
@@ -26,7 +26,7 @@ _IN_TROUBLE = """
 SELECT hosts.account_id, coalesce(hosts.name, '') AS name,
     (hosts.listed OR hosts.name IS NULL) AND accounts.own_user_only IN ('', hosts.zoom_user_id) AS offered,
     count(DISTINCT reservations.event_id) AS events
-FROM reservations JOIN hosts ON reservations.subject = 'host:' || hosts.id
+FROM reservations JOIN hosts ON hosts.id = reservations.host_id
     JOIN accounts ON accounts.id = hosts.account_id
 WHERE hosts.account_id = ANY(:accounts) AND upper(reservations.during) > :now
     AND NOT ((hosts.listed OR hosts.name IS NULL) AND hosts.licensed
@@ -153,7 +153,7 @@ def _account(
 
 async def host_cards(tx: db.Tx, hosts: Sequence[Host]) -> dict[UUID, HostCard]:
     """Hosts as the admin sees them, by their ids."""
-    subjects = [reservations.of_host(host.id) for host in hosts]
+    subjects = [reservations.of_host(host.zoom_user_id) for host in hosts]
     used = {row.subject: row.used for row in await tx.run(_SPENT, subjects=subjects, day=budgets.day_of(tx.now))}
     return {
         host.id: HostCard(
@@ -163,7 +163,7 @@ async def host_cards(tx: db.Tx, hosts: Sequence[Host]) -> dict[UUID, HostCard]:
             licensed=host.licensed,
             capacity=host.capacity,
             cloud_recording=host.cloud_recording,
-            budget_left=max(0, budgets.MEETINGS_PER_HOST - used.get(reservations.of_host(host.id), 0)),
+            budget_left=max(0, budgets.MEETINGS_PER_HOST - used.get(reservations.of_host(host.zoom_user_id), 0)),
             member_id=host.member_id,
         )
         for host in hosts

@@ -37,7 +37,9 @@ from app.resources import Resources
 EARLY = timedelta(minutes=5)
 JITTER = timedelta(minutes=1)  # so that processes do not all notice in the same moment
 PATIENCE = 5.0  # seconds: waiting for the locks and for Zoom together
+NO_PACE = timedelta(minutes=1)  # a lane that is closed for longer waits for a daily limit
 PARKED = "the Zoom account is not connected"
+CLOSED = "Zoom takes no more calls of this account for now; it goes on by itself."
 NEEDS_REAUTH = (
     "Disconnected: Zoom no longer accepts this connection, because the app was removed in Zoom or the permission ended."
     " Connect the account again."
@@ -50,9 +52,12 @@ _TURNS: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 _UNDER_WAY: set[asyncio.Task[str]] = set()
 
 _READ = """
-SELECT grants.generation, access_token, refresh_token, api_url, expires_at,
-    (SELECT max(coalesce(capacity, 0)) FROM hosts
-     WHERE hosts.account_id = accounts.id AND licensed AND listed) AS roomiest
+SELECT grants.generation, access_token, refresh_token, api_url, expires_at, accounts.zoom_account_id,
+    (SELECT max(coalesce(capacity, 0)) FROM hosts JOIN accounts AS peers ON peers.id = hosts.account_id
+     WHERE peers.zoom_account_id = accounts.zoom_account_id AND peers.status <> 'disconnected'
+         AND licensed AND listed) AS roomiest,
+    (SELECT max(not_before) FROM lanes JOIN accounts AS peers ON lanes.lane = CAST(peers.id AS text)
+     WHERE peers.zoom_account_id = accounts.zoom_account_id AND peers.status <> 'disconnected') AS closed_until
 FROM grants JOIN accounts ON accounts.id = grants.account_id
 WHERE account_id = :account_id AND accounts.status = 'connected'
 """
@@ -68,14 +73,20 @@ ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, acces
 
 @dataclass(frozen=True)
 class Stored:
-    """A connected account's tokens as they lie in the database; `generation` counts how often they were replaced."""
+    """A connected account's tokens as they lie in the database; `generation` counts how often they were replaced.
+
+    The rest is that of all connections of the Zoom account: how many people its roomiest licensed host has meetings
+    for, and until when one of their lanes is closed, which may be over.
+    """
 
     generation: int
     access_token: bytes
     refresh_token: bytes
     api_url: str
     expires_at: datetime
+    zoom_account_id: str
     roomiest: int | None
+    closed_until: datetime | None
 
 
 async def zoom(
@@ -84,10 +95,12 @@ async def zoom(
     """Calls to Zoom in the name of an account, the first of them, of rate label `label`, to be made now.
 
     Raises NotNow: parked where the account is not connected, "at" where the call would have to wait for longer than a
-    moment (longer than 5 seconds if `urgent`).
+    moment (longer than 5 seconds if `urgent`), or where one of the Zoom account's connections has met a daily limit.
     """
     grant = await _read(resources, account_id)
-    pacer = Pacer(resources, account_id, plan_of(grant.roomiest))
+    if grant.closed_until and grant.closed_until > resources.clock.now() + NO_PACE and not urgent:
+        raise NotNow(CLOSED, "at", grant.closed_until)
+    pacer = Pacer(resources, account_id, grant.zoom_account_id, plan_of(grant.roomiest))
     await pacer.first(label, urgent=urgent)
     return resources.zoom.account(AccountTokens(resources, account_id, grant), grant.api_url, pacer)
 

@@ -16,6 +16,7 @@ from app.core.identity import Caller
 from app.facts import HostsChanged
 
 BASIC = 1  # `User.type`: may hold meetings, without registration; 4 and 99 may not
+EQUAL_EMAIL = "equal-email"  # instead of the admin who said whose host it is
 log = logs.get("accounts")
 
 _CANDIDATES = """
@@ -23,13 +24,13 @@ SELECT hosts.id AS host_id, hosts.account_id, coalesce(hosts.name, '') AS name, 
     hosts.licensed, hosts.capacity, hosts.member_id, accounts.status = 'connected' AS connected,
     CAST(:starts_at AS timestamptz) IS NOT NULL AND EXISTS (
         SELECT 1 FROM reservations
-        WHERE subject = 'host:' || hosts.id AND during && tstzrange(:starts_at, :ends_at)
+        WHERE subject = 'host:' || hosts.zoom_user_id AND during && tstzrange(:starts_at, :ends_at)
           AND event_id IS DISTINCT FROM CAST(:exclude_event_id AS uuid)
     ) AS busy,
     greatest(0, :limit - coalesce(budgets.used, 0)) AS budget_left,
     coalesce(hosts.member_id = CAST(:member_id AS text), false) AS mine
 FROM hosts JOIN accounts ON accounts.id = hosts.account_id
-    LEFT JOIN budgets ON budgets.subject = 'host:' || hosts.id AND budgets.day = :day
+    LEFT JOIN budgets ON budgets.subject = 'host:' || hosts.zoom_user_id AND budgets.day = :day
 WHERE accounts.community_id = :community_id AND accounts.status <> 'disconnected' AND hosts.listed
     AND accounts.own_user_only IN ('', hosts.zoom_user_id)
 """
@@ -62,6 +63,10 @@ def _abilities(host: Host) -> tuple[bool, bool, bool]:
 
 
 def _describe(host: Host, user: User, reading: Reading) -> None:
+    if host.member_set_by == EQUAL_EMAIL and user.email and (host.email or "").casefold() != user.email.casefold():
+        # The seat has been handed on, so whose e-mail it was before starts its meetings no more.
+        host.member_id = host.member_set_by = host.member_set_at = None
+        log.info("host has another e-mail, and is nobody's", host_id=str(host.id))
     host.email = user.email or None
     host.name = user.display_name or f"{user.first_name} {user.last_name}".strip()
     host.listed = user.status == "active" and user.type in {BASIC, LICENSED}
@@ -159,10 +164,11 @@ async def claim_by_email(tx: db.Tx, community_id: str, caller: Caller) -> None:
     if not caller.email or not caller.email_verified:
         return
     claimed = await tx.run(
-        "UPDATE hosts SET member_id = :member_id, member_set_by = 'equal-email', member_set_at = :now FROM accounts"
+        "UPDATE hosts SET member_id = :member_id, member_set_by = :by, member_set_at = :now FROM accounts"
         " WHERE accounts.id = hosts.account_id AND accounts.community_id = :community_id AND hosts.listed"
         " AND lower(hosts.email) = lower(:email) AND hosts.member_set_by IS NULL RETURNING hosts.id",
         member_id=caller.member_id,
+        by=EQUAL_EMAIL,
         now=tx.now,
         community_id=community_id,
         email=caller.email,

@@ -131,14 +131,16 @@ class Reservation(Model):
     subject: Mapped[str] = mapped_column(Text)
     during: Mapped[Range[datetime]] = mapped_column(TSTZRANGE)
     event_id: Mapped[UUID]
+    # The host the event is on: the subject is the Zoom user, who may be a host of several connections.
+    host_id: Mapped[UUID | None] = mapped_column(ForeignKey("hosts.id"), index=True)
 
 
 class Pace(Model):
-    """When the next call of a rate label may be made for an account, in the database's own time."""
+    """When the next call of a rate label may be made for a Zoom account, in the database's own time."""
 
     __tablename__ = "paces"
 
-    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    zoom_account_id: Mapped[str] = mapped_column(Text, primary_key=True)
     label: Mapped[str] = mapped_column(Text, primary_key=True)
     next_at: Mapped[datetime]
 

@@ -1,9 +1,10 @@
 """The pace of calls to one Zoom account, kept together by all processes.
 
 Zoom limits calls per second by rate label and by the account's plan (developers.zoom.us/docs/api/rate-limits/). One
-statement reserves the next free moment of an account and label; moments lie evenly apart, a little wider than Zoom
-asks, so that a stall and the jitter after it stay within the limit. Moments are the database's, as processes' clocks
-differ. A short wait is waited; for a longer one the whole lane goes back to the outbox.
+statement reserves the next free moment of a Zoom account and label, whichever of its connections here calls; moments
+lie evenly apart, a little wider than Zoom asks, so that a stall and the jitter after it stay within the limit. Moments
+are the database's, as processes' clocks differ. A short wait is waited; for a longer one the whole lane, which is that
+of one connection, goes back to the outbox.
 """
 
 import asyncio
@@ -43,15 +44,16 @@ RATES: Mapping[Plan, Mapping[Label, float]] = {
 # Either the seconds until the moment that was reserved, or, where that would be too late, how far off the next one is.
 _RESERVE = """
 WITH reserved AS (
-    INSERT INTO paces (account_id, label, next_at) VALUES ($1, $2, clock_timestamp() + $3::interval)
-    ON CONFLICT (account_id, label) DO UPDATE SET next_at = GREATEST(paces.next_at, clock_timestamp()) + $3::interval
+    INSERT INTO paces (zoom_account_id, label, next_at) VALUES ($1, $2, clock_timestamp() + $3::interval)
+    ON CONFLICT (zoom_account_id, label) DO UPDATE
+    SET next_at = GREATEST(paces.next_at, clock_timestamp()) + $3::interval
     WHERE paces.next_at <= clock_timestamp() + $4::interval
     RETURNING next_at - $3::interval AS moment
 )
 SELECT true AS held, moment - clock_timestamp() AS wait FROM reserved
 UNION ALL
 SELECT false, next_at - clock_timestamp() FROM paces
-WHERE account_id = $1 AND label = $2 AND NOT EXISTS (SELECT FROM reserved)
+WHERE zoom_account_id = $1 AND label = $2 AND NOT EXISTS (SELECT FROM reserved)
 """
 
 
@@ -71,10 +73,12 @@ class Pacer:
     """Reserves the moments of one reaction's, or one request's, calls.
 
     `first` reserves one before anything is written that a call must follow; later calls wait as long as it takes.
+    `account_id` is the connection in whose lane the caller stands, `zoom_account_id` whose limits it shares.
     """
 
-    def __init__(self, resources: Resources, account_id: UUID, plan: Plan) -> None:
-        self._resources, self._account_id, self._plan = resources, account_id, plan
+    def __init__(self, resources: Resources, account_id: UUID, zoom_account_id: str, plan: Plan) -> None:
+        self._resources, self._plan = resources, plan
+        self._lane, self._zoom_account_id = str(account_id), zoom_account_id
         self._held: tuple[Label, float] | None = None
 
     async def first(self, label: Label, *, urgent: bool) -> None:
@@ -83,7 +87,7 @@ class Pacer:
         if not held:
             # The lane opens again a little before, so that the moments to come find somebody.
             opens = self._resources.clock.now() + timedelta(seconds=moment - time.monotonic()) - SHORT / 2
-            await self._resources.db.hot.execute(outbox.PAUSE_LANE, str(self._account_id), opens)
+            await self._resources.db.hot.execute(outbox.PAUSE_LANE, self._lane, opens)
             raise outbox.NotNow("the Zoom account's calls are paced", "at", opens)
         self._held = (label, moment)
 
@@ -106,5 +110,5 @@ class Pacer:
     async def _reserve(self, label: Label, patience: timedelta) -> tuple[bool, float]:
         """A moment (as `time.monotonic`) and True; or False, and the next free one, which comes after `patience`."""
         apart, asked = interval(self._plan, label), time.monotonic()
-        held, wait = await self._resources.db.hot.fetchrow(_RESERVE, self._account_id, label, apart, patience)
+        held, wait = await self._resources.db.hot.fetchrow(_RESERVE, self._zoom_account_id, label, apart, patience)
         return held, asked + max(0.0, wait.total_seconds())

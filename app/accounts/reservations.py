@@ -11,48 +11,69 @@ from app.core.errors import Problem
 
 # DO NOTHING waits for whoever holds an overlapping time uncommitted; a plain insert of two would deadlock there.
 _HOLD = """
-INSERT INTO reservations (id, subject, during, event_id)
-VALUES (:id, :subject, tstzrange(:starts_at, :ends_at), :event_id)
+INSERT INTO reservations (id, subject, during, event_id, host_id)
+VALUES (:id, :subject, tstzrange(:starts_at, :ends_at), :event_id, :host_id)
 ON CONFLICT ON CONSTRAINT ex_reservations_overlap DO NOTHING
+"""
+_SET_ASIDE = """
+UPDATE reservations SET subject = 'away:' || event_id FROM hosts
+WHERE hosts.id = host_id AND hosts.account_id = :account_id AND subject = 'host:' || zoom_user_id
+"""
+_TAKE_BACK = """
+WITH held AS (
+    INSERT INTO reservations (id, subject, during, event_id, host_id)
+    SELECT gen_random_uuid(), 'host:' || zoom_user_id, during, event_id, host_id
+    FROM reservations JOIN hosts ON hosts.id = host_id
+    WHERE hosts.account_id = :account_id AND subject = 'away:' || event_id
+    ON CONFLICT ON CONSTRAINT ex_reservations_overlap DO NOTHING
+    RETURNING event_id
+)
+DELETE FROM reservations USING held
+WHERE reservations.event_id = held.event_id AND subject = 'away:' || held.event_id
 """
 
 
-def of_host(host_id: UUID) -> str:
-    """The subject under which a host's time is held, and its daily budget counted."""
-    return f"host:{host_id}"
+def of_host(zoom_user_id: str) -> str:
+    """The subject under which the time of a Zoom user is held, and their daily budget counted, whichever connection of
+    whichever community they are a host of."""
+    return f"host:{zoom_user_id}"
 
 
-async def hold(tx: db.Tx, subjects: Sequence[str], event_id: UUID, starts_at: datetime, ends_at: datetime) -> None:
+async def hold(
+    tx: db.Tx,
+    subjects: Sequence[str],
+    event_id: UUID,
+    starts_at: datetime,
+    ends_at: datetime,
+    host_id: UUID | None = None,
+) -> None:
     """Hold the time from `starts_at` up to `ends_at` for `subjects`, in place of what the event held before.
 
-    Raises the problem `host-busy` with `free_hosts` (id, name); the event then still holds what it held.
+    `host_id` is the host the event is on. Raises the problem `host-busy` with `free_hosts` (id, name) of the community
+    that has this host; the event then still holds what it held. Who holds the time is not said: it may be another
+    community.
     """
     try:
         async with tx.session.begin_nested():
             await release(tx, event_id)
-            during = {"starts_at": starts_at, "ends_at": ends_at, "event_id": event_id}
+            during = {"starts_at": starts_at, "ends_at": ends_at, "event_id": event_id, "host_id": host_id}
             await _hold_all(tx, sorted(set(subjects)), during)
-    except _Taken as busy:
+    except _Taken:
         raise Problem(
             "host-busy",
             "The host is busy at that time. Choose one of the free hosts, or another time.",
-            free_hosts=await _instead(tx, busy.subjects, starts_at, ends_at, event_id),
+            free_hosts=await _instead(tx, host_id, starts_at, ends_at, event_id),
         ) from None
 
 
 class _Taken(Exception):
     """Some of the subjects are held already, so nothing is."""
 
-    def __init__(self, subjects: Sequence[str]) -> None:
-        super().__init__(*subjects)
-        self.subjects = subjects
-
 
 async def _hold_all(tx: db.Tx, subjects: Sequence[str], during: Mapping[str, Any]) -> None:
-    held = [(subject, await tx.run(_HOLD, id=uuid4(), subject=subject, **during)) for subject in subjects]
-    taken = [subject for subject, result in held if not result.rowcount]
-    if taken:
-        raise _Taken(taken)
+    held = [await tx.run(_HOLD, id=uuid4(), subject=subject, **during) for subject in subjects]
+    if not all(result.rowcount for result in held):
+        raise _Taken
 
 
 async def release(tx: db.Tx, event_id: UUID) -> None:
@@ -60,17 +81,23 @@ async def release(tx: db.Tx, event_id: UUID) -> None:
     await tx.run("DELETE FROM reservations WHERE event_id = :event_id", event_id=event_id)
 
 
+async def set_aside(tx: db.Tx, account_id: UUID) -> None:
+    """Let others have the time of a disconnected account's hosts, and remember what its events held."""
+    await tx.run(_SET_ASIDE, account_id=account_id)
+
+
+async def take_back(tx: db.Tx, account_id: UUID) -> None:
+    """Hold again what was set aside, as far as nobody has taken the time since; the rest stays aside."""
+    await tx.run(_TAKE_BACK, account_id=account_id)
+
+
 async def _instead(
-    tx: db.Tx, taken: Sequence[str], starts_at: datetime, ends_at: datetime, event_id: UUID
+    tx: db.Tx, host_id: UUID | None, starts_at: datetime, ends_at: datetime, event_id: UUID
 ) -> list[dict[str, Any]]:
     found = await tx.run(
-        "SELECT DISTINCT accounts.community_id FROM hosts JOIN accounts ON accounts.id = hosts.account_id"
-        " WHERE 'host:' || hosts.id = ANY(:taken)",
-        taken=list(taken),
+        "SELECT community_id FROM accounts JOIN hosts ON accounts.id = hosts.account_id WHERE hosts.id = :host_id",
+        host_id=host_id,
     )
-    free = [
-        host
-        for community in found.scalars()
-        for host in await hosts.free_hosts(tx, community, starts_at, ends_at, event_id)
-    ]
+    community_id = found.scalar()
+    free = await hosts.free_hosts(tx, community_id, starts_at, ends_at, event_id) if community_id else []
     return [{"id": str(host.id), "name": host.name or ""} for host in free]

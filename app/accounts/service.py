@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from app import facts
-from app.accounts import grants, hosts, webhook_secrets
+from app.accounts import grants, hosts, reservations, webhook_secrets
 from app.accounts.models import Account
 from app.accounts.reading import Reading
 from app.clients.zoom import Token, is_admin_grant
@@ -77,6 +77,7 @@ async def connected(tx: db.Tx, resources: Resources, inside: Inside, token: Toke
     await tx.session.flush()
     await grants.keep(tx, resources.seal, account.id, token, resources.settings.zoom_api_url)
     await observed(tx, account, reading)
+    await reservations.take_back(tx, account.id)
     await hosts.claim_by_email(tx, inside.community_id, inside.caller)
     tx.record(facts.AccountConnected(account.id))
     tx.unpark(str(account.id))
@@ -143,5 +144,6 @@ async def _ended(tx: db.Tx, account: Account, reason: str | None) -> None:
     account.email, account.settings, account.scopes = None, {}, []
     webhook_secrets.erase(account)
     await hosts.forget(tx, account.id)
+    await reservations.set_aside(tx, account.id)
     tx.record(facts.AccountDisconnected(account.id))
     log.info("account disconnected", account_id=str(account.id), deauthorized=reason is not None)

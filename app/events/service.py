@@ -157,8 +157,10 @@ async def _check_hosts(tx: Tx, community_id: str, terms: Terms) -> None:
 
 
 async def _reserve(tx: Tx, event: Event) -> None:
-    if event.on_zoom and event.host_id:
-        await reservations.hold(tx, [reservations.of_host(event.host_id)], event.id, event.starts_at, event.ends_at)
+    host = await hosts.get(tx, event.host_id) if event.on_zoom and event.host_id else None
+    if host:
+        subject = reservations.of_host(host.zoom_user_id)
+        await reservations.hold(tx, [subject], event.id, event.starts_at, event.ends_at, host.id)
     else:
         await reservations.release(tx, event.id)
 

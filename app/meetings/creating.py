@@ -61,7 +61,7 @@ async def create(work: Work[Resources], situation: service.Situation) -> None:
 async def _attempt(work: Work[Resources], zoom: AccountClient, wanted: Creation) -> Said | None:
     """The meeting Zoom made; None where nobody knows whether it did."""
     body: MeetingBody = creation(wanted.plan, new_passcode())
-    subject = reservations.of_host(wanted.row.host_id)
+    subject = reservations.of_host(wanted.zoom_user_id)
     async with budgets.counted(work.resources, subject, budgets.MEETINGS_PER_HOST, USED_UP):
         await _note_attempt(work, wanted, under_way=True)
         try:

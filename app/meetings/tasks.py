@@ -13,7 +13,7 @@ from app.inbox import service as inbox
 from app.meetings import creating, drift, recorded, service
 from app.meetings.instances import holding_of
 from app.meetings.models import Meeting
-from app.meetings.plan import MANUAL_APPROVAL, Plan, correction, differences, lets_strangers_in, observation
+from app.meetings.plan import MANUAL_APPROVAL, correction, differences, lets_strangers_in, observation
 from app.resources import Resources
 
 NO_SUCH_MEETING = 3001  # developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
@@ -98,7 +98,7 @@ async def _update(work: Work[Resources], situation: service.Situation, meeting: 
             await _noted(work, meeting, said, asked_at)
             body = correction(meeting.pushed or {}, observation(said), wanted, undo=undo)
         if body is not None:
-            said = await _changed(work, zoom, meeting, body, wanted)
+            said = await _changed(work, zoom, situation, meeting, body)
     except NotFound as error:
         await _missing(work, situation, meeting, error)
     else:
@@ -127,14 +127,14 @@ async def _missing(work: Work[Resources], situation: service.Situation, meeting:
 
 
 async def _changed(
-    work: Work[Resources], zoom: AccountClient, meeting: Meeting, body: MeetingBody, wanted: Plan
+    work: Work[Resources], zoom: AccountClient, situation: service.Situation, meeting: Meeting, body: MeetingBody
 ) -> Said | None:
     """The meeting read back after a PATCH: Zoom drops what it does not support without a word."""
     assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
-    await _patch(work, zoom, meeting, body, wanted)
+    await _patch(work, zoom, situation, meeting, body)
     said = await _read_back(zoom, meeting.zoom_meeting_id)
-    if said is not None and lets_strangers_in(wanted, observation(said)):
-        await _patch(work, zoom, meeting, {"settings": {"approval_type": MANUAL_APPROVAL}}, wanted)
+    if said is not None and lets_strangers_in(situation.plan(meeting.marker), observation(said)):
+        await _patch(work, zoom, situation, meeting, {"settings": {"approval_type": MANUAL_APPROVAL}})
         said = await _read_back(zoom, meeting.zoom_meeting_id)
     return said
 
@@ -147,16 +147,19 @@ async def _read_back(zoom: AccountClient, number: int) -> Said | None:
         return None
 
 
-async def _patch(work: Work[Resources], zoom: AccountClient, meeting: Meeting, body: MeetingBody, wanted: Plan) -> None:
+async def _patch(
+    work: Work[Resources], zoom: AccountClient, situation: service.Situation, meeting: Meeting, body: MeetingBody
+) -> None:
+    assert situation.host is not None  # noqa: S101 - `wanted` was asked first
     assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
-    subject = reservations.of_host(meeting.host_id)
+    subject = reservations.of_host(situation.host.zoom_user_id)
     async with budgets.counted(work.resources, subject, budgets.MEETINGS_PER_HOST, creating.USED_UP):
         async with work.transaction() as tx:
             (await service.lock(tx, meeting.id)).state = "updating"
         await zoom.update_meeting(meeting.zoom_meeting_id, body)
     async with work.transaction() as tx:
         row = await service.lock(tx, meeting.id)
-        row.pushed, row.observed, row.synced_at = wanted, None, tx.now
+        row.pushed, row.observed, row.synced_at = situation.plan(meeting.marker), None, tx.now
 
 
 async def _in_step(work: Work[Resources], situation: service.Situation, meeting: Meeting, said: Said | None) -> None:

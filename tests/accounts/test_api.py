@@ -236,7 +236,7 @@ async def test_the_card_shows_what_is_left_of_each_hosts_day(living: Living) -> 
     account = await connected(living)
     assert [host["budget_left"] for host in account["hosts"]] == [100, 100, 100]
     await living.held.db.hot.execute(
-        "INSERT INTO budgets (subject, day, used) SELECT 'host:' || id, $1, 97 FROM hosts WHERE email = $2",
+        "INSERT INTO budgets (subject, day, used) SELECT 'host:' || zoom_user_id, $1, 97 FROM hosts WHERE email = $2",
         living.clock.now().date().isoformat(),
         BEN,
     )

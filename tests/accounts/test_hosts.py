@@ -33,10 +33,15 @@ async def offered(
 
 async def hold(house: House, email: str, starts_at: datetime = START, event_id: UUID | None = None) -> UUID:
     event_id = event_id or uuid4()
-    subject = reservations.of_host(await host_of(house, email))
+    subject = await subject_of(house, email)
     async with house.resources.db.transaction() as tx:
         await reservations.hold(tx, [subject], event_id, starts_at, starts_at + HOUR)
     return event_id
+
+
+async def subject_of(house: House, email: str) -> str:
+    ((zoom_user_id,),) = await house.rows("SELECT zoom_user_id FROM hosts WHERE email = :email", email=email)
+    return reservations.of_host(zoom_user_id)
 
 
 async def ask_to_read(house: House, account_id: UUID) -> None:
@@ -75,7 +80,7 @@ async def test_a_host_is_busy_only_while_its_time_is_held_and_not_for_the_event_
 
 async def test_a_spent_budget_is_shown_with_its_reason(house: House) -> None:
     await house.connect(admin())
-    subject = reservations.of_host(await host_of(house, ADA))
+    subject = await subject_of(house, ADA)
     async with house.resources.db.transaction() as tx:
         assert all([await budgets.spend(tx, subject, 100) for _ in range(100)])
         assert not await budgets.spend(tx, subject, 100)

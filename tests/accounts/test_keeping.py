@@ -91,7 +91,7 @@ async def test_each_thing_that_would_go_wrong_is_said_with_what_helps(house: Hou
     account_id = await house.connect(admin(), WIL)
     await house.change("UPDATE accounts SET status = 'needs_reauth', reason = 'Zoom said no.'")
     await house.change(
-        "INSERT INTO budgets (subject, day, used) SELECT 'host:' || id, :day, 100 FROM hosts",
+        "INSERT INTO budgets (subject, day, used) SELECT 'host:' || zoom_user_id, :day, 100 FROM hosts",
         day=budgets.day_of(house.clock.now()),
     )
     lines = await preflight_of(house, account_id)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -121,22 +122,21 @@ async def test_a_lane_that_waits_for_its_pace_goes_on_the_moment_it_may(
 
 
 async def test_moments_of_an_account_lie_apart_and_accounts_do_not_wait_for_each_other(living: Living) -> None:
-    first, second = await living.connect(), await roomy_account(living, "pine", "pro")
+    first = await living.connect()
     apart = pace.interval(Plan.FREE, Label.HEAVY)
-    pacer = Pacer(living.held, first["id"], Plan.FREE)
+    pacer = Pacer(living.held, first["id"], "first", Plan.FREE)
     await pacer.first(Label.HEAVY, urgent=False)
     with pytest.raises(NotNow) as wait:
-        await Pacer(living.held, first["id"], Plan.FREE).first(Label.HEAVY, urgent=False)
+        await Pacer(living.held, first["id"], "first", Plan.FREE).first(Label.HEAVY, urgent=False)
     assert wait.value.again == "at"
     assert wait.value.retry_at is not None
     assert timedelta() < wait.value.retry_at - living.clock.now() < apart
-    await Pacer(living.held, first["id"], Plan.FREE).first(Label.LIGHT, urgent=False)
-    await Pacer(living.held, second["account_id"], Plan.FREE).first(Label.HEAVY, urgent=False)
+    await Pacer(living.held, first["id"], "first", Plan.FREE).first(Label.LIGHT, urgent=False)
+    await Pacer(living.held, first["id"], "second", Plan.FREE).first(Label.HEAVY, urgent=False)
 
 
 async def test_who_slept_past_the_moment_takes_another_one(living: Living, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was held up does not send what it owes in a heap."""
-    account = await living.connect()
     slept = []
 
     async def oversleep(seconds: float) -> None:
@@ -144,7 +144,7 @@ async def test_who_slept_past_the_moment_takes_another_one(living: Living, monke
         time.sleep(0.2 if len(slept) == 1 else 0.0)  # noqa: ASYNC251 - it is the held-up process
 
     monkeypatch.setattr(pace, "asyncio", SimpleNamespace(sleep=oversleep))
-    pacer = Pacer(living.held, account["id"], Plan.BUSINESS)
+    pacer = Pacer(living.held, uuid4(), "pine", Plan.BUSINESS)
     await pacer.first(Label.LIGHT, urgent=False)
     await pacer("add_registrant")
     assert len(slept) >= 2

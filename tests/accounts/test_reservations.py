@@ -14,9 +14,11 @@ START = datetime(2027, 1, 13, 11, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-async def hold(house: House, subjects: list[str], event_id: UUID, starts_at: datetime = START) -> None:
+async def hold(
+    house: House, subjects: list[str], event_id: UUID, starts_at: datetime = START, host_id: UUID | None = None
+) -> None:
     async with house.resources.db.transaction() as tx:
-        await reservations.hold(tx, subjects, event_id, starts_at, starts_at + HOUR)
+        await reservations.hold(tx, subjects, event_id, starts_at, starts_at + HOUR, host_id)
 
 
 async def held(house: House) -> list[tuple[str, datetime]]:
@@ -24,9 +26,10 @@ async def held(house: House) -> list[tuple[str, datetime]]:
     return [(row.subject, row.starts_at) for row in rows]
 
 
-async def subject_of(house: House, email: str) -> str:
-    ((host_id,),) = await house.rows("SELECT id FROM hosts WHERE email = :email", email=email)
-    return reservations.of_host(UUID(str(host_id)))
+async def host_of(house: House, email: str) -> tuple[UUID, str]:
+    """A host, and the subject under which their time is held."""
+    ((host_id, user),) = await house.rows("SELECT id, zoom_user_id FROM hosts WHERE email = :email", email=email)
+    return UUID(str(host_id)), reservations.of_host(user)
 
 
 async def test_two_concurrent_holds_of_one_host_leave_one(house: House) -> None:
@@ -63,13 +66,13 @@ async def test_moving_an_event_gives_its_old_time_free(house: House) -> None:
 
 async def test_a_busy_host_is_refused_with_the_free_ones_named_and_the_event_keeps_its_time(house: House) -> None:
     await house.connect(admin())
-    ada = await subject_of(house, ADA)
+    host_id, ada = await host_of(house, ADA)
     mine = uuid4()
     await hold(house, [ada], uuid4())
     await hold(house, [ada], mine, START + 2 * HOUR)
     async with house.resources.db.transaction() as tx:
         with pytest.raises(Problem) as refused:
-            await reservations.hold(tx, [ada], mine, START, START + HOUR)
+            await reservations.hold(tx, [ada], mine, START, START + HOUR, host_id)
     problem = refused.value
     assert (problem.slug, problem.status) == ("host-busy", 409)
     assert [host["name"] for host in problem.extra["free_hosts"]] == ["Ben Okoye", "Cleo Lindqvist"]
@@ -87,9 +90,9 @@ async def test_a_released_time_can_be_had_again(house: House) -> None:
 
 async def test_events_to_come_are_counted_on_the_card_once_each(house: House) -> None:
     account_id = await house.connect(admin())
-    ada, ben = await subject_of(house, ADA), await subject_of(house, BEN)
+    (ada_id, ada), (ben_id, ben) = await host_of(house, ADA), await host_of(house, BEN)
     soon = datetime.now(UTC) + 24 * HOUR
-    await hold(house, [ada, ben], uuid4(), soon)
-    await hold(house, [ada], uuid4(), soon + HOUR)
-    await hold(house, [ben], uuid4(), soon - 26 * HOUR)
+    await hold(house, [ada, "coach:cora"], uuid4(), soon, ada_id)
+    await hold(house, [ada], uuid4(), soon + HOUR, ada_id)
+    await hold(house, [ben], uuid4(), soon - 26 * HOUR, ben_id)
     assert (await house.card())[account_id].upcoming_events == 2

@@ -45,7 +45,7 @@ async def test_an_event_on_zoom_holds_its_host_and_says_that_it_was_made(world: 
     event_id = await on_zoom(world)
     event = await read(world, event_id)
     assert (event.status(world.clock.now()), event.version, event.on_zoom) == ("scheduled", 1, True)
-    assert await held(world) == {str(world.rosa): (world.soon, world.soon + HOUR)}
+    assert await held(world) == {"Rosa": (world.soon, world.soon + HOUR)}
     assert world.facts == [EventChanged(event_id, world.account)]
 
 
@@ -81,7 +81,7 @@ async def test_of_two_at_once_one_gets_the_host(world: World) -> None:
 async def test_a_moved_event_holds_its_new_time_and_no_longer_the_old(world: World) -> None:
     event_id = await on_zoom(world)
     assert await changed(world, event_id, starts_at=world.soon + HOUR / 2, ends_at=world.soon + 2 * HOUR)
-    assert await held(world) == {str(world.rosa): (world.soon + HOUR / 2, world.soon + 2 * HOUR)}
+    assert await held(world) == {"Rosa": (world.soon + HOUR / 2, world.soon + 2 * HOUR)}
 
 
 async def test_a_move_onto_a_busy_time_changes_nothing(world: World) -> None:
@@ -97,7 +97,7 @@ async def test_a_move_onto_a_busy_time_changes_nothing(world: World) -> None:
 async def test_another_host_is_held_instead(world: World) -> None:
     event_id = await on_zoom(world)
     assert await changed(world, event_id, host_id=world.wanda)
-    assert list(await held(world)) == [str(world.wanda)]
+    assert list(await held(world)) == ["Wanda"]
     assert world.facts[-1] == EventChanged(event_id, world.other_account)
 
 

@@ -115,19 +115,19 @@ async def later(living: Living, minutes: float = 11) -> None:
     await living.quiet()
 
 
+async def at_noon(living: Living) -> None:
+    """On to twelve o'clock UTC, so that no midnight comes in between."""
+    now = living.clock.now()
+    noon = now.replace(hour=12, minute=0, second=0, microsecond=0)
+    await living.forward(noon + timedelta(days=noon <= now) - now)
+
+
 async def after_midnight(living: Living) -> None:
     """Past the next 00:00 UTC and the few seconds by which everybody waits a little differently."""
     now = living.clock.now()
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
     await living.forward(midnight + timedelta(seconds=70) - now)
     await living.quiet()
-
-
-async def at_noon(living: Living) -> None:
-    """It is noon in UTC: what a test counts or moves on by is of one day."""
-    now = living.clock.now()
-    noon = now.replace(hour=12, minute=0, second=0, microsecond=0)
-    await living.forward(noon - now if now < noon else noon + timedelta(days=1) - now)
 
 
 async def spent(living: Living, subject: str, used: int) -> None:
@@ -153,6 +153,12 @@ async def outbox(living: Living, reaction: str) -> list[dict[str, Any]]:
     """What is still to be done of one reaction."""
     rows = await living.held.db.hot.fetch("SELECT * FROM outbox WHERE reaction = $1", reaction)
     return [dict(row) for row in rows]
+
+
+async def budget_of(living: Living, host_id: str) -> str:
+    """The subject under which the day of a host is counted."""
+    user: str = await living.held.db.hot.fetchval("SELECT zoom_user_id FROM hosts WHERE id = $1", UUID(host_id))
+    return f"host:{user}"
 
 
 async def notify_created(living: Living, meeting: dict[str, Any]) -> None:

@@ -3,6 +3,9 @@
 from datetime import datetime, timedelta
 from email import message_from_bytes
 from typing import Any
+from uuid import UUID
+
+from httpx import Response
 
 from tests.living import Living
 from tests.meetings.house import (
@@ -52,6 +55,50 @@ def types(warnings: list[dict[str, Any]]) -> list[str]:
 def personal(meeting: dict[str, Any]) -> bool:
     """Whether only registrants get into a meeting, as Zoom has it."""
     return (meeting["settings"]["approval_type"], meeting["settings"]["waiting_room"]) == (1, False)
+
+
+async def as_(living: Living, who: str, email: str, method: str, path: str) -> Response:
+    """One request of somebody who has verified that e-mail."""
+    token = living.platform.token(who, living.clock.now(), email=email)
+    return await living.call(who, method, path, headers={"Authorization": f"Bearer {token}"})
+
+
+async def owner_of(living: Living, host_id: str) -> tuple[str | None, str | None]:
+    """Whose host it is, and who said so."""
+    row = await living.held.db.hot.fetchrow("SELECT member_id, member_set_by FROM hosts WHERE id = $1", UUID(host_id))
+    return row["member_id"], row["member_set_by"]
+
+
+async def test_a_seat_handed_to_somebody_else_no_longer_starts_meetings_for_whoever_had_it(living: Living) -> None:
+    """Ben's seat at Zoom becomes Ruth's: the same Zoom user, another address."""
+    ruth = "ruth@riverside.example"
+    await living.connect()
+    event = await on(living, BEN)
+    start = f"/api/events/{event['id']}/zoom-start"
+    assert (await as_(living, "member", BEN, "POST", start)).status_code == 200
+    assert await owner_of(living, event["host_id"]) == ("m-member", "equal-email")
+    user = living.simulator.state.simulator.world.user(BEN)
+    for same in (BEN.upper(), BEN):
+        user.email = same
+        await read_again(living)
+        assert await owner_of(living, event["host_id"]) == ("m-member", "equal-email"), "the same address"
+    user.email = ruth
+    card = await read_again(living)
+    assert [host["member_id"] for host in card["hosts"] if host["email"] == ruth] == [None]
+    assert (await as_(living, "member", BEN, "POST", start)).status_code == 403
+    assert (await as_(living, "member2", ruth, "POST", start)).status_code == 200
+    assert await owner_of(living, event["host_id"]) == ("m-member2", "equal-email")
+
+
+async def test_whom_an_admin_gave_a_host_keeps_it_though_its_address_changes(living: Living) -> None:
+    await living.connect()
+    host_id = (await living.hosts())[BEN]["id"]
+    (
+        await living.call("admin", "PUT", f"{CARD}/hosts/{host_id}/member", json={"member_id": "m-coach"})
+    ).raise_for_status()
+    living.simulator.state.simulator.world.user(BEN).email = "ruth@riverside.example"
+    await read_again(living)
+    assert await owner_of(living, host_id) == ("m-coach", "m-admin")
 
 
 async def registrant(living: Living, event: dict[str, Any], who: str = "member") -> str:

@@ -11,6 +11,7 @@ from tests.meetings.house import (
     after_midnight,
     at_noon,
     at_zoom,
+    budget_of,
     calls,
     cancel,
     change,
@@ -189,7 +190,7 @@ async def test_calls_zoom_did_not_take_cost_the_host_nothing(living: Living) -> 
     await at_noon(living)
     await living.connect()
     event = await living.event()
-    subject = f"host:{event['host_id']}"
+    subject = await budget_of(living, event["host_id"])
     assert await used(living, subject) == 1
     await faults(living, down(PATCH, times=3))
     await change(living, event, title="Another evening")
@@ -217,7 +218,7 @@ async def test_a_change_is_not_made_twice_where_only_reading_it_back_failed(livi
 async def test_beyond_the_hosts_hundred_a_change_waits_until_midnight_and_says_so(living: Living) -> None:
     await living.connect()
     event = await living.event()
-    await spent(living, f"host:{event['host_id']}", 100)
+    await spent(living, await budget_of(living, event["host_id"]), 100)
     shown = await change(living, event, title="Another evening")
     error = shown["zoom"]["last_error"]
     assert shown["zoom"]["state"] == "updating"
@@ -233,7 +234,7 @@ async def test_beyond_the_hosts_hundred_a_change_waits_until_midnight_and_says_s
 async def test_a_creation_beyond_the_hundred_waits_too(living: Living) -> None:
     await living.connect()
     host = (await living.hosts())["ada@riverside.example"]["id"]
-    await spent(living, f"host:{host}", 100)
+    await spent(living, await budget_of(living, host), 100)
     starts = {"starts_at": in_days(living, 3), "ends_at": in_days(living, 3, 1)}
     event = await living.event(**starts)
     assert (event["zoom"]["state"], event["zoom"]["last_error"]["type"]) == ("pending", "daily-limit")

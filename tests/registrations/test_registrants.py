@@ -7,6 +7,7 @@ import pytest
 
 from app.registrations.registrants import body_of
 from app.simulator import fields
+from app.simulator.limits import REGISTRANT_DAILY, STATUS_DAILY
 from tests.living import Living
 from tests.meetings.house import (
     ADD,
@@ -269,6 +270,44 @@ async def test_a_limit_zoom_itself_counts_is_obeyed(living: Living) -> None:
     assert len(await calls(living, ADD)) == 1
     await after_midnight(living)
     assert (await registrant(living, event))["state"] == "ready"
+
+
+async def test_an_address_zoom_says_is_used_up_waits_for_midnight_without_another_call(living: Living) -> None:
+    """Another app, or a person at zoom.us, has added the address three times: only Zoom knows."""
+    await at_noon(living)
+    await living.connect()
+    event = await living.event()
+    zoom, number = living.simulator.state.simulator, event["zoom"]["meeting_id"]
+    for _ in range(REGISTRANT_DAILY.calls):
+        zoom.tally.spend(f"{number} member@members.example", REGISTRANT_DAILY, zoom.now())
+        zoom.tally.spend("member@members.example", REGISTRANT_DAILY, zoom.now())
+    await rsvp(living, event)
+    assert [call["status"] for call in await calls(living, ADD)] == [429]
+    told = await registrant(living, event)
+    assert (told["state"], "three registrations of one address a day" in told["reason"]) == ("pending", True)
+    assert await used(living, "registrant:%") == 3
+    await rsvp(living, event, status="not_going")
+    await rsvp(living, event)
+    await later(living)
+    assert len(await calls(living, ADD)) == 1
+    await after_midnight(living)
+    assert (await registrant(living, event))["state"] == "ready"
+
+
+async def test_a_registrant_whose_changes_zoom_says_are_used_up_waits_for_midnight(living: Living) -> None:
+    await at_noon(living)
+    await living.connect()
+    event = await living.event()
+    await rsvp(living, event)
+    zoom = living.simulator.state.simulator
+    for _ in range(STATUS_DAILY.calls):
+        zoom.tally.spend((await the_meeting(living))["registrants"][0]["id"], STATUS_DAILY, zoom.now())
+    await rsvp(living, event, status="not_going")
+    await later(living, 2)
+    assert [call["status"] for call in await calls(living, STATUS)] == [429]
+    assert await used(living, "status:%") == 10
+    await after_midnight(living)
+    assert await statuses(living) == {"member@members.example": "cancelled"}
 
 
 async def test_a_link_that_is_not_zooms_is_never_stored_as_ready(living: Living) -> None:

@@ -14,6 +14,8 @@ from app.clients.zoom.operations import Label
 
 # Zoom's longest limit is a day; a header that says more is wrong, and must not silence an account for years.
 LONGEST = timedelta(days=1)
+# A moment that is past by our clock, or no wait at all, must not have us call again without end.
+SHORTEST, SHORTEST_DAILY = timedelta(seconds=1), timedelta(minutes=1)
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 10**9, 10**11  # from here on a number is a moment, not a span
 
 
@@ -33,7 +35,7 @@ def next_midnight(now: datetime) -> datetime:
 
 
 def retry_after(value: str | None, now: datetime) -> datetime | None:
-    """The moment a `Retry-After` or `X-RateLimit-Reset` value means, never before `now` and at most a day later.
+    """The moment a `Retry-After` or `X-RateLimit-Reset` value means, at least a second and at most a day from `now`.
 
     Whole seconds from now, seconds or milliseconds since 1970, ISO-8601 (without a zone: UTC) or an HTTP-date in
     any of its three forms. None if absent or not understood.
@@ -47,7 +49,7 @@ def retry_after(value: str | None, now: datetime) -> datetime | None:
         moment = _from_iso(text) or _from_http_date(text)
     if moment is None:
         return None
-    return min(max(moment, now), now + LONGEST)
+    return min(max(moment, now + SHORTEST), now + LONGEST)
 
 
 def limit(headers: Mapping[str, str], message: str, label: Label, now: datetime) -> Limit:
@@ -62,7 +64,8 @@ def limit(headers: Mapping[str, str], message: str, label: Label, now: datetime)
     daily = until_midnight or "daily" in text or "daily" in headers.get("x-ratelimit-type", "").lower()
     category = Label.told(headers.get("x-ratelimit-category"))
     if daily:
-        retry_at = told if told and not until_midnight else next_midnight(now)
+        midnight = next_midnight(now)
+        retry_at = max(told, min(midnight, now + SHORTEST_DAILY)) if told and not until_midnight else midnight
     else:
         # The resource-intensive label counts by the minute, all others by the second.
         span = timedelta(minutes=1) if (category or label) is Label.RESOURCE_INTENSIVE else timedelta(seconds=1)

@@ -154,6 +154,13 @@ def test_trouble_that_says_how_long_is_believed() -> None:
     assert (type(error), error.again, error.retry_at) == (zoom.ServerError, "at", NOW + timedelta(minutes=2))
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("value", ["0", (NOW - timedelta(minutes=5)).isoformat()])
+def test_a_moment_that_is_over_is_no_leave_to_call_again_at_once(status: int, value: str) -> None:
+    error = refused(status, b"", headers={"Retry-After": value})
+    assert (error.again, error.retry_at) == ("at", NOW + timedelta(seconds=1))
+
+
 def test_a_404_that_zoom_did_not_write_is_no_evidence_that_something_is_gone() -> None:
     assert type(refused(404, b"<html>404 Not Found</html>", operations.DELETE_MEETING)) is zoom.BadAnswer
 

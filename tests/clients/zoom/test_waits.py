@@ -17,12 +17,13 @@ NOWS = st.datetimes(
     max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - likewise
     timezones=st.just(UTC),
 ).map(lambda moment: moment.replace(microsecond=0))
+SHORTEST = timedelta(seconds=1)
 SPANS = st.integers(0, 86_400).map(lambda seconds: timedelta(seconds=seconds))
 
 
 @given(NOWS, SPANS)
 def test_seconds_count_from_now(now: datetime, span: timedelta) -> None:
-    assert waits.retry_after(str(int(span.total_seconds())), now) == now + span
+    assert waits.retry_after(str(int(span.total_seconds())), now) == now + max(span, SHORTEST)
 
 
 @given(NOWS, SPANS)
@@ -37,13 +38,13 @@ def test_a_date_is_understood_in_every_form(now: datetime, span: timedelta) -> N
         str(int(at.timestamp())),
         str(int(at.timestamp() * 1000)),
     ]
-    assert [waits.retry_after(form, now) for form in forms] == [at] * len(forms)
+    assert [waits.retry_after(form, now) for form in forms] == [max(at, now + SHORTEST)] * len(forms)
 
 
 @given(NOWS, st.text() | st.integers().map(str) | st.floats().map(str) | st.datetimes().map(str))
-def test_whatever_the_header_says_the_wait_is_at_most_a_day(now: datetime, value: str) -> None:
+def test_whatever_the_header_says_the_wait_is_a_second_to_a_day(now: datetime, value: str) -> None:
     at = waits.retry_after(value, now)
-    assert at is None or now <= at <= now + timedelta(days=1)
+    assert at is None or now + SHORTEST <= at <= now + timedelta(days=1)
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", "soon", "-5", "1.5", "٣", "9" * 5000])
@@ -103,6 +104,23 @@ def test_every_429_of_zooms_has_its_wait(
 ) -> None:
     hit = waits.limit(headers, message, Label.LIGHT, NOW)
     assert (hit.retry_at, hit.daily, hit.of) == (retry_at, daily, of)
+
+
+@pytest.mark.parametrize("name", ["retry-after", "x-ratelimit-reset"])
+@pytest.mark.parametrize("value", ["0", "2026-11-22T09:29:00Z", "Sun, 22 Nov 2026 09:29:00 GMT", "1"])
+def test_a_moment_that_is_over_by_our_clock_is_a_second_away(name: str, value: str) -> None:
+    assert waits.limit({name: value}, PER_SECOND, Label.LIGHT, NOW).retry_at == SECOND
+
+
+@pytest.mark.parametrize("value", ["0", "30", "2026-11-22T00:00:00Z", "Sun, 22 Nov 2026 00:00:00 GMT"])
+def test_a_daily_limit_is_never_asked_about_again_within_a_minute(value: str) -> None:
+    assert waits.limit({"retry-after": value}, PER_DAY, Label.LIGHT, NOW).retry_at == NOW + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("value", ["0", "10", "2026-11-23T00:00:00Z"])
+def test_a_daily_limit_met_just_before_midnight_ends_with_the_day(value: str) -> None:
+    late = MIDNIGHT - timedelta(seconds=10)
+    assert waits.limit({"retry-after": value}, PER_DAY, Label.LIGHT, late).retry_at == MIDNIGHT
 
 
 def test_the_label_is_zooms_if_it_says_one_else_the_calls() -> None:
