@@ -50,11 +50,17 @@ class Taken:
 
 class NotNow(Exception):
     """A reaction cannot be done now: `later` (back off), `at` (not before `retry_at`), `parked` (until the account is
-    connected again; costs no attempt), or `never`. Vendors' errors say the same in the same two attributes."""
+    connected again; costs no attempt), or `never`. Vendors' errors say the same in the same two attributes.
 
-    def __init__(self, reason: str, again: str = "later", retry_at: datetime | None = None) -> None:
+    A wait holds also for what is asked for again during the run, as a vendor is not to be called for every change;
+    `unless_asked` is one of our own making, for what is asked for by people, and seldom.
+    """
+
+    def __init__(
+        self, reason: str, again: str = "later", retry_at: datetime | None = None, *, unless_asked: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.again, self.retry_at = again, retry_at
+        self.again, self.retry_at, self.unless_asked = again, retry_at, unless_asked
 
 
 class LeaseLost(Exception):
@@ -63,13 +69,15 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a row whose run failed. `counts` tells whether it was an attempt that failed."""
+    """What becomes of a row whose run failed. `counts` tells whether it was an attempt that failed, `holds` whether
+    it is not run before `not_before` even if it was asked for again during the run."""
 
     due_at: datetime
     not_before: datetime | None
     counts: bool
     failing_since: datetime | None
     dead: bool
+    holds: bool = True
 
 
 def judge(error: BaseException, taken: Taken, now: datetime) -> Verdict:
@@ -82,7 +90,8 @@ def judge(error: BaseException, taken: Taken, now: datetime) -> Verdict:
         return Verdict(now + PARKED_PAUSE, None, counts=False, failing_since=None, dead=False)
     if again == "at" and retry_at is not None:
         due_at = retry_at + stagger(retry_at, now)
-        return Verdict(due_at, due_at, counts=False, failing_since=taken.failing_since, dead=False)
+        holds = not getattr(error, "unless_asked", False)
+        return Verdict(due_at, due_at, counts=False, failing_since=taken.failing_since, dead=False, holds=holds)
     since, due_at = taken.failing_since or now, now + pause(taken.attempts)
     return Verdict(due_at, due_at, counts=True, failing_since=since, dead=now - since > GIVE_UP_AFTER)
 
@@ -122,28 +131,32 @@ ON CONFLICT (reaction, key) DO UPDATE SET
 # Each lane is looked into by itself, best row first and no further than its cap, for thousands of rows may be due at
 # once; the lanes are hopped to one by one (wiki.postgresql.org/wiki/Loose_indexscan). A lane's busy rows count towards
 # its cap, so one account never fills a worker. A narrow lane has a cap of its own, and lanes that share a name before a
-# colon have another one for all of them together. What has no lane has no cap: more rows are looked at than taken, as
-# other workers may be taking the first. A lane that is paused is left alone; priority 0, somebody at the door, heeds
+# colon have another one for all of them together; but one of them that runs nothing has a place until twice as many
+# run, for a few that hang must not delay the others. What has no lane has no cap: more rows are looked at than taken,
+# as other workers may be taking the first. A lane that is paused is left alone; priority 0, somebody at the door, heeds
 # neither cap nor a short pause.
 CLAIM = """
 WITH RECURSIVE names AS (
     SELECT min(lane) AS lane FROM outbox WHERE dead_at IS NULL
     UNION ALL
     SELECT (SELECT min(lane) FROM outbox WHERE dead_at IS NULL AND lane > names.lane) FROM names WHERE lane IS NOT NULL
+), running AS (
+    SELECT lane, count(*) AS busy FROM outbox WHERE claimed_until > clock_timestamp() GROUP BY lane
+), together AS (
+    SELECT split_part(lane, ':', 1) AS name, sum(busy) AS alike FROM running WHERE lane LIKE '%:%' GROUP BY name
+), counted AS (
+    SELECT names.lane, COALESCE(busy, 0) AS busy, CASE WHEN names.lane LIKE '%:%' THEN COALESCE(alike, 0) END AS alike
+    FROM names LEFT JOIN running USING (lane) LEFT JOIN together ON name = split_part(names.lane, ':', 1)
+    WHERE names.lane IS NOT NULL
 ), open AS (
-    SELECT names.lane, CASE
-        WHEN names.lane = '' THEN 10 * $3::int
+    SELECT lane, CASE
+        WHEN lane = '' THEN 10 * $3::int
         ELSE LEAST(
-            CASE WHEN split_part(names.lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END
-                - (SELECT count(*) FROM outbox WHERE outbox.lane = names.lane AND claimed_until > clock_timestamp()),
-            CASE WHEN names.lane LIKE '%:%' THEN $9::int - (
-                SELECT count(*) FROM outbox
-                WHERE starts_with(outbox.lane, split_part(names.lane, ':', 1) || ':')
-                  AND claimed_until > clock_timestamp()
-            ) END)
+            CASE WHEN split_part(lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END - busy,
+            CASE WHEN busy = 0 AND alike < 2 * $9::int THEN GREATEST($9::int - alike, 1) ELSE $9::int - alike END)
         END AS places
-    FROM names LEFT JOIN lanes USING (lane)
-    WHERE names.lane IS NOT NULL AND (lanes.not_before IS NULL OR lanes.not_before <= $1)
+    FROM counted LEFT JOIN lanes USING (lane)
+    WHERE lanes.not_before IS NULL OR lanes.not_before <= $1
 ), best AS (
     SELECT found.id FROM open CROSS JOIN LATERAL (
         SELECT id FROM outbox
@@ -199,9 +212,11 @@ UPDATE outbox SET lease = NULL, claimed_until = NULL, attempts = 0, failing_sinc
 WHERE id = :id AND lease = :lease
 """
 
+# Asked for again meanwhile: due at once, unless the wait holds nevertheless.
 FAIL = """
-UPDATE outbox SET lease = NULL, claimed_until = NULL, reason = $3, not_before = $5,
-    due_at = CASE WHEN generation = $10 OR $5::timestamptz IS NOT NULL THEN $4 ELSE LEAST(due_at, $9) END,
+UPDATE outbox SET lease = NULL, claimed_until = NULL, reason = $3,
+    not_before = CASE WHEN generation = $10 OR $11 THEN $5::timestamptz END,
+    due_at = CASE WHEN generation = $10 OR ($11 AND $5 IS NOT NULL) THEN $4 ELSE LEAST(due_at, $9) END,
     attempts = attempts + $6::int, failing_since = $7,
     dead_at = CASE WHEN $8 AND generation = $10 THEN $9::timestamptz END
 WHERE id = $1 AND lease = $2

@@ -86,7 +86,7 @@ class Reactions(Generic[R]):
     """The whole table: fact -> reactions, and the sweeps that come round by themselves.
 
     In `narrow_lanes` only four rows run at once. The name of such a lane may go on after a colon (`hook:<id>`), and in
-    all of those together sixteen rows run at once.
+    all of those together sixteen rows run at once, or up to thirty-two where each more is the only one of its lane.
     """
 
     facts: Mapping[type, Sequence[Binding[R]]]
@@ -250,6 +250,7 @@ class Runner(Generic[R]):
             verdict.dead,
             now,
             taken.generation,
+            verdict.holds,
         )
         if verdict.not_before and getattr(error, "whole_lane", False):
             await self._db.hot.execute(outbox.PAUSE_LANE, taken.lane, verdict.not_before)

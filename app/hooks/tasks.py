@@ -138,7 +138,7 @@ async def send(work: Work[Resources]) -> None:
     async with work.transaction() as tx:
         again_at = await _put_off(tx, work.id, outcome)
     if again_at is not None:
-        raise NotNow(str(outcome), "at", again_at)
+        raise NotNow(str(outcome), "at", again_at, unless_asked=True)
     raise NotNow(f"given up: {outcome}", "never")
 
 

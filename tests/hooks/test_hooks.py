@@ -234,6 +234,22 @@ async def test_what_waits_or_arrived_is_sent_again_at_once_when_asked(living: Li
         assert (await listed(living, hook))[0]["state"] == "delivered"
 
 
+async def test_what_is_asked_for_while_a_sending_fails_does_not_wait_for_the_next(
+    living: Living, receiver: Receiver
+) -> None:
+    hook = await made(living, receiver.url("/slow"))
+    receiver.answers["/slow"] = 504
+    message_id = await tried(living, hook, settled=False)
+    await receiver.slow_came.wait()
+    answer = await living.post("admin", f"{BASE}/{hook['id']}/redeliver", {"message_id": message_id})
+    assert answer.status_code == 202
+    receiver.released.set()
+    await living.quiet()
+    assert [got.id for got in receiver.of("/slow")] == [message_id] * 2
+    await later(living, minutes=4)
+    assert len(receiver.of("/slow")) == 2, "nobody asked again, so the pause counts"
+
+
 async def test_only_the_hooks_own_messages_are_sent_again(living: Living, receiver: Receiver) -> None:
     hook, other = await made(living, receiver.url()), await made(living, receiver.url("/other"))
     foreign = await tried(living, other)
