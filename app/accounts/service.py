@@ -15,6 +15,7 @@ from app.core.errors import Problem, not_found
 from app.resources import Resources
 from app.web import Inside
 
+READ = "accounts.read"  # the reaction
 log = logs.get("accounts")
 
 
@@ -107,6 +108,17 @@ async def observed(tx: db.Tx, account: Account, reading: Reading) -> None:
     account.read_at = tx.now
     await hosts.apply(tx, account, reading)
     await tx.session.flush()
+
+
+async def is_being_read(tx: db.Tx, account_id: UUID) -> bool:
+    """Whether a worker reads the account right now. Asked for again, it is read once more as soon as that has ended."""
+    running = await tx.run(
+        "SELECT EXISTS (SELECT FROM outbox WHERE reaction = :reaction AND key = :key AND lease IS NOT NULL"
+        " AND claimed_until > clock_timestamp())",
+        reaction=READ,
+        key=str(account_id),
+    )
+    return bool(running.scalar_one())
 
 
 async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:

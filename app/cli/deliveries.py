@@ -25,7 +25,8 @@ MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S
 
 Kind = Annotated[str | None, typer.Option(help="Only this event of Zoom's, such as meeting.ended.")]
 Outcome = Annotated[
-    str | None, typer.Option(help="Only these: understood, unknown, foreign, void, or waiting for those not read yet.")
+    str | None,
+    typer.Option(help="Only these: understood, unknown, foreign, void, unread, or waiting for those not read yet."),
 ]
 Since = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Only what came then (UTC) or later.")]
 Until = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Only what came before then (UTC).")]
@@ -68,8 +69,9 @@ def listed(
     """List what Zoom delivered, the latest first.
 
     understood: it became facts. unknown: it means nothing to us. foreign: it is about no account connected here. void:
-    it was about a connection that had ended before. waiting: nobody has read it yet. BODY: kept, or pruned, which is
-    never shown or replayed any more.
+    it was about a connection that had ended before. waiting: nobody has read it yet, or it was given up (`outbox
+    --dead` says why). unread: it was given up, and is pruned by now. BODY: kept, or pruned, which is never shown or
+    replayed any more.
     """
     if context.invoked_subcommand is None:
         uvloop.run(_list(Choice(kind, outcome, since, until), limit))

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from app.clients.zoom import notifications
 from app.clients.zoom.notifications import Notification
+from app.core import logs
 from app.core.crypto import Seal
 from app.core.db import Tx
 from app.core.outbox import NotNow
@@ -16,6 +17,8 @@ from app.inbox.models import Delivery
 # At the least, and longer than Zoom could still repeat, or anybody replay, a delivery.
 DIGESTS_KEPT = timedelta(days=90)
 SEEN_PAUSE = timedelta(seconds=10)
+UNREAD = "unread"
+log = logs.get("inbox")
 
 
 async def delivery(tx: Tx, delivery_id: UUID) -> Delivery:
@@ -111,11 +114,22 @@ async def seen(tx: Tx, accounts: list[UUID], at: datetime) -> None:
 
 
 async def prune(tx: Tx, bodies_kept: timedelta) -> None:
-    """Forget the bodies of old deliveries that are dealt with, and very old deliveries altogether."""
-    await tx.run(
-        "UPDATE deliveries SET body = NULL WHERE body IS NOT NULL AND interpreted_at < :before",
+    """Forget the bodies of old deliveries for which nothing is left to be done, and very old deliveries altogether.
+
+    One whose interpretation was given up is `unread` from then on.
+    """
+    pruned = await tx.run(
+        """
+        UPDATE deliveries SET body = NULL, outcome = CASE WHEN interpreted_at IS NULL THEN :unread ELSE outcome END
+        WHERE body IS NOT NULL AND received_at < :before
+          AND NOT EXISTS (SELECT FROM outbox WHERE key = CAST(deliveries.id AS text) AND dead_at IS NULL)
+        RETURNING interpreted_at
+        """,
+        unread=UNREAD,
         before=tx.now - bodies_kept,
     )
+    if unread := sum(interpreted_at is None for interpreted_at in pruned.scalars()):
+        log.warning("bodies forgotten that could never be read", deliveries=unread)
     await tx.run(
         "DELETE FROM deliveries WHERE body IS NULL AND received_at < :before",
         before=tx.now - max(DIGESTS_KEPT, bodies_kept),

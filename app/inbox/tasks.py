@@ -62,12 +62,17 @@ async def _interpret(tx: db.Tx, seal: Seal, speakers: Speakers, delivery_id: UUI
 
 
 async def note_user(work: Work[Resources]) -> None:
-    """A user changed at Zoom (the key is the delivery that says so): the account is read again, once for many."""
+    """A user changed at Zoom (the key is the delivery that says so): the account is read again, once for many.
+
+    Raises NotNow where it is being read at this moment, perhaps without that change.
+    """
     async with work.done() as tx:
         notification = await service.notification(tx, work.resources.seal, work.id)
         for account_id in await service.account_ids(tx, work.id, notification):
             account = await accounts.get(tx, account_id)
             if account and account.status == "connected":
+                if await accounts.is_being_read(tx, account_id):
+                    raise NotNow("the account is being read at this moment", "at", tx.now + BETWEEN_READINGS)
                 rested = account.read_at + BETWEEN_READINGS if account.read_at else tx.now
                 tx.record(facts.AccountRefreshAsked(account_id), at=max(tx.now, rested))
 

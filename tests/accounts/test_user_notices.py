@@ -2,7 +2,13 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
+import pytest
+
+from app.core.outbox import NotNow, Taken
+from app.core.work import Work
+from app.inbox import tasks
 from tests.living import Living
 from tests.meetings.house import calls
 
@@ -56,6 +62,22 @@ async def test_an_account_is_read_once_for_a_company_that_is_edited(living: Livi
     await living.forward(timedelta(minutes=1, seconds=1))
     await living.quiet()
     assert len(await calls(living, "users")) == before + 2
+
+
+async def test_what_is_told_while_an_account_is_being_read_waits_its_minute_too(living: Living) -> None:
+    account = await living.connect()
+    await told(living, "updated")
+    delivery = await living.held.db.hot.fetchval("SELECT key FROM outbox WHERE reaction = 'accounts.read'")
+    assert delivery == account["id"], "it waits for its minute"
+    read = "UPDATE outbox SET lease = $1, claimed_until = clock_timestamp() + interval '1 h' WHERE reaction = $2"
+    await living.held.db.hot.execute(read, uuid4(), "accounts.read")
+    delivery = await living.held.db.hot.fetchval("SELECT id FROM deliveries WHERE kind = 'user.updated'")
+    taken = Taken(1, "inbox.note_user", str(delivery), 1, uuid4(), 0, None, None, 100)
+    with pytest.raises(NotNow) as put_off:
+        await tasks.note_user(Work(taken, living.held, living.held.db, None))
+    assert put_off.value.retry_at is not None
+    assert put_off.value.retry_at - living.clock.now() > tasks.BETWEEN_READINGS - timedelta(seconds=30)
+    await living.held.db.hot.execute("DELETE FROM outbox")
 
 
 async def test_a_foreign_accounts_users_are_nobodys(living: Living) -> None:

@@ -66,15 +66,17 @@ async def test_each_delivery_is_listed_with_what_became_of_it_the_latest_first(i
         await inbox.told("meeting.started", 0),
         await inbox.told("meeting.ended", 1, None),
         await inbox.told("user.invented\x1b[31m", 2, "unknown", pruned=True),
+        await inbox.told("meeting.ended", 3, "unread", pruned=True),
     ]
     status, said, _ = await inbox.says()
     assert status == 0
     lines = said.splitlines()[1:]
     assert [UUID(line.split()[0]) for line in lines] == told[::-1]
-    assert [line.split()[-2:] for line in lines] == [["unknown", "pruned"], ["waiting", "kept"], ["understood", "kept"]]
+    became = [["unread", "pruned"], ["unknown", "pruned"], ["waiting", "kept"], ["understood", "kept"]]
+    assert [line.split()[-2:] for line in lines] == became
     assert "\x1b" not in said
     _, said, _ = await run("deliveries", "--limit", "1", environment=inbox.environment)
-    assert [UUID(line.split()[0]) for line in said.splitlines()[1:]] == told[:1:-1]
+    assert [UUID(line.split()[0]) for line in said.splitlines()[1:]] == told[:-2:-1]
 
 
 @pytest.mark.parametrize(

@@ -492,6 +492,45 @@ async def test_old_bodies_are_forgotten_and_their_digests_outlive_the_window(hou
     assert await stored(house) == 0
 
 
+async def prune(house: House) -> Any:
+    """Prune; the delivery there is."""
+    async with house.held.db.transaction() as tx:
+        await service.prune(tx, KEPT)
+    [row] = await house.rows("SELECT id, body IS NULL AS pruned, outcome FROM deliveries")
+    return row
+
+
+async def test_a_replay_does_not_prolong_how_long_a_body_is_kept(house: House) -> None:
+    await connect(house)
+    await deliver(house, STARTED)
+    await house.work()
+    house.clock.time = NOW + KEPT - timedelta(hours=1)
+    row = await prune(house)
+    async with house.held.db.transaction() as tx:
+        tx.record(facts.DeliveryStored(row["id"]))
+    house.clock.time = NOW + KEPT + timedelta(seconds=1)
+    assert not (await prune(house))["pruned"], "the replay is still to be done"
+    await house.work()
+    row = await prune(house)
+    assert (row["pruned"], row["outcome"]) == (True, "understood")
+
+
+async def test_a_body_that_could_never_be_read_is_forgotten_too_and_says_so(house: House) -> None:
+    await connect(house)
+    await deliver(house, STARTED)
+    await house.rows("UPDATE outbox SET dead_at = $1", NOW)
+    row = await prune(house)
+    assert (row["pruned"], row["outcome"]) == (False, None)
+    house.clock.time = NOW + KEPT + timedelta(seconds=1)
+    row = await prune(house)
+    assert (row["pruned"], row["outcome"]) == (True, "unread")
+    async with house.held.db.transaction() as tx:
+        tx.record(facts.DeliveryStored(row["id"]))
+    await house.work()
+    [dead] = await house.rows("SELECT reason FROM outbox WHERE dead_at IS NOT NULL")
+    assert dead["reason"] == "NotNow: the delivery is gone"
+
+
 async def test_how_long_bodies_are_kept_is_a_setting(house: House) -> None:
     await connect(house)
     await deliver(house, STARTED)
