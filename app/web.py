@@ -228,6 +228,8 @@ class Once:
                 key=self._key,
             )
         ).one()
+        if row.body is None:
+            raise Problem("deleted", "What was made with this Idempotency-Key has been deleted since.")
         if row.fingerprint != self._fingerprint:
             raise Problem("idempotency-key-reused", "This Idempotency-Key was used for a different request.")
         return _json(row.status, row.body)

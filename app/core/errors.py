@@ -30,6 +30,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "too-large": (413, "The request is too large"),
     "stale": (412, "Somebody changed this in the meantime"),
     "idempotency-key-reused": (422, "This Idempotency-Key was used for another request"),
+    "deleted": (410, "This was deleted"),
     "event-closed": (409, "This event no longer takes changes"),
     "not-live": (409, "This event is not live"),
     "not-there": (403, "You were not in this event"),

@@ -51,7 +51,9 @@ class Lane(Model):
 
 
 class IdempotencyKey(Model):
-    """The answer to a POST that creates, kept for a day so that the same request again creates nothing."""
+    """The answer to a POST that creates, kept for a day so that the same request again creates nothing.
+
+    Of what was deleted since nothing is kept but the key: no body, no fingerprint."""
 
     __tablename__ = "idempotency_keys"
 

@@ -38,6 +38,9 @@ _WRITING: dict[int | str, dict[str, Any]] = _READING | {
     409: {"description": "`not-live`"},
     429: {"description": "`too-many`, with `Retry-After`"},
 }
+_POSTING: dict[int | str, dict[str, Any]] = _WRITING | {
+    410: {"description": "`deleted`: the same request was heard before, and what it said has been taken away since"}
+}
 _STREAM: dict[int | str, dict[str, Any]] = _READING | {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"},
     204: {"description": "The event is over, and all that happened is known already: do not come again"},
@@ -87,7 +90,7 @@ async def list_messages(
     "/api/events/{event_id}/messages",
     status_code=201,
     response_model=views.MessageView,
-    responses=_WRITING,
+    responses=_POSTING,
     summary="Say something",
 )
 async def write_message(event_id: EventId, said: views.NewMessage, who: Caller, tx: Tx, once: web.OnlyOnce) -> Response:
@@ -120,7 +123,7 @@ async def list_questions(
     "/api/events/{event_id}/questions",
     status_code=201,
     response_model=views.QuestionForMe,
-    responses=_WRITING,
+    responses=_POSTING,
     summary="Ask something",
 )
 async def ask_question(

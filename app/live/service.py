@@ -82,12 +82,13 @@ async def answer(tx: db.Tx, question_id: UUID, who: Caller, text: str) -> LivePo
 
 
 async def delete(tx: db.Tx, kind: Kind, post_id: UUID, who: Caller) -> None:
-    """Take a message or question away, for those who lead, at any time. Nothing of it is kept."""
+    """Take a message or question away, for those who lead, at any time. Nothing of it is kept, only that its
+    request is not to be made again."""
     event, post = await _post(tx, kind, post_id, who)
     access.check_leads(event, who)
     await tx.session.delete(post)
     await tx.run(
-        "DELETE FROM idempotency_keys WHERE member_id = :author AND body ->> 'id' = :post",
+        "UPDATE idempotency_keys SET body = NULL, fingerprint = '' WHERE member_id = :author AND body ->> 'id' = :post",
         author=post.author_id,
         post=str(post_id),
     )
