@@ -17,6 +17,7 @@ from app import facts
 from app.accounts import budgets, grants
 from app.accounts.models import Account
 from app.clients.zoom import AccountClient, Label, RegistrantReference, ZoomError, allows
+from app.clients.zoom.notifications import storable
 from app.core import db, logs
 from app.core.outbox import NotNow
 from app.core.work import Work
@@ -45,14 +46,16 @@ _THEIRS = """
 SELECT id FROM registrants WHERE meeting_id = :meeting_id AND zoom_registrant_id = :zoom_registrant_id
 ORDER BY id FOR UPDATE
 """
-_AT_THAT_ADDRESS = f"({seats.WANTED} AND lower(registrations.email) = lower(registrants.email))"
+_TAKEN_OFF = f"""
+(registrants.state = 'denied' OR {seats.WANTED} AND lower(registrations.email) = lower(registrants.email))
+"""
 _DENY = f"""
 UPDATE registrants SET join_url = NULL, told_at = :at,
-  state = CASE WHEN {_AT_THAT_ADDRESS} THEN 'denied' ELSE 'cancelled' END,
-  reason = CASE WHEN {_AT_THAT_ADDRESS} THEN :reason END
+  state = CASE WHEN {_TAKEN_OFF} THEN 'denied' ELSE 'cancelled' END,
+  reason = CASE WHEN {_TAKEN_OFF} THEN :reason END
 FROM registrations JOIN events ON events.id = registrations.event_id
 WHERE registrants.id IN ({_THEIRS}) AND registrations.id = registrants.registration_id
-  AND registrants.state IN ('ready', 'pending') AND NOT registrants.cancel_due
+  AND registrants.state IN ('ready', 'pending', 'denied') AND NOT registrants.cancel_due
   AND (registrants.told_at IS NULL OR registrants.told_at < :at)
 RETURNING registrants.registration_id
 """  # noqa: S608 - the parts put in are constants
@@ -123,7 +126,8 @@ async def _said(tx: db.Tx, work: Work[Resources]) -> Said | None:
     delivery = await inbox.delivery(tx, work.id)
     notification = await inbox.notification(tx, work.resources.seal, work.id)
     about = notification.about.get("registrant")
-    if not isinstance(about, dict) or not isinstance(about.get("id"), str) or not about["id"]:
+    zoom_registrant_id = storable(about.get("id")) if isinstance(about, dict) else None
+    if not isinstance(about, dict) or zoom_registrant_id is None:
         return None
     meeting = await drift.mentioned(tx, await inbox.account_ids(tx, work.id, notification), notification)
     if meeting is None:
@@ -134,7 +138,7 @@ async def _said(tx: db.Tx, work: Work[Resources]) -> Said | None:
         at=notification.spoke_at or delivery.received_at,
         received_at=delivery.received_at,
         meeting=meeting,
-        zoom_registrant_id=about["id"],
+        zoom_registrant_id=zoom_registrant_id,
         email=email if isinstance(email, str) else "",
     )
 

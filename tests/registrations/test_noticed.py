@@ -1,5 +1,6 @@
 """What people do to registrants inside Zoom is heard, leaves no dead link, and starts no quarrel."""
 
+import itertools
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -62,7 +63,7 @@ async def fill_in(living: Living, email: str) -> None:
     await living.quiet()
 
 
-async def say(living: Living, what: str, at: datetime, email: str = ADDRESS, **said_too: str) -> None:
+async def say(living: Living, what: str, at: datetime, email: str = ADDRESS, **said_too: str | int) -> None:
     """Zoom says late what happened to somebody's registrant at a moment."""
     meeting = await the_meeting(living)
     person = next(each for each in reversed(meeting["registrants"]) if each["email"] == email)
@@ -127,18 +128,38 @@ async def test_a_host_who_thinks_better_of_it_lets_them_in_again(living: Living)
     assert await statuses(living) == {ADDRESS: "approved"}
 
 
-async def test_of_what_is_told_late_and_in_any_order_the_latest_counts(living: Living) -> None:
+@pytest.mark.parametrize(
+    "history", [("cancelled", "approved", "cancelled"), ("approved", "cancelled", "approved")], ids=" ".join
+)
+async def test_of_what_is_told_late_and_in_any_order_the_latest_counts(
+    living: Living, history: tuple[str, ...]
+) -> None:
+    event = await held(living, "meeting:read:list_registrants")
+    await rsvp(living, event)
+    for heard in itertools.permutations(range(len(history))):
+        began = living.clock.now()
+        await living.forward(timedelta(minutes=5))
+        for place in heard:
+            await say(living, history[place], began + timedelta(seconds=10 * place))
+        last = {"cancelled": "denied", "approved": "ready"}[history[-1]]
+        assert (await registrant(living, event))["state"] == last, heard
+
+
+async def test_an_id_that_comes_as_a_number_is_the_same_id(living: Living) -> None:
     event = await held(living)
     await rsvp(living, event)
-    now = living.clock.now()
-    first, then = now + timedelta(seconds=30), now + timedelta(seconds=60)
-    await living.forward(timedelta(minutes=5))
-    await say(living, "approved", then)
-    await say(living, "cancelled", first)
-    assert (await registrant(living, event))["state"] == "ready"
-    await say(living, "denied", then + timedelta(seconds=30))
-    await say(living, "approved", then + timedelta(seconds=10))
-    await say(living, "approved", then)
+    await living.held.db.hot.execute("UPDATE registrants SET zoom_registrant_id = '4711'")
+    await say(living, "cancelled", living.clock.now(), id=4711)
+    assert (await registrant(living, event))["state"] == "denied"
+
+
+async def test_of_one_who_was_taken_off_and_withdrew_a_later_cancel_is_no_way_back(living: Living) -> None:
+    event = await held(living)
+    await rsvp(living, event)
+    await inside(living, event, "deny")
+    await rsvp(living, event, status="not_going")
+    await say(living, "cancelled", living.clock.now() + timedelta(seconds=10))
+    await rsvp(living, event)
     assert (await registrant(living, event))["state"] == "denied"
 
 
