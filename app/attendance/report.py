@@ -127,7 +127,7 @@ async def _windows(tx: db.Tx, event: Event, sessions: Iterable[ParticipantSessio
 async def _expected(tx: db.Tx, known: _Known) -> None:
     """Everybody who answered, with their registrants at every meeting of the event, and their clicks."""
     known.links = await links_of(tx, known.event.id)
-    ids: dict[str, set[str]] = {}
+    ids: dict[str | None, set[str]] = {}
     for registrant_id, link in known.links.items():
         ids.setdefault(link.member_id, set()).add(registrant_id)
     people: dict[str, Person] = {}

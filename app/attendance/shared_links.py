@@ -1,11 +1,11 @@
 """Personal links that were in use on two clients at once: passed on perhaps, or one person's second device."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from app.attendance.afterwards import BREAKOUT
 from app.attendance.fold import Stay, at_once
@@ -16,9 +16,12 @@ from app.registrations.models import Registrant, Registration, RevokedLink
 
 @dataclass(frozen=True)
 class Link:
-    """Whose link it is, what Zoom knows of them now, and when a link of theirs was last taken back."""
+    """Whose link it is, what Zoom knows of them now, and when a link of theirs was last taken back.
 
-    member_id: str
+    `member_id` is None for a link of two of whom it may be either.
+    """
+
+    member_id: str | None
     state: str
     reason: str | None
     revoked_at: datetime | None
@@ -42,20 +45,30 @@ class SharedLink:
 
 
 async def links_of(tx: db.Tx, event_id: UUID) -> Mapping[str, Link]:
-    """Every registrant of an event by each id Zoom ever gave it."""
+    """Every registrant of an event by each id Zoom ever gave it.
+
+    A member and a guest with one address share one registrant: it is the one's who is still coming, if only one is.
+    """
     last = select(func.max(RevokedLink.revoked_at)).where(RevokedLink.registrant_id == Registrant.id).scalar_subquery()
     rows = await tx.session.execute(
-        select(Registration.member_id, Registrant.zoom_registrant_id, Registrant.former_ids, Registrant.state)
-        .add_columns(Registrant.reason, last)
+        select(Registration.member_id, Registrant.state, Registrant.reason, last)
+        .add_columns(Registrant.zoom_registrant_id, Registrant.former_ids)
+        .add_columns(and_(Registration.rsvp == "going", Registration.waiting_since.is_(None)))
         .join(Registrant, Registrant.registration_id == Registration.id)
         .where(Registration.event_id == event_id)
+        .order_by(Registrant.id)
     )
-    return {
-        registrant_id: Link(member_id, state, reason, revoked_at)
-        for member_id, present, former, state, reason, revoked_at in rows
-        for registrant_id in (present, *former)
-        if registrant_id
-    }
+    owners: dict[str, list[tuple[bool, Link]]] = {}
+    for *link, present, former, coming in rows:
+        for registrant_id in {present, *former} - {None}:
+            owners.setdefault(registrant_id, []).append((coming, Link(*link)))
+    return {registrant_id: _of_one(theirs) for registrant_id, theirs in owners.items()}
+
+
+def _of_one(owners: Sequence[tuple[bool, Link]]) -> Link:
+    """The link of its only owner, or of the only one who is still coming; else it is nobody's."""
+    fitting = [link for coming, link in owners if coming] or [link for _, link in owners]
+    return fitting[0] if len({link.member_id for link in fitting}) == 1 else replace(fitting[0], member_id=None)
 
 
 def shared(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.attendance.house import attendance, by_member, inside, link_of, to_minute, told
 from tests.living import Living
-from tests.meetings.house import rsvp, switch
+from tests.meetings.house import grant, rsvp, switch
 
 
 async def evening(living: Living, *coming: str) -> dict[str, Any]:
@@ -62,6 +62,22 @@ async def test_minutes_are_right_after_a_second_device_and_a_rejoin(living: Livi
     assert {session["how"] for session in seen["m-member"]["sessions"]} == {"registrant"}
     assert seen["m-admin"]["sessions"][0]["how"] == "zoom_user"
     assert [each["member_id"] for each in report["no_shows"]] == ["m-coach"]
+
+
+async def test_a_link_two_people_share_is_whose_who_is_still_coming_and_nobodys_while_both_are(living: Living) -> None:
+    await grant(living, "meeting:read:list_registrants")
+    event = await evening(living, "member")
+    for who in ("member2", "coach"):
+        await rsvp(living, event, who, email="member@members.example")
+    link = {"join_url": await link_of(living, event, "member")}
+    await to_minute(living, event, 0)
+    await inside(living, event, "start")
+    await inside(living, event, "join", **link)
+    for leaving, known, unknown in (("coach", [], 1), ("member", ["m-member2"], 0), ("member2", [], 1)):
+        await rsvp(living, event, leaving, "not_going", email="member@members.example")
+        report = await attendance(living, event)
+        assert [each["member_id"] for each in report["items"] if each["role"] == "member"] == known, leaving
+        assert len(report["unknown"]) == unknown, leaving
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (2, 2, 1, 0, 1, 0, 2)])
