@@ -55,8 +55,10 @@ def told_event_ended(body: Message[EventState], id_: MessageId, timestamp: Times
 def told_attendance_final(
     body: Message[AttendanceState], id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """Zoom's own report of who came was read, or none is to be had, an hour and a half after the end. Once for each
-    time the event ended; what Zoom says even later still counts, and is not told."""
+    """Zoom's own report of who came was read, ten minutes after the end or later; or none is to be had. That is known
+    an hour and a half after the end where Zoom may not be asked for one, and else after six hours, or the next day
+    where it takes no more calls. Once for each time the event ended; what Zoom says even later still counts, and is
+    not told."""
 
 
 @router.post("registration.changed", summary="An answer to an event changed", status_code=204)
