@@ -21,6 +21,7 @@ import pytest
 
 from app.clients.zoom import SCOPES
 from app.demo.walk import NOT_YET, STEPS
+from tests.demo.left_running import Said, an_evening
 
 ROOT = Path(__file__).parents[2]
 BOUND = 240  # seconds, on a machine that is busy with other tests
@@ -35,6 +36,7 @@ class Walked:
     report: dict[str, Any]
     kept: dict[str, Any]
     shown: dict[str, httpx.Response]
+    heard: tuple[list[Said], list[Said]]
     status: int
     children: dict[int, str]
     file_left: bool
@@ -54,6 +56,7 @@ async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
             kept = json.loads(file.read_text())
             children = dict(children_of(demo.pid))
             shown = await look_around(kept)
+            heard = await an_evening(kept)
             demo.send_signal(signal.SIGINT)
             rest, _ = await demo.communicate()
     finally:
@@ -61,7 +64,7 @@ async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
             demo.kill()
     lines += rest.decode().splitlines()
     report = json.loads((folder / "report.json").read_text())
-    return Walked(lines, report, kept, shown, demo.returncode or 0, children, file.exists())
+    return Walked(lines, report, kept, shown, heard, demo.returncode or 0, children, file.exists())
 
 
 async def until_line(demo: asyncio.subprocess.Process, last: str) -> list[str]:
@@ -186,6 +189,26 @@ def test_what_is_kept_can_be_used_with_its_tokens(walked: Walked) -> None:
     assert "Finish connecting" in walked.shown["integrations"].text
     assert set(walked.kept["tokens"]) == {"owner", "admin", "coach", "member", "member2", "stranger"}
     assert walked.kept["settings"]["PUBLIC_URL"] == walked.kept["api"]
+
+
+def test_an_evening_there_is_read_from_its_beginning_and_in_whole_by_who_comes_late(walked: Walked) -> None:
+    early, late = walked.heard
+    told = iter([(kind, said.get("status"), said.get("participants")) for kind, said in early])
+    story = [
+        ("state", "scheduled", 0),
+        ("state", "live", 1),
+        ("state", "live", 2),
+        ("message", None, None),
+        ("question", None, None),
+        ("answer", None, None),
+        ("state", "ended", 0),
+        ("closed", "ended", None),
+    ]
+    assert all(each in told for each in story), "whatever comes in between, in this order"
+    # Of states only the present is told to who comes late, and a question comes with its answer.
+    assert {said["status"] for kind, said in late if kind == "state"} == {"ended"}
+    assert late[0][0] == "state"
+    assert [kind for kind, _ in late if kind != "state"] == ["message", "question", "answer", "closed"]
 
 
 def test_ctrl_c_leaves_no_process_no_folder_and_no_file(walked: Walked) -> None:
