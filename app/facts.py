@@ -201,6 +201,14 @@ class AttendanceSettled:
 
 
 @dataclass(frozen=True)
+class HoldingMissed:
+    """An event should be over, and neither start nor end of its meeting is known."""
+
+    event_id: UUID
+    account_id: UUID
+
+
+@dataclass(frozen=True)
 class SyncAsked:
     """An admin asked to bring an event and Zoom together now."""
 

@@ -41,6 +41,7 @@ ASK_RECORDING = reaction("meetings.ask_recording", meetings.ask_recording, prior
 NOTE_PARTICIPANT = reaction("attendance.note_participant", attendance.note_participant, priority=30)
 FOLLOW = reaction("live.follow", live.follow, priority=5)
 SETTLE = reaction("attendance.settle", attendance.settle, priority=80)
+ASK_HOLDING = reaction("attendance.ask_holding", attendance.ask_holding, priority=80)
 SPREAD = reaction("registrations.spread", registrations.spread, priority=60)
 FOLLOW_ADDRESS = reaction("registrations.follow_address", registrations.follow_address, priority=60)
 ADD_BATCH = reaction("registrations.batch", registrations.add_batch, priority=55)
@@ -120,6 +121,7 @@ TABLE: Reactions[Resources] = Reactions(
         facts.LiveChanged: [by(FOLLOW, "event_id")],
         facts.EventWentLive: [by(TELL_LIVE, "event_id")],
         facts.EventEnded: [by(SETTLE, "event_id"), by(TELL_ENDED, "event_id")],
+        facts.HoldingMissed: [by(ASK_HOLDING, "event_id", lane="account_id")],
         facts.AttendanceSettled: [by(TELL_ATTENDANCE, "event_id")],
         facts.SyncAsked: [by(SYNC_MEETING, "event_id", lane="account_id", priority=10)],
         facts.MeetingRetired: [by(RETIRE_MEETING, "meeting_id", lane="account_id")],
@@ -144,6 +146,7 @@ TABLE: Reactions[Resources] = Reactions(
         reaction("accounts.reread", accounts.reread_stale, every=timedelta(hours=1)),
         reaction("meetings.doubt", meetings.doubt_stale, every=timedelta(minutes=1)),
         reaction("meetings.miss_recordings", meetings.miss_recordings, every=timedelta(minutes=1)),
+        reaction("attendance.miss_holdings", attendance.miss_holdings, every=timedelta(minutes=1)),
         reaction("inbox.tidy", inbox.tidy, every=timedelta(hours=1)),
         reaction("joining.tidy", joining.tidy, every=timedelta(hours=1)),
         reaction("live.tidy", live.tidy, every=timedelta(hours=1)),

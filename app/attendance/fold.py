@@ -85,12 +85,12 @@ def windows(
 ) -> dict[str, Window]:
     """The instances of an event by UUID, without rehearsals, which ended before `starts_at`.
 
-    Where the start was not heard, the first participant `seen` began it. An end that was not heard, or only found out
-    later, is the start of the next instance, as a meeting has one at a time; of the last one it is `until`, the present
-    where nothing is `over`.
+    A start may have been found out late, or not at all: one began when the first participant was `seen` inside, if that
+    is earlier. An end that was not heard, or only found out later, is the start of the next instance, as a meeting has
+    one at a time; of the last one it is `until`, the present where nothing is `over`.
     """
     told = {uuid: holdings.get(uuid, Holding(None, None)) for uuid in holdings.keys() | seen.keys()}
-    began = {uuid: holding.started_at or seen.get(uuid) or holding.ended_at or until for uuid, holding in told.items()}
+    began = {uuid: _began(holding, seen.get(uuid)) or until for uuid, holding in told.items()}
     ordered = sorted(told, key=lambda uuid: (began[uuid], uuid))
     following = {uuid: began[after] for uuid, after in pairwise(ordered)}
     found = {}
@@ -101,6 +101,10 @@ def windows(
         if running or ends >= starts_at:
             found[uuid] = Window(began[uuid], max(began[uuid], ends), running)
     return found
+
+
+def _began(holding: Holding, seen: datetime | None) -> datetime | None:
+    return min((at for at in (holding.started_at, seen) if at), default=holding.ended_at)
 
 
 def stays(connection: Connection, window: Window) -> list[Stay]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.clients.zoom.notifications import Notification, moment, storable
 
-Kind = Literal["joins", "leaves", "waits"]
+Kind = Literal["joins", "leaves", "waits", "waits_ended"]
 # Zoom's schema names the time one way, its example another.
 _KINDS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
     "meeting.participant_joined": ("joins", ("join_time", "date_time")),
@@ -17,7 +17,7 @@ _KINDS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
     "meeting.participant_put_in_waiting_room": ("waits", ("date_time", "join_time")),
     # Waiting for the host: a client of its own, known by its registrant, as it has no connection yet.
     "meeting.participant_jbh_waiting": ("waits", ("date_time", "join_time")),
-    "meeting.participant_jbh_waiting_left": ("leaves", ("date_time", "leave_time")),
+    "meeting.participant_jbh_waiting_left": ("waits_ended", ("date_time", "leave_time")),
 }
 # What tells one client from another; only the first is promised for joining and leaving alike.
 _CONNECTION = ("user_id", "participant_uuid", "registrant_id", "participant_user_id", "id", "email", "user_name")
@@ -25,7 +25,7 @@ _CONNECTION = ("user_id", "participant_uuid", "registrant_id", "participant_user
 
 @dataclass(frozen=True)
 class Heard:
-    """A client joined, left or was made to wait, at a moment, in an instance."""
+    """A client joined, left, was made to wait or ceased to wait, at a moment, in an instance."""
 
     instance_uuid: str
     connection: str

@@ -14,8 +14,9 @@ from app.inbox.service import Speakers
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
 
-# A participant may be told without the meeting's number, and before its instance.
-WAITS_FOR_INSTANCE = timedelta(minutes=15)
+# A participant may be told without the meeting's number, and before its instance: Zoom repeats a start it could not
+# deliver for 85 minutes. The longer it takes the rarer the looks.
+WAITS_FOR_INSTANCE = timedelta(minutes=90)
 LOOKS_AGAIN = timedelta(minutes=1)
 
 
@@ -34,8 +35,10 @@ class Listener:
         meeting = await self._meeting(notification, await self._speakers.of(delivery, notification))
         said = heard(notification, delivery.received_at)
         told_early = meeting is None and notification.object_id is None
-        if told_early and self._tx.now < delivery.received_at + WAITS_FOR_INSTANCE:
-            raise NotNow("the instance is not known yet", "at", self._tx.now + LOOKS_AGAIN)
+        waited = self._tx.now - delivery.received_at
+        if told_early and waited < WAITS_FOR_INSTANCE:
+            pause = min(max(LOOKS_AGAIN, waited / 2), WAITS_FOR_INSTANCE - waited)
+            raise NotNow("the instance is not known yet", "at", self._tx.now + pause)
         return (meeting, said) if meeting and said else None
 
     async def hear_all(self, keys: Iterable[str]) -> tuple[list[tuple[Meeting, Heard]], list[str]]:

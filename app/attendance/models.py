@@ -12,7 +12,8 @@ _MOMENTS = ARRAY(DateTime(timezone=True))
 
 
 class ParticipantSession(Model):
-    """One client in one instance, as far as Zoom has told: every moment at which it joined, left, or was made to wait.
+    """One client in one instance, as far as Zoom has told: every moment at which it joined, left, was made to wait, or
+    ceased to wait.
 
     Of the person it keeps what tells who it is: no phone number, no network address, no reason for leaving.
     """
@@ -28,6 +29,8 @@ class ParticipantSession(Model):
     joins: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     leaves: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     waits: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    # When somebody who had waited for the host gave up.
+    waits_ended: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     # What Zoom reported afterwards: from when until when the client was inside, pair by pair.
     reported_from: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     reported_until: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
@@ -43,4 +46,9 @@ class ParticipantSession(Model):
     @property
     def first_seen(self) -> datetime:
         """The first moment that is known of the client."""
-        return min([*self.joins, *self.leaves, *self.waits, *self.reported_from])
+        return min([*self.joins, *self.leaves, *self.waits, *self.waits_ended, *self.reported_from])
+
+    @property
+    def seen_inside(self) -> list[datetime]:
+        """The moments at which the client was inside; none of one that only waited."""
+        return [*self.joins, *self.leaves, *self.reported_from, *self.reported_until]

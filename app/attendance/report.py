@@ -97,9 +97,7 @@ async def of_event(tx: db.Tx, event: Event) -> Report:
         .join(Meeting, Meeting.id == ParticipantSession.meeting_id)
         .where(Meeting.event_id == event.id)
     )
-    sessions = found.all()
-    known = _Known(event, tx.now, sessions, await _windows(tx, event, sessions))
-    known.sessions = [session for session in sessions if session.instance_uuid in known.windows]
+    known = await _held(tx, event, found.all())
     await _expected(tx, known)
     await _hosts(tx, known)
     assigned = {session.assigned_to for session in known.sessions if session.assigned_to} - known.people.keys()
@@ -108,8 +106,8 @@ async def of_event(tx: db.Tx, event: Event) -> Report:
     return _report(known)
 
 
-async def _windows(tx: db.Tx, event: Event, sessions: Iterable[ParticipantSession]) -> Mapping[str, Window]:
-    """The holdings that count."""
+async def _held(tx: db.Tx, event: Event, sessions: Sequence[ParticipantSession]) -> _Known:
+    """The holdings that count, with their sessions; and of those who waited for a host who never came."""
     told = await tx.session.execute(
         select(Instance.uuid, Instance.started_at, Instance.ended_at)
         .join(Meeting, Meeting.id == Instance.meeting_id)
@@ -118,10 +116,13 @@ async def _windows(tx: db.Tx, event: Event, sessions: Iterable[ParticipantSessio
     holdings = {uuid: Holding(started_at, ended_at) for uuid, started_at, ended_at in told}
     seen: dict[str, datetime] = {}
     for session in sessions:
-        seen[session.instance_uuid] = min(session.first_seen, seen.get(session.instance_uuid, session.first_seen))
+        if moments := session.seen_inside:
+            seen[session.instance_uuid] = min([*moments, seen.get(session.instance_uuid, moments[0])])
     over = event.live_at is None and tx.now >= event.ends_at + GRACE
     until = (event.ended_at or event.ends_at) if over else tx.now
-    return windows(holdings, seen, event.starts_at, until, over=over)
+    counting = windows(holdings, seen, event.starts_at, until, over=over)
+    rehearsals = (holdings.keys() | seen.keys()) - counting.keys()
+    return _Known(event, tx.now, [each for each in sessions if each.instance_uuid not in rehearsals], counting)
 
 
 async def _expected(tx: db.Tx, known: _Known) -> None:
@@ -172,7 +173,7 @@ async def _hosts(tx: db.Tx, known: _Known) -> None:
 def _report(known: _Known) -> Report:
     event, held = known.event, list(known.windows.values())
     scheduled = Span(event.starts_at, event.ends_at)
-    inside = {session.id: _stays(session, known.windows[session.instance_uuid]) for session in known.sessions}
+    inside = {session.id: _stays(session, known.windows.get(session.instance_uuid)) for session in known.sessions}
     matches = match([_trace(session) for session in known.sessions], list(known.people.values()))
     theirs: dict[str, list[Stay]] = {}
     unknown = []
@@ -217,7 +218,9 @@ def _missing(known: _Known, seen: set[str], waited: Iterable[str]) -> tuple[list
     return clicked, no_shows
 
 
-def _stays(session: ParticipantSession, window: Window) -> list[Stay]:
+def _stays(session: ParticipantSession, window: Window | None) -> list[Stay]:
+    if window is None:
+        return []
     connection = Connection(
         session.id,
         session.instance_uuid,

@@ -1,12 +1,13 @@
 """What was heard of participants, and who people say they are: local changes, in the caller's transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import get_args
 from uuid import UUID
 
 from sqlalchemy import select, text
 
 from app.attendance.afterwards import WHO, Client, reported
-from app.attendance.heard import Heard
+from app.attendance.heard import Heard, Kind
 from app.attendance.models import ParticipantSession
 from app.clients.zoom import ReportedParticipant
 from app.core import db, logs
@@ -14,6 +15,8 @@ from app.core.errors import not_found, wrong_field
 from app.events import service as events
 from app.events.models import Event
 from app.facts import LiveChanged
+from app.meetings import holdings
+from app.meetings.instances import Holding
 from app.meetings.models import Meeting
 
 log = logs.get("attendance")
@@ -22,13 +25,15 @@ log = logs.get("attendance")
 _NOTE = text(
     """
 INSERT INTO participant_sessions AS known
-  (id, meeting_id, instance_uuid, connection, joins, leaves, waits, registrant_id, zoom_user_id, email, name)
-VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, :joins, :leaves, :waits,
+  (id, meeting_id, instance_uuid, connection, joins, leaves, waits, waits_ended,
+   registrant_id, zoom_user_id, email, name)
+VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, :joins, :leaves, :waits, :waits_ended,
   :registrant_id, :zoom_user_id, :email, :name)
 ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
   joins = ARRAY(SELECT DISTINCT unnest(known.joins || excluded.joins) ORDER BY 1),
   leaves = ARRAY(SELECT DISTINCT unnest(known.leaves || excluded.leaves) ORDER BY 1),
   waits = ARRAY(SELECT DISTINCT unnest(known.waits || excluded.waits) ORDER BY 1),
+  waits_ended = ARRAY(SELECT DISTINCT unnest(known.waits_ended || excluded.waits_ended) ORDER BY 1),
   registrant_id = LEAST(known.registrant_id, excluded.registrant_id),
   zoom_user_id = LEAST(known.zoom_user_id, excluded.zoom_user_id),
   email = LEAST(known.email, excluded.email),
@@ -59,7 +64,7 @@ async def note(tx: db.Tx, said: Sequence[tuple[Meeting, Heard]]) -> None:
             "meeting_id": meeting.id,
             "instance_uuid": one.instance_uuid,
             "connection": one.connection,
-            **{kind: [one.at] if kind == one.kind else [] for kind in ("joins", "leaves", "waits")},
+            **{kind: [one.at] if kind == one.kind else [] for kind in get_args(Kind)},
             **{name: getattr(one, name) for name in WHO},
         }
         for meeting, one in said
@@ -73,16 +78,24 @@ async def note(tx: db.Tx, said: Sequence[tuple[Meeting, Heard]]) -> None:
 
 
 async def note_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Sequence[ReportedParticipant]) -> None:
-    """Put what Zoom reported of an instance beside what was heard of it."""
-    sessions = await tx.session.scalars(
+    """Put what Zoom reported of an instance beside what was heard of it. It ran from when the first came, or earlier;
+    and where its end was not told, it was over once nobody was inside any more."""
+    found = await tx.session.scalars(
         select(ParticipantSession)
         .where(ParticipantSession.meeting_id == meeting_id, ParticipantSession.instance_uuid == instance_uuid)
         .order_by(ParticipantSession.connection)
     )
+    sessions = found.all()
     clients = [
         Client(each.connection, frozenset(each.joins), {name: getattr(each, name) for name in WHO}) for each in sessions
     ]
-    for one in reported(rows, clients):
+    people = reported(rows, clients)
+    moments = [at for each in sessions for at in each.seen_inside]
+    moments += [at for one in people for span in one.inside for at in span]
+    if people:
+        meeting = await tx.session.get_one(Meeting, meeting_id)
+        await holdings.note(tx, meeting, instance_uuid, Holding(min(moments), max(moments), found_out=True))
+    for one in people:
         await tx.run(
             _REPORT,
             meeting_id=meeting_id,

@@ -16,7 +16,7 @@ from app.accounts import grants
 from app.accounts.models import Account
 from app.attendance import service
 from app.attendance.afterwards import is_whole
-from app.clients.zoom import Label, NotFound, ZoomError, allows
+from app.clients.zoom import Label, NotFound, ReportedParticipant, ZoomError, allows
 from app.core import db, logs
 from app.core.outbox import NotNow
 from app.core.work import Work
@@ -52,7 +52,8 @@ async def settle(work: Work[Resources]) -> None:
     unsaid = now < ended_at + FIRST_LOOK or not await _asked(work, instances, ended_at + NO_REPORT_ANY_MORE)
     again_at = _again_at(instances, ended_at, now) if unsaid else None
     async with work.done(again_at) as tx:
-        if again_at is None:
+        # Zoom may have said that it was a rehearsal which ended, and another one runs by now.
+        if again_at is None and (await _over(tx, work.id))[0] is not None:
             tx.record(facts.AttendanceSettled(work.id))
 
 
@@ -77,13 +78,21 @@ async def _over(tx: db.Tx, event_id: UUID) -> tuple[datetime | None, Sequence[Ov
         .order_by(Instance.uuid)
     )
     return event.ended_at, [
-        Over(meeting_id, account_id, uuid, _scope(scopes) if status == "connected" else None)
+        Over(meeting_id, account_id, uuid, participants_scope(scopes) if status == "connected" else None)
         for meeting_id, account_id, uuid, scopes, status in rows
     ]
 
 
-def _scope(granted: Sequence[str]) -> str | None:
+def participants_scope(granted: Sequence[str]) -> str | None:
+    """The scope by which Zoom may be asked who was in an instance, if one is granted: the one that tells most."""
     return next((scope for scope in (REPORT, PAST) if allows(granted, scope)), None)
+
+
+async def participants(resources: Resources, account_id: UUID, name: str, scope: str) -> list[ReportedParticipant]:
+    """Who was in an instance, by its UUID, or by its meeting's number the latest. Raises ZoomError and NotNow."""
+    report = scope == REPORT
+    zoom = await grants.zoom(resources, account_id, Label.HEAVY if report else Label.MEDIUM)
+    return [row async for row in zoom.list_participants(name, report=report)]
 
 
 async def _asked(work: Work[Resources], instances: Sequence[Over], until: datetime) -> bool:
@@ -94,10 +103,8 @@ async def _asked(work: Work[Resources], instances: Sequence[Over], until: dateti
 async def _said(work: Work[Resources], instance: Over, until: datetime) -> bool:
     if instance.scope is None:
         return False
-    report = instance.scope == REPORT
     try:
-        zoom = await grants.zoom(work.resources, instance.account_id, Label.HEAVY if report else Label.MEDIUM)
-        rows = [row async for row in zoom.list_participants(instance.uuid, report=report)]
+        rows = await participants(work.resources, instance.account_id, instance.uuid, instance.scope)
     except NotFound:
         return False
     except (ZoomError, NotNow) as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.attendance import service, settling
+from app.attendance import missed, service, settling
 from app.attendance.listening import Listener
 from app.core import db, together
 from app.core.work import Work
@@ -30,3 +30,14 @@ async def note_participant(work: Work[Resources]) -> None:
 async def settle(work: Work[Resources]) -> None:
     """An event (the key) ended: complete its attendance by what Zoom reports, and say when nothing more is to come."""
     await settling.settle(work)
+
+
+async def miss_holdings(work: Work[Resources]) -> None:
+    """The sweep over events that should be over and of whose meeting neither start nor end was told."""
+    async with work.done() as tx:
+        await missed.miss(tx)
+
+
+async def ask_holding(work: Work[Resources]) -> None:
+    """Ask Zoom whether the meeting of an event (the key) was held."""
+    await missed.ask(work)

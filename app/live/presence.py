@@ -16,7 +16,7 @@ WITH running AS (
     WHERE meetings.event_id = :event_id AND instances.started_at IS NOT NULL AND instances.ended_at IS NULL
     ORDER BY instances.started_at DESC LIMIT 1
 )
-SELECT client.id, client.instance_uuid, client.joins, client.leaves, client.waits,
+SELECT client.id, client.instance_uuid, client.joins, client.leaves, client.waits, client.waits_ended,
     COALESCE(
         client.assigned_to,
         (SELECT min(registration.member_id) FROM registrations AS registration
@@ -81,5 +81,5 @@ def _is_inside(client: Any, now: datetime) -> bool:
 
 def _waits(client: Any) -> bool:
     """Whether the last that was heard is that the client was made to wait."""
-    last = max([*client.joins, *client.leaves, *client.waits])
-    return last in client.waits and last not in client.joins
+    last = max([*client.joins, *client.leaves, *client.waits, *client.waits_ended])
+    return last in client.waits and last not in {*client.joins, *client.waits_ended}

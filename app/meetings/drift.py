@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import zip_longest
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 
 from app import facts
 from app.accounts.models import Account
@@ -18,7 +18,7 @@ from app.clients.zoom import allows
 from app.clients.zoom.notifications import Notification
 from app.core import db
 from app.events.models import GRACE, Event
-from app.meetings import service
+from app.meetings import holdings, service
 from app.meetings.instances import Holding
 from app.meetings.models import TIMED, Instance, Meeting
 from app.meetings.plan import as_observed, is_protected, told
@@ -107,7 +107,7 @@ async def gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> N
     """The meeting cannot be entered any more. One that Zoom does not know any more has ended, too."""
     if state == "deleted_at_zoom":
         for instance in await _open(tx, meeting.id):
-            await service.note(tx, meeting, instance.uuid, Holding(None, tx.now))
+            await holdings.note(tx, meeting, instance.uuid, Holding(None, tx.now, found_out=True))
     row = await service.lock(tx, meeting.id)
     row.doubted_at = None
     if row.state != state:
@@ -118,34 +118,44 @@ async def gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> N
 async def heal(tx: db.Tx, meeting: Meeting, said: Said, asked_at: datetime) -> None:
     """Take down of instances what Zoom's answer shows and no notification told. Of a meeting that does not run any
     more it tells that it ended by now, and an instance before the last when the next began; a notification that comes
-    after all knows the moment better."""
+    after all knows the moment better. Of one that runs, that no end of it was found out."""
     known = await _instances(tx, meeting.id)
     if said.status == "waiting":
         for instance, after in zip_longest(known, known[1:]):
             ended_at = after.started_at if after else asked_at
             recent = instance.started_at is not None and instance.started_at >= asked_at - SETTLES
             if instance.ended_at is None and ended_at and (after or not recent):
-                await service.note(tx, meeting, instance.uuid, Holding(None, ended_at))
-    elif said.status == "started" and said.uuid and said.uuid not in {instance.uuid for instance in known}:
-        await service.note(tx, meeting, said.uuid, Holding(asked_at, None))
+                await holdings.note(tx, meeting, instance.uuid, Holding(None, ended_at, found_out=True))
+    elif said.status == "started" and said.uuid:
+        its = next((instance for instance in known if instance.uuid == said.uuid), None)
+        if its is None:
+            await holdings.note(tx, meeting, said.uuid, Holding(asked_at, None))
+        elif its.end_found_out and its.ended_at and its.ended_at < asked_at:
+            await holdings.reopen(tx, meeting, said.uuid)
 
 
 async def close_abandoned(tx: db.Tx) -> None:
-    """End what nobody can ask Zoom about: live events long past their end, on meetings that are gone or on accounts
-    that are not connected or may not be read."""
-    found = await tx.session.scalars(
-        select(Meeting)
+    """End what nobody can ask Zoom about: on meetings that are gone or on accounts that are not connected or may not be
+    read, live events long past their end, and rehearsals that began as long ago or lost their account for good."""
+    before, long_ago = Event.starts_at > tx.now, tx.now - ABANDONED
+    found = await tx.session.execute(
+        select(Meeting, Event, Account)
         .join(Event, Event.id == Meeting.event_id)
-        .where(Event.live_at.is_not(None), Event.ends_at < tx.now - ABANDONED)
+        .join(Account, Account.id == Meeting.account_id)
+        .where(
+            Event.live_at.is_not(None),
+            or_(
+                Event.ends_at < long_ago,
+                and_(before, or_(Event.live_at < long_ago, Account.status == "disconnected")),
+            ),
+        )
         .order_by(Meeting.id)
     )
-    for meeting in found.all():
-        account = await tx.session.get_one(Account, meeting.account_id)
+    for meeting, event, account in found.all():
         readable = account.status == "connected" and allows(account.scopes, READ) and meeting.state in service.SERVING
         for instance in () if readable else await _open(tx, meeting.id):
-            event = await tx.session.get_one(Event, meeting.event_id)
-            ended_at = max(event.ends_at, instance.started_at or event.ends_at)
-            await service.note(tx, meeting, instance.uuid, Holding(None, ended_at))
+            ended_at = min(tx.now, max(event.ends_at, instance.started_at or event.ends_at))
+            await holdings.note(tx, meeting, instance.uuid, Holding(None, ended_at, found_out=True))
 
 
 async def _instances(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:

@@ -8,10 +8,14 @@ from app.clients.zoom.notifications import Notification, moment
 
 
 class Holding(NamedTuple):
-    """One actual holding: when it started and ended, as far as Zoom has said."""
+    """One actual holding: when it started and ended, as far as Zoom has said.
+
+    An end that was `found_out` was not told: by then it was over, or nobody was there any more.
+    """
 
     started_at: datetime | None
     ended_at: datetime | None
+    found_out: bool = False
 
 
 class Folded(NamedTuple):

@@ -68,6 +68,8 @@ class Meeting(Model):
     doubted_at: Mapped[datetime | None]
     # When Zoom last told of a change that may not be read.
     told_at: Mapped[datetime | None]
+    # When it was last decided to ask Zoom whether it was held, of which nothing had been told.
+    holding_asked_at: Mapped[datetime | None]
 
 
 class Instance(Model):
@@ -85,6 +87,8 @@ class Instance(Model):
     uuid: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    # Whether the end was not told, and is known only as one by which it was over.
+    end_found_out: Mapped[bool] = mapped_column(server_default="false")
     # Whether Zoom holds a recording of it, None while Zoom has said nothing; the moment of its last word counts.
     recording_held: Mapped[bool | None]
     recording_said_at: Mapped[datetime | None]

@@ -19,8 +19,7 @@ from app.core.crypto import Seal
 from app.core.outbox import NotNow
 from app.events import service as events
 from app.events.models import Event, Space
-from app.meetings.instances import Holding, fold
-from app.meetings.models import TIMED, Instance, Meeting
+from app.meetings.models import Instance, Meeting
 from app.meetings.plan import (
     Plan,
     Wishes,
@@ -250,28 +249,6 @@ async def undecided(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -
         )
     )
     return found.all()
-
-
-async def note(tx: db.Tx, meeting: Meeting, uuid: str, holding: Holding) -> None:
-    """Take down what Zoom said of one instance, in any order and number, and what it means for the event."""
-    event = await events.lock(tx, meeting.event_id)
-    if event is None:
-        return
-    await tx.run(
-        "INSERT INTO instances (id, meeting_id, uuid, started_at, ended_at)"
-        " VALUES (gen_random_uuid(), :meeting, :uuid, :started, :ended)"
-        " ON CONFLICT (meeting_id, uuid) DO UPDATE SET"
-        " started_at = LEAST(instances.started_at, excluded.started_at),"
-        " ended_at = LEAST(instances.ended_at, excluded.ended_at)",
-        meeting=meeting.id, uuid=uuid, started=holding.started_at, ended=holding.ended_at,
-    )  # fmt: skip
-    held = await tx.session.execute(
-        select(Instance.started_at, Instance.ended_at)
-        .join(Meeting, Meeting.id == Instance.meeting_id)
-        .where(Meeting.event_id == event.id, TIMED)
-    )
-    folded = fold([Holding(*row) for row in held], event.starts_at)
-    await events.note_instances(tx, event.id, folded.live_at, folded.ended_at)
 
 
 async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:

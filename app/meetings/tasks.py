@@ -10,7 +10,7 @@ from app.core import logs
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.inbox import service as inbox
-from app.meetings import creating, drift, recorded, service
+from app.meetings import creating, drift, holdings, recorded, service
 from app.meetings.instances import holding_of
 from app.meetings.models import Meeting
 from app.meetings.plan import MANUAL_APPROVAL, correction, differences, lets_strangers_in, observation
@@ -232,7 +232,7 @@ async def note_instance(work: Work[Resources]) -> None:
         if meeting is None or not notification.uuid:
             return
         holding = holding_of(notification, delivery.received_at)
-        await service.note(tx, meeting, notification.uuid, holding)
+        await holdings.note(tx, meeting, notification.uuid, holding)
         if holding.ended_at and meeting.state in service.SETTLED:
             # A meeting cancelled while it ran may have outlived its deletion: delete it once more.
             tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))

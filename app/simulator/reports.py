@@ -1,4 +1,4 @@
-"""Who was in a meeting, told once it is over (contract 9): past meetings, and the account's reports."""
+"""What a meeting was and who was in it, told once it is over (contract 9): past meetings, and the account's reports."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -17,6 +17,14 @@ PAST = Operation(
     "meeting:read:list_past_participants",
     ("meeting:read",),
 )
+DETAILS = Operation(
+    "pastMeetingDetails",
+    "GET",
+    "/past_meetings/{meeting_id}",
+    "Light",
+    "meeting:read:past_meeting",
+    ("meeting:read",),
+)
 REPORT = Operation(
     "reportMeetingParticipants",
     "GET",
@@ -25,6 +33,36 @@ REPORT = Operation(
     "report:read:list_meeting_participants:admin",
     ("report:read",),
 )
+
+
+def details(call: Call) -> Answer:
+    """GET /past_meetings/{meetingId}: 200, as soon as it has ended."""
+    found = latest(call)
+    if found is None or found[1].ended_at is None:
+        raise meeting_missing(call.path["meeting_id"])
+    meeting, instance = found
+    host, ended = call.host(meeting), found[1].ended_at
+    whole = int((ended - instance.started_at).total_seconds() // 60)
+    return Answer(
+        200,
+        {
+            "uuid": instance.uuid,
+            "id": meeting.id,
+            "host_id": meeting.host_id,
+            "type": meeting.type,
+            "topic": meeting.topic,
+            "user_name": host.name,
+            "user_email": host.email,
+            "start_time": zoom_time(instance.started_at),
+            "end_time": zoom_time(ended),
+            "duration": whole,
+            "total_minutes": whole * len(instance.participants),
+            "participants_count": len(instance.participants),
+            "dept": "",
+            "source": "",
+            "has_meeting_summary": False,
+        },
+    )
 
 
 def past_participants(call: Call) -> Answer:
@@ -96,4 +134,4 @@ def _row(someone: Participant, begins: datetime, ends: datetime, status: str) ->
     }
 
 
-OPERATIONS: list[tuple[Operation, Handler]] = [(PAST, past_participants), (REPORT, report)]
+OPERATIONS: list[tuple[Operation, Handler]] = [(DETAILS, details), (PAST, past_participants), (REPORT, report)]

@@ -135,6 +135,18 @@ async def test_a_participant_told_without_the_meetings_number_is_known_by_the_in
     assert list(by_member(await attendance(living, event))) == ["m-member"]
 
 
+async def test_they_wait_for_their_instance_as_long_as_zoom_repeats_itself(living: Living) -> None:
+    event = await evening(living, "member")
+    await to_minute(living, event, 1)
+    person = {"user_id": "1", "email": "member@members.example", "join_time": stamp(living.clock.now())}
+    await told(living, event, "participant_joined", person, id=None)
+    await living.forward(timedelta(minutes=83))
+    assert (await attendance(living, event))["items"] == []
+    await told(living, event, "started", {}, start_time=event["starts_at"])
+    await living.forward(timedelta(minutes=8))
+    assert list(by_member(await attendance(living, event))) == ["m-member"]
+
+
 async def test_a_participant_of_somebody_elses_meeting_or_of_nothing_leaves_no_trace(living: Living) -> None:
     event = await evening(living)
     person = {"user_id": "1", "user_name": "Mia"}

@@ -91,12 +91,12 @@ def histories(draw: st.DrawFn) -> History:
 
 
 ENDS = ("started", "ended")
-FOUND_OUT = 15  # minutes after the end
+FOUND_OUT = 15  # minutes after it happened
 
 
 def folded(history: History, notes: Iterable[Note], *, swept: bool = False) -> dict[str, Attendance | None]:
     """Everybody's attendance from notes taken down as they come, one by one, repetitions included; `swept`, also from
-    what Zoom answers afterwards: that a meeting is over by now, and when each client was inside."""
+    what Zoom answers afterwards: that a meeting runs by now or is over, and when each client was inside."""
     holdings: dict[str, Holding] = {}
     moments: dict[tuple[str, int], dict[str, list[datetime]]] = {}
     for note in notes:
@@ -109,9 +109,11 @@ def folded(history: History, notes: Iterable[Note], *, swept: bool = False) -> d
             kinds[note.kind].append(at(note.minute))
     spans: dict[tuple[str, int], set[Span]] = {}
     if swept:
-        for uuid, known in holdings.items():
-            found_out = at(history.instances[uuid][1] + FOUND_OUT)
-            holdings[uuid] = Holding(known.started_at, known.ended_at or found_out)
+        for uuid, (began, ended) in history.instances.items():
+            known = holdings.get(uuid, Holding(None, None))
+            left = [went for inside in history.inside.values() for where, _, went in inside if where == uuid]
+            runs, over = at(min(began + FOUND_OUT, ended)), at(max(left, default=ended + FOUND_OUT))
+            holdings[uuid] = Holding(known.started_at or runs, known.ended_at or over)
         for client, inside in history.inside.items():
             for instance, came, went in inside:
                 spans.setdefault((instance, client), set()).add(Span(at(came), at(went)))
@@ -255,6 +257,14 @@ def test_an_end_nobody_heard_is_the_next_start_and_of_the_last_one_the_present()
 def test_an_end_that_was_found_out_later_is_no_later_than_the_next_start() -> None:
     holdings = {"one": Holding(at(0), at(45)), "two": Holding(at(20), at(40))}
     assert windows(holdings, {}, STARTS, UNTIL, over=True)["one"] == Window(at(0), at(20), running=False)
+
+
+def test_a_start_that_was_found_out_is_no_later_than_the_first_who_was_seen() -> None:
+    assert windows({"one": Holding(at(6), at(50))}, {"one": at(0)}, STARTS, UNTIL, over=True) == {
+        "one": Window(at(0), at(50), running=False)
+    }
+    late = {"one": Holding(at(0), at(45)), "two": Holding(at(30), at(50))}
+    assert windows(late, {"two": at(20)}, STARTS, UNTIL, over=True)["one"] == Window(at(0), at(20), running=False)
 
 
 def test_a_late_start_of_an_older_instance_opens_nothing() -> None:

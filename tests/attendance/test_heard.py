@@ -19,7 +19,7 @@ KINDS = {
     "meeting.participant_joined_waiting_room": "waits",
     "meeting.participant_put_in_waiting_room": "waits",
     "meeting.participant_jbh_waiting": "waits",
-    "meeting.participant_jbh_waiting_left": "leaves",
+    "meeting.participant_jbh_waiting_left": "waits_ended",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.live import service
 from app.live.views import plain
-from tests.attendance.house import inside, link_of, to_minute, told
+from tests.attendance.house import attendance, inside, link_of, to_minute, told
 from tests.live.house import asks, chat, evening, listening, live_evening, says
 from tests.living import Living
 from tests.meetings.house import cancel, rsvp
@@ -79,6 +79,19 @@ async def test_who_is_still_to_come_reads_on_after_an_end_by_mistake(living: Liv
         await mia.until(lambda _: mia.of("state")[-1].data["status"] == "live")
         assert (await says(living, event, "Here I am.")).status_code == 201
         await mia.hears("message")
+
+
+async def test_who_only_waited_for_the_host_and_gave_up_was_not_in(living: Living) -> None:
+    event = await live_evening(living, "member")
+    registrant = await living.held.db.hot.fetchval("SELECT zoom_registrant_id FROM registrants")
+    uuid = await living.held.db.hot.fetchval("SELECT uuid FROM instances")
+    await told(living, event, "participant_jbh_waiting_left", {"registrant_id": registrant}, uuid=uuid)
+    await to_minute(living, event, 50)
+    await inside(living, event, "end")
+    report = await attendance(living, event)
+    assert (report["items"], [each["waited"] for each in report["no_shows"]]) == ([], [True])
+    await living.forward(timedelta(minutes=30))
+    assert slug(await living.get("member", f"/api/events/{event['id']}/messages")) == "not-there"
 
 
 async def test_who_came_in_by_a_link_they_had_before_was_in(living: Living) -> None:

@@ -208,8 +208,16 @@ async def test_who_waits_for_the_host_outside_is_told_to_those_who_lead(living: 
         waits = await living.zoom.post(f"/simulator/meetings/{event['zoom']['meeting_id']}/join", json=link)
         assert waits.status_code == 409
         assert (await ada.hears("attention")).data["sentence"] == "One person is waiting and no host is there."
-        await inside(living, event, "start")
+        session = await living.held.db.hot.fetchrow("SELECT instance_uuid, registrant_id FROM participant_sessions")
+        await living.forward(timedelta(minutes=1))
+        person, uuid = {"registrant_id": session["registrant_id"]}, session["instance_uuid"]
+        await told(living, event, "participant_jbh_waiting_left", person, uuid=uuid)
         assert (await ada.hears("attention", 2)).data["waiting"] == 0
+        await living.forward(timedelta(minutes=1))
+        await told(living, event, "participant_jbh_waiting", person, uuid=uuid)
+        assert (await ada.hears("attention", 3)).data["waiting"] == 1
+        await inside(living, event, "start")
+        assert (await ada.hears("attention", 4)).data["waiting"] == 0
 
 
 async def test_an_instance_that_only_a_recording_told_of_does_not_run(living: Living) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from tests.attendance.house import attendance, by_member, inside, link_of, to_minute
 from tests.living import COMMUNITY, Living
 from tests.meetings.house import (
+    CARD,
     CREATE,
     READ,
     calls,
@@ -101,6 +102,40 @@ async def test_a_live_event_ends_although_nobody_may_ask_zoom_any_more(living: L
     assert (await seen(living, event))["status"] == "live"
     await later(living, 60 * 7)
     assert (await seen(living, event))["status"] == "ended"
+
+
+async def rehearsal(living: Living, minute: float) -> tuple[dict[str, Any], str]:
+    """An event whose rehearsal began at that minute, and the path of the account that carries it."""
+    account = await living.connect()
+    event = await living.event()
+    await to_minute(living, event, minute)
+    await inside(living, event, "start", host_joins=False)
+    await living.quiet()
+    assert (await seen(living, event))["status"] == "live"
+    return event, f"{CARD}/accounts/{account['id']}"
+
+
+async def test_a_rehearsal_on_an_account_that_is_taken_away_does_not_keep_the_event_live(living: Living) -> None:
+    event, account = await rehearsal(living, -120)
+    assert (await living.call("admin", "DELETE", account)).status_code == 204
+    await later(living, 2)
+    assert (await seen(living, event))["status"] == "scheduled"
+    await living.connect()
+    assert (await seen(living, event))["status"] == "live", "it has been running all the time, says Zoom"
+    await inside(living, event, "end")
+    await living.quiet()
+    assert (await seen(living, event))["status"] == "scheduled"
+
+
+async def test_a_rehearsal_nobody_may_ask_about_is_over_after_six_hours(living: Living) -> None:
+    event, _ = await rehearsal(living, -600)
+    await living.held.db.hot.execute("UPDATE accounts SET status = 'needs_reauth'")
+    await lost(living, "ended")
+    await inside(living, event, "end")
+    await later(living, 5 * 60)
+    assert (await seen(living, event))["status"] == "live"
+    await later(living, 62)
+    assert (await seen(living, event))["status"] == "scheduled"
 
 
 async def test_an_earlier_holding_whose_end_was_missed_ends_where_the_next_began(living: Living) -> None:

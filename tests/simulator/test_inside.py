@@ -5,7 +5,11 @@ from typing import Any
 from tests.simulator.conftest import Receiver
 from tests.simulator.driver import ADMIN_SCOPES, Zoom, settled
 
-REPORTING = ("report:read:list_meeting_participants:admin", "meeting:read:list_past_participants:admin")
+REPORTING = (
+    "report:read:list_meeting_participants:admin",
+    "meeting:read:list_past_participants:admin",
+    "meeting:read:past_meeting:admin",
+)
 
 
 async def gathering(zoom: Zoom) -> tuple[dict[str, Any], str, dict[str, str]]:
@@ -100,6 +104,21 @@ async def test_a_report_has_a_row_for_each_time_and_comes_after_the_end(connecte
     assert len({row["registrant_id"] for row in named if row["name"] == "Mia Moss"}) == 1
     past = (await connected.call("GET", f"/past_meetings/{meeting['id']}/participants")).json()["participants"]
     assert lengths(past) == [("in_waiting_room", 5, False), ("in_meeting", 15, False), ("in_meeting", 10, False)]
+
+
+async def test_what_a_meeting_was_is_told_once_it_is_over_by_number_the_latest(connected: Zoom) -> None:
+    meeting, path, mine = await gathering(connected)
+    await connected.control("POST", f"{path}/join", mine)
+    asked = f"/past_meetings/{meeting['id']}"
+    running = await connected.call("GET", asked)
+    assert (running.status_code, running.json()["code"]) == (404, 3001)
+    await clock(connected, 40)
+    await connected.control("POST", f"{path}/end")
+    first = (await connected.call("GET", asked)).json()
+    assert (first["id"], first["duration"], first["participants_count"]) == (meeting["id"], 40, 2)
+    await connected.control("POST", f"{path}/start")
+    await connected.control("POST", f"{path}/end")
+    assert (await connected.call("GET", asked)).json()["uuid"] != first["uuid"]
 
 
 async def test_a_report_can_take_its_time_and_one_person_alone_has_none(connected: Zoom) -> None:

@@ -18,6 +18,7 @@ from app.clients.zoom.models import (
     Meeting,
     MeetingPage,
     ParticipantPage,
+    PastMeeting,
     Record,
     Recording,
     Registrant,
@@ -151,7 +152,8 @@ class AccountClient:
 
     def list_participants(self, meeting_uuid: str, *, report: bool) -> AsyncIterator[ReportedParticipant]:
         """Who was inside an instance that is over: from its `report`, which knows most, or from what is kept of past
-        meetings. NotFound: Zoom has nothing to tell yet, or nothing at all."""
+        meetings; in place of a UUID, the number of a meeting means its latest instance. NotFound: Zoom has nothing to
+        tell yet, or nothing at all."""
         operation = operations.REPORT_PARTICIPANTS if report else operations.PAST_PARTICIPANTS
         return self._pages(
             operation,
@@ -161,6 +163,10 @@ class AccountClient:
             {"meeting_uuid": meeting_uuid},
             {"include_fields": "registrant_id"} if report else {},
         )
+
+    async def get_past_meeting(self, meeting_id: str | int) -> PastMeeting:
+        """An instance that is over, by its UUID, or by its meeting's number the latest. NotFound: none is known."""
+        return await self._read(operations.PAST_MEETING, PastMeeting, {"meeting_id": meeting_id})
 
     async def get_recordings(self, meeting_uuid: str) -> Recording:
         """The cloud recording of an instance. NotFound: there is none, or not yet."""

@@ -192,6 +192,14 @@ class BatchedRegistrants(Record):
         return data
 
 
+class PastMeeting(Record):
+    """An instance that is over: from when until when (aware UTC)."""
+
+    uuid: str = Field(min_length=1)
+    start_time: AwareDatetime
+    end_time: AwareDatetime
+
+
 class ReportedParticipant(Record):
     """One time somebody was inside an instance, or in its waiting room, from `join_time` to `leave_time` (aware UTC).
     Only a report names the registrant and the breakout room (`bo_mtg_id`); `id` is a Zoom user's, or empty."""

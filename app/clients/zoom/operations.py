@@ -148,6 +148,11 @@ PAST_PARTICIPANTS = Operation(
     _OK,
 )
 
+# https://developers.zoom.us/docs/api/meetings/#tag/meetings/GET/past_meetings/{meetingId}
+PAST_MEETING = Operation(
+    "past_meeting", "GET", "/past_meetings/{meeting_id}", Label.LIGHT, "meeting:read:past_meeting", _OK
+)
+
 # https://developers.zoom.us/docs/api/meetings/#tag/cloud-recording/GET/meetings/{meetingId}/recordings
 # By UUID: a number is its latest instance only. 404/3301 while there is none.
 GET_RECORDINGS = Operation(
@@ -176,6 +181,7 @@ OPERATIONS: Mapping[str, Operation] = {
         LIST_REGISTRANTS,
         REPORT_PARTICIPANTS,
         PAST_PARTICIPANTS,
+        PAST_MEETING,
         GET_RECORDINGS,
     )
 }

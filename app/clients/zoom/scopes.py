@@ -206,6 +206,14 @@ SCOPES: tuple[Scope, ...] = (
         "attendance rests on notifications alone",
     ),
     Scope(
+        "meeting:read:past_meeting",
+        ("GET /past_meetings/{meeting_id}",),
+        "learn of a meeting whose notifications were all missed",
+        None,
+        "meeting:read",
+        "a meeting nothing was told of is known of only hours later, if at all",
+    ),
+    Scope(
         "report:read:list_meeting_participants:admin",
         ("GET /report/meetings/{meeting_uuid}/participants",),
         "complete the attendance with registrant ids",
