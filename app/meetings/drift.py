@@ -122,14 +122,14 @@ async def heal(tx: db.Tx, meeting: Meeting, said: Said, asked_at: datetime) -> N
     known = await _instances(tx, meeting.id)
     if said.status == "waiting":
         for instance, after in zip_longest(known, known[1:]):
-            ended_at = after.started_at if after else asked_at
+            ended_at = after.started_at if after else tx.now
             recent = instance.started_at is not None and instance.started_at >= asked_at - SETTLES
             if instance.ended_at is None and ended_at and (after or not recent):
                 await holdings.note(tx, meeting, instance.uuid, Holding(None, ended_at, found_out=True))
     elif said.status == "started" and said.uuid:
         its = next((instance for instance in known if instance.uuid == said.uuid), None)
         if its is None:
-            await holdings.note(tx, meeting, said.uuid, Holding(asked_at, None))
+            await holdings.note(tx, meeting, said.uuid, Holding(tx.now, None))
         elif its.end_found_out and its.ended_at and its.ended_at < asked_at:
             await holdings.reopen(tx, meeting, said.uuid)
 

@@ -108,6 +108,7 @@ async def test_who_came_in_by_a_link_they_had_before_was_in(living: Living) -> N
         assert [each.data["participants"] for each in mia.of("state")] == [0, 1, 2], "two devices of one member"
     await to_minute(living, event, 50)
     await inside(living, event, "end")
+    await living.quiet()
     await living.forward(timedelta(minutes=30))
     assert await chat(living, event) == []
     await living.held.db.hot.execute("UPDATE participant_sessions SET assigned_to = 'm-member2'")
