@@ -21,7 +21,7 @@ demo: $(SETUP) ## walk the reviewer plan on this machine; KEEP=1 stays up afterw
 	$(CLI) demo $(if $(KEEP),--keep)
 
 test: lint ## everything CI runs
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 5 --dist worksteal
 
 lint: $(SETUP) ## ruff and mypy
 	$(BIN)/ruff check .
