@@ -14,6 +14,7 @@ from sqlalchemy import select
 from app import facts
 from app.cli.documents import table
 from app.core import db
+from app.core.crypto import CannotOpen
 from app.core.settings import read_settings
 from app.inbox import service
 from app.inbox.models import Delivery
@@ -80,7 +81,11 @@ def listed(
 @commands.command()
 def show(number: Annotated[UUID, typer.Argument(metavar="ID", help="A delivery's id, as the list shows it.")]) -> None:
     """Show one delivery. Names, addresses, titles, links, codes, keys and tokens are hidden."""
-    shown = uvloop.run(_show(number))
+    try:
+        shown = uvloop.run(_show(number))
+    except CannotOpen as error:
+        typer.echo(f"kindryn-zoom: delivery {number} cannot be opened with ENCRYPTION_KEYS: {error}", err=True)
+        raise typer.Exit(1) from None
     if shown is None:
         typer.echo(f"kindryn-zoom: no delivery with a body has the id {number}", err=True)
         raise typer.Exit(1)

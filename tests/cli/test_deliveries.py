@@ -112,6 +112,14 @@ async def test_one_delivery_is_shown_without_what_is_personal_or_secret(inbox: I
     assert json.loads(said)["payload"]["object"] == {"id": "812", "topic": "[hidden]", "password": "[hidden]"}
 
 
+async def test_one_whose_key_is_gone_is_named_in_one_line(inbox: Inbox) -> None:
+    delivery_id = await inbox.told()
+    inbox.environment["ENCRYPTION_KEYS"] = "another:" + "B" * 43
+    status, _, complaint = await inbox.says("show", str(delivery_id))
+    assert (status, complaint.count("\n")) == (1, 1)
+    assert f"delivery {delivery_id} cannot be opened with ENCRYPTION_KEYS" in complaint
+
+
 async def test_what_is_pruned_is_neither_shown_nor_replayed(inbox: Inbox) -> None:
     pruned, kept = await inbox.told(pruned=True), await inbox.told()
     complaint = f"kindryn-zoom: no delivery with a body has the id {pruned}\n"
