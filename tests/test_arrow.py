@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.accounts import service as accounts
 from app.attendance import tasks as attendance
 from app.hooks import tasks as hooks
 from app.inbox import tasks as inbox
@@ -204,7 +205,7 @@ def test_every_fact_has_a_row_in_the_table_of_reactions() -> None:
 
 def test_who_looks_for_a_reaction_by_its_name_means_one_there_is() -> None:
     waiting = (ROOT / "app/pages/waiting.py").read_text()
-    alone = {batch.SINGLE, query.SYNC, inbox.INTERPRET, attendance.NOTE, hooks.TELL_REGISTRATION}
+    alone = {accounts.READ, batch.SINGLE, query.SYNC, inbox.INTERPRET, attendance.NOTE, hooks.TELL_REGISTRATION}
     meant = {*alone, *re.findall(r"reaction = '([a-z_.]+)'", waiting)}
     assert len(meant) > 2
     assert meant <= TABLE.named.keys()

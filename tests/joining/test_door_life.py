@@ -286,10 +286,9 @@ async def test_five_hundred_who_wait_for_their_places_keep_nobody_else_waiting(f
             asked = row["count"]
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(rung.wait(), 0.1)
-    # Ready is who gets a connection to the database within two seconds; those who give up queue for them, too.
-    assert (await five_hundred.api.get("/healthz")).status_code == 200
-    ready = [(await five_hundred.api.get("/readyz")).status_code for _ in range(3)]
-    assert 200 in ready
+    # Ready is who has a free connection to the database; the pool has ten.
+    for path in ("/healthz", "/readyz"):
+        assert (await five_hundred.api.get(path)).status_code == 200
     await five_hundred.seat("ready")
     await five_hundred.ring()
     answers = await clicks

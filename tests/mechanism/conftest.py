@@ -26,12 +26,13 @@ LEASE, LONG_LEASE = timedelta(seconds=2), timedelta(seconds=15)
 
 
 class MovableClock(Clock):
-    """The real time, and what a test adds to it."""
+    """The real time, or the one at which it was stopped, and what a test adds to it."""
 
     ahead = timedelta()
+    stopped_at: datetime | None = None
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stopped_at or datetime.now(UTC)) + self.ahead
 
 
 @dataclass
