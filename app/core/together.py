@@ -73,20 +73,24 @@ async def take(tx: db.Tx, reaction: str, keys: Collection[str], limit: int, hold
     return Taken(lease, {row.key: row.generation for row in rows})
 
 
-async def along(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do) -> None:
+async def along(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do, many: int = MANY) -> None:
     """Beside the row of `work`, do what else of its `reaction` waits for a worker.
 
     `do` gets a transaction and the keys, and returns those that are done; the rest is run by itself. For reactions that
-    work on the database alone, and come by the thousand.
+    work on the database alone, and come by the thousand; up to `many` at once, which must be done within `HOLD`. What
+    somebody else has taken since counts for nothing.
     """
     lease = uuid4()
-    rows = await hot.fetch(_TAKE_WAITING, lease, reaction, MANY, HOLD, now)
+    rows = await hot.fetch(_TAKE_WAITING, lease, reaction, many, HOLD, now)
     if not rows:
         return
     taken = Taken(lease, {row["key"]: row["generation"] for row in rows})
     try:
         async with work.transaction() as tx:
-            await settle(tx, taken, await do(tx, list(taken.generations)))
+            done = await do(tx, list(taken.generations))
+            if (await tx.run(_LOCK, lease=lease)).rowcount < len(rows):
+                raise outbox.LeaseLost
+            await settle(tx, taken, done)
     except Exception as error:  # whatever it is, the one that causes it fails by itself, and the others do not
         log.warning("not together, one by one", reaction=reaction, rows=len(rows), reason=type(error).__name__)
         async with work.transaction() as tx:

@@ -30,6 +30,7 @@ class Work(Generic[R]):
 
     def __init__(self, taken: outbox.Taken, resources: R, db: Database, every: timedelta | None) -> None:
         self.key, self.priority, self.resources = taken.key, taken.priority, resources
+        self.failing_since = taken.failing_since
         self._taken, self._db, self._every = taken, db, every
         self.finished = False
 

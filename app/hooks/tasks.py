@@ -22,6 +22,7 @@ from app.resources import Resources
 
 KEPT = timedelta(days=30)
 TELL_REGISTRATION = "hooks.tell_registration"
+TOLD_AT_ONCE = 50  # with fifty endpoints each is a hundred statements
 GONE = 410
 GONE_REASON = "The endpoint answered 410 Gone: it wants no more messages."
 log = logs.get("hooks")
@@ -60,7 +61,7 @@ async def tell_registration(work: Work[Resources]) -> None:
     """Answers changed: the key's, and those that wait beside it, as thousands may come at once. Who was told the same
     before is not told again."""
     held = work.resources
-    await together.along(work, held.db.hot, TELL_REGISTRATION, held.clock.now(), _tell_registrations)
+    await together.along(work, held.db.hot, TELL_REGISTRATION, held.clock.now(), _tell_registrations, TOLD_AT_ONCE)
     async with work.done() as tx:
         await _tell_registrations(tx, [work.key])
 
