@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.accounts import hosts
+from app.accounts.models import Account, Host
 from app.core import db
 from app.core.errors import Problem
 
@@ -37,6 +38,12 @@ def of_host(zoom_user_id: str) -> str:
     """The subject under which the time of a Zoom user is held, and their daily budget counted, whichever connection of
     whichever community they are a host of."""
     return f"host:{zoom_user_id}"
+
+
+async def subject_of(tx: db.Tx, host: Host, event_id: UUID) -> str:
+    """The subject under which an event holds the time of its host: set aside where the account is disconnected."""
+    account = await tx.session.get_one(Account, host.account_id)
+    return f"away:{event_id}" if account.status == "disconnected" else of_host(host.zoom_user_id)
 
 
 async def hold(

@@ -159,7 +159,7 @@ async def _check_hosts(tx: Tx, community_id: str, terms: Terms) -> None:
 async def _reserve(tx: Tx, event: Event) -> None:
     host = await hosts.get(tx, event.host_id) if event.on_zoom and event.host_id else None
     if host:
-        subject = reservations.of_host(host.zoom_user_id)
+        subject = await reservations.subject_of(tx, host, event.id)
         await reservations.hold(tx, [subject], event.id, event.starts_at, event.ends_at, host.id)
     else:
         await reservations.release(tx, event.id)

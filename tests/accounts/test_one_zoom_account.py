@@ -147,6 +147,20 @@ async def test_a_community_that_disconnected_keeps_its_hosts_from_nobody_and_com
     assert (await scheduled(living, "neighbour", "Free again", 3)).status_code == 201
 
 
+async def test_moving_an_event_of_a_disconnected_account_takes_nobodys_time(living: Living) -> None:
+    ours, _ = await connected_twice(living)
+    event = (await scheduled(living, "admin", "Ours")).json()
+    (await living.call("admin", "DELETE", f"{CARD}/accounts/{ours['id']}")).raise_for_status()
+    await living.quiet()
+    theirs = (await scheduled(living, "neighbour", "Theirs", 3)).json()
+    to_theirs = {"starts_at": theirs["starts_at"], "ends_at": theirs["ends_at"]}
+    moved = await living.patch("admin", f"/api/events/{event['id']}", to_theirs)
+    assert moved.status_code == 200, moved.text
+    to_another = {name: event[name] for name in ("starts_at", "ends_at")}
+    (await living.patch("admin", f"/api/events/{event['id']}", to_another)).raise_for_status()
+    assert (await scheduled(living, "neighbour", "Theirs, too")).status_code == 201
+
+
 async def test_an_event_to_come_is_counted_on_the_card_of_its_own_connection_only(living: Living) -> None:
     await connected_twice(living)
     await scheduled(living, "admin", "Ours")
