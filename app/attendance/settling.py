@@ -28,6 +28,8 @@ FIRST_LOOK, LOOKS_AGAIN = timedelta(minutes=10), timedelta(minutes=15)
 # Without a report: Zoom repeats a notification for 85 minutes.
 HEARD_OUT = timedelta(minutes=90)
 NO_REPORT_ANY_MORE = timedelta(hours=6)
+# How long Zoom may fail, or put us off, where the end itself became known later than that.
+FAILS, PUT_OFF = timedelta(hours=1), timedelta(days=3)
 REPORT, PAST = "report:read:list_meeting_participants:admin", "meeting:read:list_past_participants"
 log = logs.get("attendance")
 
@@ -49,7 +51,7 @@ async def settle(work: Work[Resources]) -> None:
         ended_at, instances = await _over(tx, work.id)
     if ended_at is None:
         return
-    unsaid = now < ended_at + FIRST_LOOK or not await _asked(work, instances, ended_at + NO_REPORT_ANY_MORE)
+    unsaid = now < ended_at + FIRST_LOOK or not await _asked(work, instances, ended_at)
     again_at = _again_at(instances, ended_at, now) if unsaid else None
     async with work.done(again_at) as tx:
         # Zoom may have said that it was a rehearsal which ended, and another one runs by now.
@@ -95,12 +97,22 @@ async def participants(resources: Resources, account_id: UUID, name: str, scope:
     return [row async for row in zoom.list_participants(name, report=report)]
 
 
-async def _asked(work: Work[Resources], instances: Sequence[Over], until: datetime) -> bool:
+async def _asked(work: Work[Resources], instances: Sequence[Over], ended_at: datetime) -> bool:
     """Take down what Zoom says of the instances; whether it has said all there is."""
-    return all([await _said(work, instance, until) for instance in instances])
+    return all([await _said(work, instance, ended_at) for instance in instances])
 
 
-async def _said(work: Work[Resources], instance: Over, until: datetime) -> bool:
+def _may_pass(work: Work[Resources], error: ZoomError | NotNow, ended_at: datetime) -> bool:
+    """Whether to wait for what keeps Zoom from saying it. That a meeting was over may have been found out long after:
+    no single failure, and no wait for the account's pace, counts as there being no report."""
+    now = work.resources.clock.now()
+    if error.again == "at":
+        return now < ended_at + PUT_OFF
+    failing_since = work.failing_since or now
+    return error.again == "later" and now < max(ended_at + NO_REPORT_ANY_MORE, failing_since + FAILS)
+
+
+async def _said(work: Work[Resources], instance: Over, ended_at: datetime) -> bool:
     if instance.scope is None:
         return False
     try:
@@ -108,7 +120,7 @@ async def _said(work: Work[Resources], instance: Over, until: datetime) -> bool:
     except NotFound:
         return False
     except (ZoomError, NotNow) as error:
-        if error.again in {"later", "at"} and work.resources.clock.now() < until:
+        if _may_pass(work, error, ended_at):
             raise
         log.info("no report", event_id=work.key, reason=type(error).__name__)
         return False

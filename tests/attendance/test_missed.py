@@ -111,6 +111,18 @@ async def test_no_answer_says_nothing_and_an_answer_later_does(living: Living) -
     assert await minutes(living, event) == WHOLE
 
 
+async def test_a_failure_of_zooms_once_it_was_found_out_late_is_not_taken_for_no_report(living: Living) -> None:
+    event = await evening(living, DETAILS, REPORT)
+    await unheard(living, event, *BOUNDARIES, *PEOPLE)
+    await faults(living, down(ASKED[REPORT], times=1))
+    await to_minute(living, event, 60 + 11 * 60)
+    await living.quiet()
+    assert await ended_at(living) is not None
+    await later(living, 2)
+    assert len(await calls(living, ASKED[REPORT])) == 2
+    assert await minutes(living, event) == WHOLE
+
+
 async def test_a_rehearsal_alone_is_no_holding(living: Living) -> None:
     event = await evening(living, DETAILS, REPORT)
     link = {"join_url": await link_of(living, event, "member")}
