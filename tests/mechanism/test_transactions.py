@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import asyncpg
 import pytest
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from starlette.types import Message, Receive, Scope, Send
 
+from app.core import db, together
 from app.core.work import Work
 from app.web import Tx, transaction
 from tests.mechanism.conftest import House
@@ -129,3 +131,23 @@ async def test_a_reaction_locks_its_own_row_in_its_place_among_those_it_asks_for
     await finishing
     await other.close()
     assert await house.held.db.hot.fetchval("SELECT count(*) FROM outbox WHERE generation = 2") == 5
+
+
+async def test_who_lost_rows_to_another_worker_writes_nothing_of_what_was_done_with_them(house: House) -> None:
+    await house.change("own")
+    own = await house.take("things.observe")
+    for key in ("lost", "kept"):
+        await house.change(key)
+
+    async def slowly(tx: db.Tx, keys: Sequence[str]) -> Sequence[str]:
+        await tx.run("UPDATE things SET observed = 7 WHERE key = ANY(:keys)", keys=list(keys))
+        await house.held.db.hot.execute("UPDATE outbox SET lease = gen_random_uuid() WHERE key = 'lost'")
+        return keys
+
+    work = Work(own, house.held, house.held.db, None)
+    await together.along(work, house.held.db.hot, "things.observe", house.clock.now(), slowly)
+    rows = await house.held.db.hot.fetch(
+        "SELECT key, lease IS NULL AS free FROM outbox WHERE key <> 'own' ORDER BY key"
+    )
+    assert [tuple(row) for row in rows] == [("kept", True), ("lost", False)]
+    assert await house.held.db.hot.fetchval("SELECT count(*) FROM things WHERE observed = 7") == 0
