@@ -13,6 +13,7 @@ from app.inbox import tasks as inbox
 from app.joining import tasks as joining
 from app.live import tasks as live
 from app.meetings import tasks as meetings
+from app.privacy import tasks as privacy
 from app.registrations import tasks as registrations
 from app.resources import Resources
 
@@ -151,5 +152,6 @@ TABLE: Reactions[Resources] = Reactions(
         reaction("joining.tidy", joining.tidy, every=timedelta(hours=1)),
         reaction("live.tidy", live.tidy, every=timedelta(hours=1)),
         reaction("hooks.tidy", hooks.tidy, every=timedelta(hours=1)),
+        reaction("privacy.tidy", privacy.tidy, every=timedelta(hours=1)),
     ],
 )

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.clients.jwks import KeysUnavailable, UnknownKey
-from app.core import db, identity, logs
+from app.core import db, identity, logs, memberships
 from app.core.errors import Problem, not_found, wrong_field
 from app.resources import Resources
 
@@ -72,7 +72,8 @@ def token_of(request: Request, held: Resources) -> str | None:
 
 
 async def who_calls(request: Request, held: Resources) -> identity.Caller | None:
-    """The caller, or None where nobody is signed in; raises the problem `not-signed-in` for a token that is no good."""
+    """Whom the token names, None for nobody; raises `not-signed-in` for a token that is no good. Whether they have left
+    a community since then, the door's own statement looks up, and `caller` for everybody else."""
     token = token_of(request, held)
     if token is None:
         return None
@@ -101,11 +102,15 @@ async def who_calls(request: Request, held: Resources) -> identity.Caller | None
 
 
 async def caller(request: Request, held: Held) -> identity.Caller:
-    """Whoever calls; 401 for nobody."""
-    found = await who_calls(request, held)
-    if found is None:
-        raise Problem("not-signed-in", "Sign in first.", headers={"WWW-Authenticate": "Bearer"})
-    return found
+    """Whoever calls, without the communities they left since the token was issued; 401 for nobody."""
+    return await memberships.present(held.db.hot, somebody(await who_calls(request, held)))
+
+
+def somebody(found: identity.Caller | None) -> identity.Caller:
+    """Whoever it is; 401 for nobody."""
+    if found:
+        return found
+    raise Problem("not-signed-in", "Sign in first.", headers={"WWW-Authenticate": "Bearer"})
 
 
 Caller = Annotated[identity.Caller, Depends(caller)]
@@ -126,22 +131,6 @@ class Inside:
         return self.role in {identity.Role.OWNER, identity.Role.ADMIN}
 
 
-async def known_community(tx: db.Tx, community_id: str, slug: str | None) -> str:
-    """Remember a community as the token describes it; returns its slug. The platform, which says none, names one."""
-    known: str | None = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=community_id)).scalar()
-    if slug is None and known is None:
-        raise not_found("community")
-    if slug is None or slug == known:
-        return known or ""
-    # Written only when it is news: the row's lock would make a community's requests wait for each other.
-    await tx.run(
-        "INSERT INTO communities (id, slug) VALUES (:id, :slug) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
-        id=community_id,
-        slug=slug,
-    )
-    return slug
-
-
 Community = Annotated[
     str,
     Path(
@@ -160,11 +149,11 @@ async def member_here(
 ) -> Inside:
     """A caller with any role in the community of the path; to everybody else it does not exist."""
     if who.is_platform:
-        return Inside(community, await known_community(tx, community, None), identity.Role.OWNER, who)
+        return Inside(community, await memberships.known_community(tx, community, None), identity.Role.OWNER, who)
     membership = who.membership_in(community)
     if membership is None:
         raise not_found("community")
-    slug = await known_community(tx, membership.community_id, membership.slug)
+    slug = await memberships.known_community(tx, membership.community_id, membership.slug)
     return Inside(membership.community_id, slug, membership.role, who)
 
 

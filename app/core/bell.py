@@ -58,16 +58,19 @@ class Bell:
         self._wanted.set()
 
     @contextlib.contextmanager
-    def listening(self, topic: str) -> Iterator[asyncio.Event]:
-        """An event set at every ring of `topic`, cleared by the caller. Enter before looking, so no ring is missed."""
+    def listening(self, *topics: str) -> Iterator[asyncio.Event]:
+        """An event set at every ring of one of the topics, cleared by the caller. Enter before looking, so that no ring
+        is missed."""
         rung = asyncio.Event()
-        self._waiting[topic].add(rung)
+        for topic in topics:
+            self._waiting[topic].add(rung)
         try:
             yield rung
         finally:
-            self._waiting[topic].discard(rung)
-            if not self._waiting[topic]:
-                del self._waiting[topic]
+            for topic in topics:
+                self._waiting[topic].discard(rung)
+                if not self._waiting[topic]:
+                    del self._waiting[topic]
 
     def _heard(self, _connection: object, _pid: int, _channel: str, topic: object) -> None:
         for rung in self._waiting.get(str(topic), ()):

@@ -19,6 +19,8 @@ ALGORITHMS = ("ES256", "RS256", "EdDSA")
 LEEWAY = timedelta(seconds=30)
 LONGEST_TOKEN = 16 * 1024
 LONGEST_ID = 128
+# Ids that begin so stand for guests, whom the platform does not know: no token may claim one.
+GUEST = "guest:"
 LONGEST_EMAIL = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
 _LOCALE = re.compile("[A-Za-z0-9_-]{1,35}")  # RFC 5646 section 4.4.1, and POSIX's underscore
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -54,7 +56,10 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The member, or with `is_platform` the platform itself (which has no memberships), behind a request."""
+    """The member, or with `is_platform` the platform itself (which has no memberships), behind a request.
+
+    `issued_at` is the token's `iat`; None for a guest, who comes without a token.
+    """
 
     member_id: str
     email: str | None
@@ -63,6 +68,7 @@ class Caller:
     locale: str | None
     memberships: tuple[Membership, ...]
     is_platform: bool
+    issued_at: datetime | None = None
 
     def membership_in(self, community: str) -> Membership | None:
         """The membership in the community with that id, else with that slug.
@@ -190,14 +196,22 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
     if email is not None and ("@" not in email or not email.isprintable() or " " in email):
         raise NotSignedIn("bad-email")
     return Caller(
-        member_id=_identifier(claims.get("sub"), "sub"),
+        member_id=_subject(claims),
         email=email,
         email_verified=_flag(claims, "email_verified") and email is not None,
         name=_CONTROL.sub(" ", _text(claims, "name", LONGEST_TOKEN) or ""),
         locale=_locale(claims.get("locale")),
         memberships=() if is_platform else _memberships(claims.get("communities")),
         is_platform=is_platform,
+        issued_at=datetime.fromtimestamp(_seconds(claims, "iat"), UTC),
     )
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    subject = _identifier(claims.get("sub"), "sub")
+    if subject.startswith(GUEST):
+        raise NotSignedIn("bad-sub")
+    return subject
 
 
 def _memberships(communities: object) -> tuple[Membership, ...]:

@@ -72,3 +72,30 @@ class Community(Model):
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     slug: Mapped[str] = mapped_column(Text)
+
+
+class Membership(Model):
+    """That tokens of a member name a community (`named_at`: the first since), and when the member last left it."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (Index("ix_memberships_left", "left_at", postgresql_where=text("named_at IS NULL")),)
+
+    member_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    community_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    named_at: Mapped[datetime | None]
+    left_at: Mapped[datetime | None]
+
+
+class AuditEntry(Model):
+    """What somebody did on another's behalf. `subject` is whom it concerns, `about` the event, if there is one."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_community_id_at", "community_id", "at"), Index("ix_audit_at", "at"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    community_id: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    about: Mapped[str | None] = mapped_column(Text)

@@ -82,7 +82,7 @@ _START_ANSWERS = _answers(
 async def visitor(request: Request) -> Caller:
     """Whoever clicks; a click of nobody is counted like every other refusal."""
     try:
-        return await web.caller(request, await web.resources(request))
+        return web.somebody(await web.who_calls(request, await web.resources(request)))
     except Problem as problem:
         metrics.door_decided(problem.slug)
         raise

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app.core import memberships
 from app.core.identity import Caller
 from app.events.models import status
 from app.resources import Resources
 
 CLICKS_WITHIN = timedelta(minutes=1)
+TICKET_LIFETIME = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,13 @@ SELECT asked.*,
     ) AS is_alternative,
     meeting.id AS meeting_id, meeting.state AS meeting_state, meeting.zoom_meeting_id, meeting.join_url AS meeting_link,
     registrant.id AS registrant_id, registrant.state AS registrant_state, registrant.reason AS registrant_reason,
-    registrant.join_url AS registrant_link, registrant.barred AS registrant_barred
+    registrant.join_url AS registrant_link, registrant.barred AS registrant_barred,
+    membership.named_at, membership.left_at
 FROM asked
 LEFT JOIN events AS event ON event.id = asked.event_id AND event.deleted_at IS NULL
 LEFT JOIN communities ON communities.id = event.community_id
+LEFT JOIN memberships AS membership
+    ON membership.member_id = asked.member_id AND membership.community_id = event.community_id
 LEFT JOIN registrations AS registration
     ON registration.event_id = event.id AND registration.member_id = asked.member_id
 LEFT JOIN hosts AS host ON host.id = event.host_id
@@ -157,13 +162,13 @@ class TicketSeen:
 async def at_event(held: Resources, event_id: UUID, who: Caller) -> Situation:
     """The caller at the door of an event."""
     row = await held.db.hot.fetchrow(_BY_EVENT, _recent(held), event_id, who.member_id)
-    return _situation(row, who)
+    return await _seen_by(held, row, who)
 
 
 async def by_link(held: Resources, join_link: str, who: Caller) -> LinkSeen | None:
     """The caller with a join link, anybody's; None if there is no such link."""
     row = await held.db.hot.fetchrow(_BY_LINK, _recent(held), join_link, who.member_id)
-    return LinkSeen(row["event_id"], row["owner"], _situation(row, who)) if row else None
+    return LinkSeen(row["event_id"], row["owner"], await _seen_by(held, row, who)) if row else None
 
 
 async def by_ticket(held: Resources, digest: bytes) -> TicketSeen | None:
@@ -174,9 +179,11 @@ async def by_ticket(held: Resources, digest: bytes) -> TicketSeen | None:
     # Who minted it was let in a minute ago, as a member of the community and not as one who clicks too often; the
     # redirect may come without a token.
     situation = replace(_situation(row, None), clicks=0)
-    return TicketSeen(
-        row["event_id"], row["member_id"], row["purpose"], row["expires_at"], row["used_at"] is not None, situation
-    )
+    # Who has left since has no answer here any more, and hosts nothing.
+    if memberships.has_left(row["expires_at"] - TICKET_LIFETIME, row["left_at"]):
+        situation = replace(situation, registration=None, zoom=None)
+    used = row["used_at"] is not None
+    return TicketSeen(row["event_id"], row["member_id"], row["purpose"], row["expires_at"], used, situation)
 
 
 async def place_of(held: Resources, join_link: str) -> tuple[str, UUID] | None:
@@ -193,9 +200,24 @@ def _recent(held: Resources) -> datetime:
     return held.clock.now() - CLICKS_WITHIN
 
 
+async def _seen_by(held: Resources, row: Any, who: Caller) -> Situation:
+    """The situation of a caller. That their token names the community is remembered, the first time."""
+    found = _situation(row, who)
+    if found.event and row["named_at"] is None and not who.is_platform and who.issued_at is not None:
+        await memberships.note(held.db.hot, who, [found.event.community_id])
+    return found
+
+
+def _may_see(who: Caller, event: EventSeen, left_at: datetime | None) -> bool:
+    """Whether the event is of a community of the caller's, which they have not left since their token was issued."""
+    if who.is_platform:
+        return True
+    return who.is_member_of(event.community_id) and not memberships.has_left(who.issued_at, left_at)
+
+
 def _situation(row: Any, who: Caller | None) -> Situation:
     event = _event(row)
-    if event and who and not (who.is_platform or who.is_member_of(event.community_id)):
+    if event and who and not _may_see(who, event, row["left_at"]):
         event = None
     if event is None:
         return Situation(row["member_id"], row["clicks"])

@@ -1,15 +1,15 @@
 """Clicks and the passes minted for them: every click leaves a row, and a pass opens the door once."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from app.core import metrics
 from app.core.crypto import new_token, token_digest
+from app.joining.situation import TICKET_LIFETIME
 from app.resources import Resources
 
-LIFETIME = timedelta(seconds=60)
 MINTED, REDIRECTED = "ticket", "redirected"
 
 Purpose = Literal["join", "start"]
@@ -48,7 +48,7 @@ class Click:
 async def mint(held: Resources, click: Click, purpose: Purpose) -> tuple[str, datetime]:
     """A new ticket for the click, and when it ends."""
     ticket, now = new_token(), held.clock.now()
-    expires_at = now + LIFETIME
+    expires_at = now + TICKET_LIFETIME
     about = (click.event_id, click.member_id, now, MINTED, click.via)
     await held.db.hot.execute(_MINT, *about, token_digest(ticket), purpose, expires_at)
     metrics.door_decided(MINTED)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from app.core import db
+from app.core import db, memberships
 from app.core.errors import Problem, not_found
 from app.core.identity import Caller
 from app.events import service as events
@@ -95,6 +95,13 @@ async def readers(tx: db.Tx, event: Event, members: Collection[str]) -> frozense
         **({"redirected": REDIRECTED} if closed else {}),
     )
     return frozenset(row.member_id for row in rows)
+
+
+async def listeners(tx: db.Tx, event: Event, callers: Collection[Caller]) -> frozenset[Caller]:
+    """Those of the callers who may still follow the event, some time after their tokens were looked at."""
+    there = await memberships.still_in(tx, event.community_id, callers)
+    reading = await readers(tx, event, {who.member_id for who in there if not leads(event, who)})
+    return frozenset(who for who in there if leads(event, who) or who.member_id in reading)
 
 
 async def check_reads(tx: db.Tx, event: Event, who: Caller) -> None:

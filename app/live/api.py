@@ -95,6 +95,7 @@ async def list_messages(
 )
 async def write_message(event_id: EventId, said: views.NewMessage, who: Caller, tx: Tx, once: web.OnlyOnce) -> Response:
     """For who is coming, the hosts, admins and the event's coach, while the event is live."""
+    await access.found(tx, event_id, who)
 
     async def create() -> views.MessageView:
         return views.message(await service.write(tx, event_id, who, "message", said.text))
@@ -130,6 +131,7 @@ async def ask_question(
     event_id: EventId, asked: views.NewQuestion, who: Caller, tx: Tx, once: web.OnlyOnce
 ) -> Response:
     """For the same people as a message, while the event is live."""
+    await access.found(tx, event_id, who)
 
     async def create() -> views.QuestionForMe:
         question = await service.write(tx, event_id, who, "question", asked.text)

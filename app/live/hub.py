@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core import logs
 from app.core.hot import DATABASE_FAULTS
 from app.core.identity import Caller
+from app.core.memberships import LEFT
 from app.events import service as events
 from app.live import access, log
 from app.live.log import FOR_STAFF, Entry
@@ -94,12 +95,14 @@ class Channel:
         """Hand on what happens, until cancelled. While the database is away nobody is told, and nobody let go."""
         loop = asyncio.get_running_loop()
         check_at = loop.time() + CHECK_EVERY
-        with self._held.bell.listening(log.topic(self._event_id)) as rung:
+        bell = self._held.bell
+        with bell.listening(log.topic(self._event_id), LEFT) as rung, bell.listening(LEFT) as left:
             while True:
                 rung.clear()
                 try:
-                    if await self._pull() or loop.time() >= check_at:
+                    if await self._pull() or left.is_set() or loop.time() >= check_at:
                         check_at = loop.time() + CHECK_EVERY
+                        left.clear()
                         await self._check()
                 except _FAULTS as error:
                     notes.warning("live stream interrupted", reason=type(error).__name__)
@@ -135,16 +138,22 @@ class Channel:
             await asyncio.sleep(0)
 
     async def _check(self) -> None:
-        """Make the log equal to the present, and let go whoever may not listen any more."""
+        """Make the log equal to the present, and let go whoever may not listen any more.
+
+        A role holds as long as the token that says so, for a stream too, and the stream ends with the token; a newer
+        token cannot be seen from here. Who left the community, or was removed, loses both now. That an event has
+        another coach is seen as well.
+        """
+        listening = list(self.listeners)
         async with self._held.db.transaction() as tx:
             await follow(tx, self._event_id)
             event = await events.get(tx, self._event_id)
             gone = event is None or event.deleted_at is not None or access.over_for_good(event, tx.now)
-            members = {each.who.member_id for each in self.listeners if not each.leads}
-            allowed = await access.readers(tx, event, members) if event and members else frozenset()
+            allowed = await access.listeners(tx, event, [each.who for each in listening]) if event else frozenset()
         await self._pull()
-        for listener in self.listeners:
-            if gone or (not listener.leads and listener.who.member_id in members - allowed):
+        for listener in listening:
+            listener.leads = event is not None and access.leads(event, listener.who)
+            if gone or listener.who not in allowed:
                 listener.end()
 
 

@@ -36,7 +36,7 @@ async def unsubscribe(link: Link, request: Request, tx: Transaction) -> Response
     found = await _found(tx, link)
     words = reminder_texts.speech(found.locale)
     wanted = parse_qs((await request.body())[:1024].decode("latin-1")).get("reminders") == ["on"]
-    await preferences.remind(tx, found.member_id, wanted=wanted)
+    await preferences.remind_by(tx, found, wanted=wanted)
     if wanted:
         return _page(found, words, words.is_on, _button(words.button_off, "off"))
     return _page(found, words, words.ask_on, _button(words.button_on, "on"))

@@ -4,17 +4,22 @@ from sqlalchemy import select
 
 from app.accounts import hosts
 from app.accounts.models import Account, Host
-from app.core import db, logs
+from app.core import audit, db, logs, memberships
 from app.registrations import leaving
+from app.registrations.models import is_guest
 
 log = logs.get("privacy")
 
 
 async def leave(tx: db.Tx, community_id: str, member_id: str, by: str) -> None:
-    """Take a member out of a community: no answer to what is to come, no host that is theirs. `by` is who says so.
+    """Take a member out of a community: tokens issued until now are refused there, no answer to what is to come, no
+    host that is theirs. `by` is who says so.
 
     Registrants, invites and passes follow from the answers. Twice is harmless, also for somebody nobody knows.
     """
+    # First, as an answer that is given now holds this row, and then locks its event.
+    if not is_guest(member_id):
+        await memberships.leave(tx, community_id, member_id)
     ended = await leaving.leave(tx, community_id, member_id)
     theirs = await tx.session.scalars(
         select(Host)
@@ -26,4 +31,5 @@ async def leave(tx: db.Tx, community_id: str, member_id: str, by: str) -> None:
     assigned = theirs.all()
     for host in assigned:
         await hosts.assign(tx, host, None, by)
+    audit.record(tx, community_id, by, "member-left", member_id)
     log.info("member left", community_id=community_id, member_id=member_id, by=by, answers=ended, hosts=len(assigned))

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app import facts, web
 from app.accounts import budgets
-from app.core import db, identity, logs
+from app.core import audit, db, identity, logs
 from app.core.errors import PROBLEMS, Problem, not_found, wrong_field
 from app.events import service as events
 from app.events.models import Event
@@ -33,7 +33,8 @@ MemberId = Annotated[
 ]
 Status = Literal["going", "maybe", "not_going"]
 MAILS_AN_HOUR = 3
-STRANGERS_A_DAY = 50  # addresses new to us that one person may bring in
+STRANGERS_A_DAY = 50  # addresses new to a community that one person may bring in, in all of their communities
+STRANGERS_OF_ALL = 200  # the same of everybody together, in one community
 log = logs.get("registrations")
 
 
@@ -131,11 +132,12 @@ async def put_registration(
         .order_by(Registration.updated_at.desc())
     )
     if known is None:
-        of = await _stranger(tx, member_id, body, who)
+        of = await _stranger(tx, event, member_id, body, who)
     else:
         of = service.Person(member_id, known.email, known.name, known.locale)
     registration = await service.answer(tx, event.id, of, body.status)
     await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
+    audit.record(tx, event.community_id, who.member_id, f"answered-{body.status}", member_id, str(event.id))
     log.info("answered on behalf", event_id=str(event.id), member_id=member_id, rsvp=body.status, by=who.member_id)
     registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
     return _row(tx, event, service.Listed(registration, registrant, await service.position(tx, registration)))
@@ -219,15 +221,22 @@ async def _own(tx: db.Tx, event_id: UUID, who: identity.Caller) -> tuple[Event, 
     return event, registration, state
 
 
-async def _stranger(tx: db.Tx, member_id: str, body: BehalfBody, who: identity.Caller) -> service.Person:
-    """Somebody not known here yet, as an admin or coach describes them: mail goes to whatever is said here."""
+async def _stranger(tx: db.Tx, event: Event, member_id: str, body: BehalfBody, who: identity.Caller) -> service.Person:
+    """Somebody not known here yet, as an admin or coach describes them: mail goes to whatever is said here. What other
+    communities know of them is not looked at."""
     if body.email is None or not valid_address(body.email):
         raise wrong_field("email", "must be a mail address: the member is not known here yet")
-    if not await budgets.spend(tx, f"stranger:{who.member_id}", STRANGERS_A_DAY):
-        wait = int((budgets.renewed_at(tx.now) - tx.now).total_seconds()) + 1
-        detail = f"You brought in {STRANGERS_A_DAY} new addresses today; go on tomorrow."
-        raise Problem("too-many-clicks", detail, headers={"Retry-After": str(wait)})
+    await _count_address(tx, f"stranger:{who.member_id}", STRANGERS_A_DAY, "You")
+    await _count_address(tx, f"strangers:{event.community_id}", STRANGERS_OF_ALL, "The organisers of this community")
+    audit.record(tx, event.community_id, who.member_id, "address-entered", member_id, str(event.id))
     return service.Person(member_id, body.email, body.name, None)
+
+
+async def _count_address(tx: db.Tx, subject: str, limit: int, whoever: str) -> None:
+    if not await budgets.spend(tx, subject, limit):
+        wait = int((budgets.renewed_at(tx.now) - tx.now).total_seconds()) + 1
+        detail = f"{whoever} brought in {limit} new addresses today; go on tomorrow."
+        raise Problem("too-many-clicks", detail, headers={"Retry-After": str(wait)})
 
 
 def _rsvp(event: Event, listed: service.Listed) -> dict[str, object]:

@@ -15,7 +15,7 @@ from app.core import db
 from app.core.crypto import new_token, token_digest
 from app.core.models import Community
 from app.events.models import Event
-from app.registrations import mailing
+from app.registrations import mailing, standing
 from app.registrations.invites import Invite, published
 from app.registrations.models import CalendarFeed, Registration
 
@@ -69,13 +69,15 @@ async def read(tx: db.Tx, member_id: str, to: mailing.Addresses) -> bytes:
 
 
 async def _invites(tx: db.Tx, member_id: str, to: mailing.Addresses) -> list[Invite]:
-    """What the member comes to, in the order of the start, each under the number of its invite."""
+    """What the member comes to, in the order of the start, each under the number of its invite; nothing of a community
+    they left, or that only its admins say they are in."""
     coming = (
         select(Registration, Event, Community.slug)
         .join(Event, Event.id == Registration.event_id)
         .join(Community, Community.id == Event.community_id)
         .where(
             Registration.member_id == member_id,
+            standing.confirmed(),
             Registration.rsvp.in_(["going", "maybe"]),
             Registration.waiting_since.is_(None),
             Event.cancelled_at.is_(None),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field, StringConstraints
 
 from app import web
-from app.core import db, identity, logs
+from app.core import audit, db, identity, logs
 from app.core.errors import Problem, not_found
 from app.events import service as events
 from app.events.models import Event
@@ -16,6 +16,7 @@ from app.registrations import guests, mailing, service
 from app.registrations.api import RegistrantView, registrant_view
 from app.registrations.guests import Invited
 from app.registrations.invites import ADDRESS_LENGTH
+from app.registrations.models import guest_member_id
 from app.web import PLAIN, Caller, OnlyOnce, Page, Schema, Tx
 
 router = APIRouter(tags=["Registrations"])
@@ -74,6 +75,8 @@ async def invite_guest(event_id: EventId, body: GuestBody, who: Caller, tx: Tx, 
 
     async def create() -> GuestView:
         invited = await guests.invite(tx, event.id, who.member_id, **body.model_dump())
+        guest_id = guest_member_id(invited.guest.id)
+        audit.record(tx, event.community_id, who.member_id, "guest-invited", guest_id, str(event.id))
         log.info("guest invited", event_id=str(event.id), guest_id=str(invited.guest.id), by=who.member_id)
         return _view(event, invited, tx.now)
 

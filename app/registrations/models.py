@@ -9,19 +9,18 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
+from app.core.identity import GUEST
 from app.core.sealed import Sealed
-
-_GUEST = "guest:"
 
 
 def guest_member_id(guest_id: UUID) -> str:
     """What stands for the member id in the registration of a guest."""
-    return f"{_GUEST}{guest_id}"
+    return f"{GUEST}{guest_id}"
 
 
 def is_guest(member_id: str) -> bool:
     """Whether an id stands for a guest, who has no account on the platform."""
-    return member_id.startswith(_GUEST)
+    return member_id.startswith(GUEST)
 
 
 class Registration(Model):
@@ -57,6 +56,9 @@ class Registration(Model):
     reminded_for: Mapped[datetime | None]
     reminded_at: Mapped[datetime | None]
     reminder_error: Mapped[str | None] = mapped_column(Text)
+    # What the mails of this answer alone say of reminders, and the link in them, while the answer is unconfirmed.
+    reminders: Mapped[bool] = mapped_column(server_default="true")
+    unsubscribe_link: Mapped[str | None] = mapped_column(Text, unique=True)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

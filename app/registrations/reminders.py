@@ -109,13 +109,13 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | None:
     """
     registration = await tx.session.get(Registration, registration_id, with_for_update=True)
     event = await events.get(tx, registration.event_id) if registration else None
-    if registration is None or event is None or not await preferences.reminded(tx, registration.member_id):
+    if registration is None or event is None or not await preferences.reminded_of(tx, registration, event):
         return None
     moment = latest(event, *await settings.reminders(tx, event.community_id), tx.now)
     if moment is None or not _may_be_reminded(event, registration, moment, tx.now):
         return None
     registration.reminded_for, registration.reminded_at = moment, None
-    link = await preferences.link_of(tx, registration.member_id)
+    link = await preferences.link_in(tx, registration, event)
     slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
     return Due(registration, mailing.shown(event, registration), moment, slug, link)
 

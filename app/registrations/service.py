@@ -18,6 +18,7 @@ from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
+from app.registrations import standing
 from app.registrations.invites import valid_address
 from app.registrations.models import Registrant, Registration
 
@@ -36,11 +37,12 @@ class Person:
     name: str
     locale: str | None
     themselves: bool = False
+    issued_at: datetime | None = None
 
     @classmethod
     def of(cls, who: Caller) -> "Person":
         """The caller, answering. An address the platform has not verified is still where invites go."""
-        return cls(who.member_id, who.email, who.name, who.locale, themselves=True)
+        return cls(who.member_id, who.email, who.name, who.locale, themselves=True, issued_at=who.issued_at)
 
 
 async def account_of(tx: db.Tx, event: Event) -> UUID | None:
@@ -62,6 +64,8 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
 
     Raises the problems `event-not-found`, `event-closed`, and 422 where the member has no usable e-mail address.
     """
+    if not await standing.still_there(tx, event_id, person.member_id, person.issued_at):
+        raise Problem("event-not-found", "There is no such event.")
     event = await events.lock(tx, event_id)
     if event is None or event.deleted_at is not None:
         raise Problem("event-not-found", "There is no such event.")
@@ -98,12 +102,13 @@ async def _known_otherwise(tx: db.Tx, registration: Registration) -> bool:
 
 
 async def elsewhere(tx: db.Tx, registration: Registration) -> Sequence[tuple[Registration, Event]]:
-    """The member's answers under another address to events that are to come, locked, with their events."""
+    """The member's answers under another address to events that are to come, locked, with their events; none that are
+    unconfirmed, as no other community is to learn the address."""
     found = await tx.session.execute(
         _of_the_member(registration)
         .join(Event, Event.id == Registration.event_id)
         .add_columns(Event)
-        .where(Event.ends_at > tx.now, Event.cancelled_at.is_(None), Event.deleted_at.is_(None))
+        .where(standing.confirmed(), Event.ends_at > tx.now, Event.cancelled_at.is_(None), Event.deleted_at.is_(None))
         .order_by(Registration.id)
         .with_for_update(of=Registration, key_share=True)
     )

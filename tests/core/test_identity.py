@@ -82,12 +82,18 @@ def test_the_platforms_token_makes_a_caller(algorithm: str) -> None:
         locale="de-CH",
         memberships=(Membership("c1", "riverside", Role.ADMIN),),
         is_platform=False,
+        issued_at=NOW,
     )
 
 
 def test_only_sub_and_the_times_are_needed() -> None:
     bare = claims(email=..., email_verified=..., name=..., locale=..., communities=...)
-    assert verified(signed(bare)) == Caller("member-1", None, False, "", None, (), False)
+    assert verified(signed(bare)) == Caller("member-1", None, False, "", None, (), False, NOW)
+
+
+@pytest.mark.parametrize("subject", ["guest:7d3c2a52-8f9e-4d0e-9df0-0a4f6f4f2f11", "guest:", "guest:anybody"])
+def test_no_token_makes_somebody_a_guest(subject: str) -> None:
+    assert refusal(signed(claims(sub=subject))) == "bad-sub"
 
 
 @pytest.mark.parametrize("locale", ["x" * 36, "de\x00", "", 7, ["de"], "de CH"])

@@ -17,8 +17,10 @@ GUEST = {"email": "gil@guests.example", "name": "Gil Guest"}
 
 
 async def leave(living: Living, who: str, by: str = "admin", community: str = COMMUNITY["slug"]) -> Response:
-    """Somebody is taken out of the community, and everything comes to rest."""
+    """Somebody is taken out of the community, and everything comes to rest. Tokens are of whole seconds: the next that
+    somebody gets is of a later one."""
     answer = await living.call(by, "DELETE", f"/api/communities/{community}/members/m-{who}")
+    await living.forward(timedelta(seconds=1))
     await living.quiet()
     return answer
 
@@ -146,6 +148,7 @@ async def test_leaving_is_for_oneself_admins_and_the_platform(living: Living) ->
         if by == "platform":
             gone = await living.api.delete(f"/api/communities/{COMMUNITY['id']}/members/m-member", headers=headers)
             assert gone.status_code == 204
+            await living.forward(timedelta(seconds=1))
         else:
             await left(living, by=by)
         assert (await seen(living, event))["counts"]["going"] == 0, by

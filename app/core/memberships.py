@@ -1,0 +1,107 @@
+"""Which communities tokens have named for whom, and who left one.
+
+The platform's token is the only word on who belongs where, and it is good for up to a day. Two things must outlive it.
+A community that no token of a member has named may not use anything that member says elsewhere. And who left a
+community, or was removed, is refused there by every token issued before.
+
+A row is written when a token first names a community, and when somebody leaves one; a request only reads it. What is
+compared is the token's `iat`. Platforms write whole seconds, so a token of the very second in which somebody left is
+refused, too.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from app.core import db
+from app.core.errors import not_found
+from app.core.hot import Hot
+from app.core.identity import Caller
+
+# Rung when somebody left a community: streams they hold end.
+LEFT = "memberships.left"
+_KNOWN = "SELECT community_id, named_at, left_at FROM memberships WHERE member_id = $1 AND community_id = ANY($2)"
+_NAME = """
+INSERT INTO memberships (member_id, community_id, named_at)
+SELECT $1, community_id, $3 FROM unnest($2::text[]) AS community_id
+ON CONFLICT (member_id, community_id) DO UPDATE SET named_at = excluded.named_at
+WHERE memberships.named_at IS NULL AND (memberships.left_at IS NULL OR memberships.left_at < excluded.named_at)
+"""
+_LEAVE = """
+INSERT INTO memberships (member_id, community_id, left_at) VALUES (:member_id, :community_id, :now)
+ON CONFLICT (member_id, community_id) DO UPDATE SET named_at = NULL, left_at = excluded.left_at
+"""
+# Locked, so that whoever leaves meanwhile comes after, and finds what was done here.
+_HOLD = """
+SELECT left_at FROM memberships WHERE member_id = :member_id AND community_id = :community_id FOR SHARE
+"""
+_LEFT = """
+SELECT member_id, left_at FROM memberships
+WHERE community_id = :community_id AND member_id = ANY(:members) AND left_at IS NOT NULL
+"""
+_FORGET = "DELETE FROM memberships WHERE named_at IS NULL AND left_at < :before"
+
+
+def has_left(issued_at: datetime | None, left_at: datetime | None) -> bool:
+    """Whether somebody left after their token was issued. Who comes without one, as guests do, never does."""
+    return issued_at is not None and left_at is not None and issued_at <= left_at
+
+
+async def present(hot: Hot, who: Caller) -> Caller:
+    """The caller without the communities they left since their token was issued; the others are remembered as named."""
+    if not who.memberships:
+        return who
+    rows = await hot.fetch(_KNOWN, who.member_id, [each.community_id for each in who.memberships])
+    left = {row["community_id"] for row in rows if has_left(who.issued_at, row["left_at"])}
+    named = {row["community_id"] for row in rows if row["named_at"] is not None}
+    there = tuple(each for each in who.memberships if each.community_id not in left)
+    await note(hot, who, [each.community_id for each in there if each.community_id not in named])
+    return replace(who, memberships=there)
+
+
+async def note(hot: Hot, who: Caller, communities: list[str]) -> None:
+    """Remember that a token of the caller names these communities. Costs nothing where there is none."""
+    if communities:
+        await hot.execute(_NAME, who.member_id, sorted(communities), who.issued_at)
+
+
+async def leave(tx: db.Tx, community_id: str, member_id: str) -> None:
+    """From now on every token of the member issued until now is refused in the community. Twice is harmless."""
+    await tx.run(_LEAVE, member_id=member_id, community_id=community_id, now=tx.now)
+    tx.ring(LEFT)
+
+
+async def hold(tx: db.Tx, community_id: str, member_id: str, issued_at: datetime | None) -> bool:
+    """Whether a member whose token is of `issued_at` has not left; nobody leaves until this transaction ends."""
+    left_at: Any = (await tx.run(_HOLD, member_id=member_id, community_id=community_id)).scalar()
+    return not has_left(issued_at, left_at)
+
+
+async def still_in(tx: db.Tx, community_id: str, callers: Collection[Caller]) -> list[Caller]:
+    """Those of the callers who have not left the community since their tokens were issued. The platform never does."""
+    members = sorted({who.member_id for who in callers})
+    rows = await tx.run(_LEFT, community_id=community_id, members=members)
+    left_at = {row.member_id: row.left_at for row in rows}
+    return [who for who in callers if who.is_platform or not has_left(who.issued_at, left_at.get(who.member_id))]
+
+
+async def forget(tx: db.Tx, before: datetime) -> None:
+    """Drop who left before a moment that no valid token is older than, and has not come back."""
+    await tx.run(_FORGET, before=before)
+
+
+async def known_community(tx: db.Tx, community_id: str, slug: str | None) -> str:
+    """Remember a community as the token describes it; returns its slug. The platform, which says none, names one."""
+    known: str | None = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=community_id)).scalar()
+    if slug is None and known is None:
+        raise not_found("community")
+    if slug is None or slug == known:
+        return known or ""
+    # Written only when it is news: the row's lock would make a community's requests wait for each other.
+    await tx.run(
+        "INSERT INTO communities (id, slug) VALUES (:id, :slug) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
+        id=community_id,
+        slug=slug,
+    )
+    return slug
