@@ -4,11 +4,15 @@ DATABASE_URL, REDIS_URL and S3_ENDPOINT_URL (with S3_ACCESS_KEY_ID, S3_SECRET_AC
 The user of DATABASE_URL may create databases; the Redis databases from the given number on are flushed.
 """
 
+import asyncio
 import gc
+import io
 import os
 import secrets
+import sys
 import tempfile
-from collections.abc import AsyncIterator
+import traceback
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +38,35 @@ def pytest_collection_finish() -> None:
     """The garbage collector leaves alone what was collected to be run, as a process of the service does with what it
     holds: it would walk through all of it again and again."""
     gc.freeze()
+
+
+LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def _noted_loop(request: pytest.FixtureRequest) -> None:
+    """The loop of all tests, so that one that hangs can be asked what it waits for."""
+    request.config.stash[LOOP] = asyncio.get_running_loop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What hung: pytest-timeout tells where the loop stood, and here every thread and every task says where it is."""
+    report = yield
+    if call.excinfo and str(call.excinfo.value).startswith("Timeout (>"):
+        report.sections.append(("Threads and tasks", _stacks(item.config.stash.get(LOOP, None))))
+    return report
+
+
+def _stacks(loop: asyncio.AbstractEventLoop | None) -> str:
+    said = io.StringIO()
+    for frame in sys._current_frames().values():
+        print("Thread", *traceback.format_stack(frame), sep="\n", file=said)
+    for task in asyncio.all_tasks(loop) if loop else ():
+        task.print_stack(file=said)
+    return said.getvalue()
 
 
 @pytest.fixture(scope="session")

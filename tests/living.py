@@ -29,6 +29,7 @@ from app.main import create_app
 from app.reactions import TABLE
 from app.resources import Resources, open_resources
 from app.worker import Station
+from tests.patience import PATIENCE
 
 COMMUNITY = {"id": "c-reviewers", "slug": "zoom-reviewer"}
 ISSUER, AUDIENCE = "https://platform.example", "kindryn-zoom"
@@ -149,7 +150,7 @@ class Living:
         """PATCH as somebody."""
         return await self.call(who, "PATCH", path, json=json, **options)
 
-    async def quiet(self, timeout: float = 20.0) -> None:
+    async def quiet(self, timeout: float = PATIENCE) -> None:
         """Return when nothing is due or running here, and Zoom has nothing left to say."""
         async with asyncio.timeout(timeout):
             with self.held.bell.listening(outbox.TOPIC) as rung:
@@ -282,8 +283,8 @@ async def alive(
         if worker:
             await stack.enter_async_context(_working(held))
         await stack.enter_async_context(served(Observe(create_app(settings, clock, hooks)), api_port))
-        api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=30, verify=trust()))
-        zoom = await stack.enter_async_context(httpx.AsyncClient(base_url=zoom_url, timeout=30, verify=trust()))
+        api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=PATIENCE, verify=trust()))
+        zoom = await stack.enter_async_context(httpx.AsyncClient(base_url=zoom_url, timeout=PATIENCE, verify=trust()))
         app = server.config.app
         assert isinstance(app, FastAPI)
         living = Living(settings, clock, platform, held, mailbox, api, zoom, app)

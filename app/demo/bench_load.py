@@ -12,7 +12,7 @@ import httptools
 from app.demo.servers import LOOPBACK
 
 CONNECTIONS = 32
-PATIENCE = 10.0  # seconds for the last answers
+PATIENCE = 60.0  # seconds for the last answers
 
 
 class Unmeasured(Exception):

@@ -12,7 +12,7 @@ from app.demo.cast import Signature
 
 T = TypeVar("T")
 Headers = Mapping[str, str]
-PATIENCE = 15.0  # seconds for whatever happens by itself
+PATIENCE = 60.0  # seconds for whatever happens by itself
 LOOK_EVERY = 0.05
 
 
@@ -57,7 +57,7 @@ class Api:
         self.url = url
         self.answers: list[Answer] = []
         self._signature = signature
-        self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
+        self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE)
 
     async def call(
         self,
@@ -118,7 +118,7 @@ class Zoom:
     """The simulated Zoom: its pages as a browser sees them, what people do inside it, and what it wrote down."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
+        self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE)
 
     async def visit(self, url: str) -> httpx.Response:
         """Open a page; a redirect is not followed."""

@@ -9,7 +9,7 @@ from app.demo.following import Following, following
 from app.demo.platform import HOOKS
 from app.demo.scene import SLUG, Scene
 
-HOOK_PATIENCE = 15.0  # seconds
+HOOK_PATIENCE = 60.0  # seconds
 STARTED = 40  # minutes ago
 STAYS = ((35, 25), (20, 5))  # minutes ago: joined, left
 MINUTES = sum(joined - left for joined, left in STAYS)

@@ -95,7 +95,7 @@ class Mailbox:
         """From now on `address` is answered as an unknown mailbox: 550, for good (RFC 5321 section 4.2.3)."""
         self._refused.add(address.lower())
 
-    async def next(self, timeout: float = 5.0, *, to: str | None = None) -> Mail:
+    async def next(self, timeout: float = 60.0, *, to: str | None = None) -> Mail:
         """The oldest mail (to that address, if one is given) that was not handed out yet, waiting for it if need be.
 
         `timeout` is in seconds. Raises TimeoutError, which says what is there instead.

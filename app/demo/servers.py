@@ -17,7 +17,7 @@ from pathlib import Path
 Command = Sequence[str | Path]
 
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.01
 PORT_TRIES = 5
@@ -64,7 +64,7 @@ class Server:
     async def start(self) -> int:
         """Starts the program and returns its port: the one it had before, or a free one.
 
-        Raises StartError when it ends early or is not ready within 30 s.
+        Raises StartError when it ends early or is not ready within two minutes.
         """
         for _ in range(PORT_TRIES):
             port = self.port or free_port()

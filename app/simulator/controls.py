@@ -168,8 +168,8 @@ async def set_clock(simulator: Sim, shift: ClockShift) -> dict[str, Any]:
 
 @router.put("/faults")
 async def set_faults(simulator: Sim, faults: Faults) -> Faults:
-    """What goes wrong from now on, in place of what did."""
-    simulator.faults = faults
+    """What goes wrong from now on, in place of what did. Calls that are held up by a latency go on."""
+    simulator.set_faults(faults)
     return faults
 
 

@@ -34,7 +34,7 @@ class CallFault(BaseModel):
     status: int = Field(500, ge=400, le=599, description="HTTP status of kind `status`")
     body: dict[str, Any] | None = Field(None, description="JSON body of kind `status`; otherwise a gateway's HTML page")
     retry_after: RetryAfter | None = Field(None, description="form of Retry-After of a 429; default is the switch's")
-    seconds: float = Field(0, ge=0, description="how long kind `latency` lasts")
+    seconds: float = Field(0, ge=0, description="how long kind `latency` lasts at most; setting faults ends it")
 
 
 class NotificationFault(BaseModel):

@@ -60,6 +60,7 @@ class Simulator:
         self.clock = Clock()
         self.world = starting_world()
         self.faults = Faults()
+        self.faults_changed = asyncio.Event()
         self.tally = Tally()
         self.pages = Pages()
         self.journal: deque[Entry] = deque(maxlen=JOURNAL_LENGTH)
@@ -98,10 +99,17 @@ class Simulator:
         return value
 
     async def wait(self, fault: CallFault | None) -> None:
-        """The latency that is set, and that of this call's fault."""
+        """The latency that is set, and that of this call's fault; setting faults anew ends it early."""
         seconds = self.faults.latency_seconds + (fault.seconds if fault and fault.kind == "latency" else 0)
         if seconds:
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.faults_changed.wait(), seconds)
+
+    def set_faults(self, faults: Faults) -> None:
+        """What goes wrong from now on, in place of what did; calls that are held up by a latency go on."""
+        self.faults = faults
+        self.faults_changed.set()
+        self.faults_changed = asyncio.Event()
 
     def refuse(self, fault: CallFault, label: Label) -> None:
         """Raise what a fault makes of a call, if it makes a refusal of it; `label` is the rate label of a 429."""

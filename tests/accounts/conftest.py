@@ -8,6 +8,7 @@ import pytest
 
 from app.simulator import Config, server
 from tests.accounts.house import ADMIN_SCOPES, CALLBACK, House, opened, settings_for
+from tests.patience import PATIENCE
 
 CONFIG = Config(
     client_id="client-id",
@@ -36,7 +37,7 @@ async def zoom_url() -> AsyncIterator[str]:
 @pytest.fixture
 async def house(database_url: str, zoom_url: str) -> AsyncIterator[House]:
     """An empty room, and a Zoom as it is at the start."""
-    async with httpx.AsyncClient(base_url=zoom_url) as zoom:
+    async with httpx.AsyncClient(base_url=zoom_url, timeout=PATIENCE) as zoom:
         await zoom.post("/simulator/reset")
         async with opened(settings_for(database_url, zoom_url), zoom) as house:
             yield house

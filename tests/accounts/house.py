@@ -21,6 +21,7 @@ from app.core.settings import Settings
 from app.core.work import Binding, Reaction, Reactions, Runner
 from app.resources import Resources, open_resources
 from app.web import Inside
+from tests.patience import PATIENCE
 
 CALLBACK = "https://kindryn.test/api/integrations/zoom/callback"
 ADA, BEN, CLEO, WIL = "ada@riverside.example", "ben@riverside.example", "cleo@riverside.example", "wil@willow.example"
@@ -164,7 +165,7 @@ class House:
         runner = Runner(self.resources.db, self.clock, REACTIONS, self.resources)
         while ids := await runner.claim(100, 100):
             await runner.start(ids)
-            await runner.drain(10)
+            await runner.drain(PATIENCE)
 
     async def sweep(self, *names: str) -> None:
         """Run sweeps as if their time had come; all of them, unless some are named."""
@@ -178,7 +179,7 @@ class House:
         due = "SELECT id FROM outbox WHERE key = '' AND due_at <= :now AND reaction = ANY(:names)"
         wanted = list(names) or [sweep.name for sweep in REACTIONS.sweeps]
         await runner.start([row.id for row in await self.rows(due, now=self.clock.now(), names=wanted)])
-        await runner.drain(10)
+        await runner.drain(PATIENCE)
 
     async def card(self, community: str = "c1") -> dict[UUID, cards.AccountCard]:
         """The accounts on a community's card."""
@@ -194,8 +195,18 @@ class House:
 
     async def asked(self, operation: str) -> None:
         """Wait until Zoom has been asked this."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not await self.calls(operation):  # noqa: ASYNC110 - the simulator rings nobody
+                await asyncio.sleep(0.01)
+
+    async def waits_for_a_lock(self) -> None:
+        """Wait until somebody waits for a lock in the database."""
+        waiting = (
+            "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE datname = current_database() AND NOT granted"
+        )
+        async with asyncio.timeout(PATIENCE):
+            while not await self.rows(waiting):  # noqa: ASYNC110 - a lock rings nobody
                 await asyncio.sleep(0.01)
 
     async def control(self, method: str, path: str, body: Any = None) -> Any:

@@ -6,15 +6,18 @@ import json
 import sys
 from uuid import UUID
 
+from app.accounts import grants
 from app.accounts.grants import AccountTokens
 from app.resources import open_resources
 from tests.accounts.house import REACTIONS, settings_for
+from tests.patience import PATIENCE
 
 TASKS = 20
 
 
 async def main(database_url: str, zoom_url: str, account_id: str, rejected: str | None) -> None:
     """Print one line of JSON: the digests of the tokens the tasks were given."""
+    grants.PATIENCE = PATIENCE  # how long sixty take is up to the machine
     async with open_resources(settings_for(database_url, zoom_url), REACTIONS) as resources:
         print("ready", flush=True)  # noqa: T201 - how the test hears it
         await asyncio.to_thread(sys.stdin.readline)

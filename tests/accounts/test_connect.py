@@ -24,6 +24,7 @@ from tests.accounts.house import (
     query_of,
     settings_for,
 )
+from tests.patience import PATIENCE
 
 
 async def card_of(house: House, community: str = "c1") -> cards.IntegrationCard:
@@ -343,7 +344,7 @@ async def test_a_free_account_connects_within_its_limits_however_often_it_is_tri
     accounts = [await confirm.confirm(house.resources, admin(), handle) for handle in handles]
     assert len(set(accounts)) == 1
     assert 429 in {call["status"] for call in [*await house.calls("users"), *await house.calls("userSettings")]}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not (await card_of(house)).accounts[0].hosts[0].capacity:
             await house.change("UPDATE outbox SET due_at = now(), not_before = NULL WHERE reaction = 'accounts.read'")
             await house.work()
@@ -406,7 +407,7 @@ async def test_without_the_operators_settings_connect_says_what_to_do(
     house: House, database_url: str, zoom_url: str
 ) -> None:
     unset = settings_for(database_url, zoom_url, zoom_client_id="", zoom_client_secret="", zoom_redirect_uri="")
-    async with httpx.AsyncClient(base_url=zoom_url) as zoom, opened(unset, zoom) as bare:
+    async with httpx.AsyncClient(base_url=zoom_url, timeout=PATIENCE) as zoom, opened(unset, zoom) as bare:
         with pytest.raises(Problem) as refused:
             await bare.leave(admin())
         assert refused.value.slug == "zoom-not-configured"
@@ -420,12 +421,13 @@ async def test_without_the_operators_settings_connect_says_what_to_do(
 
 async def test_no_transaction_is_open_while_zoom_is_asked(house: House) -> None:
     handle = await house.handle(admin())
-    await house.fault("latency", "oauthToken", seconds=0.5)
+    await house.fault("latency", "oauthToken", seconds=60)
     confirming = asyncio.create_task(confirm.confirm(house.resources, admin(), handle))
     await house.asked("oauthToken")
     open_ones = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
     )
     assert await house.rows(open_ones) == [(0,)]
+    await house.control("PUT", "/faults", {})
     account: Account = await house.account(await confirming)
     assert account.status == "connected"

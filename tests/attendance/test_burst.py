@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import random
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +28,9 @@ from app.demo.bench_scene import MEETING_ID
 from app.demo.cast import Signature
 from app.demo.servers import LOOPBACK, Server
 from app.worker import READY
+from tests.busy import Busy
 from tests.living import served
+from tests.patience import PATIENCE
 
 PEOPLE, STAYS, CONNECTIONS = 1_000, 5, 32
 ISSUER, SECRET, INSTANCE = "https://platform.example", "webhook-secret-of-the-app", "an-instance=="
@@ -40,6 +43,7 @@ class House:
     """One API process and one worker, each of its own, and an event a thousand people came to."""
 
     port: int
+    pid: int
     event: UUID
     began: datetime
     database: Any
@@ -48,8 +52,10 @@ class House:
     async def attendance(self) -> dict[str, Any]:
         """Who came, as the owner reads it."""
         headers = {"Authorization": f"Bearer {self.signature.token('owner')}"}
-        async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{self.port}", trust_env=False) as http:
-            answer = await http.get(f"/api/events/{self.event}/attendance", headers=headers, timeout=30)
+        async with httpx.AsyncClient(
+            base_url=f"http://{LOOPBACK}:{self.port}", trust_env=False, timeout=PATIENCE
+        ) as http:
+            answer = await http.get(f"/api/events/{self.event}/attendance", headers=headers, timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -77,7 +83,9 @@ async def house(database_url: str, redis_url: str, tmp_path: Path) -> AsyncItera
         for server in (worker, api):
             exits.push_async_callback(server.stop)
             await server.start()
-        yield House(api.port or 0, event, began, database, signature)
+        assert api.port
+        assert api.process
+        yield House(api.port, api.process.pid, event, began, database, signature)
 
 
 def ended(began: datetime) -> datetime:
@@ -151,7 +159,7 @@ async def done(database: Any) -> None:
     """Return when everything that was heard is taken down."""
     left = "SELECT count(*) FROM outbox WHERE reaction = ANY($1)"
     reactions = ["inbox.interpret", "attendance.note_participant", "meetings.note_instance"]
-    async with asyncio.timeout(240):
+    async with asyncio.timeout(10 * PATIENCE):
         while await database.fetchval(left, reactions):  # noqa: ASYNC110 - nobody rings when the last row is done
             await asyncio.sleep(0.1)
 
@@ -161,21 +169,22 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@pytest.mark.timeout(1500)
 async def test_ten_thousand_notifications_of_a_thousand_people_at_once(house: House) -> None:
     dice = random.Random(4)
     inside = evening(dice)
     requests = [signed(document) for document in notifications(inside, house.began)]
     dice.shuffle(requests)
     repeated = dice.choices(requests, k=200)
-    began = perf_counter()
+    busy, began = Busy(os.getpid(), house.pid), perf_counter()
     latencies = await deliver(house.port, requests + repeated)
-    acknowledged = perf_counter() - began
+    slowdown, acknowledged = busy.slowdown(), perf_counter() - began
     await done(house.database)
     print(  # noqa: T201 - the figures of this machine, for whoever runs it with -s
         f"{len(latencies)} deliveries acknowledged in {acknowledged:.1f} s, median {median(latencies):.3f} s, longest"
         f" {max(latencies):.3f} s; taken down after {perf_counter() - began:.1f} s"
     )
-    assert max(latencies) < ZOOMS_PATIENCE
+    assert max(latencies) < ZOOMS_PATIENCE * slowdown
     assert await house.database.fetchval("SELECT count(*) FROM deliveries") == len(requests) == 2 * STAYS * PEOPLE + 1
     report = await house.attendance()
     minutes = {each["member_id"]: each["minutes"] for each in report["items"]}

@@ -173,8 +173,8 @@ class Harness:
 
     async def _quiet(self) -> None:
         self.living.held.bell.ring(outbox.TOPIC)
-        await self.living.quiet(timeout=60)
-        await self.living.quiet(timeout=60)  # the last run may have made Zoom say something
+        await self.living.quiet()
+        await self.living.quiet()  # the last run may have made Zoom say something
 
     async def _move(self, ahead: timedelta) -> None:
         moved = self._clock.with_suffix(".new")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from app.cli import BAD_SETTINGS
+from tests.patience import PATIENCE
 
 SETTINGS = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
@@ -30,7 +31,7 @@ async def run(*command: str, environment: Mapping[str, str]) -> tuple[int, str, 
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.cli", *command, env={**passed_on, **environment}, stdout=PIPE, stderr=PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         said, complained = await process.communicate()
     return process.returncode or 0, said.decode(), complained.decode()
 

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from app.clients import mail as mail_module
 from app.clients.mail import Mail, MailError, MailRefused, MailUnavailable, SmtpServer, parse_smtp_url
+from tests.patience import PATIENCE
 
 CALENDAR = b"BEGIN:VCALENDAR\r\nSUMMARY:Caf\xc3\xa9\r\n \xf0\x9f\x8d\xb0\r\n.\r\nEND:VCALENDAR\r\n"
 PASSWORD = "p@ss/w:rd#1"
@@ -240,7 +241,7 @@ async def test_a_connection_without_mail_is_let_go(monkeypatch: pytest.MonkeyPat
     postbox = Postbox()
     async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
         await mail.send(letter())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await postbox.sessions[0].left.wait()
 
 

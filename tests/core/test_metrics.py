@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message
 
 from app.core import logs, metrics
 from app.core.observe import Observe
+from tests.patience import PATIENCE
 
 
 def counted(sample: str, **labels: str) -> float:
@@ -45,7 +46,7 @@ def test_everything_counted_can_be_scraped() -> None:
     metrics.mail_sent("sent")
     server = metrics.serve(free_port(), "127.0.0.1")
     try:
-        answer = httpx.get(f"http://127.0.0.1:{server.port}/metrics")
+        answer = httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE)
     finally:
         server.close()
     assert answer.status_code == 200
@@ -135,7 +136,9 @@ async def running(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=[listener])
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as http:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=PATIENCE
+        ) as http:
             yield http
     finally:
         await server.shutdown(sockets=[listener])

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from app.core.sealed import SealedColumn
 from app.core.settings import Settings
 from app.resources import open_resources
 from tests.accounts.house import REACTIONS, settings_for
+from tests.patience import PATIENCE, PYTHON
 
 OLD, NEW = "old:" + "A" * 42 + "E", "new:" + "B" * 42 + "E"
 FORMER, PRESENT, ONLY_NEW = Seal.parse(f"{OLD},{NEW}"), Seal.parse(f"{NEW},{OLD}"), Seal.parse(NEW)
@@ -108,12 +108,12 @@ async def rotate_keys(settings: Settings, *options: str) -> tuple[int, str]:
 async def until_it_hangs(settings: Settings, tx: Tx) -> Process:
     """Run the command in a process of its own, until it waits in the database for a lock of this transaction."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cli", "rotate-keys"),
+        *(*PYTHON, "-m", "app.cli", "rotate-keys"),
         env=os.environ | environment(settings),
         stdout=DEVNULL,
         stderr=PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not (await tx.run(HANGING)).scalar():  # noqa: ASYNC110 - a lock rings nobody
             await asyncio.sleep(0.01)
     return process
@@ -238,7 +238,7 @@ async def test_no_change_is_lost_to_a_rotation(vault: Vault, monkeypatch: pytest
                     await tx.run("UPDATE deliveries SET body = :body WHERE id = :id", body=body, id=row_id)
             last.update(written)
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         for turn, seal in enumerate([FORMER, PRESENT]):
             group.create_task(rotate_for_ever(turn, seal))
         writers = [group.create_task(write(ids[start::4], random.Random(start))) for start in range(4)]
@@ -254,7 +254,7 @@ async def test_a_rotation_passes_over_a_row_that_is_being_changed_and_seals_what
     async with vault.db.transaction() as tx:
         await tx.run("SELECT 1 FROM deliveries WHERE id = :id FOR NO KEY UPDATE", id=ids[1])
         rotating = asyncio.create_task(rotation.reseal(vault.db, PRESENT, BODIES, lambda _: looked.set()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await looked.wait()
         assert await vault.resealed() == 2
         body = FORMER.seal("after", BODIES.place(ids[1]))

@@ -23,6 +23,7 @@ from app.core.observe import Observe
 from app.demo.mailbox import Mailbox
 from app.main import create_app
 from tests.living import COMMUNITY, Living, alive, served
+from tests.patience import PATIENCE
 
 OLD, NEW = "old:" + "A" * 42 + "E", "new:" + "B" * 42 + "E"
 FORMER, PRESENT, ONLY_NEW = Seal.parse(f"{OLD},{NEW}"), Seal.parse(f"{NEW},{OLD}"), Seal.parse(NEW)
@@ -100,7 +101,7 @@ async def api_with_only_the_new_key(living: Living) -> AsyncIterator[httpx.Async
     settings = living.settings.model_copy(update={"encryption_keys": SecretStr(NEW)})
     async with (
         served(Observe(create_app(settings, living.clock))) as url,
-        httpx.AsyncClient(base_url=url, timeout=30) as api,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as api,
     ):
         yield api
 
@@ -157,7 +158,7 @@ async def test_tokens_that_were_renewed_during_a_rotation_are_the_ones_that_stay
             asyncio.create_task(rotation.reseal(living.held.db, PRESENT, column, lambda _: looked.release()))
             for column in columns
         ]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             for _ in columns:
                 await looked.acquire()
         await grants.keep(tx, FORMER, account["id"], token, living.settings.zoom_api_url)

@@ -13,8 +13,8 @@ import httpx
 from app.demo.calls import until
 from app.demo.scene import INTEGRATION, SYNCED
 from app.demo.steps import ZOOM_USER
+from tests.patience import PATIENCE
 
-PATIENCE = 30.0  # seconds, for one thing to be said
 Said = tuple[str, dict[str, Any]]
 
 
@@ -79,7 +79,7 @@ async def up_to(lines: AsyncIterator[str], last: str, **said: Any) -> list[Said]
 
 async def an_evening(kept: dict[str, Any]) -> tuple[list[Said], list[Said]]:
     """What somebody heard who listened from the beginning, and somebody who came when it was over."""
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         left = Left(kept, http)
         starts = await _announced(left)
         async with left.reading("live") as lines:
@@ -103,7 +103,7 @@ async def _announced(left: Left) -> datetime:
     """The event takes place on Zoom in a moment, and the member is coming; its start."""
     hosts = await left.ask("admin", "GET", f"{left.kept['api']}{INTEGRATION}/hosts")
     host_id = next(host["id"] for host in hosts["items"] if host["email"] == ZOOM_USER)
-    starts = (datetime.now(UTC) + timedelta(seconds=5)).replace(microsecond=0)
+    starts = (datetime.now(UTC) + timedelta(seconds=12)).replace(microsecond=0)
     ends = starts + timedelta(hours=1)
     wishes = {"delivery_mode": "zoom", "host_id": host_id, "starts_at": starts.isoformat(), "ends_at": ends.isoformat()}
     await left.ask("admin", "PATCH", left.event, wishes)

@@ -29,6 +29,7 @@ from redis.exceptions import ConnectionError as RedisGone
 
 from app.demo import servers
 from app.demo.stack import S3, Stack
+from tests.patience import PATIENCE, PYTHON
 
 Pids = dict[str, int]
 
@@ -43,11 +44,11 @@ async def embedded() -> AsyncIterator[Stack]:
 @asynccontextmanager
 async def running_stack(folder: Path, *prefix: str) -> AsyncIterator[tuple[Process, dict[str, Any]]]:
     """A stack in a process of its own, and what it says about itself."""
-    command = [*prefix, sys.executable, "-m", "app.demo.stack", str(folder)]
+    command = [*prefix, *PYTHON, "-m", "app.demo.stack", str(folder)]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=DEVNULL, start_new_session=True)
     assert process.stdout is not None
     try:
-        yield process, json.loads(await asyncio.wait_for(process.stdout.readline(), timeout=60))
+        yield process, json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
     finally:
         if process.returncode is None:
             process.terminate()
@@ -71,7 +72,7 @@ async def all_end(pids: Pids) -> None:
             loop.remove_reader(handle)
             os.close(handle)
 
-    await asyncio.wait_for(asyncio.gather(*(ends(pid) for pid in pids.values())), timeout=15)
+    await asyncio.wait_for(asyncio.gather(*(ends(pid) for pid in pids.values())), PATIENCE)
 
 
 async def answers(stack: Stack) -> tuple[int, bool, int]:
@@ -81,7 +82,7 @@ async def answers(stack: Stack) -> tuple[int, bool, int]:
         total = await connection.fetchval("SELECT 1 + 1")
     finally:
         await connection.close()
-    async with Redis.from_url(stack.redis_url) as redis, httpx.AsyncClient() as http:
+    async with Redis.from_url(stack.redis_url) as redis, httpx.AsyncClient(timeout=PATIENCE) as http:
         return total, await redis.ping(), await head_bucket(http, stack.s3)
 
 
@@ -140,7 +141,7 @@ async def test_every_server_asks_for_a_password(embedded: Stack) -> None:
         await asyncpg.connect(embedded.database_url.replace(password_of(embedded.database_url), "guess"))
     with pytest.raises(AuthenticationError):
         await Redis.from_url(embedded.redis_url.replace(password_of(embedded.redis_url), "guess")).ping()
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         assert await head_bucket(http, replace(embedded.s3, secret_access_key="guess")) == 403
 
 

@@ -6,7 +6,6 @@ import html
 import json
 import os
 import signal
-import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,10 +21,13 @@ import pytest
 from app.clients.zoom import SCOPES
 from app.demo.walk import NOT_YET, STEPS
 from tests.demo.left_running import Said, an_evening
+from tests.patience import PATIENCE, PYTHON
 
 ROOT = Path(__file__).parents[2]
-BOUND = 240  # seconds, on a machine that is busy with other tests
 SHORTEST = 12  # characters; a six-digit passcode would be found in any log by chance
+
+
+pytestmark = pytest.mark.timeout(1500)  # a whole walk
 
 
 @dataclass
@@ -45,20 +47,19 @@ class Walked:
 @pytest.fixture(scope="module")
 async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
     folder = tmp_path_factory.mktemp("walk")
-    command = [sys.executable, "-m", "app.cli", "demo", "--keep", "--report", str(folder / "report.json")]
+    command = [*PYTHON, "-m", "app.cli", "demo", "--keep", "--report", str(folder / "report.json")]
     # Elsewhere than in the project, so that its var/demo.json is not disturbed.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     demo = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT)
     try:
-        async with asyncio.timeout(BOUND):
-            lines = await until_line(demo, "Ctrl-C ends everything.")
-            file = folder / "var" / "demo.json"
-            kept = json.loads(file.read_text())
-            children = dict(children_of(demo.pid))
-            shown = await look_around(kept)
-            heard = await an_evening(kept)
-            demo.send_signal(signal.SIGINT)
-            rest, _ = await demo.communicate()
+        lines = await until_line(demo, "Ctrl-C ends everything.")
+        file = folder / "var" / "demo.json"
+        kept = json.loads(file.read_text())
+        children = dict(children_of(demo.pid))
+        shown = await look_around(kept)
+        heard = await an_evening(kept)
+        demo.send_signal(signal.SIGINT)
+        rest, _ = await demo.communicate()
     finally:
         with suppress(ProcessLookupError):
             demo.kill()
@@ -81,7 +82,7 @@ async def look_around(kept: dict[str, Any]) -> dict[str, httpx.Response]:
     """What a person and a program find there, with nothing but var/demo.json."""
     admin = {"Authorization": f"Bearer {kept['tokens']['admin']}"}
     spa = kept["spa"]
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         minted = await http.post(kept["mint"]["url"], json={"who": "member2", "claims": {"sub": "somebody-new"}})
         somebody = {"Authorization": f"Bearer {minted.json()['token']}"}
         return {

@@ -15,6 +15,7 @@ from app.events.models import Event
 from app.events.terms import EventChanges
 from app.facts import EventChanged, EventEnded, EventWentLive, LiveChanged
 from tests.events.conftest import HOUR, World, created, locked, on_zoom
+from tests.patience import PATIENCE
 
 event_changes: TypeAdapter[EventChanges] = TypeAdapter(EventChanges)
 
@@ -257,11 +258,11 @@ async def test_what_the_instances_say_changes_the_state_and_not_the_version(worl
     event_id = await on_zoom(world)
     with world.db._bell.listening(service.topic(event_id)) as rung:
         await noted(world, event_id, world.soon, None)
-        await asyncio.wait_for(rung.wait(), 5)
+        await asyncio.wait_for(rung.wait(), PATIENCE)
         assert (await read(world, event_id)).status(world.soon) == "live"
         rung.clear()
         await noted(world, event_id, None, world.soon + HOUR)
-        await asyncio.wait_for(rung.wait(), 5)
+        await asyncio.wait_for(rung.wait(), PATIENCE)
     event = await read(world, event_id)
     assert (event.status(world.soon), event.version) == ("ended", 1)
     followed = LiveChanged(event_id)

@@ -20,6 +20,7 @@ from app.main import create_app
 from tests.hooks.receiver import NAME, OTHER, PUBLIC, Receiver, signature, signatures
 from tests.living import COMMUNITY, Living
 from tests.meetings.house import change
+from tests.patience import PATIENCE
 
 BASE = f"/api/communities/{COMMUNITY['slug']}/hooks"
 EVERYTHING = list(get_args(Kind))
@@ -352,7 +353,7 @@ async def test_a_slow_endpoint_delays_nobody_else(living: Living, receiver: Rece
     slow, quick = await made(living, receiver.url("/slow")), await made(living, receiver.url(name=OTHER))
     for _ in range(12):
         await tried(living, slow, settled=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await receiver.slow_came.wait()
         message_id = await tried(living, quick, settled=False)
         while [got.id for got in receiver.of()] != [message_id]:  # noqa: ASYNC110 - the receiver rings nobody
@@ -368,7 +369,7 @@ async def test_a_dead_endpoint_delays_nobody_else(living: Living, receiver: Rece
     receiver.directory.addresses[NAME] = ["127.0.0.2"]
     for _ in range(12):
         await tried(living, dead, settled=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         message_id = await tried(living, quick, settled=False)
         while [got.id for got in receiver.of()] != [message_id]:  # noqa: ASYNC110 - the receiver rings nobody
             await asyncio.sleep(0.02)

@@ -9,6 +9,7 @@ from app.clients import hooks
 from app.clients.hooks import Hooks, Unacceptable, Unreachable, is_public, new_secret
 from app.hooks import schedule
 from tests.hooks.receiver import NAME, OTHER, UNPROVEN, Directory, Receiver, signature, signatures
+from tests.patience import PATIENCE
 
 NOW = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
 BODY = '{"type":"hook.test","data":{"name":"Äpfel"}}'
@@ -122,7 +123,7 @@ async def test_a_redirect_is_an_answer_and_not_followed(receiver: Receiver) -> N
 
 
 async def test_an_answer_without_end_is_cut_off(receiver: Receiver) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert await send(receiver.hooks, receiver.url("/endless")) == 200
 
 

@@ -23,6 +23,7 @@ from app.core.errors import Problem
 from app.core.settings import Settings
 from app.core.work import Binding, Reaction, Reactions, Runner, Work
 from app.resources import Resources, open_resources
+from tests.patience import PATIENCE
 
 NOW = datetime(2027, 1, 10, 12, 0, tzinfo=UTC)
 APP_SECRET, FORMER_SECRET = "the-apps-webhook-secret", "the-webhook-secret-before"
@@ -91,7 +92,7 @@ class House:
         runner = Runner(self.held.db, self.clock, self.held.reactions, self.held)
         while ids := await runner.claim(100, 100):
             await runner.start(ids)
-            await runner.drain(10)
+            await runner.drain(PATIENCE)
 
     def token(self, member: str, *communities: str, **changes: object) -> str:
         """A platform token of a member of these communities."""
@@ -123,7 +124,7 @@ async def open_house(
         )
         serving = asyncio.create_task(server.serve([listening]))
         await server.up.wait()
-        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
             yield House(held, http, clock, url)
         server.should_exit = True
         await serving

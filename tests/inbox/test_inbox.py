@@ -20,6 +20,7 @@ from app.core.work import Reactions, Runner
 from app.inbox import service, tasks
 from app.inbox.api import LARGEST_BODY, router
 from tests.inbox.house import APP_SECRET, FORMER_SECRET, NOW, House, Noted, bound, open_house
+from tests.patience import PATIENCE
 
 KEPT = timedelta(days=30)
 HOOKS = "/api/integrations/zoom/webhooks"
@@ -192,7 +193,7 @@ async def test_a_delivery_cut_short_leaves_nothing(house: House) -> None:
     fields = "".join(f"{name}: {value}\r\n" for name, value in signed(body).items())
     writer.write(f"{head}{fields}\r\n".encode() + body[:-10])
     writer.write_eof()
-    await asyncio.wait_for(reader.read(), 5)
+    await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     assert await stored(house) == 0
 
@@ -548,7 +549,7 @@ async def test_how_long_bodies_are_kept_is_a_setting(house: House) -> None:
             )  # fmt: skip
         runner = Runner(held.db, held.clock, sweep, held)
         await runner.start(await runner.claim(1, 1))
-        await runner.drain(10)
+        await runner.drain(PATIENCE)
         [row] = await house.rows("SELECT body IS NULL AS pruned FROM deliveries")
         assert row["pruned"] is body
 

@@ -20,6 +20,7 @@ from app.demo.cast import COMMUNITY
 from app.demo.servers import LOOPBACK, Server
 from tests.living import Living
 from tests.mechanism.conftest import environment
+from tests.patience import PATIENCE
 
 PEOPLE = 500
 NUMBER = 81234567890
@@ -145,7 +146,7 @@ async def crowd(living: Living, folder: Path, people: int = PEOPLE) -> AsyncIter
     async with contextlib.AsyncExitStack() as exits:
         exits.push_async_callback(server.stop)
         port = await server.start()
-        api = await exits.enter_async_context(httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{port}", timeout=30))
+        api = await exits.enter_async_context(httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{port}", timeout=PATIENCE))
         visitors = [Visitor(port, token) for token in tokens]
         await asyncio.gather(*(visitor.open() for visitor in visitors))
         for visitor in visitors:

@@ -16,6 +16,7 @@ from app.joining import guest_browser
 from app.registrations import guests
 from tests.living import Living
 from tests.meetings.house import STATUS, calls, cancel, change, later, rsvp, seen, spent, the_meeting
+from tests.patience import PATIENCE
 from tests.registrations.test_mailing import no_mail_server
 
 GUS = {"email": "gus@guests.example", "name": "Gus Guest"}
@@ -44,7 +45,7 @@ class Browser:
 async def browser(living: Living, link: str) -> AsyncIterator[Browser]:
     """A browser that knows nothing but the link."""
     url = living.settings.public_url
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
         yield Browser(http, link, {"Origin": url})
 
 

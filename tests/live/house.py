@@ -12,6 +12,7 @@ import httpx
 from tests.attendance.house import inside, to_minute
 from tests.living import Living
 from tests.meetings.house import rsvp
+from tests.patience import PATIENCE
 
 Heard = Callable[["Said"], bool]
 
@@ -56,7 +57,7 @@ class Listener:
         async with self._news:
             self._news.notify_all()
 
-    async def until(self, wanted: Callable[["Listener"], bool], seconds: float = 10) -> None:
+    async def until(self, wanted: Callable[["Listener"], bool], seconds: float = PATIENCE) -> None:
         """Return as soon as something is so."""
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(lambda: wanted(self))
@@ -91,7 +92,7 @@ async def listening(
     if after is not None:
         headers["Last-Event-ID"] = str(after)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE))
         url = f"{at or living.settings.public_url}/api/events/{event['id']}/live"
         answer = await stack.enter_async_context(client.stream("GET", url, headers=headers))
         assert answer.status_code == 200, await answer.aread()

@@ -20,6 +20,7 @@ from app.resources import Resources, open_resources
 from app.worker import Station
 from tests.mechanism.children import Child, start
 from tests.mechanism.table import SCHEMA, SEEN, TABLE, Changed, serve, settings_for
+from tests.patience import PATIENCE
 
 # Short where a test waits until one is over; long where a machine that is slow must not lose one.
 LEASE, LONG_LEASE = timedelta(seconds=2), timedelta(seconds=15)
@@ -67,7 +68,7 @@ class House:
             )
             tx.record(fact(key, lane))
 
-    async def until(self, condition: str, *values: Any, timeout: float = 15.0) -> Any:
+    async def until(self, condition: str, *values: Any, timeout: float = PATIENCE) -> Any:
         """Wait until an SQL condition holds; looks at every ring, and now and then."""
         with self.held.bell.listening(SEEN) as rung:
             async with asyncio.timeout(timeout):

@@ -23,7 +23,7 @@ async def test_two_workers_never_run_one_key_side_by_side(house: House) -> None:
             await house.change(shuffled.choice(keys))
 
     await asyncio.gather(*(change_often() for _ in range(5)))
-    await house.settled(timeout=30)
+    await house.settled()
     assert await house.held.db.hot.fetchval("SELECT count(*) FROM runs WHERE ended_at IS NULL") == 0
     assert await house.held.db.hot.fetchval(OVERLAPS) == 0
     assert await house.held.db.hot.fetchval("SELECT count(*) FROM things WHERE observed <> wanted") == 0
@@ -98,7 +98,7 @@ async def test_what_a_killed_worker_had_claimed_and_not_begun_is_run_by_another(
     await one.ended()
     await house.held.db.hot.execute("UPDATE things SET open = true")
     await house.process("two")
-    await house.settled(timeout=30)
+    await house.settled()
     assert (
         await house.held.db.hot.fetchval("SELECT count(*) FROM things WHERE observed IS NULL AND key <> 'probe'") == 0
     )

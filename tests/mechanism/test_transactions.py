@@ -15,6 +15,7 @@ from app.core.work import Work
 from app.web import Tx, transaction
 from tests.mechanism.conftest import House
 from tests.mechanism.table import Changed, Several
+from tests.patience import PATIENCE
 
 
 async def test_a_rolled_back_request_leaves_nothing(house: House) -> None:
@@ -30,7 +31,7 @@ async def test_a_rolled_back_request_leaves_nothing(house: House) -> None:
         with pytest.raises(ZeroDivisionError):
             await request_that_fails()
         bell.ring("committed")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await heard.wait()
         assert not lost.is_set()
     assert await house.row("a") is None
@@ -64,7 +65,7 @@ async def test_a_request_is_committed_before_the_first_byte_of_its_answer(house:
 
         await app(scope, receive, looking)
 
-    async with AsyncClient(transport=ASGITransport(observed), base_url="http://api.test") as http:
+    async with AsyncClient(transport=ASGITransport(observed), base_url="http://api.test", timeout=PATIENCE) as http:
         answer = await http.post("/things/a")
     assert answer.status_code == 200
     assert visible == [("http.response.start", 1), ("http.response.body", 1)]
@@ -72,7 +73,7 @@ async def test_a_request_is_committed_before_the_first_byte_of_its_answer(house:
 
 async def test_a_request_that_fails_is_rolled_back_and_answered_as_a_fault(house: House) -> None:
     transport = ASGITransport(api_of(house), raise_app_exceptions=False)
-    async with AsyncClient(transport=transport, base_url="http://api.test") as http:
+    async with AsyncClient(transport=transport, base_url="http://api.test", timeout=PATIENCE) as http:
         answer = await http.post("/things/a", params={"fails": True})
     assert answer.status_code == 500
     assert await house.row("a") is None
@@ -105,7 +106,7 @@ async def test_transactions_that_record_the_same_in_opposite_order_never_wait_fo
     before = await house.held.db.hot.fetchval(count)
     async with house.working():
         await asyncio.gather(*(write_often(writer) for writer in range(10)))
-        await house.settled(timeout=60)
+        await house.settled()
     assert await house.held.db.hot.fetchval(count) == before
     assert await house.held.db.hot.fetchval("SELECT sum(wanted) FROM things WHERE key = ANY($1)", keys) == 0
 

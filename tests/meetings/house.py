@@ -34,6 +34,16 @@ async def faults(living: Living, *calls: dict[str, Any], notifications: tuple[di
     (await living.zoom.put("/simulator/faults", json=wanted)).raise_for_status()
 
 
+@contextlib.asynccontextmanager
+async def held_up(living: Living, operation: str) -> AsyncIterator[None]:
+    """The next call of an operation is under way until the block ends, or our client gives up."""
+    await faults(living, {"kind": "latency", "operation": operation, "seconds": 60})
+    try:
+        yield
+    finally:
+        await faults(living)
+
+
 async def switch(living: Living, **switches: Any) -> None:
     """How Zoom behaves where the sources disagree."""
     (await living.zoom.put("/simulator/switches", json=switches)).raise_for_status()

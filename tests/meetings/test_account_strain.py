@@ -76,7 +76,7 @@ async def test_hundreds_of_things_wanted_from_a_dead_grant_are_done_once_another
     await living.connect(as_=DI)
     hosts = [host["id"] for host in (await living.hosts()).values()]
     made = [await wished(living, number, hosts[number % 2]) for number in range(events)]
-    await living.quiet(timeout=60)
+    await living.quiet()
     if death == "revoked grant":
         await removed_inside_zoom(living, DI, notify=False)
     else:
@@ -90,14 +90,14 @@ async def test_hundreds_of_things_wanted_from_a_dead_grant_are_done_once_another
     await asyncio.gather(*(answered(living, crowded, number) for number in range(events)))
     for number, event in enumerate(renamed[1:]):
         await answered(living, event, number)
-    await living.quiet(timeout=60)
+    await living.quiet()
     assert await status(living) == "needs_reauth"
     assert {meeting["topic"] for meeting in await at_zoom(living)} == {event["title"] for event in made}
     assert {row["attempts"] for row in await outbox(living, "meetings.sync")} == {0}, "waiting costs no attempt"
 
     await faults(living)
     await living.connect(who="admin2", as_=DAN)
-    await living.quiet(timeout=60)
+    await living.quiet()
     assert await status(living) == "connected"
     people = {meeting["topic"]: len(meeting["registrants"]) for meeting in await at_zoom(living)}
     assert people == {f"{event['title']}!": 1 for event in renamed} | {f"{crowded['title']}!": events}

@@ -12,7 +12,21 @@ from app.core import together
 from app.registrations import batch, registrants
 from app.simulator import registrants as at_zoom
 from tests.living import Living
-from tests.meetings.house import ADD, CARD, calls, change, down, faults, lost_answer, outbox, rsvp, seen, the_meeting
+from tests.meetings.house import (
+    ADD,
+    CARD,
+    calls,
+    change,
+    down,
+    faults,
+    held_up,
+    lost_answer,
+    outbox,
+    rsvp,
+    seen,
+    the_meeting,
+)
+from tests.patience import PATIENCE
 
 BATCH = "addBatchRegistrants"
 SCOPE = "meeting:write:batch_registrants:admin"
@@ -233,13 +247,13 @@ async def test_two_people_with_one_address_are_one_registrant_of_the_batch(livin
 async def test_a_name_that_changed_while_zoom_was_slow_is_no_reason_to_add_anybody_twice(living: Living) -> None:
     await granted(living)
     event = await crowded(living, 6)
-    await faults(living, {"kind": "latency", "operation": BATCH, "seconds": 1.0})
     before = len(await living.journal())
     host = (await living.hosts())["ben@riverside.example"]["id"]
-    assert (await living.patch("admin", f"/api/events/{event['id']}", {"host_id": host})).status_code == 200
-    await taken_together(living, 6)
-    assert (await answered(living, event, 3, name="Renamed Member")).status_code == 200
-    assert (await answered(living, event, 77)).status_code == 200
+    async with held_up(living, BATCH):
+        assert (await living.patch("admin", f"/api/events/{event['id']}", {"host_id": host})).status_code == 200
+        await taken_together(living, 6)
+        assert (await answered(living, event, 3, name="Renamed Member")).status_code == 200
+        assert (await answered(living, event, 77)).status_code == 200
     await living.quiet()
     assert await singly(living, before) == ["m77@members.example"]
     assert await states(living) == {"ready": 7}
@@ -248,7 +262,7 @@ async def test_a_name_that_changed_while_zoom_was_slow_is_no_reason_to_add_anybo
 async def taken_together(living: Living, number: int) -> None:
     """Return when so many single rows are held."""
     held = "SELECT count(*) FROM outbox WHERE reaction = 'registrations.sync' AND lease IS NOT NULL"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await living.held.db.hot.fetchval(held) < number:  # noqa: ASYNC110 - a lease rings for nobody
             await asyncio.sleep(0.01)
 
@@ -256,12 +270,12 @@ async def taken_together(living: Living, number: int) -> None:
 async def test_who_stays_away_while_the_batch_adds_them_is_cancelled_after_all(living: Living) -> None:
     await granted(living)
     event = await crowded(living, 6)
-    await faults(living, {"kind": "latency", "operation": BATCH, "seconds": 1.0})
     host = (await living.hosts())["ben@riverside.example"]["id"]
-    assert (await living.patch("admin", f"/api/events/{event['id']}", {"host_id": host})).status_code == 200
-    await taken_together(living, 6)
-    path = f"/api/events/{event['id']}/registrations/m-3"
-    assert (await living.call("admin", "PUT", path, json={"status": "not_going"})).status_code == 200
+    async with held_up(living, BATCH):
+        assert (await living.patch("admin", f"/api/events/{event['id']}", {"host_id": host})).status_code == 200
+        await taken_together(living, 6)
+        path = f"/api/events/{event['id']}/registrations/m-3"
+        assert (await living.call("admin", "PUT", path, json={"status": "not_going"})).status_code == 200
     await living.quiet()
     await living.forward(batch.HEAD_START * 4)
     await living.quiet()

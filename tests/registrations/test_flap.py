@@ -9,7 +9,7 @@ import icalendar
 import pytest
 
 from tests.living import Living
-from tests.meetings.house import ADD, STATUS, calls, faults, rsvp, seen, the_meeting
+from tests.meetings.house import ADD, STATUS, calls, held_up, rsvp, seen, the_meeting
 
 # RFC 5546 section 3.2.5: an event that goes on without somebody has no status.
 UNINVITED = ("CANCEL", "")
@@ -74,9 +74,9 @@ async def test_not_going_first_costs_nothing(living: Living) -> None:
 async def test_a_change_of_mind_while_zoom_is_slow_costs_no_second_call(living: Living) -> None:
     await living.connect()
     event = await living.event()
-    await faults(living, {"kind": "latency", "operation": ADD, "seconds": 0.5})
-    for status in ("going", "not_going", "going", "not_going", "going"):
-        await answer(living, event, status)
+    async with held_up(living, ADD):
+        for status in ("going", "not_going", "going", "not_going", "going"):
+            await answer(living, event, status)
     await living.quiet()
     await settled(living)
     assert len(await calls(living, ADD, STATUS)) == 1

@@ -1,19 +1,21 @@
 """What goes along with every answer, and what pages for people are made of."""
 
-import asyncio
-import contextlib
-import os
+import json
 import sys
+from collections.abc import Sequence
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from app.core.errors import PROBLEMS
 from app.core.settings import Settings
-from tests.living import held_port
+from app.demo.servers import LOOPBACK, Server
+from tests.mechanism.conftest import environment
+from tests.patience import PATIENCE
 from tests.safety.callers import ALLOWED_ORIGIN, FOREIGN_ORIGINS, as_somebody, bearer
 from tests.safety.scene import Scene, new_event, request
 from tests.safety.search import Exhibit, Secret, search
@@ -202,35 +204,22 @@ async def test_the_pages_way_on_leads_to_the_platform_or_back_here(scene: Scene)
         assert links[0].startswith(places)
 
 
-async def test_a_process_does_not_say_what_it_is_made_of(scene: Scene) -> None:
+async def test_a_process_does_not_say_what_it_is_made_of(scene: Scene, tmp_path: Path) -> None:
     """The real process: it names neither server nor framework, and its log holds no path and no token."""
-    living = scene.living
-    with held_port() as held:
-        port = held.getsockname()[1]
-    given = {**living.settings.model_dump(), "metrics_port": 0}
-    said = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in given.items()}
-    plain = {name: v.get_secret_value() if isinstance(v, SecretStr) else v for name, v in said.items()}
-    environment = {name.upper(): str(value) for name, value in plain.items()}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cli", "api", "--host", "127.0.0.1", "--port", str(port)),
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    token = as_somebody(living, "owner")
+    settings, said = tmp_path / "settings.json", tmp_path / "api.log"
+    settings.write_text(json.dumps(environment(scene.living.settings)))
+    program: Sequence[str | Path] = [sys.executable, "-m", "app.demo.given", settings, "api", "--host", LOOPBACK]
+    server = Server("api", said, lambda port: [*program, "--port", str(port)], ready="Uvicorn running on")
+    token = as_somebody(scene.living, "owner")
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as process_api, asyncio.timeout(30):
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    alive = await process_api.get("/healthz")
-                    break
-                assert process.returncode is None
-                await asyncio.sleep(0.05)
+        base = f"http://{LOOPBACK}:{await server.start()}"
+        async with httpx.AsyncClient(base_url=base, timeout=PATIENCE) as process_api:
+            alive = await process_api.get("/healthz")
             known = await process_api.get("/api/me/events", headers=bearer(token))
             unknown = await process_api.get("/j/a-ticket-of-somebody", headers=bearer("no.good.token-of-nobody"))
     finally:
-        process.terminate()
-        log, _ = await process.communicate()
+        await server.stop()
+    log = said.read_bytes()
     assert (alive.status_code, known.status_code, unknown.status_code) == (200, 200, 410)
     for answer in (alive, known, unknown):
         assert not {"server", "x-powered-by"} & set(answer.headers)

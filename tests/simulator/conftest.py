@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 
 from app.simulator import Config, create_app, server
 from app.simulator.simulator import Simulator
+from tests.patience import PATIENCE
 from tests.simulator.driver import Zoom, configuration
 
 
@@ -24,7 +25,7 @@ async def in_process(config: Config) -> AsyncIterator[Zoom]:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://zoom.test") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://zoom.test", timeout=PATIENCE) as http,
     ):
         yield Zoom(http, app.state.simulator)
 
@@ -117,7 +118,7 @@ async def live(receiver: Receiver) -> AsyncIterator[Zoom]:
     """A simulator behind a real socket that notifies the receiver; retries come within milliseconds."""
     config = configuration(webhook_url=receiver.url, retry_compression=30_000)
     zoom_server = server(config, "127.0.0.1", 0)
-    async with running(zoom_server) as base_url, httpx.AsyncClient(base_url=base_url) as http:
+    async with running(zoom_server) as base_url, httpx.AsyncClient(base_url=base_url, timeout=PATIENCE) as http:
         zoom = Zoom(http, simulator_of(zoom_server))
         await zoom.connect()
         yield zoom

@@ -9,6 +9,7 @@ import httpx
 
 from app.simulator import Config
 from app.simulator.simulator import Simulator
+from tests.patience import PATIENCE
 
 CALLBACK = "https://app.example/callback"
 SECRET = "webhook-secret"
@@ -133,6 +134,6 @@ def signed(secret: str, headers: dict[str, str], body: bytes) -> bool:
 
 async def settled(zoom: Zoom) -> list[dict[str, Any]]:
     """What was delivered, once nothing is under way any more."""
-    await zoom.control("POST", "/idle?timeout=20")
+    await zoom.control("POST", f"/idle?timeout={PATIENCE:.0f}")
     deliveries: list[dict[str, Any]] = await zoom.control("GET", "/deliveries")
     return deliveries

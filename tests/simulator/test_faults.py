@@ -1,3 +1,4 @@
+import asyncio
 import re
 import time
 from typing import Any
@@ -101,6 +102,15 @@ async def test_latency_is_added_to_every_call_or_to_some(connected: Zoom) -> Non
     began = time.monotonic()
     assert (await connected.call("GET", "/users")).status_code == 200
     assert time.monotonic() - began >= 0.2
+
+
+async def test_a_latency_ends_when_other_faults_are_set(connected: Zoom) -> None:
+    await fault(connected, kind="latency", operation="users", seconds=600)
+    waiting = asyncio.create_task(connected.call("GET", "/users"))
+    while (await connected.control("GET", "/state"))["faults"]["calls"][0]["times"]:
+        assert not waiting.done()
+    await connected.control("PUT", "/faults", {})
+    assert (await waiting).status_code == 200
 
 
 async def test_a_misspelt_fault_is_refused_by_name(zoom: Zoom) -> None:

@@ -10,6 +10,7 @@ import pytest
 import respx
 
 from app.clients.zoom import AccountClient, OAuth, Zoom
+from tests.patience import PATIENCE
 
 API, NOW = "https://api.zoom.us", datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
@@ -27,7 +28,7 @@ class Tokens:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         yield client
 
 

@@ -1,0 +1,10 @@
+"""How long tests wait for what is to come, and how they start programs, whatever else the machine does meanwhile."""
+
+import sys
+from typing import Final
+
+PATIENCE: Final = 120.0
+"""Seconds after which a test calls missing what it waits for. No promise: a machine that is busy may take its time."""
+
+PYTHON: Final = ("env", "--default-signal=INT", sys.executable)
+"""Runs Python as a terminal does. Children of a run in the background would otherwise ignore Ctrl-C."""
