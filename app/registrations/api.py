@@ -15,7 +15,7 @@ from app.core.errors import PROBLEMS, Problem, not_found, wrong_field
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrations import mailing, new_links, noticed, service
+from app.registrations import addresses, mailing, new_links, noticed, service
 from app.registrations.invites import calendar, valid_address
 from app.registrations.models import Registrant, Registration, is_guest
 from app.web import PLAIN, Caller, Held, Page, Schema, Tx
@@ -51,6 +51,12 @@ class RegistrantView(Schema):
         examples=["ready"],
     )
     reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
+    name_at_zoom: str | None = Field(
+        default=None,
+        description="The name Zoom shows, where that is not the member's any more: Zoom renames no registrant, and the"
+        " new name is used when the member is added the next time",
+        examples=[None],
+    )
 
 
 class RsvpView(Schema):
@@ -69,6 +75,11 @@ class RegistrationView(RsvpView):
     member_id: str = Field(description="The `sub` of the member's token", examples=["m_17"])
     name: str = Field(description="As the member's token says, or who answered for them", examples=["Mia Member"])
     email: str = Field(description="Where the invite goes", examples=["mia@example.org"])
+    email_verified: bool = Field(
+        description="Whether the platform says that the address is the member's, or an admin entered it; only then it"
+        " is registered at Zoom",
+        examples=[True],
+    )
     invite: Literal["none", "sending", "sent", "refused"] = Field(
         description="The invite by mail; `refused` by the mail server of the address, and not tried again by itself",
         examples=["sent"],
@@ -130,10 +141,12 @@ async def put_registration(
         .where(Registration.member_id == member_id, Event.community_id == event.community_id)
         .order_by(Registration.updated_at.desc())
     )
+    # An address an admin enters is the member's; one that only the event's coach enters gets mail, and no more.
+    entered_by = who.member_id if who.is_platform or who.is_admin_of(event.community_id) else None
     if known is None:
-        of = await _stranger(tx, member_id, body, who)
+        of = await _stranger(tx, member_id, body, who, entered_by)
     else:
-        of = service.Person(member_id, known.email, known.name, known.locale)
+        of = _known(known, body, entered_by)
     registration = await service.answer(tx, event.id, of, body.status)
     await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
     log.info("answered on behalf", event_id=str(event.id), member_id=member_id, rsvp=body.status, by=who.member_id)
@@ -219,7 +232,23 @@ async def _own(tx: db.Tx, event_id: UUID, who: identity.Caller) -> tuple[Event, 
     return event, registration, state
 
 
-async def _stranger(tx: db.Tx, member_id: str, body: BehalfBody, who: identity.Caller) -> service.Person:
+def _known(known: Registration, body: BehalfBody, entered_by: str | None) -> service.Person:
+    """Somebody known here. An admin who enters the very address that is known says that it is theirs."""
+    if body.email is None or not addresses.same(body.email, known.email):
+        entered_by = known.email_entered_by
+    return service.Person(
+        known.member_id,
+        known.email,
+        known.name,
+        known.locale,
+        email_verified=known.email_verified and known.email_entered_by is None,
+        email_entered_by=entered_by,
+    )
+
+
+async def _stranger(
+    tx: db.Tx, member_id: str, body: BehalfBody, who: identity.Caller, entered_by: str | None
+) -> service.Person:
     """Somebody not known here yet, as an admin or coach describes them: mail goes to whatever is said here."""
     if body.email is None or not valid_address(body.email):
         raise wrong_field("email", "must be a mail address: the member is not known here yet")
@@ -227,7 +256,7 @@ async def _stranger(tx: db.Tx, member_id: str, body: BehalfBody, who: identity.C
         wait = int((budgets.renewed_at(tx.now) - tx.now).total_seconds()) + 1
         detail = f"You brought in {STRANGERS_A_DAY} new addresses today; go on tomorrow."
         raise Problem("too-many-clicks", detail, headers={"Retry-After": str(wait)})
-    return service.Person(member_id, body.email, body.name, None)
+    return service.Person(member_id, body.email, body.name, None, email_entered_by=entered_by)
 
 
 def _rsvp(event: Event, listed: service.Listed) -> dict[str, object]:
@@ -242,7 +271,9 @@ def _rsvp(event: Event, listed: service.Listed) -> dict[str, object]:
 def registrant_view(event: Event, registration: Registration, registrant: Registrant | None) -> RegistrantView | None:
     """A registrant as shown. Who has a place and is not known to Zoom yet is `pending`."""
     if registrant is not None:
-        return RegistrantView.model_validate({"state": registrant.state, "reason": registrant.reason})
+        renamed = registrant.join_url is not None and registrant.name not in {None, registration.name}
+        about = {"state": registrant.state, "reason": registrant.reason}
+        return RegistrantView.model_validate(about | {"name_at_zoom": registrant.name if renamed else None})
     coming = registration.rsvp == "going" and registration.waiting_since is None
     return RegistrantView(state="pending", reason=None) if event.on_zoom and coming else None
 
@@ -255,6 +286,7 @@ def _row(tx: db.Tx, event: Event, listed: service.Listed) -> RegistrationView:
             "member_id": registration.member_id,
             "name": registration.name,
             "email": registration.email,
+            "email_verified": registration.email_verified,
             "invite": mailing.standing(event, registration, tx.now),
             "answered_at": registration.created_at,
         }
