@@ -36,6 +36,15 @@ WHERE accounts.community_id = :community_id AND accounts.status <> 'disconnected
 """
 
 
+def recognised(host: str, member: str, *addresses: str) -> str:
+    """The one rule by which a member is a host, as SQL: the host is assigned to them, or has an e-mail address of
+    theirs and nobody has decided whose it is. `host` is a table, `member` and `addresses` are expressions; only
+    verified addresses may be given, and null where there is none."""
+    theirs = ", ".join(f"lower({address})" for address in addresses)
+    by_address = f"{host}.member_set_by IS NULL AND lower({host}.email) IN ({theirs})"
+    return f"coalesce({host}.member_id = {member} OR ({by_address}), false)"
+
+
 async def apply(tx: db.Tx, account: Account, reading: Reading) -> None:
     """Make the account's hosts equal to what was read. Whoever is missing or inactive is no longer listed, but kept.
 

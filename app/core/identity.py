@@ -70,6 +70,11 @@ class Caller:
     is_platform: bool
     issued_at: datetime | None = None
 
+    @property
+    def verified_email(self) -> str | None:
+        """The address by which others may know the member; None where the platform has not verified it."""
+        return self.email if self.email_verified else None
+
     def membership_in(self, community: str) -> Membership | None:
         """The membership in the community with that id, else with that slug.
 

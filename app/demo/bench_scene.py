@@ -39,8 +39,9 @@ WITH community AS (
     INSERT INTO meetings (id, event_id, account_id, host_id, state, zoom_meeting_id, marker, created_at)
     VALUES (:meeting, :event, :account, :host, 'scheduled', :zoom_meeting_id, 'bench', :now)
 ), registration AS (
-    INSERT INTO registrations (id, event_id, member_id, email, name, rsvp, join_link, created_at, updated_at)
-    SELECT gen_random_uuid(), :event, member_id, member_id || '@members.example', member_id, 'going', member_id,
+    INSERT INTO registrations (id, event_id, member_id, email, email_verified, name, rsvp, join_link, created_at,
+                               updated_at)
+    SELECT gen_random_uuid(), :event, member_id, member_id || '@members.example', true, member_id, 'going', member_id,
            :now, :now
     FROM unnest(CAST(:members AS text[])) AS member_id
     RETURNING id, email, member_id

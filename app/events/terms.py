@@ -43,7 +43,11 @@ class _Said(TypedDict, total=False):
     ]
     alternative_hosts: Annotated[
         list[UUID],
-        Field(max_length=20, description="Licensed hosts of the same Zoom account who may start it too", examples=[[]]),
+        Field(
+            max_length=20,
+            description="Licensed hosts of the same Zoom account who may start it too, from here or signed in at Zoom",
+            examples=[[]],
+        ),
     ]
     capacity: Annotated[
         int | None, Field(strict=True, ge=1, le=1_000_000, description="Places; null for any number", examples=[25])

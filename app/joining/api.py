@@ -21,6 +21,8 @@ from app.joining.door import Door, is_prefetch, look_only, opens
 from app.joining.situation import Situation
 from app.joining.tickets import Click
 from app.registrations import service as registrations
+from app.registrations import tokens
+from app.registrations.addresses import told_by
 from app.registrations.models import is_guest
 from app.resources import Resources
 from app.web import Held, Schema
@@ -71,7 +73,7 @@ _JOIN_ANSWERS = _answers(
 )
 _START_ANSWERS = _answers(
     {
-        403: "`forbidden`: the caller is not the host",
+        403: "`forbidden`: the caller is neither the host nor an alternative host",
         404: "`event-not-found`",
         409: "`meeting-unavailable`, `not-on-zoom`, `needs-reauth`",
         410: "`event-cancelled`, `event-ended`",
@@ -104,22 +106,20 @@ async def zoom_join(event_id: EventId, request: Request, who: Visitor, asked: Jo
             raise wrong_field("link", "is not a join link of this event")
         seen = found.situation
         if found.owner != who.member_id:
-            return await _answer(request, held, click, seen, not_your_link(seen))
+            return await _answer(request, held, click, seen, not_your_link(seen), who)
+    seen = await _recognised(held, seen, who)
     if asked.rsvp:
         seen = await _with_rsvp(held, click, seen, who)
-    return await _answer(request, held, click, *await waiting.decided(held, seen, who))
+    return await _answer(request, held, click, *await waiting.decided(held, seen, who), who)
 
 
-@router.post("/api/events/{event_id}/zoom-start", summary="Start the meeting, as its host", responses=_START_ANSWERS)
+@router.post("/api/events/{event_id}/zoom-start", summary="Start the meeting as its host", responses=_START_ANSWERS)
 async def zoom_start(event_id: EventId, request: Request, held: Held, who: Visitor) -> Response:
-    """The same for the host: the pass's redirect fetches the start URL. Early is fine: one may rehearse."""
-    seen = await situation.at_event(held, event_id, who)
-    if seen.event and seen.zoom and seen.zoom.host_member_id is None:
-        async with held.db.transaction() as tx:
-            await hosts.claim_by_email(tx, seen.event.community_id, who)
-        seen = await situation.at_event(held, event_id, who)
+    """The same for those who host: the host's pass fetches the start URL, an alternative host's leads to the meeting's
+    own link, by which Zoom lets them start it once they are signed in there. Early is fine: one may rehearse."""
+    seen = await _recognised(held, await situation.at_event(held, event_id, who), who)
     verdict = decide_start(seen, held.clock.now())
-    return await _answer(request, held, Click(event_id, who.member_id, "zoom-start"), seen, verdict)
+    return await _answer(request, held, Click(event_id, who.member_id, "zoom-start"), seen, verdict, who)
 
 
 @router.get(
@@ -153,7 +153,7 @@ async def redeem_ticket(
     click = Click(found.event_id, who.member_id if who else found.member_id, "ticket")
     if is_guest(found.member_id):
         return await guests.turned_away(request, held, click, found.situation, verdict)
-    return await _turned_away(request, held, click, found.situation, verdict)
+    return await _turned_away(request, held, click, found.situation, verdict, who)
 
 
 @router.get(
@@ -181,10 +181,10 @@ async def follow_join_link(
         raise not_found("join link")
     click = Click(found.event_id, who.member_id, "link")
     if found.owner != who.member_id:
-        return await _turned_away(request, held, click, found.situation, not_your_link(found.situation))
-    seen, verdict = await waiting.decided(held, found.situation, who)
+        return await _turned_away(request, held, click, found.situation, not_your_link(found.situation), who)
+    seen, verdict = await waiting.decided(held, await _recognised(held, found.situation, who), who)
     if isinstance(verdict, Refusal):
-        return await _turned_away(request, held, click, seen, verdict)
+        return await _turned_away(request, held, click, seen, verdict, who)
     ticket, _ = await tickets.mint(held, click, "join")
     return sentences.moved(f"{held.settings.public_url}/j/{ticket}")
 
@@ -192,6 +192,24 @@ async def follow_join_link(
 router.head("/j/{ticket}", include_in_schema=False)(look_only)
 router.head("/join/{join_link}", include_in_schema=False)(look_only)
 router.include_router(guests.router)
+
+
+async def _recognised(held: Resources, seen: Situation, who: Caller) -> Situation:
+    """What the door looks like once it is written down what the caller's token says of who they are: that they host,
+    for the redirect may come without a token, or that the address they answered with is theirs."""
+    event, answer = seen.event, seen.registration
+    if event is None or who.is_platform:
+        return seen
+    told = answer is not None and answer.rsvp == "going" and told_by(answer.address, who) is not None
+    hosts_it = who.verified_email is not None and (seen.is_host or seen.is_alternative)
+    if not (told or hosts_it):
+        return seen
+    async with held.db.transaction() as tx:
+        if hosts_it:
+            await hosts.claim_by_email(tx, event.community_id, who)
+        if told:
+            await tokens.follow(tx, event.id, who)
+    return await situation.at_event(held, event.id, who)
 
 
 async def _with_rsvp(held: Resources, click: Click, seen: Situation, who: Caller) -> Situation:
@@ -209,21 +227,23 @@ async def _with_rsvp(held: Resources, click: Click, seen: Situation, who: Caller
 
 
 async def _answer(
-    request: Request, held: Resources, click: Click, seen: Situation, verdict: Refusal | Pass | StartPass
+    request: Request, held: Resources, click: Click, seen: Situation, verdict: Refusal | Pass | StartPass, who: Caller
 ) -> Response:
     """A fresh pass, or the refusal."""
     if isinstance(verdict, Refusal):
-        return await _turned_away(request, held, click, seen, verdict)
-    ticket, expires_at = await tickets.mint(held, click, "start" if isinstance(verdict, StartPass) else "join")
+        return await _turned_away(request, held, click, seen, verdict, who)
+    ticket, expires_at = await tickets.mint(held, click, "start" if click.via == "zoom-start" else "join")
     url = f"{held.settings.public_url}/j/{ticket}"
     if sentences.wants_page(request):
         return sentences.moved(url)
     return JSONResponse({"url": url, "expires_at": sentences.in_utc(expires_at)})
 
 
-async def _turned_away(request: Request, held: Resources, click: Click, seen: Situation, refusal: Refusal) -> Response:
+async def _turned_away(
+    request: Request, held: Resources, click: Click, seen: Situation, refusal: Refusal, who: Caller | None
+) -> Response:
     await tickets.turned_away(held, click, refusal.slug)
-    return sentences.refused(request, held.settings, refusal, seen.event)
+    return sentences.refused(request, held.settings, refusal, seen.event, sentences.language(who, seen))
 
 
 async def _whoever(request: Request, held: Resources) -> Caller | None:

@@ -4,32 +4,45 @@ The order of the rules is the order in which design section 5 lists the refusals
 learns of an event that is not theirs, and who is not coming is told so before being told that the door is closed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from app.events.models import GRACE
+from app.joining import readiness, words
 from app.joining.situation import Situation, TicketSeen
+from app.registrations import texts
+from app.registrations.rivals import TAKEN
 
 MOST_CLICKS = 20  # per member and minute
 PREPARING = 5  # seconds until another try is worth while
 UNTIL_HEALED = 300  # seconds, where somebody has to do something first
+IN_ZOOM_ITSELF = (
+    "Zoom counts you among the hosts of this meeting: start it in Zoom itself, signed in there as {address}."
+)
 GONE = frozenset({"deleted_at_zoom", "unavailable"})
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not, in one sentence. `opens_at` says when the door opens, `retry_after` (seconds) when to try again,
-    `own_link` is the join link to use instead, `way_on` how the link to it, or else to the event's page, is called."""
+    """Why not, in one English sentence, whose braces are filled from `given`; `words` has it in other languages.
+
+    `opens_at` says when the door opens, `retry_after` (seconds) when to try again, `own_link` is the join link to use
+    instead, `way_on` how the link to it, or else to the event's page, is called."""
 
     slug: str
-    detail: str
+    sentence: str
     way_on: str = "See the event"
+    given: Mapping[str, str] = field(default_factory=dict)
     opens_at: datetime | None = None
     retry_after: int | None = None
     own_link: str | None = None
+
+    @property
+    def detail(self) -> str:
+        """The sentence in English."""
+        return words.said(self.sentence, self.given, self.opens_at, texts.ENGLISH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +69,31 @@ def decide(seen: Situation, now: datetime, opens: timedelta) -> Refusal | Pass:
     refusal = _first(DOOR, seen, now, opens)
     if refusal:
         return refusal
-    return _link(seen) or Refusal(
+    if found := readiness.link(seen):
+        return Pass(*found)
+    sentence, reason = readiness.why_not(seen)
+    return Refusal(
         "not-ready",
-        *_why_not_ready(seen),
-        retry_after=PREPARING if _may_heal_now(seen) else UNTIL_HEALED,
+        sentence,
+        "Go to the event" if sentence == TAKEN else "Try again",
+        {"reason": reason},
+        retry_after=PREPARING if readiness.may_heal_now(seen) else UNTIL_HEALED,
         own_link=seen.registration.join_link if seen.registration else None,
     )
 
 
-def decide_start(seen: Situation, now: datetime) -> Refusal | StartPass:
-    """Whether the member may start the meeting at `now`: its host, at any time before the event is over for good."""
+def decide_start(seen: Situation, now: datetime) -> Refusal | StartPass | Pass:
+    """Whether the member may start the meeting at `now`: its host, and its alternative hosts by the meeting's own link,
+    at any time before the event is over for good."""
     refusal = _first(STAGE_DOOR, seen, now, timedelta.max)
     if refusal:
         return refusal
     zoom = seen.zoom
-    if zoom is None or zoom.zoom_meeting_id is None:
-        return Refusal("not-ready", "The Zoom meeting is still being made.", "Try again", retry_after=PREPARING)
-    return StartPass(zoom.account_id, zoom.zoom_meeting_id)
+    if zoom is not None and seen.is_host and zoom.zoom_meeting_id is not None:
+        return StartPass(zoom.account_id, zoom.zoom_meeting_id)
+    if zoom is not None and seen.is_alternative and (found := readiness.meeting_link(zoom)):
+        return Pass(*found)
+    return Refusal("not-ready", "The Zoom meeting is still being made.", "Try again", retry_after=PREPARING)
 
 
 def decide_ticket(
@@ -102,16 +123,15 @@ def not_your_link(seen: Situation) -> Refusal:
 
 
 def rsvp_helps(seen: Situation, verdict: object, now: datetime) -> bool:
-    """Whether the member only has to say "going", whatever they said before: the event still takes answers. The host is
-    no guest."""
-    if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or seen.event is None or seen.is_host:
+    """Whether the member only has to say "going", whatever they said before: the event still takes answers."""
+    if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or seen.event is None:
         return False
     return seen.event.status(now) not in {"cancelled", "ended"}
 
 
 def can_wait(seen: Situation, verdict: object) -> bool:
     """Whether it helps to wait a moment: the place is being prepared, and Zoom can be asked for it."""
-    return isinstance(verdict, Refusal) and verdict.slug == "not-ready" and _may_heal_now(seen)
+    return isinstance(verdict, Refusal) and verdict.slug == "not-ready" and readiness.may_heal_now(seen)
 
 
 Rule = Callable[[Situation, datetime, timedelta], Refusal | None]
@@ -130,7 +150,9 @@ def event_not_found(seen: Situation, _now: datetime, _opens: timedelta) -> Refus
 
 
 def not_registered(seen: Situation, now: datetime, _opens: timedelta) -> Refusal | None:
-    """Only who said "going" comes in; who hosts is told where to go instead."""
+    """Only who said "going" comes in, and who hosts."""
+    if seen.is_host or seen.is_alternative:
+        return None
     rsvp = seen.registration.rsvp if seen.registration else None
     denied = seen.zoom is not None and seen.zoom.registrant_state == "denied"
     if (rsvp == "going" and not denied) or seen.event is None:
@@ -139,8 +161,6 @@ def not_registered(seen: Situation, now: datetime, _opens: timedelta) -> Refusal
         return Refusal("not-registered", "Your place was taken away inside Zoom: ask the organisers to add you again.")
     if seen.event.status(now) in {"cancelled", "ended"}:
         sentence = "You are not registered for this event, and it takes no more answers."
-    elif seen.is_host:
-        sentence = "You host this event and have not RSVPed as a guest: start the meeting from the event's page."
     elif rsvp == "maybe":
         sentence = 'You answered "maybe": change your RSVP to "going" to join.'
     else:
@@ -150,7 +170,7 @@ def not_registered(seen: Situation, now: datetime, _opens: timedelta) -> Refusal
 
 def waiting_list(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
     """Registered, but beyond the capacity."""
-    if not (seen.registration and seen.registration.waiting):
+    if not (seen.registration and seen.registration.waiting) or seen.is_host or seen.is_alternative:
         return None
     return Refusal("waiting-list", "You are on the waiting list: you can join as soon as a place becomes free.")
 
@@ -201,7 +221,8 @@ def too_early(seen: Situation, now: datetime, opens: timedelta) -> Refusal | Non
     if event is None or event.status(now) == "live" or now >= event.starts_at - opens:
         return None
     opens_at = event.starts_at - opens
-    return Refusal("too-early", f"The door opens on {_in_words(opens_at, event.timezone)}.", opens_at=opens_at)
+    given = {"timezone": event.timezone}
+    return Refusal("too-early", "The door opens on {opens_at}.", given=given, opens_at=opens_at)
 
 
 def not_on_zoom(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
@@ -213,21 +234,26 @@ def not_on_zoom(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal |
 
 def use_start(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
     """Zoom takes no host as a guest."""
+    if seen.hosts_at_zoom_only:
+        return Refusal("use-start", IN_ZOOM_ITSELF, "Go to the event", _address(seen))
     if not seen.is_host:
         return None
     return Refusal("use-start", "You are the host: start the meeting from the event's page.", "Go to the event")
 
 
 def not_the_host(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
-    """A start URL signs whoever opens it in as the host, so it is for the host alone."""
-    if seen.zoom and seen.zoom.host_member_id == seen.member_id:
+    """A start URL signs whoever opens it in as the host, so it is for the host alone; alternative hosts have a way of
+    their own."""
+    if seen.is_host or seen.is_alternative:
         return None
-    return Refusal("forbidden", "Only the host of this event may start it.")
+    if seen.hosts_at_zoom_only:
+        return Refusal("forbidden", IN_ZOOM_ITSELF, given=_address(seen))
+    return Refusal("forbidden", "Only the hosts of this event may start it.")
 
 
 def needs_reauth(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
     """The start URL is fetched at the click, which takes a working grant."""
-    if seen.zoom is None or seen.zoom.account_status != "needs_reauth":
+    if seen.zoom is None or seen.zoom.account_status != "needs_reauth" or not seen.is_host:
         return None
     return RECONNECT
 
@@ -262,39 +288,5 @@ def _first(rules: Sequence[Rule], seen: Situation, now: datetime, opens: timedel
     return next((refusal for rule in rules if (refusal := rule(seen, now, opens))), None)
 
 
-def _link(seen: Situation) -> Pass | None:
-    """The registrant's own link; the meeting's for who cannot have one (an unlicensed host's guest, a co-host)."""
-    zoom = seen.zoom
-    if zoom is None:
-        return None
-    if zoom.registrant_state == "ready" and zoom.registrant_link:
-        return Pass(zoom.registrant_link, f"registrants.join_url:{zoom.registrant_id}")
-    if zoom.registrant_state in {"unsupported", "host"} and zoom.meeting_link:
-        return Pass(zoom.meeting_link, f"meetings.join_url:{zoom.meeting_id}")
-    return None
-
-
-def _may_heal_now(seen: Situation) -> bool:
-    if seen.zoom is None:
-        return True
-    kept_out = seen.zoom.registrant_barred or seen.zoom.registrant_state == "failed"
-    return seen.zoom.account_status == "connected" and not kept_out
-
-
-def _why_not_ready(seen: Situation) -> tuple[str, str]:
-    if seen.zoom and seen.zoom.registrant_barred:
-        return "Your link was taken back, and Zoom makes no other: ask the organisers to let you in.", "Try again"
-    if seen.zoom and seen.zoom.account_status != "connected":
-        return "Your place cannot be prepared until the organisers connect their Zoom account again.", "Try again"
-    reason = seen.zoom.registrant_reason if seen.zoom else None
-    if not _may_heal_now(seen):
-        told = f"Your place in the meeting could not be prepared. {reason or ''}".strip()
-        return f"{told} Please tell the organisers.", "Try again"
-    if reason:
-        return f"Your place in the meeting is not ready yet. {reason}", "Try again"
-    return "Your place in the meeting is being prepared: try again in a few seconds.", "Try again"
-
-
-def _in_words(moment: datetime, timezone: str) -> str:
-    local = moment.astimezone(ZoneInfo(timezone))
-    return f"{local:%A}, {local.day} {local:%B %Y} at {local:%H:%M} ({timezone})"
+def _address(seen: Situation) -> dict[str, str]:
+    return {"address": seen.registration.email if seen.registration else ""}

@@ -9,9 +9,13 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from app.core.errors import PROBLEMS, Problem
+from app.core.identity import Caller
 from app.core.settings import Settings
+from app.joining import words
 from app.joining.decide import Refusal
-from app.joining.situation import EventSeen
+from app.joining.situation import EventSeen, Situation
+from app.registrations.texts import ENGLISH, Language
+from app.registrations.texts import language as language_of
 
 # Nothing of the door is kept by anybody, and no page it leads to learns where one came from.
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
@@ -52,13 +56,26 @@ def wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "").lower()
 
 
-def refused(request: Request, settings: Settings, refusal: Refusal, event: EventSeen | None = None) -> Response:
+def refused(
+    request: Request,
+    settings: Settings,
+    refusal: Refusal,
+    event: EventSeen | None = None,
+    language: Language = ENGLISH,
+) -> Response:
     """A refusal as an answer; the way on leads to the own join link, else to the event's page, else to the platform."""
     own_link = f"{settings.public_url}/join/{refusal.own_link}" if refusal.own_link else None
-    problem = problem_of(refusal, own_link=own_link)
-    if event is None:
-        return answered(request, settings, problem)
-    return answered(request, settings, problem, refusal.way_on, own_link or event_page(settings, event))
+    sentence = words.said(refusal.sentence, refusal.given, refusal.opens_at, language)
+    problem = problem_of(refusal, sentence, own_link=own_link)
+    way_on = words.said(refusal.way_on if event else "Go to the platform", {}, None, language)
+    url = (own_link or event_page(settings, event)) if event else None
+    return answered(request, settings, problem, way_on, url, language.code)
+
+
+def language(who: Caller | None, seen: Situation) -> Language:
+    """The language of whoever is at the door: as their token says, else as their answer does."""
+    answer = seen.registration
+    return language_of((who and who.locale) or (answer.locale if answer else None))
 
 
 def problem_of(refusal: Refusal, detail: str | None = None, **extra: object) -> Problem:
@@ -81,14 +98,16 @@ def answered(
     problem: Problem,
     way_on: str = "Go to the platform",
     url: str | None = None,
-    language: str = "en",
+    language_code: str = "en",
 ) -> Response:
     """A problem as an answer, in the form the request asks for."""
     if not wants_page(request):
         body = problem.body(request.url.path, settings.public_url)
         return JSONResponse(body, problem.status, problem.headers, "application/problem+json")
-    title = PROBLEMS[problem.slug][1] if language == "en" else problem.detail
-    page = one_sentence(title, problem.detail, link(url or settings.spa_url, way_on), language, status=problem.status)
+    title = PROBLEMS[problem.slug][1] if language_code == "en" else problem.detail
+    page = one_sentence(
+        title, problem.detail, link(url or settings.spa_url, way_on), language_code, status=problem.status
+    )
     page.headers.update(problem.headers)
     return page
 

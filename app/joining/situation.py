@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app.accounts.hosts import recognised
 from app.core import memberships
 from app.core.identity import Caller
 from app.events.models import status
+from app.registrations.addresses import Address
 from app.resources import Resources
 
 CLICKS_WITHIN = timedelta(minutes=1)
@@ -42,21 +44,32 @@ class EventSeen:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSeen:
-    """The member's own answer; `join_link` is what stands in their invite."""
+    """The member's own answer; `join_link` is what stands in their invite, `email_verified` says whether Zoom may know
+    them by their address."""
 
     id: UUID
     rsvp: str
     join_link: str
     waiting: bool = False
     no_show: bool = False
+    email: str = field(default="", repr=False)
+    email_verified: bool = False
+    email_entered_by: str | None = None
+    locale: str = ""
+
+    @property
+    def address(self) -> Address:
+        """The address they answered with."""
+        return Address(self.email, self.email_verified, self.email_entered_by)
 
 
 @dataclass(frozen=True, slots=True)
 class ZoomSeen:
     """What stands behind the event at Zoom: its host's account, and the meeting there with the member's registrant.
 
-    Links are sealed. `is_alternative`: the member is one of the alternative hosts, who have no registrant either.
-    `registrant_barred`: the member's link was taken back, and Zoom makes no other.
+    Links are sealed. `is_host`, `is_alternative`: the member is the host, or one of the alternative hosts; neither has
+    a registrant. `protected`: only registrants get in. `registrant_barred`: the member's link was taken back, and Zoom
+    makes no other.
     """
 
     account_id: UUID
@@ -73,6 +86,8 @@ class ZoomSeen:
     registrant_reason: str | None = None
     registrant_link: bytes | None = field(default=None, repr=False)
     registrant_barred: bool = False
+    is_host: bool = False
+    protected: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +102,25 @@ class Situation:
 
     @property
     def is_host(self) -> bool:
-        """Whether the member is the host: known as such, or refused by Zoom as a registrant for being it."""
-        if self.zoom is None:
-            return False
-        known = self.zoom.host_member_id == self.member_id
-        return known or (self.zoom.registrant_state == "host" and not self.zoom.is_alternative)
+        """Whether the member is the host."""
+        return self.zoom is not None and (self.zoom.is_host or self.zoom.host_member_id == self.member_id)
+
+    @property
+    def is_alternative(self) -> bool:
+        """Whether the member is an alternative host."""
+        return self.zoom is not None and self.zoom.is_alternative and not self.is_host
+
+    @property
+    def hosts_at_zoom_only(self) -> bool:
+        """Whether Zoom counts the member's address among the hosts, and we do not."""
+        known = self.registration is not None and self.registration.email_verified
+        there = self.zoom is not None and self.zoom.registrant_state == "host"
+        return known and there and not (self.is_host or self.is_alternative)
 
 
-_LOOK = """
-WITH asked AS ({asked})
+_ADDRESSES = ("asked.address", "CASE WHEN registration.email_verified THEN registration.email END")
+_LOOK = f"""
+WITH asked AS ({{asked}})
 SELECT asked.*,
     (SELECT count(*) FROM (
         SELECT FROM clicks WHERE clicks.member_id = asked.member_id AND clicked_at > $1 AND via <> 'ticket' LIMIT 50
@@ -104,14 +129,16 @@ SELECT asked.*,
     event.timezone, event.is_virtual AND event.delivery_mode = 'zoom' AS on_zoom,
     event.cancelled_at IS NOT NULL AS cancelled, event.live_at, event.ended_at,
     registration.id AS registration_id, registration.rsvp, registration.join_link,
-    registration.waiting_since IS NOT NULL AS waiting, registration.no_show,
+    registration.waiting_since IS NOT NULL AS waiting, registration.no_show, registration.email,
+    registration.email_verified, registration.email_entered_by, registration.locale,
     account.id AS account_id, account.status AS account_status, host.id AS host_id, host.member_id AS host_member_id,
+    {recognised("host", "asked.member_id", *_ADDRESSES)} AS is_host,
     EXISTS (
         SELECT FROM hosts AS other
-        WHERE other.id = ANY(event.alternative_hosts)
-          AND (other.member_id = asked.member_id OR lower(other.email) = lower(registration.email))
+        WHERE other.id = ANY(event.alternative_hosts) AND {recognised("other", "asked.member_id", *_ADDRESSES)}
     ) AS is_alternative,
     meeting.id AS meeting_id, meeting.state AS meeting_state, meeting.zoom_meeting_id, meeting.join_url AS meeting_link,
+    meeting.protected,
     registrant.id AS registrant_id, registrant.state AS registrant_state, registrant.reason AS registrant_reason,
     registrant.join_url AS registrant_link, registrant.barred AS registrant_barred,
     membership.named_at, membership.left_at
@@ -128,13 +155,15 @@ LEFT JOIN meetings AS meeting
     ON meeting.event_id = event.id AND meeting.state NOT IN ('retiring', 'retired') AND meeting.account_id = account.id
 LEFT JOIN registrants AS registrant
     ON registrant.registration_id = registration.id AND registrant.meeting_id = meeting.id
-"""
-_BY_EVENT = _LOOK.format(asked="SELECT $2::uuid AS event_id, $3::text AS member_id")
+"""  # noqa: S608 - the parts put in are constants
+_BY_EVENT = _LOOK.format(asked="SELECT $2::uuid AS event_id, $3::text AS member_id, $4::text AS address")
 _BY_LINK = _LOOK.format(
-    asked="SELECT event_id, $3::text AS member_id, member_id AS owner FROM registrations WHERE join_link = $2"
+    asked="SELECT event_id, $3::text AS member_id, $4::text AS address, member_id AS owner"
+    " FROM registrations WHERE join_link = $2"
 )
 _BY_TICKET = _LOOK.format(
-    asked="SELECT event_id, member_id, purpose, expires_at, used_at FROM tickets WHERE digest = $2"
+    asked="SELECT event_id, member_id, NULL::text AS address, purpose, expires_at, used_at FROM tickets"
+    " WHERE digest = $2"
 )
 
 
@@ -161,13 +190,13 @@ class TicketSeen:
 
 async def at_event(held: Resources, event_id: UUID, who: Caller) -> Situation:
     """The caller at the door of an event."""
-    row = await held.db.hot.fetchrow(_BY_EVENT, _recent(held), event_id, who.member_id)
+    row = await held.db.hot.fetchrow(_BY_EVENT, _recent(held), event_id, who.member_id, who.verified_email)
     return await _seen_by(held, row, who)
 
 
 async def by_link(held: Resources, join_link: str, who: Caller) -> LinkSeen | None:
     """The caller with a join link, anybody's; None if there is no such link."""
-    row = await held.db.hot.fetchrow(_BY_LINK, _recent(held), join_link, who.member_id)
+    row = await held.db.hot.fetchrow(_BY_LINK, _recent(held), join_link, who.member_id, who.verified_email)
     return LinkSeen(row["event_id"], row["owner"], await _seen_by(held, row, who)) if row else None
 
 
@@ -250,6 +279,10 @@ def _registration(row: Any) -> RegistrationSeen | None:
         join_link=row["join_link"],
         waiting=row["waiting"],
         no_show=row["no_show"],
+        email=row["email"],
+        email_verified=row["email_verified"],
+        email_entered_by=row["email_entered_by"],
+        locale=row["locale"],
     )
 
 
@@ -271,4 +304,6 @@ def _zoom(row: Any) -> ZoomSeen | None:
         registrant_reason=row["registrant_reason"],
         registrant_link=row["registrant_link"],
         registrant_barred=bool(row["registrant_barred"]),
+        is_host=row["is_host"],
+        protected=row["protected"] is not False,
     )

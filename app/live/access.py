@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from app.accounts import hosts
+from app.accounts.hosts import recognised
 from app.core import db, memberships
 from app.core.errors import Problem, not_found
 from app.core.identity import Caller
@@ -21,10 +23,15 @@ from app.registrations import service as registrations
 
 Role = Literal["host", "admin", "coach", "member"]
 
-_HOSTS = """
+# Whose verified address only a token tells is assigned before this asks.
+_HOSTS = f"""
 SELECT member_id FROM hosts
 WHERE (id = :host_id OR id = ANY(:alternative_hosts)) AND member_id = ANY(:members)
-"""
+UNION SELECT answer.member_id FROM hosts JOIN registrations AS answer
+  ON answer.email_verified AND {recognised("hosts", "answer.member_id", "answer.email")}
+WHERE (hosts.id = :host_id OR hosts.id = ANY(:alternative_hosts)) AND answer.event_id = :event_id
+  AND answer.member_id = ANY(:members)
+"""  # noqa: S608 - the part put in is a constant
 _COMING = f"""
 SELECT member_id FROM registrations
 WHERE event_id = :event_id AND member_id = ANY(:members)
@@ -45,7 +52,7 @@ WHERE registration.event_id = :event_id AND registration.member_id = ANY(:member
         WHERE meeting.event_id = :event_id AND client.joins || client.leaves || client.reported_from <> '{{}}' AND (
             client.assigned_to = registration.member_id OR client.assigned_to IS NULL AND (
                 client.registrant_id = ANY(registrant.former_ids || registrant.zoom_registrant_id)
-                OR lower(client.email) = lower(registration.email)
+                OR registration.email_verified AND lower(client.email) = lower(registration.email)
             )
         )
     ) OR EXISTS (
@@ -106,6 +113,7 @@ async def listeners(tx: db.Tx, event: Event, callers: Collection[Caller]) -> fro
 
 async def check_reads(tx: db.Tx, event: Event, who: Caller) -> None:
     """A problem that says why, for everybody who may not read."""
+    await hosts.claim_by_email(tx, event.community_id, who)
     if leads(event, who) or await readers(tx, event, [who.member_id]):
         return
     if over_for_good(event, tx.now):
@@ -131,5 +139,5 @@ async def check_writes(tx: db.Tx, event: Event, who: Caller) -> Role:
 
 
 async def _hosts(tx: db.Tx, event: Event, who: Caller) -> bool:
-    given = {"host_id": event.host_id, "alternative_hosts": list(event.alternative_hosts)}
+    given = {"event_id": event.id, "host_id": event.host_id, "alternative_hosts": list(event.alternative_hosts)}
     return (await tx.run(_HOSTS, members=[who.member_id], **given)).first() is not None

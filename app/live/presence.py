@@ -25,7 +25,7 @@ SELECT client.id, client.instance_uuid, client.joins, client.leaves, client.wait
            AND client.registrant_id = ANY(registrant.former_ids || registrant.zoom_registrant_id)),
         host.member_id,
         (SELECT min(same.member_id) FROM registrations AS same
-         WHERE same.event_id = :event_id AND lower(same.email) = lower(client.email)),
+         WHERE same.event_id = :event_id AND same.email_verified AND lower(same.email) = lower(client.email)),
         'zoom:' || client.zoom_user_id, 'mail:' || lower(client.email), 'client:' || client.id
     ) AS person,
     COALESCE(host.id = ANY(:hosts), false) AS hosts

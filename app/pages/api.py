@@ -87,7 +87,8 @@ async def list_my_events(
     limit: web.Limit = 50,
     cursor: web.Cursor = None,
 ) -> web.Page[schemas.Event]:
-    """Attending are events answered with going or maybe; hosting are those whose host or coach the caller is."""
+    """Attending are events answered with going or maybe; hosting are those whose host, alternative host or coach the
+    caller is. Hosts are known by the member they were assigned to, or by their verified e-mail address."""
     mine = query.attended_by if role == "attending" else query.hosted_by
     return _page(await mine(tx, who, wanted, limit + 1, web.after_time(cursor)), limit, who, tx, held)
 

@@ -6,10 +6,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, and_, any_, case, cast, func, or_, select, true, tuple_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    any_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased, defer
 
+from app.accounts import hosts
 from app.accounts.models import Account, Host
 from app.core.db import Tx
 from app.core.identity import Caller
@@ -33,6 +50,7 @@ class Row:
     account_status: str | None
     host_reached: bool | None
     lost_alternatives: list[str] | None
+    is_host: bool
     is_alternative: bool
     meeting: Meeting | None
     meeting_link: bool
@@ -91,14 +109,16 @@ _counts = (
     .lateral("counts")
 )
 
-# The door's own rule: an alternative host is known by the member, or by the address of the registration.
+# Who asks, as the door knows them: by the member, by the verified address of the token, or of the registration.
+_ADDRESSES = ("asked.address", "CASE WHEN mine.email_verified THEN mine.email END")
+_is_host = literal_column(hosts.recognised("hosts", "asked.member_id", *_ADDRESSES), Boolean)
 _is_alternative = (
     select(Other.id)
     .where(
         Other.id == any_(Event.alternative_hosts),
-        or_(Other.member_id == Mine.member_id, func.lower(Other.email) == func.lower(Mine.email)),
+        literal_column(hosts.recognised("other", "asked.member_id", *_ADDRESSES), Boolean),
     )
-    .correlate(Event, Mine)
+    .correlate(Event)
     .exists()
 )
 
@@ -133,6 +153,7 @@ _COLUMNS: tuple[Any, ...] = (
     Account.status,
     and_(or_(Host.listed, Host.name.is_(None)), Account.own_user_only.in_(["", Host.zoom_user_id])),
     _lost_alternatives,
+    _is_host,
     _is_alternative,
     Meeting,
     Meeting.join_url.is_not(None),
@@ -148,9 +169,13 @@ _COLUMNS: tuple[Any, ...] = (
 )
 
 
-def _rows(member_id: str) -> Select[Any]:
+def _rows(who: Caller) -> Select[Any]:
+    asked = select(
+        literal(who.member_id, Text).label("member_id"), literal(who.verified_email, Text).label("address")
+    ).subquery("asked")
     return (
         select(*_COLUMNS)
+        .join(asked, true())
         .join(Community, Community.id == Event.community_id)
         .outerjoin(Space, Space.id == Event.space_id)
         .outerjoin(Host, Host.id == Event.host_id)
@@ -158,7 +183,7 @@ def _rows(member_id: str) -> Select[Any]:
         .outerjoin(
             Meeting, and_(Meeting.event_id == Event.id, Meeting.account_id == Account.id, Meeting.state.not_in(SETTLED))
         )
-        .outerjoin(Mine, and_(Mine.event_id == Event.id, Mine.member_id == member_id))
+        .outerjoin(Mine, and_(Mine.event_id == Event.id, Mine.member_id == asked.c.member_id))
         .outerjoin(Registrant, and_(Registrant.registration_id == Mine.id, Registrant.meeting_id == Meeting.id))
         .outerjoin(OutboxRow, and_(OutboxRow.reaction == SYNC, OutboxRow.key == cast(Event.id, Text)))
         .join(_counts, true())
@@ -170,7 +195,7 @@ def _rows(member_id: str) -> Select[Any]:
 
 async def one(tx: Tx, who: Caller, event_id: UUID) -> Row | None:
     """The event, if it is there and of a community of the caller's."""
-    found = (await tx.session.execute(_rows(who.member_id).where(Event.id == event_id, *_visible(who)))).first()
+    found = (await tx.session.execute(_rows(who).where(Event.id == event_id, *_visible(who)))).first()
     return Row(*found) if found else None
 
 
@@ -191,8 +216,8 @@ async def attended_by(
 async def hosted_by(
     tx: Tx, who: Caller, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
 ) -> Sequence[Row]:
-    """The events whose host or coach the caller is, in the communities the caller is still in."""
-    own = (Host.member_id == who.member_id) | (Event.coach_id == who.member_id)
+    """The events whose host, alternative host or coach the caller is, in the communities the caller is still in."""
+    own = or_(_is_host, _is_alternative, Event.coach_id == who.member_id)
     return await _list(tx, who, [own, *_visible(who)], filters, limit, after)
 
 
@@ -204,7 +229,7 @@ async def _list(
     limit: int,
     after: tuple[datetime, UUID] | None,
 ) -> Sequence[Row]:
-    statement = _rows(who.member_id).where(*conditions, *filters.conditions(tx.now)).limit(limit)
+    statement = _rows(who).where(*conditions, *filters.conditions(tx.now)).limit(limit)
     if after is not None:
         statement = statement.where(tuple_(Event.starts_at, Event.id) > tuple_(*after))
     return [Row(*found) for found in await tx.session.execute(statement)]

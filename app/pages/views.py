@@ -12,6 +12,7 @@ from app.joining.situation import EventSeen, RegistrationSeen, Situation, ZoomSe
 from app.meetings.plan import differences
 from app.pages import schemas
 from app.pages.query import Row
+from app.registrations.models import Registration
 
 # Stands for a link that is there: a page need not, and must not, know it.
 SEALED = b"sealed"
@@ -100,10 +101,21 @@ def situation(row: Row, who: Caller) -> Situation:
             live_at=found.live_at,
             ended_at=found.ended_at,
         ),
-        registration=RegistrationSeen(mine.id, mine.rsvp, mine.join_link, mine.waiting_since is not None, mine.no_show)
-        if mine
-        else None,
+        registration=_registration_seen(mine) if mine else None,
         zoom=_zoom_seen(row),
+    )
+
+
+def _registration_seen(mine: Registration) -> RegistrationSeen:
+    return RegistrationSeen(
+        id=mine.id,
+        rsvp=mine.rsvp,
+        join_link=mine.join_link,
+        waiting=mine.waiting_since is not None,
+        no_show=mine.no_show,
+        email=mine.email,
+        email_verified=mine.email_verified,
+        email_entered_by=mine.email_entered_by,
     )
 
 
@@ -125,6 +137,8 @@ def _zoom_seen(row: Row) -> ZoomSeen | None:
         registrant_state=registrant.state if registrant else None,
         registrant_link=SEALED if row.registrant_link else None,
         registrant_barred=registrant.barred if registrant else False,
+        is_host=row.is_host,
+        protected=meeting.protected if meeting else True,
     )
 
 

@@ -15,7 +15,7 @@ from app.core.errors import PROBLEMS, Problem, not_found, wrong_field
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrations import mailing, new_links, noticed, service
+from app.registrations import addresses, mailing, new_links, noticed, service
 from app.registrations.invites import calendar, valid_address
 from app.registrations.models import Registrant, Registration, is_guest
 from app.web import PLAIN, Caller, Held, Page, Schema, Tx
@@ -52,6 +52,12 @@ class RegistrantView(Schema):
         examples=["ready"],
     )
     reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
+    name_at_zoom: str | None = Field(
+        default=None,
+        description="The name Zoom shows, where that is not the member's any more: Zoom renames no registrant, and the"
+        " new name is used when the member is added the next time",
+        examples=[None],
+    )
 
 
 class RsvpView(Schema):
@@ -70,6 +76,11 @@ class RegistrationView(RsvpView):
     member_id: str = Field(description="The `sub` of the member's token", examples=["m_17"])
     name: str = Field(description="As the member's token says, or who answered for them", examples=["Mia Member"])
     email: str = Field(description="Where the invite goes", examples=["mia@example.org"])
+    email_verified: bool = Field(
+        description="Whether the platform says that the address is the member's, or an admin entered it; only then it"
+        " is registered at Zoom",
+        examples=[True],
+    )
     invite: Literal["none", "sending", "sent", "refused"] = Field(
         description="The invite by mail; `refused` by the mail server of the address, and not tried again by itself",
         examples=["sent"],
@@ -131,10 +142,12 @@ async def put_registration(
         .where(Registration.member_id == member_id, Event.community_id == event.community_id)
         .order_by(Registration.updated_at.desc())
     )
+    # An address an admin enters is the member's; one that only the event's coach enters gets mail, and no more.
+    entered_by = who.member_id if who.is_platform or who.is_admin_of(event.community_id) else None
     if known is None:
-        of = await _stranger(tx, event, member_id, body, who)
+        of = await _stranger(tx, event, member_id, body, who, entered_by)
     else:
-        of = service.Person(member_id, known.email, known.name, known.locale)
+        of = _known(known, body, entered_by)
     registration = await service.answer(tx, event.id, of, body.status)
     await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
     audit.record(tx, event.community_id, who.member_id, f"answered-{body.status}", member_id, str(event.id))
@@ -221,7 +234,23 @@ async def _own(tx: db.Tx, event_id: UUID, who: identity.Caller) -> tuple[Event, 
     return event, registration, state
 
 
-async def _stranger(tx: db.Tx, event: Event, member_id: str, body: BehalfBody, who: identity.Caller) -> service.Person:
+def _known(known: Registration, body: BehalfBody, entered_by: str | None) -> service.Person:
+    """Somebody known here. An admin who enters the very address that is known says that it is theirs."""
+    if body.email is None or not addresses.same(body.email, known.email):
+        entered_by = known.email_entered_by
+    return service.Person(
+        known.member_id,
+        known.email,
+        known.name,
+        known.locale,
+        email_verified=known.email_verified and known.email_entered_by is None,
+        email_entered_by=entered_by,
+    )
+
+
+async def _stranger(
+    tx: db.Tx, event: Event, member_id: str, body: BehalfBody, who: identity.Caller, entered_by: str | None
+) -> service.Person:
     """Somebody not known here yet, as an admin or coach describes them: mail goes to whatever is said here. What other
     communities know of them is not looked at."""
     if body.email is None or not valid_address(body.email):
@@ -229,7 +258,7 @@ async def _stranger(tx: db.Tx, event: Event, member_id: str, body: BehalfBody, w
     await _count_address(tx, f"stranger:{who.member_id}", STRANGERS_A_DAY, "You")
     await _count_address(tx, f"strangers:{event.community_id}", STRANGERS_OF_ALL, "The organisers of this community")
     audit.record(tx, event.community_id, who.member_id, "address-entered", member_id, str(event.id))
-    return service.Person(member_id, body.email, body.name, None)
+    return service.Person(member_id, body.email, body.name, None, email_entered_by=entered_by)
 
 
 async def _count_address(tx: db.Tx, subject: str, limit: int, whoever: str) -> None:
@@ -251,7 +280,9 @@ def _rsvp(event: Event, listed: service.Listed) -> dict[str, object]:
 def registrant_view(event: Event, registration: Registration, registrant: Registrant | None) -> RegistrantView | None:
     """A registrant as shown. Who has a place and is not known to Zoom yet is `pending`."""
     if registrant is not None:
-        return RegistrantView.model_validate({"state": registrant.state, "reason": registrant.reason})
+        renamed = registrant.join_url is not None and registrant.name not in {None, registration.name}
+        about = {"state": registrant.state, "reason": registrant.reason}
+        return RegistrantView.model_validate(about | {"name_at_zoom": registrant.name if renamed else None})
     coming = registration.rsvp == "going" and registration.waiting_since is None
     return RegistrantView(state="pending", reason=None) if event.on_zoom and coming else None
 
@@ -264,6 +295,7 @@ def _row(tx: db.Tx, event: Event, listed: service.Listed) -> RegistrationView:
             "member_id": registration.member_id,
             "name": registration.name,
             "email": registration.email,
+            "email_verified": registration.email_verified,
             "invite": mailing.standing(event, registration, tx.now),
             "answered_at": registration.created_at,
         }

@@ -99,12 +99,12 @@ async def add(work: Work[Resources]) -> None:
 
 
 async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
-    """Who of the rows taken is to be added at one meeting, as it stands now: no host, no address twice, and nobody
-    whose address was added before today. Their adds are counted before the call."""
+    """Who of the rows taken is to be added at one meeting, as it stands now: no host, no address twice or that is not
+    theirs, and nobody whose address was added before today. Their adds are counted before the call."""
     people: dict[str, Seat] = {}
     for key in sorted(taken.generations):
         seat = await seats.read(work.resources, UUID(key))
-        if seat and seat.wanted and seat.protected and not (seat.is_host or seat.denied or _known_to_zoom(seat)):
+        if seat and _to_be_added(seat):
             people.setdefault(seat.email.casefold(), seat)
     first = next(iter(people.values()), None)
     counted = []
@@ -122,8 +122,10 @@ async def _give_back(work: Work[Resources], people: Sequence[Seat]) -> None:
             await budgets.give_back(tx, subject)
 
 
-def _known_to_zoom(seat: Seat) -> bool:
-    return seat.known is not None and seat.known.zoom_registrant_id is not None
+def _to_be_added(seat: Seat) -> bool:
+    known_to_zoom = seat.known is not None and seat.known.zoom_registrant_id is not None
+    kept_out = seat.is_host or seat.denied or seat.not_theirs
+    return seat.wanted and seat.protected and not (kept_out or known_to_zoom)
 
 
 async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], answers: Mapping[str, Answer]) -> None:

@@ -22,7 +22,7 @@ from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import noticed, service
+from app.registrations import addresses, noticed, service
 from app.registrations.invites import valid_address
 from app.registrations.models import Guest, Registrant, Registration, guest_member_id, is_guest
 
@@ -57,7 +57,7 @@ async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name
     guest = await _out_again(tx, event, email, meeting)
     await _refuse_too_many(tx, event, invited_by, guest)
     guest_id = guest.id if guest else uuid4()
-    person = service.Person(guest_member_id(guest_id), email, name, locale)
+    person = service.Person(guest_member_id(guest_id), email, name, locale, email_entered_by=invited_by)
     registration = await service.answer(tx, event.id, person, "going")
     await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
     if guest is None:
@@ -120,18 +120,18 @@ async def _position(tx: db.Tx, registration: Registration) -> int | None:
 async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
     """Zoom takes no host and no alternative host as a registrant."""
     hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
-    at_it = select(Host.id).where(Host.id.in_(hosts), func.lower(Host.email) == email.lower())
+    at_it = select(Host.id).where(Host.id.in_(hosts), func.lower(Host.email) == addresses.written(email).lower())
     if await tx.session.scalar(at_it):
         raise wrong_field("email", "belongs to a host of this event, who comes in by starting the meeting")
 
 
 async def _out_again(tx: db.Tx, event: Event, email: str, meeting: Meeting | None) -> Guest | None:
     """The guest with this address whose invitation was taken back, or whom a host took off inside Zoom; 422 where the
-    address is coming already."""
+    address is coming already. A member who has not shown that it is theirs keeps nobody out."""
     found = await tx.session.execute(
         select(Registration, Guest)
         .outerjoin(Guest, Guest.registration_id == Registration.id)
-        .where(Registration.event_id == event.id, func.lower(Registration.email) == email.lower())
+        .where(Registration.event_id == event.id, func.lower(Registration.email) == addresses.written(email).lower())
     )
     out = None
     for registration, guest in found:
@@ -140,7 +140,7 @@ async def _out_again(tx: db.Tx, event: Event, email: str, meeting: Meeting | Non
             if guest.revoked_at is None and (registrant is None or registrant.state != "denied"):
                 raise wrong_field("email", "is invited to this event already")
             out = guest
-        elif registration.rsvp != "not_going":
+        elif registration.rsvp != "not_going" and registration.email_verified:
             raise wrong_field("email", "belongs to a member who is registered for this event already")
     return out
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -31,12 +31,16 @@ class Registration(Model):
         UniqueConstraint("event_id", "member_id"),
         CheckConstraint("rsvp IN ('going', 'maybe', 'not_going')", name="rsvp"),
         Index("ix_registrations_member_id", "member_id"),
+        Index("ix_registrations_event_id_email", "event_id", text("lower(email)")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id"))
     member_id: Mapped[str] = mapped_column(Text)
     email: Mapped[str] = mapped_column(Text)
+    # Whether the address identifies the member at Zoom; where an admin entered it, who that was.
+    email_verified: Mapped[bool] = mapped_column(server_default="false")
+    email_entered_by: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str] = mapped_column(Text)
     locale: Mapped[str] = mapped_column(Text, server_default="en")
     rsvp: Mapped[str] = mapped_column(Text)
@@ -82,6 +86,8 @@ class Registrant(Model):
     # Ids it had before: who came in by one of their links is the same member.
     former_ids: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     email: Mapped[str] = mapped_column(Text)
+    # The name it was added with, which Zoom shows ever after.
+    name: Mapped[str | None] = mapped_column(Text)
     join_url: Mapped[Sealed | None]
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)

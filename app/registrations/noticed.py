@@ -70,7 +70,7 @@ _BEING_ADDED = """
 SELECT EXISTS (
   SELECT FROM registrations
     LEFT JOIN registrants ON registrants.registration_id = registrations.id AND registrants.meeting_id = :meeting_id
-  WHERE registrations.event_id = :event_id AND rsvp = 'going' AND waiting_since IS NULL
+  WHERE registrations.event_id = :event_id AND rsvp = 'going' AND waiting_since IS NULL AND email_verified
     AND lower(registrations.email) = lower(:email) AND (registrants.id IS NULL OR registrants.state <> 'ready'
       AND registrants.zoom_registrant_id IS DISTINCT FROM :zoom_registrant_id
       AND :zoom_registrant_id <> ALL(registrants.former_ids)))
@@ -148,11 +148,13 @@ async def _can_list(tx: db.Tx, said: Said) -> bool:
 
 
 async def _is_a_stranger(tx: db.Tx, said: Said) -> bool:
-    """Whether nobody of that address has answered the event."""
+    """Whether nobody whose address that is has answered the event."""
     if said.meeting.state not in meetings.SERVING:
         return False
     answered = select(Registration.id).where(
-        Registration.event_id == said.meeting.event_id, func.lower(Registration.email) == said.email.lower()
+        Registration.event_id == said.meeting.event_id,
+        Registration.email_verified,
+        func.lower(Registration.email) == said.email.lower(),
     )
     added = select(Registrant.id).where(
         Registrant.meeting_id == said.meeting.id, Registrant.zoom_registrant_id == said.zoom_registrant_id

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
 
+from app import facts
 from app.accounts import budgets, grants
 from app.clients.zoom import (
     AccountClient,
@@ -21,12 +22,13 @@ from app.clients.zoom import (
     is_zoom_link,
 )
 from app.clients.zoom import Registrant as Answer
+from app.core import db
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
 from app.meetings import drift
 from app.meetings import service as meetings
-from app.registrations import new_links, seats, service
+from app.registrations import new_links, rivals, seats
 from app.registrations.models import Registration
 from app.registrations.new_links import REPLACED, SAME_LINK
 from app.registrations.seats import Known, Seat
@@ -64,7 +66,8 @@ async def sync(work: Work[Resources]) -> None:
     except NotFound:
         await _meeting_gone(work, seat)
     except (ZoomError, NotNow) as error:
-        if seat.wanted and not seat.ready and not meetings.passes_soon(error, work.resources.clock.now()):
+        can_wait = seat.wanted and not seat.ready and not seat.not_theirs
+        if can_wait and not meetings.passes_soon(error, work.resources.clock.now()):
             async with work.transaction() as tx:
                 due, barred = (seat.record.cancel_due, seat.record.barred) if seat.record else (False, False)
                 await seats.keep(tx, work, seat, "pending", why(error), cancel_due=due, barred=barred)
@@ -75,18 +78,29 @@ async def _converge(work: Work[Resources], seat: Seat) -> None:
     if seat.record and seat.record.cancel_due:
         await _take_back(work, seat, seat.record)
     elif seat.barred or seat.denied:
-        await _nothing(work)
+        await _nothing(work, seat)
     elif seat.wanted and (seat.is_host or not seat.protected):
         state, reason = REFUSALS[HostCannotRegister if seat.is_host else RegistrationOff]
         await _write(work, seat, state, reason)
+    elif seat.wanted and seat.not_theirs:
+        await _refuse(work, seat, seat.not_theirs)
     elif seat.known and not seat.wanted and (kept_until := _kept_until(seat, seat.known)) > work.resources.clock.now():
-        await _nothing(work, kept_until)
+        await _nothing(work, seat, kept_until)
     elif seat.known and (not seat.wanted or seat.under_another_address):
         await _cancel(work, seat, seat.known)
     elif seat.wanted and not seat.ready:
         await _add(work, seat)
     else:
-        await _nothing(work)
+        await _nothing(work, seat)
+
+
+async def _refuse(work: Work[Resources], seat: Seat, reason: str) -> None:
+    """The address does not identify the member at Zoom: no call is made with it, and what is known under it ends. While
+    somebody else has the address it is looked at again, lest word of its becoming free be lost."""
+    if seat.known:
+        await _cancel(work, seat, seat.known)
+    else:
+        await _write(work, seat, "failed", reason, again=LOOK_LATER if seat.verified else None)
 
 
 def _kept_until(seat: Seat, known: Known) -> datetime:
@@ -94,9 +108,26 @@ def _kept_until(seat: Seat, known: Known) -> datetime:
     return known.since + (timedelta() if seat.is_guest else CHANGE_OF_MIND)
 
 
-async def _nothing(work: Work[Resources], again_at: datetime | None = None) -> None:
+async def _nothing(work: Work[Resources], seat: Seat | None = None, again_at: datetime | None = None) -> None:
     async with work.done(again_at) as tx:
+        if seat:
+            await _tell_rivals(tx, seat, "")
         tx.ring(f"registration:{work.id}")
+
+
+async def _tell_rivals(tx: db.Tx, seat: Seat, state: str) -> None:
+    """Have those looked at again whom it concerns whether this member has the address or not: who waits for it once it
+    is free, and whoever else came by it at the same moment."""
+    registration = await tx.session.get_one(Registration, seat.registration_id)
+    if state == "ready":
+        concerned = await rivals.coming(tx, registration, seat.email)
+    elif not seat.wanted or not seat.verified or seat.under_another_address:
+        had = {seat.email, seat.record.email} if seat.record else {seat.email}
+        concerned = await rivals.told_taken(tx, registration, seat.meeting_id, *had)
+    else:
+        return
+    for registration_id in concerned:
+        tx.record(facts.RegistrationChanged(registration_id, seat.account_id))
 
 
 async def _add(work: Work[Resources], seat: Seat) -> None:
@@ -180,7 +211,7 @@ async def _cancel(work: Work[Resources], seat: Seat, registrant: Known) -> None:
     """
     async with work.transaction() as tx:
         registration = await tx.session.get_one(Registration, seat.registration_id)
-        still_coming = await service.coming_by_address(tx, registration, registrant.email)
+        still_coming = await rivals.coming(tx, registration, registrant.email)
     if not still_coming:
         zoom = await grants.zoom(work.resources, seat.account_id, Label.MEDIUM, urgent=work.urgent)
         # Then there is nothing left to be taken off.
@@ -223,6 +254,7 @@ async def _write(
 ) -> None:
     async with work.done(work.resources.clock.now() + again if again is not None else None) as tx:
         await seats.keep(tx, work, seat, state, reason, answer, cancel_due=cancel_due, barred=barred)
+        await _tell_rivals(tx, seat, state)
         if state == "unsupported" and seat.protected:
             (await meetings.lock(tx, seat.meeting_id)).protected = False
 

@@ -15,10 +15,12 @@ from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events.models import status
 from app.meetings import service as meetings
+from app.registrations import rivals
 from app.registrations.models import is_guest
 from app.resources import Resources
 
 LIST = "meeting:read:list_registrants"
+UNVERIFIED = "The e-mail address is not verified: verify it in Kindryn, then join again."
 # Zoom's clock and ours may differ by this much.
 SKEW = timedelta(seconds=5)
 # Of a registration and its event: it has a place at a meeting on Zoom.
@@ -30,6 +32,7 @@ WANTED = (
 # An event has at most one meeting that serves it, and that has a number.
 _READ = f"""
 SELECT registrations.id AS registration_id, registrations.email, registrations.name, registrations.member_id,
+    registrations.email_verified AS verified, {rivals.IS_TAKEN} AS taken,
     meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id AS number, meetings.protected,
     registrants.id AS registrant_id, registrants.zoom_registrant_id, registrants.email AS known_email,
     registrants.state, registrants.cancel_due, registrants.barred, registrants.updated_at AS known_since,
@@ -52,9 +55,9 @@ WHERE registrations.id = $1
 _ANEW = "(registrants.state = 'cancelled' AND excluded.state <> 'cancelled')"
 # What Zoom still tells of the time before we cancelled means nothing any more.
 _KEEP = f"""
-INSERT INTO registrants (id, registration_id, meeting_id, email, zoom_registrant_id, join_url, state, reason,
+INSERT INTO registrants (id, registration_id, meeting_id, email, name, zoom_registrant_id, join_url, state, reason,
     cancel_due, barred, updated_at)
-VALUES (:id, :registration_id, :meeting_id, :email, :zoom_registrant_id, :join_url, :state, :reason,
+VALUES (:id, :registration_id, :meeting_id, :email, :name, :zoom_registrant_id, :join_url, :state, :reason,
     :cancel_due, :barred, :now)
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     state = excluded.state, reason = excluded.reason, join_url = excluded.join_url, updated_at = excluded.updated_at,
@@ -62,6 +65,8 @@ ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     former_ids = CASE WHEN (:answered OR {_ANEW}) AND registrants.zoom_registrant_id IS DISTINCT FROM
             excluded.zoom_registrant_id AND registrants.zoom_registrant_id IS NOT NULL
         THEN array_append(registrants.former_ids, registrants.zoom_registrant_id) ELSE registrants.former_ids END,
+    name = CASE WHEN registrants.name IS NULL OR excluded.zoom_registrant_id IS DISTINCT FROM
+            registrants.zoom_registrant_id THEN coalesce(excluded.name, registrants.name) ELSE registrants.name END,
     zoom_registrant_id = CASE WHEN :answered OR {_ANEW} THEN excluded.zoom_registrant_id
                               ELSE registrants.zoom_registrant_id END,
     email = CASE WHEN :answered OR {_ANEW} THEN excluded.email ELSE registrants.email END,
@@ -103,6 +108,13 @@ class Seat:
     is_guest: bool
     is_host: bool
     can_list: bool
+    verified: bool
+    taken: bool
+
+    @property
+    def not_theirs(self) -> str | None:
+        """Why the address does not identify the member at Zoom; None where it does."""
+        return UNVERIFIED if not self.verified else rivals.TAKEN if self.taken else None
 
     @property
     def known(self) -> Known | None:
@@ -160,14 +172,20 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
         record=record,
         wanted=row["wanted"],
         is_guest=is_guest(row["member_id"]),
-        is_host=hosts(row["email"], row["member_id"], row["hosts_emails"], row["hosts_members"]),
+        is_host=hosts(
+            row["email"] if row["verified"] else None, row["member_id"], row["hosts_emails"], row["hosts_members"]
+        ),
         can_list=allows(row["scopes"], LIST),
+        verified=row["verified"],
+        taken=row["taken"],
     )
 
 
-def hosts(email: str, member_id: str, emails: Sequence[str | None], members: Sequence[str | None]) -> bool:
-    """Whether a member is among a meeting's hosts, known by e-mail and member id; they are never registrants."""
-    return member_id in members or email.casefold() in {other.casefold() for other in emails if other}
+def hosts(email: str | None, member_id: str, emails: Sequence[str | None], members: Sequence[str | None]) -> bool:
+    """Whether a member is among a meeting's hosts, known by verified e-mail and member id; they are never
+    registrants."""
+    theirs = {other.casefold() for other in emails if other}
+    return member_id in members or (email is not None and email.casefold() in theirs)
 
 
 async def keep(
@@ -194,6 +212,7 @@ async def keep(
         registration_id=seat.registration_id,
         meeting_id=seat.meeting_id,
         email=seat.email,
+        name=seat.name if answer else None,
         zoom_registrant_id=answer.registrant_id if answer else None,
         join_url=work.resources.seal.seal(link, f"registrants.join_url:{registrant_id}") if link else None,
         state=state,

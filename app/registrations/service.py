@@ -18,7 +18,8 @@ from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import standing
+from app.registrations import addresses, standing
+from app.registrations.addresses import Address
 from app.registrations.invites import valid_address
 from app.registrations.models import Registrant, Registration
 
@@ -30,7 +31,7 @@ CLOSED = frozenset({"cancelled", "ended"})
 @dataclass(frozen=True)
 class Person:
     """Whose answer it is, as an admin describes them or, `themselves`, the platform's token. Without a `locale` what is
-    known stays."""
+    known stays. `email_entered_by` is the admin who enters the address."""
 
     member_id: str
     email: str | None
@@ -38,11 +39,27 @@ class Person:
     locale: str | None
     themselves: bool = False
     issued_at: datetime | None = None
+    email_verified: bool = False
+    email_entered_by: str | None = None
 
     @classmethod
     def of(cls, who: Caller) -> "Person":
         """The caller, answering. An address the platform has not verified is still where invites go."""
-        return cls(who.member_id, who.email, who.name, who.locale, themselves=True, issued_at=who.issued_at)
+        return cls(
+            who.member_id,
+            who.email,
+            who.name,
+            who.locale,
+            themselves=True,
+            issued_at=who.issued_at,
+            email_verified=who.email_verified,
+        )
+
+    def address(self, known: Address | None) -> Address | None:
+        """What is known of the address now; as before where no usable one is said."""
+        if self.email is None or not valid_address(self.email):
+            return known
+        return addresses.renewed(known, self.email, verified=self.email_verified, entered_by=self.email_entered_by)
 
 
 async def account_of(tx: db.Tx, event: Event) -> UUID | None:
@@ -88,16 +105,16 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         await tx.session.flush()
         tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event)))
         # An organiser's word counts for their own event: it must not move what a member is coming to elsewhere.
-        if person.themselves and await _known_otherwise(tx, registration):
+        if person.themselves and await known_otherwise(tx, registration):
             tx.record(facts.AddressChanged(registration.id))
     if had_place and not _has_place(registration):
         await promote(tx, event)
     return registration
 
 
-async def _known_otherwise(tx: db.Tx, registration: Registration) -> bool:
+async def known_otherwise(tx: db.Tx, registration: Registration) -> bool:
     """Whether another answer of the member has another address."""
-    others = _of_the_member(registration).with_only_columns(Registration.id).limit(1)
+    others = _known_to_differ(registration).with_only_columns(Registration.id).limit(1)
     return await tx.session.scalar(others) is not None
 
 
@@ -105,7 +122,7 @@ async def elsewhere(tx: db.Tx, registration: Registration) -> Sequence[tuple[Reg
     """The member's answers under another address to events that are to come, locked, with their events; none that are
     unconfirmed, as no other community is to learn the address."""
     found = await tx.session.execute(
-        _of_the_member(registration)
+        _known_to_differ(registration)
         .join(Event, Event.id == Registration.event_id)
         .add_columns(Event)
         .where(standing.confirmed(), Event.ends_at > tx.now, Event.cancelled_at.is_(None), Event.deleted_at.is_(None))
@@ -115,9 +132,13 @@ async def elsewhere(tx: db.Tx, registration: Registration) -> Sequence[tuple[Reg
     return found.all()
 
 
-def _of_the_member(registration: Registration) -> Select[Registration]:
-    same_member = Registration.member_id == registration.member_id
-    return select(Registration).where(same_member, Registration.email != registration.email)
+def _known_to_differ(registration: Registration) -> Select[Registration]:
+    """The member's answers that have another address, or say otherwise whether it is verified."""
+    verified = registration.email_verified and registration.email_entered_by is None
+    otherwise = (Registration.email_verified != verified) & Registration.email_entered_by.is_(None)
+    return select(Registration).where(
+        Registration.member_id == registration.member_id, (Registration.email != registration.email) | otherwise
+    )
 
 
 def _has_place(registration: Registration) -> bool:
@@ -126,17 +147,21 @@ def _has_place(registration: Registration) -> bool:
 
 def _shown(registration: Registration) -> tuple[object, ...]:
     """What of an answer others act on."""
-    return (registration.rsvp, registration.waiting_since, registration.email, registration.name, registration.locale)
+    about = (registration.email, registration.email_verified, registration.name, registration.locale)
+    return (registration.rsvp, registration.waiting_since, *about)
 
 
 def _new(tx: db.Tx, event: Event, person: Person) -> Registration:
-    if person.email is None or not valid_address(person.email):
+    address = person.address(None)
+    if address is None:
         raise wrong_field("email", "your account has no e-mail address an invite could be sent to")
     return Registration(
         id=uuid4(),
         event_id=event.id,
         member_id=person.member_id,
-        email=person.email,
+        email=address.email,
+        email_verified=address.verified,
+        email_entered_by=address.entered_by,
         name=person.name[:MAX_NAME],
         locale=person.locale or DEFAULT_LOCALE,
         rsvp="",
@@ -152,8 +177,8 @@ def _describe(registration: Registration, person: Person) -> None:
     """A newer token knows the name and the address better."""
     if person.name:
         registration.name = person.name[:MAX_NAME]
-    if person.email and valid_address(person.email):
-        registration.email = person.email
+    if address := person.address(Address.of(registration)):
+        address.keep(registration)
     registration.locale = person.locale or registration.locale
 
 
@@ -239,18 +264,6 @@ async def served(tx: db.Tx, event: Event) -> bool:
     if meeting is None or meeting.host_id != event.host_id:
         return False
     return meeting.zoom_meeting_id is not None and meeting.state in meetings.SERVING
-
-
-async def coming_by_address(tx: db.Tx, registration: Registration, email: str) -> bool:
-    """Whether anybody else has a place at the same event under this address."""
-    found = select(Registration.id).where(
-        Registration.event_id == registration.event_id,
-        Registration.id != registration.id,
-        Registration.rsvp == "going",
-        Registration.waiting_since.is_(None),
-        func.lower(Registration.email) == email.lower(),
-    )
-    return await tx.session.scalar(found.limit(1)) is not None
 
 
 @dataclass(frozen=True)

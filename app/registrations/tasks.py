@@ -4,7 +4,8 @@ from app import facts
 from app.core import logs
 from app.core.work import Work
 from app.events import service as events
-from app.registrations import batch, guest_codes, noticed, registrants, reminders, sending, service
+from app.registrations import addresses, batch, guest_codes, noticed, registrants, reminders, sending, service
+from app.registrations.addresses import Address
 from app.registrations.models import Registration
 from app.resources import Resources
 
@@ -30,11 +31,14 @@ async def spread(work: Work[Resources]) -> None:
 
 
 async def follow_address(work: Work[Resources]) -> None:
-    """A member answered (the key) under another address: what else they are coming to is told to that one, too."""
+    """A member answered (the key) under another address, or it is verified now, or not any more: what else they are
+    coming to follows. What an admin entered stays where it was entered."""
     async with work.done() as tx:
         registration = await tx.session.get_one(Registration, work.id)
+        verified = registration.email_verified and registration.email_entered_by is None
         for other, event in await service.elsewhere(tx, registration):
-            other.email, other.updated_at = registration.email, tx.now
+            addresses.renewed(Address.of(other), registration.email, verified=verified).keep(other)
+            other.updated_at = tx.now
             tx.record(facts.RegistrationChanged(other.id, await service.account_of(tx, event)))
 
 

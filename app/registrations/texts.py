@@ -143,15 +143,16 @@ def when(starts_at: datetime, ends_at: datetime, timezone: str, speech: Language
     form = speech.same_day if start.date() == end.date() else speech.days
     clock = "%H:%M" if start.utcoffset() == end.utcoffset() else "%H:%M %Z"
     return form.format(
-        date=_date(start, speech),
+        date=date(start, speech),
         start=f"{start:{clock}}",
-        end_date=_date(end, speech),
+        end_date=date(end, speech),
         end=f"{end:{clock}}",
         zone=timezone,
     )
 
 
-def _date(moment: datetime, speech: Language) -> str:
+def date(moment: datetime, speech: Language) -> str:
+    """The day of a moment, as its own zone has it."""
     return speech.date.format(
         weekday=speech.weekdays[moment.weekday()],
         day=moment.day,

@@ -101,6 +101,7 @@ class Scene:
             "event_id": self.event,
             "member_id": member,
             "email": f"{member}@example.org",
+            "email_verified": True,
             "name": member.title(),
             "rsvp": "going",
             "join_link": f"link-of-{member}",

@@ -30,7 +30,7 @@ END = START + timedelta(hours=1)
 OPENS = timedelta(minutes=15)
 ME = "ann"
 EVENT = EventSeen(UUID(int=1), "c1", "riverside", START, END, "Europe/Berlin", on_zoom=True)
-GOING = RegistrationSeen(UUID(int=2), "going", "my-link")
+GOING = RegistrationSeen(UUID(int=2), "going", "my-link", email="ann@example.org", email_verified=True)
 SEAT = ZoomSeen(
     account_id=UUID(int=3),
     account_status="connected",
@@ -106,6 +106,8 @@ situations = st.builds(
         st.just("my-link"),
         st.booleans(),
         st.booleans(),
+        st.just("ann@example.org"),
+        st.booleans(),
     ),
     st.none()
     | st.builds(
@@ -122,6 +124,8 @@ situations = st.builds(
         st.just(UUID(int=6)),
         st.sampled_from([None, "pending", "ready", "cancelled", "unsupported", "host", "failed"]),
         st.none() | st.just(b"mine"),
+        is_host=st.booleans(),
+        protected=st.booleans(),
     ),
 )
 moments = st.integers(-2880, 2880).map(lambda minutes: START + timedelta(minutes=minutes))
@@ -140,6 +144,8 @@ def test_each_thing_wrong_has_its_refusal(slug: str) -> None:
 def test_of_everything_wrong_the_first_in_order_is_said(wrong: set[str]) -> None:
     # An event that does not run on Zoom misses no meeting there.
     assume(not {"meeting-unavailable", "not-on-zoom"} <= wrong)
+    # A host needs no answer, and waits for no place.
+    assume("use-start" not in wrong or not {"not-registered", "waiting-list"} & wrong)
     seen = WELCOME
     for slug in sorted(wrong, key=ORDER.index, reverse=True):
         seen = spoiled(seen, slug)
@@ -179,11 +185,16 @@ def test_a_cancelled_event_lets_nobody_in(seen: Situation, now: datetime) -> Non
 def test_nobody_passes_without_an_answer_or_with_somebody_elses_link(seen: Situation, now: datetime) -> None:
     verdict = decide(seen, now, OPENS)
     if isinstance(verdict, Pass):
-        assert seen.registration
-        assert (seen.registration.rsvp, seen.registration.waiting, seen.registration.no_show) == ("going", False, False)
         assert seen.zoom
+        if not seen.is_alternative:
+            answer = seen.registration
+            assert answer
+            assert (answer.rsvp, answer.waiting, answer.no_show) == ("going", False, False)
+            assert answer.email_verified or not seen.zoom.protected
         assert seen.zoom.account_status != "disconnected"
         assert verdict.link in {seen.zoom.registrant_link, seen.zoom.meeting_link}
+        general = verdict.bound_to.startswith("meetings.")
+        assert not general or seen.is_alternative or not seen.zoom.protected
 
 
 @given(situations, moments)
@@ -191,7 +202,7 @@ def test_only_the_host_starts(seen: Situation, now: datetime) -> None:
     verdict = decide_start(seen, now)
     if isinstance(verdict, StartPass):
         assert seen.zoom
-        assert seen.zoom.host_member_id == ME
+        assert seen.is_host
 
 
 @given(situations)
@@ -275,11 +286,12 @@ def test_a_place_that_zoom_refuses_is_told_with_its_reason_and_not_waited_for() 
 
 def test_the_host_is_no_guest_of_their_own_event() -> None:
     hosting = replace(WELCOME, registration=None, zoom=replace(SEAT, host_member_id=ME))
-    assert not rsvp_helps(hosting, refused(hosting), START)
+    refusal = refused(hosting)
+    assert (refusal.slug, rsvp_helps(hosting, refusal, START)) == ("use-start", False)
 
 
 def test_a_guest_of_an_unlicensed_host_passes_with_the_meetings_link() -> None:
-    seen = replace(WELCOME, zoom=replace(SEAT, registrant_state="unsupported", registrant_link=None))
+    seen = replace(WELCOME, zoom=replace(SEAT, registrant_state="unsupported", registrant_link=None, protected=False))
     assert decide(seen, START, OPENS) == Pass(b"meeting", f"meetings.join_url:{UUID(int=5)}")
 
 

@@ -245,6 +245,7 @@ async def test_a_join_link_that_is_none_is_named(scene: Scene, link: str) -> Non
 
 
 async def test_a_guest_without_a_personal_link_gets_the_meetings(scene: Scene) -> None:
+    await scene.change("meetings", scene.meeting, protected=False)
     await scene.seat(await scene.register("ann"), None, state="unsupported")
     redirected = await scene.get(await scene.ticket("ann"))
     assert redirected.headers["location"] == "https://zoom.us/j/81234567890"

@@ -209,8 +209,8 @@ async def held(house: House, number: int) -> UUID:
         event_id, ACCOUNT, HOST, number, STARTS,
     )  # fmt: skip
     await house.rows(
-        "INSERT INTO registrations (id, event_id, member_id, email, name, rsvp, join_link, created_at, updated_at)"
-        " VALUES ($1, $1, $2, $3, 'Mia', 'going', $4, $5, $5)",
+        "INSERT INTO registrations (id, event_id, member_id, email, email_verified, name, rsvp, join_link, created_at,"
+        " updated_at) VALUES ($1, $1, $2, $3, true, 'Mia', 'going', $4, $5, $5)",
         event_id, MIA, MAIL, str(number), STARTS,
     )  # fmt: skip
     return event_id

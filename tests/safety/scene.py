@@ -105,8 +105,9 @@ class Scene:
         member_id = f"m-{uuid4().hex}"
         await self.living.held.db.hot.execute(
             "WITH coming AS (INSERT INTO registrations"
-            " (id, event_id, member_id, email, name, rsvp, join_link, created_at, updated_at)"
-            " VALUES (gen_random_uuid(), $1, $2, $2 || '@members.example', 'Lea', 'going', $2, $3, $3) RETURNING id)"
+            " (id, event_id, member_id, email, email_verified, name, rsvp, join_link, created_at, updated_at)"
+            " VALUES (gen_random_uuid(), $1, $2, $2 || '@members.example', true, 'Lea', 'going', $2, $3, $3)"
+            " RETURNING id)"
             " INSERT INTO registrants (id, registration_id, meeting_id, email, state, barred, updated_at)"
             " SELECT gen_random_uuid(), coming.id, meetings.id, $2 || '@members.example', 'cancelled', true, $3"
             " FROM coming, meetings WHERE event_id = $1",
