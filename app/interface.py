@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from app.core.errors import MOST_NAMED
+
 DESCRIPTION = """
 Zoom for a community platform: admins connect Zoom accounts, events become meetings, members who RSVP get a personal
 way in, and what happened comes back. Nobody is ever shown a raw Zoom link.
@@ -66,7 +68,12 @@ _PROBLEM = {
             "examples": ["An event cannot start in the past. Choose a later start."],
         },
         "instance": {"type": "string", "description": "The path asked for", "examples": ["/api/events"]},
-        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}},
+        "errors": {"type": "array", "maxItems": MOST_NAMED, "items": {"$ref": "#/components/schemas/WrongField"}},
+        "more_errors": {
+            "type": "integer",
+            "description": "How many further fields are not right, where they are not all in `errors`",
+            "examples": [7],
+        },
     },
 }
 _SIGN_IN = {

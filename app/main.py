@@ -1,5 +1,6 @@
 """The API process."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -19,9 +20,10 @@ from app.attendance import api as attendance
 from app.clients.hooks import Hooks
 from app.clients.jwks import KeysUnavailable
 from app.core import metrics
-from app.core.bounds import BoundedBody
+from app.core.bounds import BodyRefused, BoundedBody
 from app.core.clock import Clock
-from app.core.errors import Problem
+from app.core.connections import Config, end_late
+from app.core.errors import MOST_NAMED, Problem, wrong_fields
 from app.core.observe import Observe
 from app.core.settings import Settings
 from app.hooks import api as hooks_api
@@ -56,11 +58,12 @@ ROUTERS = (
     hooks_api.router,
     privacy.router,
 )
-CONDITIONS = ("Idempotency-Key", "If-Match", "Prefer")
 PROBLEM_JSON = "application/problem+json"
 SLUGS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 LONGEST_GOODBYE = 30  # seconds; a connection whose other end takes nothing would keep the process for ever
-LARGEST_BODY = 2 * 1024 * 1024  # bytes: twice the largest notification, eight times the longest description
+LARGEST_BODY = 256 * 1024  # bytes: the longest description, every letter of it escaped
+# Twice the largest notification, so that it is the inbox that refuses, and counts, what is larger.
+RAW_BODIES = {"/api/integrations/zoom/webhooks": 2 * inbox.LARGEST_BODY}
 # Nobody keeps an error: it is gone as soon as its cause is, and may be about one person only.
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
@@ -104,14 +107,15 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     _answer_errors(app)
-    app.add_middleware(BoundedBody, largest=LARGEST_BODY)
+    app.add_middleware(BoundedBody, largest=LARGEST_BODY, raw=RAW_BODIES)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_credentials=True,
         allow_methods=["*"],
-        allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-Id", *CONDITIONS],
-        expose_headers=["ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
+        # Whatever an allowed page wants to send: tracing alone has four names, and tomorrow a fifth.
+        allow_headers=["*"],
+        expose_headers=["Content-Disposition", "ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
     )
     return app
 
@@ -119,6 +123,7 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
 def _answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(BodyRefused, answer_unread)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(Exception, answer_fault)
 
@@ -130,8 +135,9 @@ class Server(uvicorn.Server):
         # Outermost, so that it also sees the answers to our own faults.
         served = Observe(app)
         super().__init__(
-            uvicorn.Config(
+            Config(
                 served,
+                app.state.public_url,
                 host=host,
                 port=port,
                 log_config=None,
@@ -141,6 +147,12 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's, ten times a second; once a second, let nobody wait for a request that does not come."""
+        if counter % 10 == 0:
+            end_late(self.server_state.connections, asyncio.get_running_loop())
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then everything else."""
@@ -191,18 +203,26 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 
 async def answer_invalid(request: Request, error: Exception) -> Response:
-    """What pydantic refused: 422, every wrong field named, its value not repeated."""
+    """What pydantic refused: 422, the wrong fields named, their values not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
-    wrong = [{"field": _field(e["loc"]), "message": e["msg"].removeprefix("Value error, ")} for e in error.errors()]
-    detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in wrong)
-    unknown_path = any(e["loc"][:1] == ("path",) for e in error.errors())
-    if unknown_path:
+    errors = error.errors()
+    if any(e["loc"][:1] == ("path",) for e in errors):
         return _problem(request, Problem("not-found", "There is no such thing here."))
-    return _problem(request, Problem("invalid-request", detail, errors=wrong))
+    return _problem(request, wrong_fields([_named(e) for e in errors[:MOST_NAMED]], len(errors)))
 
 
-def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location[1:]) or str(location[0])
+def _named(error: Mapping[str, Any]) -> tuple[str, str]:
+    if error["type"] == "json_invalid":
+        return "body", f"is no JSON: {error['ctx']['error']}"
+    location = error["loc"]
+    field = ".".join(str(part) for part in location[1:]) or str(location[0])
+    return field, error["msg"].removeprefix("Value error, ")
+
+
+async def answer_unread(request: Request, error: Exception) -> Response:
+    """A body that was not looked at."""
+    assert isinstance(error, BodyRefused)  # noqa: S101 - registered for this class only
+    return _problem(request, error.problem)
 
 
 async def answer_http(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Errors people see: a problem (RFC 9457) with a stable slug."""
 
+from collections.abc import Sequence
 from typing import Any
 
 # slug -> (HTTP status, title). The door's slugs stand in the order in which `joining.decide` refuses.
@@ -28,6 +29,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "method-not-allowed": (405, "This address does not take that method"),
     "not-acceptable": (406, "That form of answer is not offered"),
     "too-large": (413, "The request is too large"),
+    "request-timeout": (408, "The request took too long to arrive"),
+    "headers-too-large": (431, "The request's headers are too large"),
     "stale": (412, "Somebody changed this in the meantime"),
     "idempotency-key-reused": (422, "This Idempotency-Key was used for another request"),
     "deleted": (410, "This was deleted"),
@@ -50,6 +53,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal-error": (500, "Something went wrong on our side"),
     "not-available": (503, "A part of the service is not available"),
 }
+MOST_NAMED = 20  # fields of one answer
+LONGEST_SHOWN = 300  # characters of a name or a message
 
 
 class Problem(Exception):
@@ -77,7 +82,23 @@ class Problem(Exception):
 
 def wrong_field(field: str, message: str) -> Problem:
     """A 422 that names one field, in the shape of a validation error."""
-    return Problem("invalid-request", f"{field}: {message}", errors=[{"field": field, "message": message}])
+    return wrong_fields([(field, message)])
+
+
+def wrong_fields(wrong: Sequence[tuple[str, str]], number: int | None = None) -> Problem:
+    """A 422 that names the first fields of `wrong` with what is wrong, and counts the rest; `number` is how many there
+    are, where `wrong` does not have all of them. Whoever asked chose the names: they are cut, and always UTF-8."""
+    named = [{"field": _shown(field), "message": _shown(message)} for field, message in wrong[:MOST_NAMED]]
+    detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in named)
+    more = (len(wrong) if number is None else number) - len(named)
+    if not more:
+        return Problem("invalid-request", detail, errors=named)
+    return Problem("invalid-request", f"{detail}; and {more:,} more", errors=named, more_errors=more)
+
+
+def _shown(text: str) -> str:
+    sound = text.encode("utf-8", "replace").decode()
+    return sound if len(sound) <= LONGEST_SHOWN else sound[:LONGEST_SHOWN] + "…"
 
 
 def not_found(what: str) -> Problem:

@@ -16,7 +16,17 @@ from app.core.crypto import token_digest
 from app.core.errors import Problem, not_found, wrong_field
 from app.core.identity import Caller
 from app.joining import guests, redirect, sentences, situation, tickets, waiting
-from app.joining.decide import Pass, Refusal, StartPass, decide, decide_start, decide_ticket, not_your_link, rsvp_helps
+from app.joining.decide import (
+    TOO_MANY_CLICKS,
+    Pass,
+    Refusal,
+    StartPass,
+    decide,
+    decide_start,
+    decide_ticket,
+    not_your_link,
+    rsvp_helps,
+)
 from app.joining.door import Door, is_prefetch, look_only, opens
 from app.joining.situation import Situation
 from app.joining.tickets import Click
@@ -185,8 +195,10 @@ async def follow_join_link(
     seen, verdict = await waiting.decided(held, await _recognised(held, found.situation, who), who)
     if isinstance(verdict, Refusal):
         return await _turned_away(request, held, click, seen, verdict, who)
-    ticket, _ = await tickets.mint(held, click, "join")
-    return sentences.moved(f"{held.settings.public_url}/j/{ticket}")
+    minted = await tickets.mint(held, click, "join")
+    if minted is None:
+        return await _turned_away(request, held, click, seen, TOO_MANY_CLICKS, who)
+    return sentences.moved(f"{held.settings.public_url}/j/{minted[0]}")
 
 
 router.head("/j/{ticket}", include_in_schema=False)(look_only)
@@ -232,7 +244,10 @@ async def _answer(
     """A fresh pass, or the refusal."""
     if isinstance(verdict, Refusal):
         return await _turned_away(request, held, click, seen, verdict, who)
-    ticket, expires_at = await tickets.mint(held, click, "start" if click.via == "zoom-start" else "join")
+    minted = await tickets.mint(held, click, "start" if click.via == "zoom-start" else "join")
+    if minted is None:
+        return await _turned_away(request, held, click, seen, TOO_MANY_CLICKS, who)
+    ticket, expires_at = minted
     url = f"{held.settings.public_url}/j/{ticket}"
     if sentences.wants_page(request):
         return sentences.moved(url)

@@ -61,6 +61,9 @@ class StartPass:
     zoom_meeting_id: int
 
 
+TOO_MANY_CLICKS = Refusal(
+    "too-many-clicks", "You clicked very often: wait a minute, then try once more.", retry_after=60
+)
 RECONNECT = Refusal("needs-reauth", "The Zoom account must be connected again: start the meeting in Zoom itself.")
 
 
@@ -138,10 +141,8 @@ Rule = Callable[[Situation, datetime, timedelta], Refusal | None]
 
 
 def too_many_clicks(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
-    """More clicks in a minute than a person makes."""
-    if seen.clicks <= MOST_CLICKS:
-        return None
-    return Refusal("too-many-clicks", "You clicked very often: wait a minute, then try once more.", retry_after=60)
+    """As many clicks within a minute as a person makes, before this one."""
+    return None if seen.clicks < MOST_CLICKS else TOO_MANY_CLICKS
 
 
 def event_not_found(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, Response
 from app import web
 from app.core.errors import Problem, not_found
 from app.joining import guest_browser, sentences, situation, tickets, waiting
-from app.joining.decide import UNTIL_HEALED, Refusal, decide
+from app.joining.decide import TOO_MANY_CLICKS, UNTIL_HEALED, Refusal, decide
 from app.joining.door import Door, is_prefetch, look_only, opens
 from app.joining.guest_browser import Guest
 from app.joining.situation import Situation
@@ -43,8 +43,10 @@ async def follow_guest_link(guest_link: GuestLink, request: Request, held: Held)
     seen, verdict = await waiting.decided(held, seen, guest.caller)
     if isinstance(verdict, Refusal):
         return await turned_away(request, held, click, seen, verdict)
-    ticket, _ = await tickets.mint(held, click, "join")
-    return sentences.moved(f"{held.settings.public_url}/j/{ticket}")
+    minted = await tickets.mint(held, click, "join")
+    if minted is None:
+        return await turned_away(request, held, click, seen, TOO_MANY_CLICKS)
+    return sentences.moved(f"{held.settings.public_url}/j/{minted[0]}")
 
 
 @router.post("/guest/{guest_link}/code", summary="Have a code mailed to the guest", status_code=303)

@@ -122,9 +122,8 @@ _ADDRESSES = ("asked.address", "CASE WHEN registration.email_verified THEN regis
 _LOOK = f"""
 WITH asked AS ({{asked}})
 SELECT asked.*,
-    (SELECT count(*) FROM (
-        SELECT FROM clicks WHERE clicks.member_id = asked.member_id AND clicked_at > $1 AND via <> 'ticket' LIMIT 50
-    ) AS recent) AS clicks,
+    (SELECT count(*) FROM click_rates, unnest(click_rates.clicked) AS clicked_at
+     WHERE click_rates.member_id = asked.member_id AND clicked_at > $1) AS clicks,
     event.id AS known_event_id, event.community_id, communities.slug AS community_slug, event.starts_at, event.ends_at,
     event.timezone, event.is_virtual AND event.delivery_mode = 'zoom' AS on_zoom,
     event.cancelled_at IS NOT NULL AS cancelled, event.live_at, event.ended_at,

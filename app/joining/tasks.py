@@ -1,15 +1,11 @@
 """What the door does by itself."""
 
-from datetime import timedelta
-
 from app.core.work import Work
+from app.joining import tickets
 from app.resources import Resources
-
-# Long enough that a ticket used twice is called used, and not unknown.
-TICKETS_KEPT = timedelta(days=1)
 
 
 async def tidy(work: Work[Resources]) -> None:
-    """The sweep over tickets that opened, or can open, nothing any more. Clicks stay: they are evidence of coming."""
+    """The sweep over tickets and clicks that have served their time."""
     async with work.done() as tx:
-        await tx.run("DELETE FROM tickets WHERE expires_at < :before", before=tx.now - TICKETS_KEPT)
+        await tickets.prune(tx)

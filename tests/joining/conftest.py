@@ -166,6 +166,11 @@ class Scene:
         rows = await self.house.rows("SELECT member_id, via, outcome FROM clicks ORDER BY clicked_at, outcome")
         return [(row["member_id"], row["via"], row["outcome"]) for row in rows]
 
+    async def refusals(self, member: str) -> dict[str, int]:
+        """How often a member was refused, by the reason."""
+        found = await self.house.rows("SELECT outcome, times FROM clicks WHERE member_id = $1 AND times > 0", member)
+        return {row["outcome"]: row["times"] for row in found}
+
 
 class FakeZoom:
     """One meeting at Zoom: GET answers `answer`, and counts."""

@@ -22,7 +22,7 @@ from tests.safety.callers import as_somebody, bearer
 
 HERE, ELSEWHERE = COMMUNITY["slug"], "elsewhere"
 # What a refused click leaves on purpose.
-LEFT_BY_CLICKS = {"clicks"}
+LEFT_BY_CLICKS = {"clicks", "click_rates"}
 GUEST = {"email": "gus@guests.example", "name": "Gus Guest"}
 HOOK = {"url": "https://hooks.example/here", "kinds": ["event.live"]}
 Arguments = dict[str, Any]
@@ -131,7 +131,9 @@ class Scene:
     async def ticket(self) -> str:
         """A new ticket of the registered member for the standing event."""
         click = Click(UUID(self.here.event_id), "m-member", "ticket")
-        return (await tickets.mint(self.living.held, click, "join"))[0]
+        minted = await tickets.mint(self.living.held, click, "join")
+        assert minted is not None
+        return minted[0]
 
     async def handle(self) -> str:
         """The handle of a connect the admin has just begun, with Zoom's consent."""
