@@ -8,6 +8,15 @@ from uuid import UUID
 
 
 @dataclass(frozen=True)
+class _OfDelivery:
+    """A delivery says it. `source` is whose delivery it is: the account whose own secret signed it, or the Zoom account
+    it names. What follows shares the queue of that source, and delays no other."""
+
+    delivery_id: UUID
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class AccountConnected:
     """An admin connected a Zoom account, or connected it again."""
 
@@ -49,67 +58,40 @@ class GrantRevocable:
     revocation_id: UUID
 
 
-@dataclass(frozen=True)
-class DeliveryStored:
+class DeliveryStored(_OfDelivery):
     """Zoom delivered an authentic notification, and it is in the inbox."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class AppDeauthorized:
+class AppDeauthorized(_OfDelivery):
     """A user removed the app inside Zoom; the delivery says which."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class MeetingNoticed:
+class MeetingNoticed(_OfDelivery):
     """Zoom said that a meeting was created."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class MeetingStarted:
+class MeetingStarted(_OfDelivery):
     """Zoom said that an instance started."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class MeetingEnded:
+class MeetingEnded(_OfDelivery):
     """Zoom said that an instance ended."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class ParticipantJoined:
+class ParticipantJoined(_OfDelivery):
     """Zoom said that somebody joined an instance."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class ParticipantLeft:
+class ParticipantLeft(_OfDelivery):
     """Zoom said that somebody left an instance."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class ParticipantWaiting:
+class ParticipantWaiting(_OfDelivery):
     """Zoom said that somebody stands in the waiting room, or was sent back there."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class MeetingAltered:
+class MeetingAltered(_OfDelivery):
     """Zoom said that a meeting was edited, deleted or brought back."""
-
-    delivery_id: UUID
 
 
 @dataclass(frozen=True)
@@ -120,25 +102,16 @@ class MeetingDoubted:
     account_id: UUID
 
 
-@dataclass(frozen=True)
-class RegistrantNoticed:
+class RegistrantNoticed(_OfDelivery):
     """Zoom said that somebody registered, or that a registrant was approved, denied or cancelled."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class UserNoticed:
+class UserNoticed(_OfDelivery):
     """Zoom said that a user of an account changed, or is gone."""
 
-    delivery_id: UUID
 
-
-@dataclass(frozen=True)
-class RecordingNoticed:
+class RecordingNoticed(_OfDelivery):
     """Zoom said that recordings were made, transcribed, trashed, deleted or brought back."""
-
-    delivery_id: UUID
 
 
 @dataclass(frozen=True)
@@ -157,11 +130,8 @@ class RecordingFound:
     account_id: UUID
 
 
-@dataclass(frozen=True)
-class StreamingNoticed:
+class StreamingNoticed(_OfDelivery):
     """Zoom said that a meeting began or ceased to be streamed."""
-
-    delivery_id: UUID
 
 
 @dataclass(frozen=True)
@@ -238,6 +208,7 @@ class RegistrationChanged:
 
     registration_id: UUID
     account_id: UUID | None
+    community_id: str
 
 
 @dataclass(frozen=True)
@@ -268,6 +239,7 @@ class InviteAsked:
     """A member asked for the invite once more, or an event changed which their calendar may hold."""
 
     registration_id: UUID
+    community_id: str
 
 
 @dataclass(frozen=True)
@@ -289,6 +261,7 @@ class ReminderDue:
     """The moment has come to remind somebody of an event."""
 
     registration_id: UUID
+    community_id: str
 
 
 @dataclass(frozen=True)
@@ -297,3 +270,4 @@ class HookMessageMade:
 
     message_id: UUID
     endpoint_id: UUID
+    community_id: str

@@ -7,6 +7,8 @@ from typing import Any
 from app import facts
 from app.accounts import tasks as accounts
 from app.attendance import tasks as attendance
+from app.core import queues
+from app.core.queues import Caps
 from app.core.work import Binding, Reaction, Reactions
 from app.hooks import tasks as hooks
 from app.inbox import tasks as inbox
@@ -18,7 +20,7 @@ from app.registrations import tasks as registrations
 from app.resources import Resources
 
 Run = Callable[[Any], Any]
-MAIL, HOOK, HEARD, TOLD = "mail", "hook", "heard", "told"
+MAIL, HOOK, HEARD, TOLD = "mail", "hook", "heard", "told"  # kinds of queues
 
 
 def reaction(name: str, run: Run, *, priority: int = 100, every: timedelta | None = None) -> Reaction[Resources]:
@@ -72,19 +74,28 @@ def by(
     return Binding(reaction, lambda fact: str(getattr(fact, key)), lane_of, priority)
 
 
-def mail(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
-    """`reaction` in the lane of the mail server, which takes few connections of one sender, and may hang."""
-    return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: MAIL)
+def heard(reaction: Reaction[Resources]) -> Binding[Resources]:
+    """`reaction` for a delivery, in the queue of whose it is: what one account says by the thousand delays no other."""
+    return Binding(reaction, lambda fact: str(fact.delivery_id), lambda fact: queues.name(HEARD, fact.source))
 
 
-def together(reaction: Reaction[Resources], key: str, lane: str) -> Binding[Resources]:
-    """`reaction` in a lane of few: each run does hundreds that wait beside its own, and people come first."""
-    return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda _: lane)
+def of_community(reaction: Reaction[Resources], key: str, kind: str) -> Binding[Resources]:
+    """`reaction` in the queue that a community has of this kind. Mail: the server takes few connections of one sender,
+    and may hang."""
+    return Binding(
+        reaction,
+        lambda fact: str(getattr(fact, key)),
+        lambda fact: queues.name(kind, getattr(fact, "community_id", None)),
+    )
 
 
 def hook(reaction: Reaction[Resources], key: str) -> Binding[Resources]:
-    """`reaction` in the lane of one endpoint, which may be slow, or dead, and then delays itself alone."""
-    return Binding(reaction, lambda fact: str(getattr(fact, key)), lambda fact: f"{HOOK}:{fact.endpoint_id}")
+    """`reaction` in the queue of one endpoint, which may be slow, or dead, and then delays itself alone."""
+    return Binding(
+        reaction,
+        lambda fact: str(getattr(fact, key)),
+        lambda fact: queues.name(HOOK, fact.community_id, fact.endpoint_id),
+    )
 
 
 TABLE: Reactions[Resources] = Reactions(
@@ -95,19 +106,19 @@ TABLE: Reactions[Resources] = Reactions(
         facts.AccountLost: [by(TELL_ACCOUNT, "account_id")],
         facts.HostsChanged: [by(CONVERGE, "account_id")],
         facts.GrantRevocable: [by(REVOKE, "revocation_id")],
-        facts.DeliveryStored: [together(INTERPRET, "delivery_id", HEARD)],
-        facts.AppDeauthorized: [by(DEAUTHORIZE, "delivery_id")],
-        facts.MeetingNoticed: [by(NOTICE, "delivery_id")],
-        facts.MeetingStarted: [by(NOTE_INSTANCE, "delivery_id")],
-        facts.MeetingEnded: [by(NOTE_INSTANCE, "delivery_id")],
-        facts.ParticipantJoined: [together(NOTE_PARTICIPANT, "delivery_id", HEARD)],
-        facts.ParticipantLeft: [together(NOTE_PARTICIPANT, "delivery_id", HEARD)],
-        facts.ParticipantWaiting: [together(NOTE_PARTICIPANT, "delivery_id", HEARD)],
-        facts.MeetingAltered: [by(NOTE_CHANGE, "delivery_id")],
+        facts.DeliveryStored: [heard(INTERPRET)],
+        facts.AppDeauthorized: [heard(DEAUTHORIZE)],
+        facts.MeetingNoticed: [heard(NOTICE)],
+        facts.MeetingStarted: [heard(NOTE_INSTANCE)],
+        facts.MeetingEnded: [heard(NOTE_INSTANCE)],
+        facts.ParticipantJoined: [heard(NOTE_PARTICIPANT)],
+        facts.ParticipantLeft: [heard(NOTE_PARTICIPANT)],
+        facts.ParticipantWaiting: [heard(NOTE_PARTICIPANT)],
+        facts.MeetingAltered: [heard(NOTE_CHANGE)],
         facts.MeetingDoubted: [by(SYNC_MEETING, "event_id", lane="account_id")],
-        facts.RegistrantNoticed: [by(NOTE_REGISTRANT, "delivery_id")],
-        facts.UserNoticed: [by(NOTE_USER, "delivery_id")],
-        facts.RecordingNoticed: [by(NOTE_RECORDING, "delivery_id")],
+        facts.RegistrantNoticed: [heard(NOTE_REGISTRANT)],
+        facts.UserNoticed: [heard(NOTE_USER)],
+        facts.RecordingNoticed: [heard(NOTE_RECORDING)],
         facts.RecordingMissed: [by(ASK_RECORDING, "instance_id", lane="account_id")],
         # Nobody fetches recordings yet, nor follows streams: of those the deliveries are kept, and
         # `kindryn-zoom deliveries` replays them.
@@ -129,19 +140,25 @@ TABLE: Reactions[Resources] = Reactions(
         facts.MeetingSynced: [by(SPREAD, "event_id")],
         facts.RegistrationChanged: [
             by(SYNC_REGISTRANT, "registration_id", lane="account_id"),
-            mail(SEND_INVITE, "registration_id"),
-            together(TELL_REGISTRATION, "registration_id", TOLD),
+            of_community(SEND_INVITE, "registration_id", MAIL),
+            of_community(TELL_REGISTRATION, "registration_id", TOLD),
         ],
         facts.AddressChanged: [by(FOLLOW_ADDRESS, "registration_id")],
         facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
         facts.MemberWaiting: [by(SYNC_REGISTRANT, "registration_id", lane="account_id", priority=0)],
-        facts.InviteAsked: [mail(SEND_INVITE, "registration_id")],
-        facts.GuestCodeAsked: [mail(MAIL_GUEST_CODE, "guest_id")],
+        facts.InviteAsked: [of_community(SEND_INVITE, "registration_id", MAIL)],
+        facts.GuestCodeAsked: [of_community(MAIL_GUEST_CODE, "guest_id", MAIL)],
         facts.RemindersChanged: [by(PLAN_REMINDERS, "event_id")],
-        facts.ReminderDue: [mail(REMIND, "registration_id")],
+        facts.ReminderDue: [of_community(REMIND, "registration_id", MAIL)],
         facts.HookMessageMade: [hook(SEND_HOOK, "message_id")],
     },
-    narrow_lanes=[MAIL, HOOK, HEARD, TOLD],
+    caps={
+        MAIL: Caps(each=4, tenant=4, kind=4),
+        HOOK: Caps(each=4, tenant=8, kind=16),
+        # Each run does hundreds that wait beside its own.
+        HEARD: Caps(each=4, tenant=4, kind=16),
+        TOLD: Caps(each=4, tenant=4, kind=16),
+    },
     sweeps=[
         reaction("accounts.tidy", accounts.tidy, every=timedelta(minutes=10)),
         reaction("accounts.reread", accounts.reread_stale, every=timedelta(hours=1)),

@@ -143,7 +143,7 @@ class Station:
         except (*REDIS_FAULTS, *DATABASE_FAULTS) as error:
             log.warning("nothing could be handed over", reason=type(error).__name__)
             return False
-        return len(ids) == limit
+        return self._runner.may_have_more
 
     async def _start(self, ctx: dict[Any, Any], ids: Sequence[int]) -> None:  # noqa: ARG002 - arq passes it
         """The arq job: it only sets the runs going, so that a lost Redis never cancels one."""

@@ -5,10 +5,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.attendance.heard import Heard, heard
-from app.clients.zoom.notifications import Notification, NotificationError
+from app.clients.zoom.notifications import Notification
 from app.core import db
-from app.core.crypto import CannotOpen, Seal
+from app.core.crypto import Seal
 from app.core.outbox import NotNow
+from app.core.together import Batch
 from app.inbox import service as inbox
 from app.inbox.service import Speakers
 from app.meetings import service as meetings
@@ -41,18 +42,15 @@ class Listener:
             raise NotNow("the instance is not known yet", "at", self._tx.now + pause)
         return (meeting, said) if meeting and said else None
 
-    async def hear_all(self, keys: Iterable[str]) -> tuple[list[tuple[Meeting, Heard]], list[str]]:
-        """What many deliveries say, and the keys of those that could be read; the others are read by themselves."""
-        said, done = [], []
+    async def hear_all(self, keys: Iterable[str]) -> tuple[list[tuple[Meeting, Heard]], Batch]:
+        """What many deliveries say, and what became of reading each."""
+        said, batch = [], Batch()
         for delivery in await inbox.deliveries(self._tx, [UUID(key) for key in keys]):
-            try:
+            with batch.of(str(delivery.id)):
                 one = await self.hear(delivery.id)
-            except (NotNow, NotificationError, CannotOpen):
-                continue
-            done.append(str(delivery.id))
-            if one is not None:
-                said.append(one)
-        return said, done
+                if one is not None:
+                    said.append(one)
+        return said, batch
 
     async def _meeting(self, notification: Notification, account_ids: list[UUID]) -> Meeting | None:
         number = notification.meeting_number

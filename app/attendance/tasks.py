@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.attendance import missed, service, settling
 from app.attendance.listening import Listener
 from app.core import db, together
+from app.core.together import Batch
 from app.core.work import Work
 from app.resources import Resources
 
@@ -16,13 +17,12 @@ async def note_participant(work: Work[Resources]) -> None:
     a thousand leave at once. Order and repetition make no difference."""
     held = work.resources
 
-    async def note_all(tx: db.Tx, keys: Sequence[str]) -> Sequence[str]:
-        said, done = await Listener(tx, held.seal).hear_all(keys)
+    async def note_all(tx: db.Tx, keys: Sequence[str]) -> Batch:
+        said, batch = await Listener(tx, held.seal).hear_all(keys)
         await service.note(tx, said)
-        return done
+        return batch
 
-    await together.along(work, held.db.hot, NOTE, held.clock.now(), note_all)
-    async with work.done() as tx:
+    async with together.beside(work, held.db.hot, NOTE, note_all), work.done() as tx:
         own = await Listener(tx, held.seal).hear(work.id)
         await service.note(tx, [own] if own else [])
 

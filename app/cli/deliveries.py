@@ -145,15 +145,16 @@ async def _show(number: UUID) -> Any:
 async def _replay(numbers: Sequence[UUID], choice: Choice) -> tuple[int, list[UUID]]:
     async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
         found = await _with_bodies(tx, numbers, choice)
-        for delivery_id in found:
-            tx.record(facts.DeliveryStored(delivery_id))
-    return len(found), [number for number in numbers if number not in found]
+        for delivery in found:
+            tx.record(facts.DeliveryStored(delivery.id, delivery.source))
+    known = {delivery.id for delivery in found}
+    return len(found), [number for number in numbers if number not in known]
 
 
-async def _with_bodies(tx: db.Tx, numbers: Sequence[UUID], choice: Choice) -> Sequence[UUID]:
+async def _with_bodies(tx: db.Tx, numbers: Sequence[UUID], choice: Choice) -> Sequence[Delivery]:
     """The deliveries that are meant and can be read, the earliest first."""
-    asked = choice.of(select(Delivery.id).where(Delivery.body.is_not(None)))
+    asked = choice.of(select(Delivery).where(Delivery.body.is_not(None)))
     if numbers:
         asked = asked.where(Delivery.id.in_(numbers))
-    found: Sequence[UUID] = (await tx.session.scalars(asked.order_by(Delivery.received_at, Delivery.id))).all()
+    found: Sequence[Delivery] = (await tx.session.scalars(asked.order_by(Delivery.received_at, Delivery.id))).all()
     return found

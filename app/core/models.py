@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
 
+_ALIVE = text("dead_at IS NULL")
+
 
 class OutboxRow(Model):
     """Pending work for one (reaction, key). The statements that move it stand in `core.outbox`."""
@@ -17,10 +19,16 @@ class OutboxRow(Model):
     __tablename__ = "outbox"
     __table_args__ = (
         UniqueConstraint("reaction", "key"),
-        Index("ix_outbox_due", "priority", "due_at", postgresql_where=text("dead_at IS NULL")),
+        Index("ix_outbox_urgent", "due_at", postgresql_where=text("dead_at IS NULL AND priority = 0")),
         Index("ix_outbox_lease", "lease", postgresql_where=text("lease IS NOT NULL")),
-        Index("ix_outbox_lane", "lane", "priority", "due_at", "id", postgresql_where=text("dead_at IS NULL")),
-        Index("ix_outbox_claimed", "lane", "claimed_until", postgresql_where=text("claimed_until IS NOT NULL")),
+        Index("ix_outbox_lane", "lane", "priority", "due_at", "id", postgresql_where=_ALIVE),
+        Index("ix_outbox_together", "reaction", "lane", "priority", "due_at", "id", postgresql_where=_ALIVE),
+        Index(
+            "ix_outbox_claimed",
+            "lane",
+            "claimed_until",
+            postgresql_where=text("claimed_until IS NOT NULL AND NOT beside"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -36,6 +44,10 @@ class OutboxRow(Model):
     attempts: Mapped[int] = mapped_column(server_default="0")
     failing_since: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
+    # Held by the run of another row, which does this one beside its own.
+    beside: Mapped[bool] = mapped_column(server_default="false")
+    # A batch this row was in failed, so it is run by itself.
+    alone: Mapped[bool] = mapped_column(server_default="false")
     dead_at: Mapped[datetime | None]
     correlation: Mapped[str | None] = mapped_column(Text)
     recorded_at: Mapped[datetime]

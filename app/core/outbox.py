@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 GIVE_UP_AFTER = timedelta(days=3)
@@ -48,6 +48,18 @@ class Taken:
     lane: str = ""
 
 
+class Tried(Protocol):
+    """What is known of how a row failed before."""
+
+    @property
+    def attempts(self) -> int:
+        """How often."""
+
+    @property
+    def failing_since(self) -> datetime | None:
+        """Since when, if its last run failed."""
+
+
 class NotNow(Exception):
     """A reaction cannot be done now: `later` (back off), `at` (not before `retry_at`), `parked` (until the account is
     connected again; costs no attempt), or `never`. Vendors' errors say the same in the same two attributes.
@@ -80,7 +92,7 @@ class Verdict:
     holds: bool = True
 
 
-def judge(error: BaseException, taken: Taken, now: datetime) -> Verdict:
+def judge(error: BaseException, taken: Tried, now: datetime) -> Verdict:
     """When to try again after `error`. An error that does not say is transient until three days have passed."""
     again, retry_at = getattr(error, "again", "later"), getattr(error, "retry_at", None)
     if again == "never":
@@ -94,6 +106,11 @@ def judge(error: BaseException, taken: Taken, now: datetime) -> Verdict:
         return Verdict(due_at, due_at, counts=False, failing_since=taken.failing_since, dead=False, holds=holds)
     since, due_at = taken.failing_since or now, now + pause(taken.attempts)
     return Verdict(due_at, due_at, counts=True, failing_since=since, dead=now - since > GIVE_UP_AFTER)
+
+
+def reason_of(error: BaseException) -> str:
+    """What is shown of an error. The message of one that nobody expected may hold anything, so it is left out."""
+    return f"{type(error).__name__}: {error}"[:300] if hasattr(error, "again") else type(error).__name__
 
 
 def pause(attempts: int) -> timedelta:
@@ -128,56 +145,6 @@ ON CONFLICT (reaction, key) DO UPDATE SET
     dead_at = NULL
 """
 
-# Each lane is looked into by itself, best row first and no further than its cap, for thousands of rows may be due at
-# once; the lanes are hopped to one by one (wiki.postgresql.org/wiki/Loose_indexscan). A lane's busy rows count towards
-# its cap, so one account never fills a worker. A narrow lane has a cap of its own, and lanes that share a name before a
-# colon have another one for all of them together; but one of them that runs nothing has a place until twice as many
-# run, for a few that hang must not delay the others. What has no lane has no cap: more rows are looked at than taken,
-# as other workers may be taking the first. A lane that is paused is left alone; priority 0, somebody at the door, heeds
-# neither cap nor a short pause.
-CLAIM = """
-WITH RECURSIVE names AS (
-    SELECT min(lane) AS lane FROM outbox WHERE dead_at IS NULL
-    UNION ALL
-    SELECT (SELECT min(lane) FROM outbox WHERE dead_at IS NULL AND lane > names.lane) FROM names WHERE lane IS NOT NULL
-), running AS (
-    SELECT lane, count(*) AS busy FROM outbox WHERE claimed_until > clock_timestamp() GROUP BY lane
-), together AS (
-    SELECT split_part(lane, ':', 1) AS name, sum(busy) AS alike FROM running WHERE lane LIKE '%:%' GROUP BY name
-), counted AS (
-    SELECT names.lane, COALESCE(busy, 0) AS busy, CASE WHEN names.lane LIKE '%:%' THEN COALESCE(alike, 0) END AS alike
-    FROM names LEFT JOIN running USING (lane) LEFT JOIN together ON name = split_part(names.lane, ':', 1)
-    WHERE names.lane IS NOT NULL
-), open AS (
-    SELECT lane, CASE
-        WHEN lane = '' THEN 10 * $3::int
-        ELSE LEAST(
-            CASE WHEN split_part(lane, ':', 1) = ANY($7::text[]) THEN $8::int ELSE $4::int END - busy,
-            CASE WHEN busy = 0 AND alike < 2 * $9::int THEN GREATEST($9::int - alike, 1) ELSE $9::int - alike END)
-        END AS places
-    FROM counted LEFT JOIN lanes USING (lane)
-    WHERE lanes.not_before IS NULL OR lanes.not_before <= $1
-), best AS (
-    SELECT found.id FROM open CROSS JOIN LATERAL (
-        SELECT id FROM outbox
-        WHERE outbox.lane = open.lane AND dead_at IS NULL AND due_at <= $1 AND reaction = ANY($2::text[])
-          AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
-        ORDER BY priority, due_at, id LIMIT GREATEST(open.places, 0)
-    ) AS found
-    UNION
-    SELECT id FROM outbox LEFT JOIN lanes USING (lane)
-    WHERE priority = 0 AND dead_at IS NULL AND due_at <= $1 AND reaction = ANY($2::text[])
-      AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
-      AND (lanes.not_before IS NULL OR lanes.not_before <= $1 + $6::interval)
-), chosen AS (
-    SELECT outbox.id FROM outbox JOIN best USING (id)
-    WHERE dead_at IS NULL AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
-    ORDER BY priority, due_at, outbox.id LIMIT $3 FOR UPDATE OF outbox SKIP LOCKED
-)
-UPDATE outbox SET claimed_until = clock_timestamp() + $5::interval, lease = NULL
-FROM chosen WHERE outbox.id = chosen.id RETURNING outbox.id
-"""
-
 START = """
 WITH ready AS (
     SELECT id FROM outbox
@@ -185,7 +152,7 @@ WITH ready AS (
       AND (lease IS NULL OR claimed_until <= clock_timestamp())
     ORDER BY reaction COLLATE "C", key COLLATE "C" FOR UPDATE
 )
-UPDATE outbox SET lease = gen_random_uuid(), claimed_until = clock_timestamp() + $4::interval
+UPDATE outbox SET lease = gen_random_uuid(), claimed_until = clock_timestamp() + $4::interval, beside = false
 FROM ready WHERE outbox.id = ready.id
 RETURNING outbox.id, reaction, key, generation, lease, attempts, failing_since, correlation, priority, lane
 """

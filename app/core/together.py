@@ -1,46 +1,67 @@
-"""Rows of one reaction whose work a run of another reaction does together.
+"""Rows of one reaction whose work a run of another row does together.
 
 They are taken by a lease, as a worker takes them, so nobody runs them meanwhile. If whoever took them dies, the lease
 runs out and each is run by itself; what was asked for again meanwhile is due again. Like every run: take, commit, and
-only then read the present.
+only then read the present. A row that cannot be done fails as it would by itself: it waits for its moment, or backs
+off, and is not read again before.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.core import db, logs, outbox
 from app.core.hot import Hot
+from app.core.queues import WINDOW
 from app.core.work import Work
 
 log = logs.get("together")
-# Nobody else takes rows of the lane meanwhile, also where whoever held them died.
 MANY, HOLD = 500, timedelta(seconds=5)
-Do = Callable[[db.Tx, Sequence[str]], Awaitable[Collection[str]]]
+SHARE = 100  # rows of one queue, of `MANY`: who has more waits for a further turn
 
 _TAKE = """
-UPDATE outbox SET lease = :lease, claimed_until = clock_timestamp() + CAST(:hold AS interval)
+UPDATE outbox SET lease = :lease, claimed_until = clock_timestamp() + CAST(:hold AS interval), beside = true
 WHERE id IN (
     SELECT id FROM outbox
     WHERE reaction = :reaction AND key = ANY(CAST(:keys AS text[])) AND dead_at IS NULL
       AND (claimed_until IS NULL OR claimed_until <= clock_timestamp()) AND (not_before IS NULL OR not_before <= :now)
     ORDER BY priority, due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
-RETURNING key, generation
+RETURNING key, generation, attempts, failing_since
 """
 
-# For asyncpg: whatever of a reaction is due and nobody has taken.
+# For asyncpg: whatever of a reaction is due and nobody has taken, beginning with the run's own queue, and so much of
+# each queue that all of them have their turn.
 _TAKE_WAITING = """
-UPDATE outbox SET lease = $1, claimed_until = clock_timestamp() + $4::interval
-WHERE id IN (
-    SELECT id FROM outbox
-    WHERE reaction = $2 AND dead_at IS NULL AND due_at <= $5
-      AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
-    ORDER BY priority, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
+WITH RECURSIVE walk (lane, looked, wrapped) AS (
+    SELECT $6::text, 1, false
+    UNION ALL
+    SELECT next.lane, looked + 1, next.wrapped FROM walk CROSS JOIN LATERAL (
+        (SELECT lane, walk.wrapped FROM outbox
+         WHERE reaction = $2 AND dead_at IS NULL AND lane > walk.lane ORDER BY lane LIMIT 1)
+        UNION ALL
+        (SELECT lane, true FROM outbox
+         WHERE NOT walk.wrapped AND reaction = $2 AND dead_at IS NULL AND lane < $6 ORDER BY lane LIMIT 1)
+        LIMIT 1
+    ) AS next (lane, wrapped)
+    WHERE looked < $7::int AND NOT (next.wrapped AND next.lane >= $6)
+), waiting AS (
+    SELECT found.id FROM walk CROSS JOIN LATERAL (
+        SELECT id FROM outbox
+        WHERE reaction = $2 AND outbox.lane = walk.lane AND dead_at IS NULL AND NOT alone AND due_at <= $5
+          AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+        ORDER BY priority, due_at, id
+        LIMIT (SELECT LEAST($8::int, GREATEST($3::int / count(*), 1)) FROM walk) FOR UPDATE SKIP LOCKED
+    ) AS found LIMIT $3::int
 )
-RETURNING key, generation
+UPDATE outbox SET lease = $1, claimed_until = clock_timestamp() + $4::interval, beside = true
+FROM waiting WHERE outbox.id = waiting.id
+RETURNING key, generation, attempts, failing_since
 """
 
 # Locked in the order of their keys, as everywhere.
@@ -51,58 +72,159 @@ DELETE FROM outbox USING unnest(CAST(:keys AS text[]), CAST(:generations AS bigi
 WHERE outbox.lease = :lease AND outbox.key = held.key AND outbox.generation = held.generation
 """
 
+# As `outbox.FAIL`, many at once.
+_FAIL = """
+UPDATE outbox SET lease = NULL, claimed_until = NULL, beside = false, reason = held.reason,
+    not_before = CASE WHEN outbox.generation = held.generation OR held.holds THEN held.not_before END,
+    due_at = CASE WHEN outbox.generation = held.generation OR (held.holds AND held.not_before IS NOT NULL)
+                  THEN held.due_at ELSE LEAST(outbox.due_at, :now) END,
+    attempts = outbox.attempts + held.counts, failing_since = held.failing_since,
+    dead_at = CASE WHEN held.dead AND outbox.generation = held.generation THEN CAST(:now AS timestamptz) END
+FROM unnest(
+    CAST(:keys AS text[]), CAST(:generations AS bigint[]), CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]),
+    CAST(:not_befores AS timestamptz[]), CAST(:counts AS int[]), CAST(:since AS timestamptz[]),
+    CAST(:dead AS boolean[]), CAST(:holds AS boolean[])
+) AS held (key, generation, reason, due_at, not_before, counts, failing_since, dead, holds)
+WHERE outbox.lease = :lease AND outbox.key = held.key
+"""
+
 _RELEASE = """
-UPDATE outbox SET lease = NULL, claimed_until = NULL,
-    due_at = CASE WHEN key = ANY(CAST(:later AS text[])) THEN CAST(:later_at AS timestamptz) ELSE :now END
+UPDATE outbox SET lease = NULL, claimed_until = NULL, beside = false,
+    alone = alone OR (:alone AND key <> ALL(CAST(:done AS text[]))),
+    due_at = CASE WHEN key = ANY(CAST(:later AS text[])) THEN CAST(:later_at AS timestamptz)
+                  WHEN key = ANY(CAST(:now_due AS text[])) THEN :now ELSE due_at END
 WHERE lease = :lease
 """
 
 
 @dataclass(frozen=True)
+class Held:
+    """A row as it stood when it was taken: what `outbox.judge` asks about it."""
+
+    generation: int
+    attempts: int
+    failing_since: datetime | None
+
+
+@dataclass(frozen=True)
 class Taken:
-    """Rows held by one lease: the generation of each by its key."""
+    """Rows held by one lease, by their keys."""
 
     lease: UUID
-    generations: Mapping[str, int]
+    rows: Mapping[str, Held]
+
+
+@dataclass
+class Batch:
+    """What became of the rows of a batch: those that are done, and what kept the others from it."""
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, Exception] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def of(self, key: str) -> Iterator[None]:
+        """Do one row in the block: it is done, or failed by whatever the block raises. A database error is raised on:
+        after it the transaction is good for nothing."""
+        try:
+            yield
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # as for a run by itself
+            self.failed[key] = error
+        else:
+            self.done.append(key)
+
+
+Do = Callable[[db.Tx, Sequence[str]], Awaitable[Batch]]
 
 
 async def take(tx: db.Tx, reaction: str, keys: Collection[str], limit: int, hold: timedelta) -> Taken:
     """Take up to `limit` rows of `reaction` that nobody runs and nothing holds back; `hold` outlasts the work."""
     lease = uuid4()
     rows = await tx.run(_TAKE, lease=lease, hold=hold, reaction=reaction, keys=sorted(keys), now=tx.now, limit=limit)
-    return Taken(lease, {row.key: row.generation for row in rows})
+    return Taken(lease, {key: Held(*held) for key, *held in rows})
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Work[Any], hot: Hot, reaction: str, do: Do, many: int = MANY) -> AsyncIterator[None]:
+    """After the row of `work`, which the block does, do what else of its `reaction` waits for a worker.
+
+    The own row comes first, and whether or not it could be done: it was claimed in its turn, and the others may be
+    many. `do` gets a transaction and the keys, and says what became of each. For reactions that work on the database
+    alone, and come by the thousand; up to `many` at once, which must be done within `HOLD`.
+    """
+    failed: Exception | None = None
+    try:
+        yield
+    except outbox.LeaseLost:
+        raise
+    except Exception as error:  # raised again below, once the others have had their turn
+        failed = error
+    await along(work, hot, reaction, work.resources.clock.now(), do, many)
+    if failed is not None:
+        raise failed
 
 
 async def along(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do, many: int = MANY) -> None:
-    """Beside the row of `work`, do what else of its `reaction` waits for a worker.
-
-    `do` gets a transaction and the keys, and returns those that are done; the rest is run by itself. For reactions that
-    work on the database alone, and come by the thousand; up to `many` at once, which must be done within `HOLD`. What
-    somebody else has taken since counts for nothing.
-    """
+    """Do what of `reaction` is due and nobody has taken, as `beside` does. What somebody else has taken since counts
+    for nothing."""
     lease = uuid4()
-    rows = await hot.fetch(_TAKE_WAITING, lease, reaction, many, HOLD, now)
+    rows = await hot.fetch(_TAKE_WAITING, lease, reaction, many, HOLD, now, work.queue, WINDOW, SHARE)
     if not rows:
         return
-    taken = Taken(lease, {row["key"]: row["generation"] for row in rows})
+    taken = Taken(lease, {key: Held(*held) for key, *held in rows})
     try:
         async with work.transaction() as tx:
-            done = await do(tx, list(taken.generations))
+            batch = await do(tx, list(taken.rows))
             if (await tx.run(_LOCK, lease=lease)).rowcount < len(rows):
                 raise outbox.LeaseLost
-            await settle(tx, taken, done)
+            await _fail(tx, taken, batch.failed)
+            await settle(tx, taken, batch.done, alone=True)
     except Exception as error:  # whatever it is, the one that causes it fails by itself, and the others do not
         log.warning("not together, one by one", reaction=reaction, rows=len(rows), reason=type(error).__name__)
         async with work.transaction() as tx:
-            await settle(tx, taken, ())
+            await settle(tx, taken, (), alone=not isinstance(error, outbox.LeaseLost))
 
 
 async def settle(
-    tx: db.Tx, taken: Taken, done: Collection[str], later: Collection[str] = (), later_at: datetime | None = None
+    tx: db.Tx,
+    taken: Taken,
+    done: Collection[str],
+    now: Collection[str] = (),
+    later: Collection[str] = (),
+    later_at: datetime | None = None,
+    *,
+    alone: bool = False,
 ) -> None:
-    """Strike the rows that are `done`; the rest is run by itself, now, or the keys `later` not before `later_at`."""
+    """Strike the rows that are `done`, and hand back the rest: the keys `now` are due at once, the keys `later` not
+    before `later_at`, and all others when they were; `alone`, no batch takes them again."""
     keys = sorted(done)
     await tx.run(_LOCK, lease=taken.lease)
-    await tx.run(_STRIKE, lease=taken.lease, keys=keys, generations=[taken.generations[key] for key in keys])
-    await tx.run(_RELEASE, lease=taken.lease, later=sorted(later), later_at=later_at, now=tx.now)
+    await tx.run(_STRIKE, lease=taken.lease, keys=keys, generations=[taken.rows[key].generation for key in keys])
+    keys_of = {"done": keys, "later": sorted(later), "now_due": sorted(now)}
+    await tx.run(_RELEASE, lease=taken.lease, **keys_of, later_at=later_at, now=tx.now, alone=alone)
     tx.ring(outbox.TOPIC)
+
+
+async def _fail(tx: db.Tx, taken: Taken, failed: Mapping[str, Exception]) -> None:
+    """Each of these waits as its error says."""
+    if not failed:
+        return
+    held = [taken.rows[key] for key in failed]
+    verdicts = [outbox.judge(error, row, tx.now) for error, row in zip(failed.values(), held, strict=True)]
+    reasons = [outbox.reason_of(error) for error in failed.values()]
+    await tx.run(
+        _FAIL,
+        lease=taken.lease,
+        now=tx.now,
+        keys=list(failed),
+        generations=[row.generation for row in held],
+        reasons=reasons,
+        dues=[verdict.due_at for verdict in verdicts],
+        not_befores=[verdict.not_before for verdict in verdicts],
+        counts=[int(verdict.counts) for verdict in verdicts],
+        since=[verdict.failing_since for verdict in verdicts],
+        dead=[verdict.dead for verdict in verdicts],
+        holds=[verdict.holds for verdict in verdicts],
+    )
+    log.warning("rows failed together", rows=len(failed), reasons=sorted(set(reasons))[:5])

@@ -15,13 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from app.core import logs, metrics, outbox
+from app.core import logs, metrics, outbox, queues
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
 
 R = TypeVar("R")
-NARROW_LANE_CAP, NAMESAKES_CAP = 4, 16
 log = logs.get("work")
 
 
@@ -38,6 +37,11 @@ class Work(Generic[R]):
     def urgent(self) -> bool:
         """Whether somebody stands and waits for it."""
         return self.priority == 0
+
+    @property
+    def queue(self) -> str:
+        """The queue of its row."""
+        return self._taken.lane
 
     @property
     def id(self) -> UUID:
@@ -86,13 +90,12 @@ class Binding(Generic[R]):
 class Reactions(Generic[R]):
     """The whole table: fact -> reactions, and the sweeps that come round by themselves.
 
-    In `narrow_lanes` only four rows run at once. The name of such a lane may go on after a colon (`hook:<id>`), and in
-    all of those together sixteen rows run at once, or up to thirty-two where each more is the only one of its lane.
+    `caps` says how many rows of a kind of queue run at once.
     """
 
     facts: Mapping[type, Sequence[Binding[R]]]
     sweeps: Sequence[Reaction[R]] = ()
-    narrow_lanes: Sequence[str] = ()
+    caps: Mapping[str, queues.Caps] = field(default_factory=dict)
     named: dict[str, Reaction[R]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -140,7 +143,8 @@ class Runner(Generic[R]):
         places: int = 40,
     ) -> None:
         self._db, self._clock, self._reactions, self._resources, self._lease = db, clock, reactions, resources, lease
-        self._names, self._narrow = list(reactions.named), list(reactions.narrow_lanes)
+        self._names, self._caps = list(reactions.named), queues.columns(reactions.caps)
+        self._after, self.may_have_more = "", False
         self._places, self._promised, self._running = places, 0, dict[UUID, Run]()
         self._ended = asyncio.Event()
         self.on_end: Callable[[], None] = self._ended.set
@@ -163,12 +167,23 @@ class Runner(Generic[R]):
                 )
 
     async def claim(self, limit: int, lane_cap: int) -> list[int]:
-        """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within lanes, of
-        which no more than `lane_cap` rows run at once in all workers together."""
-        caps = (self._narrow, NARROW_LANE_CAP, NAMESAKES_CAP)
-        values = (self._clock.now(), self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, *caps)
-        rows = await self._db.hot.fetch(outbox.CLAIM, *values)
-        return [row["id"] for row in rows]
+        """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within queues, of
+        which no more than `lane_cap` rows run at once in all workers together.
+
+        Goes on where the claim before ended, until something is found or every queue was looked at;
+        `may_have_more` tells whether there are queues it has not looked at."""
+        given = (self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, *self._caps)
+        ends = 0 if self._after else 1
+        while True:
+            began = self._after
+            row = await self._db.hot.fetchrow(
+                queues.CLAIM, self._clock.now(), *given, began, queues.WINDOW, queues.USUAL.kind
+            )
+            ids, self._after = list(row["ids"]), row["after"]
+            ends += not self._after
+            if ids or ends == 2:
+                self.may_have_more = bool(ids) and (len(ids) == limit or bool(began or self._after))
+                return ids
 
     async def opening(self) -> float | None:
         """Seconds until the next paused lane opens; None where none is paused."""
@@ -234,9 +249,7 @@ class Runner(Generic[R]):
     async def _failed(self, taken: outbox.Taken, error: Exception) -> None:
         now = self._clock.now()
         verdict = outbox.judge(error, taken, now)
-        told = hasattr(error, "again")
-        # Admins are shown the reason, and the message of an error nobody expected may hold anything.
-        reason = f"{type(error).__name__}: {error}"[:300] if told else type(error).__name__
+        told, reason = hasattr(error, "again"), outbox.reason_of(error)
         level = logging.WARNING if told else logging.ERROR
         log.log(level, "reaction failed", reaction=taken.reaction, reason=reason, dead=verdict.dead, exc_info=not told)
         await self._db.hot.execute(

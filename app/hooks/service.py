@@ -74,15 +74,15 @@ def switch(endpoint: HookEndpoint, *, enabled: bool, reason: str | None = None) 
 async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
     """Delete an endpoint with its messages."""
     given_up = select(HookMessage.id).where(HookMessage.endpoint_id == endpoint.id, HookMessage.state == "given_up")
-    let_go(tx, [(endpoint.id, message_id) for message_id in await tx.session.scalars(given_up)])
+    let_go(tx, [(endpoint, message_id) for message_id in await tx.session.scalars(given_up)])
     await tx.session.delete(endpoint)
     await tx.session.flush()
 
 
-def let_go(tx: db.Tx, gone: Sequence[tuple[UUID, UUID]]) -> None:
+def let_go(tx: db.Tx, gone: Sequence[tuple[HookEndpoint, UUID]]) -> None:
     """(endpoint, message) that were given up and exist no more: their dead outbox rows find that out, and end."""
-    for endpoint_id, message_id in gone:
-        tx.record(HookMessageMade(message_id, endpoint_id))
+    for endpoint, message_id in gone:
+        tx.record(HookMessageMade(message_id, endpoint.id, endpoint.community_id))
 
 
 def asked(community_id: str | SQLColumnExpression[str], kind: str) -> Select[HookEndpoint]:
@@ -125,7 +125,7 @@ def _make(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Sch
         created_at=tx.now,
     )
     tx.session.add(message)
-    tx.record(HookMessageMade(message.id, endpoint.id))
+    tx.record(HookMessageMade(message.id, endpoint.id, endpoint.community_id))
     return message
 
 
@@ -143,7 +143,7 @@ async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> Hook
         raise wrong_field("message_id", "is not a message of this hook")
     _require_enabled(endpoint)
     message.state, message.attempts, message.next_at = "waiting", 0, tx.now
-    tx.record(HookMessageMade(message.id, endpoint.id))
+    tx.record(HookMessageMade(message.id, endpoint.id, endpoint.community_id))
     tx.hurry(str(message.id))
     return message
 

@@ -11,6 +11,7 @@ from app.accounts import service as accounts
 from app.clients.hooks import HookError
 from app.core import db, logs, together
 from app.core.outbox import NotNow
+from app.core.together import Batch
 from app.core.work import Work
 from app.events import service as events
 from app.events.models import Event
@@ -61,12 +62,12 @@ async def tell_registration(work: Work[Resources]) -> None:
     """Answers changed: the key's, and those that wait beside it, as thousands may come at once. Who was told the same
     before is not told again."""
     held = work.resources
-    await together.along(work, held.db.hot, TELL_REGISTRATION, held.clock.now(), _tell_registrations, TOLD_AT_ONCE)
-    async with work.done() as tx:
+    others = together.beside(work, held.db.hot, TELL_REGISTRATION, _tell_registrations, TOLD_AT_ONCE)
+    async with others, work.done() as tx:
         await _tell_registrations(tx, [work.key])
 
 
-async def _tell_registrations(tx: db.Tx, keys: Sequence[str]) -> Sequence[str]:
+async def _tell_registrations(tx: db.Tx, keys: Sequence[str]) -> Batch:
     """Tell of registrations whose community has an endpoint that asked for it; the others cost nothing more."""
     kind = "registration.changed"
     found = await tx.session.execute(
@@ -87,7 +88,7 @@ async def _tell_registrations(tx: db.Tx, keys: Sequence[str]) -> Sequence[str]:
             }
         )
         await service.tell(tx, community_id, kind, registration.id, data, only_news=True)
-    return keys
+    return Batch(done=list(keys))
 
 
 async def tell_account(work: Work[Resources]) -> None:
@@ -204,4 +205,7 @@ async def tidy(work: Work[Resources]) -> None:
             " RETURNING endpoint_id, id, state",
             before=tx.now - KEPT,
         )
-        service.let_go(tx, [(row.endpoint_id, row.id) for row in pruned if row.state == "given_up"])
+        given_up = [row for row in pruned if row.state == "given_up"]
+        endpoints = select(HookEndpoint).where(HookEndpoint.id.in_({row.endpoint_id for row in given_up}))
+        by_id = {endpoint.id: endpoint for endpoint in await tx.session.scalars(endpoints)}
+        service.let_go(tx, [(by_id[row.endpoint_id], row.id) for row in given_up])

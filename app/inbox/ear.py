@@ -9,6 +9,7 @@ from app import facts
 from app.accounts import webhook_secrets
 from app.clients.zoom.notifications import Notification
 from app.core import logs, outbox
+from app.inbox.models import source_of
 from app.resources import Resources
 
 LONGEST_NAME = 200  # characters of an event name or account id that are kept
@@ -78,13 +79,15 @@ async def the_account(held: Resources, account_id: str) -> Speaker:
 async def keep(held: Resources, speaker: Speaker, notification: Notification, body: bytes) -> bool:
     """Store a delivery once, sealed, with the work it asks for; False if it is known already."""
     delivery_id, now = uuid4(), held.clock.now()
-    wanted = held.reactions.wants(facts.DeliveryStored(delivery_id), now)
+    signed_by, zoom_account_id = speaker.account_id, _storable(notification.account_id or "") or None
+    source = source_of(signed_by, zoom_account_id)
+    wanted = held.reactions.wants(facts.DeliveryStored(delivery_id, source), now)
     values = outbox.columns(wanted, logs.correlation(), now) | {
         "id": delivery_id,
         "digest": digest(speaker, body),
         "kind": _storable(notification.event),
-        "zoom_account_id": _storable(notification.account_id) if notification.account_id else None,
-        "signed_by": speaker.account_id,
+        "zoom_account_id": zoom_account_id,
+        "signed_by": signed_by,
         "body": held.seal.seal(body, f"deliveries.body:{delivery_id}"),
     }
     stored: bool = await held.db.hot.fetchval(STORE, *(values[name] for name in _COLUMNS))

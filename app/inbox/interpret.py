@@ -49,19 +49,19 @@ _ABOUT_ANYTHING_ELSE = {
 }
 
 
-def interpret(notification: Notification, delivery_id: UUID) -> tuple[object, ...]:
+def interpret(notification: Notification, delivery_id: UUID, source: str = "") -> tuple[object, ...]:
     """The facts a delivery reports, none for events that mean nothing to us or name no meeting.
 
-    They carry the delivery's id, and nothing of its contents: whoever reacts reads it again.
+    They carry the delivery's id and `source`, and nothing of its contents: whoever reacts reads it again.
     """
     if notification.event in _ABOUT_ANYTHING_ELSE:
-        return (_ABOUT_ANYTHING_ELSE[notification.event](delivery_id),)
+        return (_ABOUT_ANYTHING_ELSE[notification.event](delivery_id, source),)
     if notification.event in _ABOUT_A_PARTICIPANT:
-        return (_ABOUT_A_PARTICIPANT[notification.event](delivery_id),) if notification.uuid else ()
+        return (_ABOUT_A_PARTICIPANT[notification.event](delivery_id, source),) if notification.uuid else ()
     fact = _ABOUT_A_MEETING.get(notification.event)
     if notification.event == "meeting.registration_created" and not _waits(notification):
         return ()
-    return (fact(delivery_id),) if fact and notification.meeting_number else ()
+    return (fact(delivery_id, source),) if fact and notification.meeting_number else ()
 
 
 def _waits(notification: Notification) -> bool:

@@ -25,3 +25,13 @@ class Delivery(Model):
     received_at: Mapped[datetime] = mapped_column(index=True)
     interpreted_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(Text)
+
+    @property
+    def source(self) -> str:
+        """Whose delivery it is, as facts say it."""
+        return source_of(self.signed_by, self.zoom_account_id)
+
+
+def source_of(signed_by: UUID | None, zoom_account_id: str | None) -> str:
+    """Whose a delivery is: the account's whose own secret signed it, or else the Zoom account's it names."""
+    return str(signed_by or zoom_account_id or "")

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from app import facts
 from app.accounts import service as accounts
-from app.clients.zoom.notifications import NotificationError
 from app.core import db, together
-from app.core.crypto import CannotOpen, Seal
+from app.core.crypto import Seal
 from app.core.outbox import NotNow
+from app.core.together import Batch
 from app.core.work import Work
 from app.inbox import service
 from app.inbox.interpret import deauthorized_at, deauthorized_by, interpret
@@ -25,27 +25,22 @@ async def interpret_delivery(work: Work[Resources]) -> None:
     """Turn a delivery (the key), and what waits beside it, into facts. One that speaks for no connected account is kept
     as `foreign`."""
     held = work.resources
-    await together.along(
-        work, held.db.hot, INTERPRET, held.clock.now(), lambda tx, keys: _interpret_all(tx, held.seal, keys)
-    )
-    async with work.done() as tx:
+    others = together.beside(work, held.db.hot, INTERPRET, lambda tx, keys: _interpret_all(tx, held.seal, keys))
+    async with others, work.done() as tx:
         accounts, at = await _interpret(tx, held.seal, Speakers(tx), work.id)
         await service.seen(tx, accounts, at)
 
 
-async def _interpret_all(tx: db.Tx, seal: Seal, keys: Iterable[str]) -> list[str]:
-    """The keys of the deliveries that could be read; the others are read by themselves."""
-    speakers, done, heard = Speakers(tx), [], dict[UUID, datetime]()
+async def _interpret_all(tx: db.Tx, seal: Seal, keys: Iterable[str]) -> Batch:
+    """Interpret many deliveries, each as if by itself."""
+    speakers, batch, heard = Speakers(tx), Batch(), dict[UUID, datetime]()
     for delivery in await service.deliveries(tx, [UUID(key) for key in keys]):
-        try:
+        with batch.of(str(delivery.id)):
             accounts, at = await _interpret(tx, seal, speakers, delivery.id)
-        except (NotNow, NotificationError, CannotOpen):
-            continue
-        done.append(str(delivery.id))
-        heard |= {account_id: max(at, heard.get(account_id, at)) for account_id in accounts}
+            heard |= {account_id: max(at, heard.get(account_id, at)) for account_id in accounts}
     if heard:
         await service.seen(tx, sorted(heard), max(heard.values()))
-    return done
+    return batch
 
 
 async def _interpret(tx: db.Tx, seal: Seal, speakers: Speakers, delivery_id: UUID) -> tuple[list[UUID], datetime]:
@@ -53,7 +48,7 @@ async def _interpret(tx: db.Tx, seal: Seal, speakers: Speakers, delivery_id: UUI
     delivery = await service.delivery(tx, delivery_id)
     notification = await service.notification(tx, seal, delivery_id)
     spoken_for = await speakers.of(delivery, notification)
-    happened = interpret(notification, delivery_id) if spoken_for else ()
+    happened = interpret(notification, delivery_id, delivery.source) if spoken_for else ()
     for fact in happened:
         tx.record(fact)
     delivery.interpreted_at = tx.now

@@ -149,7 +149,7 @@ async def put_registration(
     else:
         of = _known(known, body, entered_by)
     registration = await service.answer(tx, event.id, of, body.status)
-    await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
+    await noticed.pardon(tx, registration.id, await service.account_of(tx, event), event.community_id)
     audit.record(tx, event.community_id, who.member_id, f"answered-{body.status}", member_id, str(event.id))
     log.info("answered on behalf", event_id=str(event.id), member_id=member_id, rsvp=body.status, by=who.member_id)
     registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
@@ -193,7 +193,7 @@ async def get_invite(event_id: EventId, who: Caller, tx: Tx, held: Held) -> Resp
 @router.post("/api/events/{event_id}/invite", status_code=202, summary="Mail one's own invite again")
 async def send_invite_again(event_id: EventId, who: Caller, tx: Tx) -> InviteAgain:
     """Three times an hour at the most; then the problem `too-many-clicks` with `Retry-After`."""
-    _, registration, state = await _own(tx, event_id, who)
+    event, registration, state = await _own(tx, event_id, who)
     since = tx.now - timedelta(hours=1)
     asked = [moment for moment in map(datetime.fromisoformat, registration.invite_asked) if moment > since]
     if len(asked) >= MAILS_AN_HOUR:
@@ -203,7 +203,7 @@ async def send_invite_again(event_id: EventId, who: Caller, tx: Tx) -> InviteAga
     if mailing.same(state, registration.invite):
         registration.invite, registration.invite_sent_at = state, None
         registration.invite_sequence += 1
-    tx.record(facts.InviteAsked(registration.id))
+    tx.record(facts.InviteAsked(registration.id, event.community_id))
     return InviteAgain(invite="sending")
 
 

@@ -102,7 +102,7 @@ async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
     """Who of the rows taken is to be added at one meeting, as it stands now: no host, no address twice or that is not
     theirs, and nobody whose address was added before today. Their adds are counted before the call."""
     people: dict[str, Seat] = {}
-    for key in sorted(taken.generations):
+    for key in sorted(taken.rows):
         seat = await seats.read(work.resources, UUID(key))
         if seat and _to_be_added(seat):
             people.setdefault(seat.email.casefold(), seat)
@@ -129,8 +129,10 @@ def _to_be_added(seat: Seat) -> bool:
 
 
 async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], answers: Mapping[str, Answer]) -> None:
-    """Keep the links Zoom answered with, and hand back everybody else's row."""
+    """Keep the links Zoom answered with, and hand back everybody else's row; who was asked for in vain goes the single
+    way now."""
     ready, pending = list[str](), list[str]()
+    asked = [str(seat.registration_id) for seat in people]
     async with work.transaction() as tx:
         for seat in people:
             answer = answers.get(seat.email.casefold())
@@ -142,4 +144,4 @@ async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], a
             elif is_zoom_link(answer.join_url, work.resources.settings.zoom_origins):
                 await seats.keep(tx, work, seat, "ready", None, answer)
                 ready.append(str(seat.registration_id))
-        await together.settle(tx, taken, ready, pending, tx.now + registrants.LOOK_AGAIN)
+        await together.settle(tx, taken, ready, asked, pending, tx.now + registrants.LOOK_AGAIN)

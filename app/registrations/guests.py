@@ -59,7 +59,7 @@ async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name
     guest_id = guest.id if guest else uuid4()
     person = service.Person(guest_member_id(guest_id), email, name, locale, email_entered_by=invited_by)
     registration = await service.answer(tx, event.id, person, "going")
-    await noticed.pardon(tx, registration.id, await service.account_of(tx, event))
+    await noticed.pardon(tx, registration.id, await service.account_of(tx, event), event.community_id)
     if guest is None:
         guest = Guest(id=guest_id, registration_id=registration.id, code_tries=0, codes_asked=[])
         tx.session.add(guest)
@@ -87,7 +87,8 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
     # Not by an answer: those an event that is over no longer takes.
     registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
     await tx.session.flush()
-    tx.record(facts.RegistrationChanged(registration.id, await service.account_of(tx, event)))
+    account_id = await service.account_of(tx, event)
+    tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
     await service.promote(tx, event)
 
 

@@ -37,7 +37,8 @@ async def leave(tx: db.Tx, community_id: str, member_id: str) -> int:
             continue
         registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
         await tx.session.flush()
-        tx.record(facts.RegistrationChanged(registration.id, await service.account_of(tx, event)))
+        account_id = await service.account_of(tx, event)
+        tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
         await service.promote(tx, event)
         ended += 1
     return ended

@@ -42,7 +42,7 @@ async def replace(tx: db.Tx, seal: Seal, event: Event, registration: Registratio
     affected = select(Registrant).where(at_meeting, or_(Registrant.id == registrant.id, shared))
     for each in await tx.session.scalars(affected.order_by(Registrant.id).with_for_update()):
         _take_back(tx, seal, each, by)
-        tx.record(facts.RegistrationChanged(each.registration_id, meeting.account_id))
+        tx.record(facts.RegistrationChanged(each.registration_id, meeting.account_id, event.community_id))
         tx.hurry(str(each.registration_id))
         tx.ring(f"registration:{each.registration_id}")
     log.info("link taken back", event_id=str(event.id), member_id=registration.member_id, by=by)

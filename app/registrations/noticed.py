@@ -21,7 +21,7 @@ from app.clients.zoom.notifications import storable
 from app.core import db, logs
 from app.core.outbox import NotNow
 from app.core.work import Work
-from app.events import service as events
+from app.events.models import Event
 from app.inbox import service as inbox
 from app.meetings import drift
 from app.meetings import service as meetings
@@ -104,14 +104,14 @@ async def note(work: Work[Resources]) -> None:
         await _turn_away(work, said, can_list=can_list)
     async with work.done() as tx:
         changed = await _changed(tx, said)
-        event = await events.get(tx, said.meeting.event_id)
-        account_id = await service.account_of(tx, event) if event else None
+        event = await tx.session.get_one(Event, said.meeting.event_id)
+        account_id = await service.account_of(tx, event)
         for registration_id in changed:
-            tx.record(facts.RegistrationChanged(registration_id, account_id))
+            tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id))
             tx.ring(f"registration:{registration_id}")
 
 
-async def pardon(tx: db.Tx, registration_id: UUID, account_id: UUID | None) -> None:
+async def pardon(tx: db.Tx, registration_id: UUID, account_id: UUID | None, community_id: str) -> None:
     """An organiser wants somebody in whom a host took off inside Zoom: they are added again."""
     pardoned = await tx.run(
         "UPDATE registrants SET state = 'cancelled', reason = NULL, updated_at = :now, told_at = :now"
@@ -119,7 +119,7 @@ async def pardon(tx: db.Tx, registration_id: UUID, account_id: UUID | None) -> N
         id=registration_id, now=tx.now,
     )  # fmt: skip
     if pardoned.rowcount:
-        tx.record(facts.RegistrationChanged(registration_id, account_id))
+        tx.record(facts.RegistrationChanged(registration_id, account_id, community_id))
 
 
 async def _said(tx: db.Tx, work: Work[Resources]) -> Said | None:

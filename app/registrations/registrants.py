@@ -26,6 +26,7 @@ from app.core import db
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
+from app.events.models import Event
 from app.meetings import drift
 from app.meetings import service as meetings
 from app.registrations import new_links, rivals, seats
@@ -126,8 +127,9 @@ async def _tell_rivals(tx: db.Tx, seat: Seat, state: str) -> None:
         concerned = await rivals.told_taken(tx, registration, seat.meeting_id, *had)
     else:
         return
+    event = await tx.session.get_one(Event, registration.event_id)
     for registration_id in concerned:
-        tx.record(facts.RegistrationChanged(registration_id, seat.account_id))
+        tx.record(facts.RegistrationChanged(registration_id, seat.account_id, event.community_id))
 
 
 async def _add(work: Work[Resources], seat: Seat) -> None:

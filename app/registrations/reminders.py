@@ -64,9 +64,9 @@ async def plan(work: Work[Resources]) -> None:
         moment = latest(event, minutes, since, tx.now) if event else None
         to_come = [each for each in moments(event, minutes) if each > tx.now] if event else []
     async with work.done(again_at=min(to_come, default=None)) as tx:
-        if moment is not None:
+        if event is not None and moment is not None:
             for registration_id in await _not_reminded(tx, work.id, moment):
-                tx.record(facts.ReminderDue(registration_id))
+                tx.record(facts.ReminderDue(registration_id, event.community_id))
 
 
 async def _not_reminded(tx: db.Tx, event_id: UUID, moment: datetime) -> Sequence[UUID]:

@@ -117,7 +117,7 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
     # Whether the address takes mail is now known anew.
     registration.reminder_error = None
     if not mailing.same(mailing.wanted(event, registration, tx.now), registration.invite):
-        tx.record(facts.InviteAsked(registration.id))
+        tx.record(facts.InviteAsked(registration.id, event.community_id))
 
 
 async def _locked(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event, str] | None:

@@ -103,7 +103,7 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         registration.updated_at = tx.now
         tx.session.add(registration)
         await tx.session.flush()
-        tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event)))
+        tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event), event.community_id))
         # An organiser's word counts for their own event: it must not move what a member is coming to elsewhere.
         if person.themselves and await known_otherwise(tx, registration):
             tx.record(facts.AddressChanged(registration.id))
@@ -222,7 +222,7 @@ async def promote(tx: db.Tx, event: Event) -> None:
     account_id = await account_of(tx, event) if promoted else None
     for registration in promoted:
         registration.waiting_since = None
-        tx.record(facts.RegistrationChanged(registration.id, account_id))
+        tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
 
 
 async def position(tx: db.Tx, registration: Registration) -> int | None:

@@ -24,10 +24,10 @@ async def spread(work: Work[Resources]) -> None:
         waits = event.on_zoom and not await service.served(tx, event)
         together = await batch.expect(tx, event.id) if event.on_zoom and not waits else frozenset()
         for registration_id in await service.ids_of_event(tx, event.id):
-            tx.record(facts.InviteAsked(registration_id))
+            tx.record(facts.InviteAsked(registration_id, event.community_id))
             if not waits:
                 later = tx.now + batch.HEAD_START if registration_id in together else None
-                tx.record(facts.RegistrationChanged(registration_id, account_id), at=later)
+                tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id), at=later)
 
 
 async def follow_address(work: Work[Resources]) -> None:
@@ -39,7 +39,8 @@ async def follow_address(work: Work[Resources]) -> None:
         for other, event in await service.elsewhere(tx, registration):
             addresses.renewed(Address.of(other), registration.email, verified=verified).keep(other)
             other.updated_at = tx.now
-            tx.record(facts.RegistrationChanged(other.id, await service.account_of(tx, event)))
+            account_id = await service.account_of(tx, event)
+            tx.record(facts.RegistrationChanged(other.id, account_id, event.community_id))
 
 
 async def sync_registrant(work: Work[Resources]) -> None:

@@ -21,6 +21,7 @@ async def follow(tx: db.Tx, event_id: UUID, who: Caller) -> None:
     told.keep(registration)
     registration.updated_at = tx.now
     await tx.session.flush()
-    tx.record(facts.RegistrationChanged(registration.id, await service.account_of(tx, event)))
+    account_id = await service.account_of(tx, event)
+    tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
     if await service.known_otherwise(tx, registration):
         tx.record(facts.AddressChanged(registration.id))

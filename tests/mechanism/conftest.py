@@ -107,6 +107,16 @@ class House:
         )
         return outbox.Taken(**row)
 
+    async def take_key(self, key: str) -> outbox.Taken:
+        """Take the row of a thing as a worker would, and run nothing."""
+        row = await self.held.db.hot.fetchrow(
+            "UPDATE outbox SET lease = gen_random_uuid(), claimed_until = clock_timestamp() + interval '9 s'"
+            " WHERE key = $1"
+            " RETURNING id, reaction, key, generation, lease, attempts, failing_since, correlation, priority, lane",
+            key,
+        )
+        return outbox.Taken(**row)
+
     async def runs(self, key: str) -> list[Mapping[str, Any]]:
         """The runs of a thing, in the order in which they began."""
         runs: list[Mapping[str, Any]] = await self.held.db.hot.fetch(

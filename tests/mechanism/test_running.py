@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from app.core.outbox import PARKED_PAUSE, LeaseLost, Taken
-from app.core.work import NAMESAKES_CAP, Runner, Work
+from app.core.queues import USUAL
+from app.core.work import Runner, Work
 from app.worker import LANE_CAP, PLACES
 from tests.mechanism.conftest import LEASE, House
 from tests.mechanism.table import SWEEPING_TABLE, TABLE, Changed, Hurried
@@ -219,21 +220,21 @@ async def test_many_lanes_of_one_name_never_take_all_places_together(house: Hous
     assert quick is not None
     assert quick["id"] in claimed
     # The last claim may go beyond it.
-    assert 2 * NAMESAKES_CAP <= len(claimed) <= 2 * NAMESAKES_CAP + 4
+    assert 2 * USUAL.kind <= len(claimed) <= 2 * USUAL.kind + 4
 
 
 async def test_a_few_lanes_that_hang_leave_each_other_of_their_name_a_place(house: House) -> None:
-    for number in range(NAMESAKES_CAP):
+    for number in range(USUAL.kind):
         await house.change(f"hangs{number}", lane=f"endpoint:{number % 4}")
     runner = Runner(house.held.db, house.clock, TABLE, house.held, lease=LEASE)
-    assert len(await runner.claim(2 * NAMESAKES_CAP, LANE_CAP)) == NAMESAKES_CAP
+    assert len(await runner.claim(2 * USUAL.kind, LANE_CAP)) == USUAL.kind
     for number in range(6):
         await house.change(f"quick{number}", lane=f"endpoint:quick{number % 2}")
     await house.change("hangs too", lane="endpoint:0")
-    claimed = await runner.claim(2 * NAMESAKES_CAP, LANE_CAP)
+    claimed = await runner.claim(2 * USUAL.kind, LANE_CAP)
     rows = await house.held.db.hot.fetch("SELECT key FROM outbox WHERE id = ANY($1) ORDER BY key", claimed)
     assert [row["key"] for row in rows] == ["quick0", "quick1"]
-    assert await runner.claim(2 * NAMESAKES_CAP, LANE_CAP) == []
+    assert await runner.claim(2 * USUAL.kind, LANE_CAP) == []
 
 
 async def test_a_worker_runs_no_more_rows_than_it_has_places_and_all_of_them_in_the_end(house: House) -> None:

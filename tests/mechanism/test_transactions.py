@@ -140,10 +140,10 @@ async def test_who_lost_rows_to_another_worker_writes_nothing_of_what_was_done_w
     for key in ("lost", "kept"):
         await house.change(key)
 
-    async def slowly(tx: db.Tx, keys: Sequence[str]) -> Sequence[str]:
+    async def slowly(tx: db.Tx, keys: Sequence[str]) -> together.Batch:
         await tx.run("UPDATE things SET observed = 7 WHERE key = ANY(:keys)", keys=list(keys))
         await house.held.db.hot.execute("UPDATE outbox SET lease = gen_random_uuid() WHERE key = 'lost'")
-        return keys
+        return together.Batch(done=list(keys))
 
     work = Work(own, house.held, house.held.db, None)
     await together.along(work, house.held.db.hot, "things.observe", house.clock.now(), slowly)

@@ -11,7 +11,7 @@ from app import facts
 from app.core import together
 from app.registrations import batch, registrants
 from app.simulator import registrants as at_zoom
-from tests.living import Living
+from tests.living import COMMUNITY, Living
 from tests.meetings.house import (
     ADD,
     CARD,
@@ -293,21 +293,21 @@ async def test_rows_taken_together_are_nobody_elses_until_they_are_settled_or_th
     database = living.held.db
     async with database.transaction() as tx:
         for registration_id in ids:
-            fact = facts.RegistrationChanged(UUID(registration_id), None)
+            fact = facts.RegistrationChanged(UUID(registration_id), None, COMMUNITY["id"])
             tx.record(fact, at=tx.now + batch.HEAD_START)
     async with database.transaction() as tx:
         first = await together.take(tx, batch.SINGLE, ids, 2, batch.HOLD)
         rest = await together.take(tx, batch.SINGLE, ids, 5, batch.HOLD)
         none = await together.take(tx, batch.SINGLE, ids, 5, batch.HOLD)
-    assert (len(first.generations), len(rest.generations), len(none.generations)) == (2, 1, 0)
-    changed = next(iter(first.generations))
+    assert (len(first.rows), len(rest.rows), len(none.rows)) == (2, 1, 0)
+    changed = next(iter(first.rows))
     async with database.transaction() as tx:
-        tx.record(facts.RegistrationChanged(UUID(changed), None))
+        tx.record(facts.RegistrationChanged(UUID(changed), None, COMMUNITY["id"]))
     async with database.transaction() as tx:
-        await together.settle(tx, first, first.generations)
+        await together.settle(tx, first, first.rows)
     left = {row["key"]: row["lease"] for row in await outbox(living, batch.SINGLE)}
-    assert set(left) <= {changed, *rest.generations}, "what was asked for again meanwhile is not struck"
-    assert left[next(iter(rest.generations))] == rest.lease
+    assert set(left) <= {changed, *rest.rows}, "what was asked for again meanwhile is not struck"
+    assert left[next(iter(rest.rows))] == rest.lease
     await living.held.db.hot.execute(
         "UPDATE outbox SET claimed_until = clock_timestamp(), due_at = $1", living.clock.now()
     )
