@@ -2,6 +2,7 @@
 
 from app.joining.situation import Situation, ZoomSeen
 from app.registrations.rivals import TAKEN
+from app.registrations.seats import UNVERIFIED as REFUSED_AS_UNVERIFIED
 
 Link = tuple[bytes, str]  # sealed, and what it is bound to
 UNVERIFIED = "Verify your e-mail address in Kindryn, then join again: Zoom knows people by their address."
@@ -45,13 +46,20 @@ def may_heal_now(seen: Situation) -> bool:
     """Whether the link may come in a moment, by asking Zoom for it."""
     if seen.zoom is None:
         return True
-    kept_out = seen.zoom.registrant_barred or seen.zoom.registrant_state == "failed" or unverified(seen)
+    failed = seen.zoom.registrant_state == "failed" and not _verified_since(seen)
+    kept_out = seen.zoom.registrant_barred or failed or unverified(seen)
     return seen.zoom.account_status == "connected" and not kept_out
+
+
+def _verified_since(seen: Situation) -> bool:
+    """Whether the registrant was refused for an address that has been verified since, so that it is made any moment."""
+    refused = seen.zoom is not None and seen.zoom.registrant_reason == REFUSED_AS_UNVERIFIED
+    return refused and seen.registration is not None and seen.registration.email_verified
 
 
 def why_not(seen: Situation) -> tuple[str, str]:
     """The sentence that says why there is no link, and the reason that goes into it."""
-    reason = (seen.zoom.registrant_reason if seen.zoom else None) or ""
+    reason = "" if _verified_since(seen) else (seen.zoom.registrant_reason if seen.zoom else None) or ""
     if unverified(seen):
         return UNVERIFIED, ""
     if reason == TAKEN:
