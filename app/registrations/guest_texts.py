@@ -6,8 +6,8 @@ from email.message import EmailMessage
 from html import escape
 from uuid import UUID
 
+from app.core.cleaning import line
 from app.registrations.envelopes import MAIL_POLICY, header, mailbox
-from app.registrations.invites import line
 from app.registrations.models import Registration
 from app.registrations.texts import Kind, language
 
