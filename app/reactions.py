@@ -136,7 +136,7 @@ TABLE: Reactions[Resources] = Reactions(
         facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
         facts.MemberWaiting: [by(SYNC_REGISTRANT, "registration_id", lane="account_id", priority=0)],
         facts.InviteAsked: [mail(SEND_INVITE, "registration_id")],
-        facts.GuestCodeAsked: [mail(MAIL_GUEST_CODE, "guest_id")],
+        facts.GuestCodeAsked: [mail(MAIL_GUEST_CODE, "code_id")],
         facts.RemindersChanged: [by(PLAN_REMINDERS, "event_id")],
         facts.ReminderDue: [mail(REMIND, "registration_id")],
         facts.HookMessageMade: [hook(SEND_HOOK, "message_id")],

@@ -10,6 +10,8 @@ TICKETS_KEPT = timedelta(days=1)
 
 
 async def tidy(work: Work[Resources]) -> None:
-    """The sweep over tickets that opened, or can open, nothing any more. Clicks stay: they are evidence of coming."""
+    """The sweep over tickets and codes of guests that opened, or can open, nothing any more. Clicks stay: they are
+    evidence of coming."""
     async with work.done() as tx:
+        await tx.run("DELETE FROM guest_codes WHERE expires_at < :before", before=tx.now - TICKETS_KEPT)
         await tx.run("DELETE FROM tickets WHERE expires_at < :before", before=tx.now - TICKETS_KEPT)

@@ -164,7 +164,7 @@ def invite_of(
         stamp=now,
         whole_event_cancelled=state["off"],
         asked=is_guest(registration.member_id),
-        community=slug,
+        community="" if is_guest(registration.member_id) else slug,
         host=host,
     )
 
