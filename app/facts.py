@@ -244,9 +244,9 @@ class InviteAsked:
 
 @dataclass(frozen=True)
 class GuestCodeAsked:
-    """Somebody with a guest's link asked for the code that confirms the guest's address."""
+    """A browser with a guest's link asked for the code that confirms the guest's address."""
 
-    guest_id: UUID
+    code_id: UUID
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ TABLE: Reactions[Resources] = Reactions(
         facts.CrowdExpected: [by(ADD_BATCH, "event_id", lane="account_id")],
         facts.MemberWaiting: [by(SYNC_REGISTRANT, "registration_id", lane="account_id", priority=0)],
         facts.InviteAsked: [of_community(SEND_INVITE, "registration_id", MAIL)],
-        facts.GuestCodeAsked: [of_community(MAIL_GUEST_CODE, "guest_id", MAIL)],
+        facts.GuestCodeAsked: [of_community(MAIL_GUEST_CODE, "code_id", MAIL)],
         facts.RemindersChanged: [by(PLAN_REMINDERS, "event_id")],
         facts.ReminderDue: [of_community(REMIND, "registration_id", MAIL)],
         facts.HookMessageMade: [hook(SEND_HOOK, "message_id")],

@@ -11,6 +11,7 @@ from app.accounts.reading import Reading
 from app.accounts.routing import Candidate, in_order
 from app.clients.zoom import LICENSED, User
 from app.core import db, logs
+from app.core.cleaning import line
 from app.core.errors import wrong_field
 from app.core.identity import Caller
 from app.facts import HostsChanged
@@ -77,7 +78,7 @@ def _describe(host: Host, user: User, reading: Reading) -> None:
         host.member_id = host.member_set_by = host.member_set_at = None
         log.info("host has another e-mail, and is nobody's", host_id=str(host.id))
     host.email = user.email or None
-    host.name = user.display_name or f"{user.first_name} {user.last_name}".strip()
+    host.name = line(user.display_name or f"{user.first_name} {user.last_name}")
     host.listed = user.status == "active" and user.type in {BASIC, LICENSED}
     # Who cannot hold meetings for now keeps theirs as they are: nothing is gained by opening them to everybody.
     if host.listed or host.licensed is None:

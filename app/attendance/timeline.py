@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from app.attendance.fold import Span
 from app.attendance.report import Report
+from app.core import cleaning
 
 NAMES, WIDTH, LINE, TOP = 220, 720, 22, 40  # pixels
 LONGEST_NAME = 30  # letters
@@ -104,4 +105,4 @@ def _short(name: str) -> str:
 
 def _text(text: str) -> str:
     """Text in XML 1.0, which has no control characters but white space (section 2.2)."""
-    return escape("".join(letter if letter.isprintable() else " " for letter in text))
+    return escape(cleaning.line(text))

@@ -11,6 +11,7 @@ from app.attendance.fold import Attendance
 from app.attendance.match import How, Match, Sure
 from app.attendance.report import Attendee, Missing, Report, Unknown, minutes
 from app.core import identity
+from app.core.cleaning import line
 from app.registrations.models import is_guest
 from app.web import PLAIN, Schema
 
@@ -151,7 +152,7 @@ def attendee(one: Attendee) -> AttendeeView:
     was, matches = one.attendance, one.matches
     return AttendeeView(
         member_id=one.member_id,
-        name=one.name,
+        name=line(one.name),
         role="host" if one.is_host else "guest" if is_guest(one.member_id) else "member",
         joined_at=was.joined_at,
         left_at=was.left_at,
@@ -181,7 +182,7 @@ def _sessions(was: Attendance, matches: Mapping[UUID, Match]) -> list[SessionVie
 def _unknown(one: Unknown) -> UnknownView:
     return UnknownView(
         session_id=one.session.id,
-        name=one.session.name,
+        name=line(one.session.name or "") or None,
         email=one.session.email,
         is_host=one.is_host,
         joined_at=one.attendance.joined_at,
@@ -194,4 +195,4 @@ def _unknown(one: Unknown) -> UnknownView:
 
 
 def _missing(people: Iterable[Missing]) -> list[MissingView]:
-    return [MissingView.model_validate(vars(each)) for each in people]
+    return [MissingView.model_validate(vars(each) | {"name": line(each.name)}) for each in people]

@@ -15,6 +15,8 @@ import jwt
 import orjson
 from jwt.utils import base64url_decode
 
+from app.core.cleaning import line
+
 ALGORITHMS = ("ES256", "RS256", "EdDSA")
 LEEWAY = timedelta(seconds=30)
 LONGEST_TOKEN = 16 * 1024
@@ -204,7 +206,7 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
         member_id=_subject(claims),
         email=email,
         email_verified=_flag(claims, "email_verified") and email is not None,
-        name=_CONTROL.sub(" ", _text(claims, "name", LONGEST_TOKEN) or ""),
+        name=line(_CONTROL.sub(" ", _text(claims, "name", LONGEST_TOKEN) or "")),
         locale=_locale(claims.get("locale")),
         memberships=() if is_platform else _memberships(claims.get("communities")),
         is_platform=is_platform,

@@ -9,14 +9,16 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
+from app.core.cleaning import seen
 from app.core.errors import wrong_field
 from app.events import schedule
 from app.events.models import Event
 
-# One line; the database takes no NUL, and no heading needs a line break.
+# One line of what one sees; the database takes no NUL, and no heading needs a line break.
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    AfterValidator(seen),
 ]
 Description = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
 Delivery = Literal["native", "zoom"]

@@ -21,6 +21,9 @@ from app.registrations.models import guest_member_id
 from app.resources import Resources
 
 COOKIE = "guest"
+# What tells one browser that asked for a code from another; it opens nothing.
+ASKING, ASKS_FOR = "asking", timedelta(days=1)
+_ASKING = re.compile(r"[A-Za-z0-9_-]{43}")
 AT_LEAST = timedelta(hours=1)  # for an event that lasts longer than planned
 _LINK = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BY_LINK = """
@@ -76,6 +79,25 @@ def make_theirs(response: Response, held: Resources, guest: Guest) -> None:
         COOKIE,
         base64.urlsafe_b64encode(held.seal.seal(good_until.isoformat(), _place(guest))).decode(),
         max_age=int((good_until - now).total_seconds()),
+        path=f"/guest/{guest.link}",
+        secure=held.settings.public_url.startswith("https:"),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def asking(request: Request) -> str | None:
+    """What the browser is known by that asked for a code here; None where it never did."""
+    found = request.cookies.get(ASKING, "")
+    return found if _ASKING.fullmatch(found) else None
+
+
+def remember_asking(response: Response, held: Resources, guest: Guest, asking: str) -> None:
+    """Have the browser known again when it sends the code."""
+    response.set_cookie(
+        ASKING,
+        asking,
+        max_age=int(ASKS_FOR.total_seconds()),
         path=f"/guest/{guest.link}",
         secure=held.settings.public_url.startswith("https:"),
         httponly=True,

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app import web
+from app.core.crypto import new_token, token_digest
 from app.core.errors import Problem, not_found
 from app.joining import guest_browser, sentences, situation, tickets, waiting
 from app.joining.decide import TOO_MANY_CLICKS, UNTIL_HEALED, Refusal, decide
@@ -51,15 +52,18 @@ async def follow_guest_link(guest_link: GuestLink, request: Request, held: Held)
 
 @router.post("/guest/{guest_link}/code", summary="Have a code mailed to the guest", status_code=303)
 async def mail_guest_code(guest_link: GuestLink, request: Request, held: Held) -> Response:
-    """Three an hour at the most. Takes a form of the guest's own pages only."""
+    """Three an hour for one browser, whose own the code is. Takes a form of the guest's own pages only."""
     _refuse_foreign_forms(request, held)
     guest, seen = await _invited(held, guest_link)
     if over := _over(request, held, guest, seen):
         return over
+    browser = guest_browser.asking(request) or new_token()
     async with held.db.transaction() as tx:
-        wait = await guest_codes.ask(tx, held.seal, guest.id)
+        wait = await guest_codes.ask(tx, held.seal, guest.id, token_digest(browser))
     if wait is None:
-        return sentences.moved(f"{_url(held, guest)}/code")
+        response = sentences.moved(f"{_url(held, guest)}/code")
+        guest_browser.remember_asking(response, held, guest, browser)
+        return response
     words = speech(guest.locale)
     page = _page(guest, words.often.format(minutes=-(-wait // 60)), _form(held, guest, words), status=429)
     page.headers["Retry-After"] = str(wait)
@@ -81,14 +85,17 @@ async def ask_guest_code(guest_link: GuestLink, request: Request, held: Held) ->
 
 @router.post("/guest/{guest_link}", summary="Confirm the guest's address", status_code=303)
 async def confirm_guest(guest_link: GuestLink, request: Request, held: Held) -> Response:
-    """Takes the form with the code: `code`, six digits. The right one makes this browser the guest's."""
+    """Takes the form with the code: `code`, the six digits mailed for this browser, or the longer code of the mail. The
+    right one makes this browser the guest's."""
     _refuse_foreign_forms(request, held)
     guest, seen = await _invited(held, guest_link)
     if over := _over(request, held, guest, seen):
         return over
     typed = parse_qs((await request.body()).decode("ascii", "replace")).get("code", [""])[0]
+    browser = guest_browser.asking(request)
+    digest = token_digest(browser) if browser else None
     async with held.db.transaction() as tx:
-        outcome = await guest_codes.confirm(tx, held.seal, guest.id, typed)
+        outcome = await guest_codes.confirm(tx, held.seal, guest.id, digest, typed)
     words = speech(guest.locale)
     if outcome == "wrong":
         return _page(guest, words.wrong, _form(held, guest, words), status=403)
@@ -159,7 +166,7 @@ def _button(held: Resources, guest: Guest, label: str) -> str:
 def _form(held: Resources, guest: Guest, words: Speech) -> str:
     """The form for the code, and the way to another one."""
     url = _url(held, guest)
-    field = '<input name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" required autofocus>'
+    field = '<input name="code" autocomplete="one-time-code" maxlength="24" required autofocus>'
     return (
         f'<form method="post" action="{escape(url)}"><label>{escape(words.type_label)}{field}</label>'
         f"<button>{escape(words.type_button)}</button></form>{sentences.link(url, words.another)}"

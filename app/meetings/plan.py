@@ -12,12 +12,14 @@ from typing import Any, Final, cast
 
 from app.clients.zoom import Meeting, MeetingBody
 from app.clients.zoom.notifications import moment
+from app.core.cleaning import line, lines
 
 AUTOMATIC_APPROVAL: Final = 0
 MANUAL_APPROVAL: Final = 1
 NO_REGISTRATION: Final = 2
 MAX_TOPIC, MAX_AGENDA = 200, 2000
 MARKER = "kindryn:"
+UNTITLED = "Event"  # where a title has nothing that one sees; Zoom wants a topic
 Plan = dict[str, Any]
 
 # What people may change inside Zoom, and what registration depends on: shown when Zoom says otherwise.
@@ -58,8 +60,8 @@ def has_marker(agenda: str, marker: str) -> bool:
 def plan(wishes: Wishes) -> Plan:
     """The whole plan. Registration needs a licensed host; without one the waiting room stands in for it."""
     return {
-        "topic": wishes.title[:MAX_TOPIC],
-        "agenda": f"{wishes.marker}\n{wishes.description}"[:MAX_AGENDA].rstrip(),
+        "topic": line(wishes.title)[:MAX_TOPIC] or UNTITLED,
+        "agenda": f"{wishes.marker}\n{lines(wishes.description)}"[:MAX_AGENDA].rstrip(),
         "start_time": _utc(wishes.starts_at),
         "duration": minutes(wishes.starts_at, wishes.ends_at),
         "timezone": wishes.timezone,

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from app.accounts import warnings
 from app.accounts.warnings import Warned
+from app.core.cleaning import line
 from app.core.identity import Caller
 from app.events.models import GRACE, Space
 from app.events.spaces import settings_of
@@ -30,11 +31,11 @@ def event(row: Row, who: Caller, now: datetime, opens: timedelta, *, for_admin: 
         {
             "id": shown.id,
             "community": {"id": shown.community_id, "slug": row.community_slug},
-            "space": {"id": shown.space_id, "name": row.space_name} if shown.space_id else None,
+            "space": {"id": shown.space_id, "name": line(row.space_name or "")} if shown.space_id else None,
             "kind": shown.kind,
             "series_id": shown.series_id,
             "coach": {"member_id": shown.coach_id} if shown.coach_id else None,
-            "title": shown.title,
+            "title": line(shown.title),
             "description": shown.description,
             "starts_at": shown.starts_at,
             "ends_at": shown.ends_at,

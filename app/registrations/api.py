@@ -5,18 +5,19 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import select
 
 from app import facts, web
 from app.accounts import budgets
 from app.core import audit, db, identity, logs
+from app.core.cleaning import line
 from app.core.errors import PROBLEMS, Problem, not_found, wrong_field
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.registrations import addresses, mailing, new_links, noticed, service
-from app.registrations.invites import calendar, valid_address
+from app.registrations.invites import file, valid_address
 from app.registrations.models import Registrant, Registration, is_guest
 from app.web import PLAIN, Caller, Held, Page, Schema, Tx
 
@@ -91,7 +92,7 @@ class RegistrationView(RsvpView):
 class BehalfBody(RsvpBody):
     """An answer on somebody's behalf. Name and address count only for a member who is not known here yet."""
 
-    name: Annotated[str, StringConstraints(max_length=service.MAX_NAME, pattern=PLAIN)] = Field(
+    name: Annotated[str, StringConstraints(max_length=service.MAX_NAME, pattern=PLAIN), AfterValidator(line)] = Field(
         default="", description="What the member is called", examples=["Mia Member"]
     )
     email: Annotated[str, StringConstraints(max_length=128)] | None = Field(
@@ -181,13 +182,13 @@ async def replace_link(event_id: EventId, member_id: MemberId, who: Caller, tx: 
     responses={200: {"content": {"text/calendar": {}}}},
 )
 async def get_invite(event_id: EventId, who: Caller, tx: Tx, held: Held) -> Response:
-    """The invite as it was last mailed, with the same UID and SEQUENCE."""
+    """The entry of the invite that was last mailed, with the same UID and SEQUENCE, to be added by hand."""
     event, registration, state = await _own(tx, event_id, who)
     to = mailing.addresses(held.settings)
     slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
-    content = calendar(mailing.invite_of(registration, state, to, slug, tx.now))
+    content = file(mailing.invite_of(registration, state, to, slug, tx.now))
     headers = {"Content-Disposition": 'attachment; filename="invite.ics"', "Cache-Control": "no-store"}
-    return Response(content, media_type="text/calendar; charset=utf-8; method=REQUEST", headers=headers)
+    return Response(content, media_type="text/calendar; charset=utf-8; method=PUBLISH", headers=headers)
 
 
 @router.post("/api/events/{event_id}/invite", status_code=202, summary="Mail one's own invite again")
@@ -293,7 +294,7 @@ def _row(tx: db.Tx, event: Event, listed: service.Listed) -> RegistrationView:
         {
             **_rsvp(event, listed),
             "member_id": registration.member_id,
-            "name": registration.name,
+            "name": line(registration.name),
             "email": registration.email,
             "email_verified": registration.email_verified,
             "invite": mailing.standing(event, registration, tx.now),

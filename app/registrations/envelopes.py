@@ -6,7 +6,8 @@ from email.headerregistry import Address, BaseHeader, HeaderRegistry, Unstructur
 from email.message import EmailMessage
 from email.policy import SMTP, Policy
 
-from app.registrations.invites import Invite, Words, ascii_address, calendar, line
+from app.core.cleaning import line
+from app.registrations.invites import Invite, Words, ascii_address, calendar
 
 FILE_NAME = "invite.ics"
 

@@ -6,8 +6,8 @@ from email.message import EmailMessage
 from html import escape
 from uuid import UUID
 
+from app.core.cleaning import line
 from app.registrations.envelopes import MAIL_POLICY, header, mailbox
-from app.registrations.invites import line
 from app.registrations.models import Registration
 from app.registrations.texts import Kind, language
 
@@ -21,6 +21,7 @@ class Speech:
     subject: str
     hello: str
     code: str
+    spare: str
     stranger: str
     title: str
     ask: str
@@ -50,6 +51,7 @@ ENGLISH = Speech(
     subject="Your code for “{title}”",
     hello="Hello {name},",
     code="type this code on the page that asked for it to join “{title}”. It is good for ten minutes.",
+    spare="If the page does not take it, or mails no more codes for now, type this longer code instead: {spare}",
     stranger="If you did not ask for a code, there is nothing you need to do: without it your link opens nothing.",
     title="Your invitation",
     ask="This invitation is personal: to come in, have a code mailed to the address it was sent to.",
@@ -59,8 +61,9 @@ ENGLISH = Speech(
     type_button="Go on",
     another="Have another code mailed",
     wrong="These are not the six digits we mailed: look at the latest mail.",
-    over="There is no code that counts any more: have a new one mailed.",
-    often="Enough codes were mailed for now: use the latest, or ask for another in {minutes} minutes.",
+    over="There is no code that counts in this browser any more: have a new one mailed.",
+    often="Enough codes were mailed for now: use the latest, or the longer one beside it, or ask for another in "
+    "{minutes} minutes.",
     confirmed="Thank you, it is you: go on to the event.",
     join="Join",
     again="Try again",
@@ -96,6 +99,8 @@ GERMAN = Speech(
     hello="Hallo {name},",
     code="gib diesen Code auf der Seite ein, die danach gefragt hat, um an „{title}“ teilzunehmen. "
     "Er gilt zehn Minuten.",
+    spare="Wenn die Seite ihn nicht annimmt oder vorerst keine Codes mehr schickt, gib stattdessen diesen längeren "
+    "ein: {spare}",
     stranger="Wenn du keinen Code angefordert hast, musst du nichts tun: Ohne ihn öffnet dein Link nichts.",
     title="Deine Einladung",
     ask="Diese Einladung ist persönlich: Lass dir einen Code an die Adresse schicken, an die sie ging.",
@@ -105,8 +110,9 @@ GERMAN = Speech(
     type_button="Weiter",
     another="Einen neuen Code schicken lassen",
     wrong="Das sind nicht die sechs Ziffern, die wir geschickt haben: Sieh in der neuesten Mail nach.",
-    over="Es gilt kein Code mehr: Lass dir einen neuen schicken.",
-    often="Es wurden vorerst genug Codes geschickt: Nimm den neuesten oder versuch es in {minutes} Minuten wieder.",
+    over="In diesem Browser gilt kein Code mehr: Lass dir einen neuen schicken.",
+    often="Es wurden vorerst genug Codes geschickt: Nimm den neuesten oder den längeren daneben, oder versuch es in "
+    "{minutes} Minuten wieder.",
     confirmed="Danke, du bist es: Hier geht es zum Event.",
     join="Teilnehmen",
     again="Noch einmal versuchen",
@@ -137,23 +143,35 @@ def speech(locale: str) -> Speech:
     return _SPEECHES[language(locale).code]
 
 
-def code_mail(
-    code: str, guest_id: UUID, asked_at: datetime, title: str, to: Registration, sender: tuple[str, str]
-) -> EmailMessage:
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What a mail brings: the six digits of a browser, and the spare code for every other; `id` and `asked_at` tell the
+    mail from others."""
+
+    id: UUID
+    digits: str
+    spare: str
+    asked_at: datetime
+
+
+def code_mail(codes: Codes, title: str, to: Registration, sender: tuple[str, str]) -> EmailMessage:
     """The mail with a code; `sender` is name and address. Sent twice it is the same mail, with the same Message-ID. The
     code is not in the subject: that is shown on locked screens."""
     words = speech(to.locale)
     shown = line(title)
     hello = words.hello.format(name=line(to.name))
     sentence, stranger = words.code.format(title=shown), words.stranger
+    grouped = "-".join(codes.spare[place : place + 4] for place in range(0, len(codes.spare), 4))
+    spare = words.spare.format(spare=grouped)
     mail = EmailMessage(policy=MAIL_POLICY)
     mail["From"], mail["To"] = mailbox(*sender), mailbox(to.name, to.email)
     mail["Subject"] = header(words.subject.format(title=shown))
-    mail["Date"] = asked_at
-    mail["Message-ID"] = f"<code-{guest_id}-{asked_at.timestamp():.0f}@{sender[1].rpartition('@')[2]}>"
+    mail["Date"] = codes.asked_at
+    mail["Message-ID"] = f"<code-{codes.id}-{codes.asked_at.timestamp():.0f}@{sender[1].rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
-    mail.set_content(f"{hello}\n\n{sentence}\n\n    {code}\n\n{stranger}\n\n{sender[0]}\n")
-    paragraphs = (escape(hello), escape(sentence), _CODE.format(code=code), escape(stranger), escape(sender[0]))
+    mail.set_content(f"{hello}\n\n{sentence}\n\n    {codes.digits}\n\n{spare}\n\n{stranger}\n\n{sender[0]}\n")
+    digits, after = _CODE.format(code=codes.digits), (spare, stranger, sender[0])
+    paragraphs = (escape(hello), escape(sentence), digits, *map(escape, after))
     body = "\n".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
     html = _MAIL.format(language=language(to.locale).code, title=escape(shown), body=body)
     mail.add_alternative(html, subtype="html")

@@ -61,7 +61,7 @@ async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name
     registration = await service.answer(tx, event.id, person, "going")
     await noticed.pardon(tx, registration.id, await service.account_of(tx, event), event.community_id)
     if guest is None:
-        guest = Guest(id=guest_id, registration_id=registration.id, code_tries=0, codes_asked=[])
+        guest = Guest(id=guest_id, registration_id=registration.id, codes_asked=[])
         tx.session.add(guest)
     guest.invited_by, guest.invited_at, guest.revoked_at = invited_by, tx.now, None
     await tx.session.flush()
@@ -83,7 +83,8 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
     guest, registration = row
     if guest.revoked_at is not None:
         return
-    guest.revoked_at, guest.code = tx.now, None
+    guest.revoked_at, guest.code, guest.code_expires_at = tx.now, None, None
+    await tx.run("DELETE FROM guest_codes WHERE guest_id = :guest_id", guest_id=guest.id)
     # Not by an answer: those an event that is over no longer takes.
     registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
     await tx.session.flush()

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from app import web
 from app.core import audit, db, identity, logs
+from app.core.cleaning import line, seen
 from app.core.errors import Problem, not_found
 from app.events import service as events
 from app.events.models import Event
@@ -31,7 +32,9 @@ class GuestBody(Schema):
         description="Where the invite and the codes go", examples=["gus@guests.example"]
     )
     name: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=service.MAX_NAME, pattern=PLAIN)
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=service.MAX_NAME, pattern=PLAIN),
+        AfterValidator(seen),
     ] = Field(description="What the guest is called, also in the meeting", examples=["Gus Guest"])
     locale: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,35}$")] = Field(
         default="en", description="The language of mails and pages: English, or German for `de`", examples=["de"]
@@ -124,7 +127,7 @@ def _view(event: Event, invited: Invited, now: datetime) -> GuestView:
         {
             "id": guest.id,
             "email": registration.email,
-            "name": registration.name,
+            "name": line(registration.name),
             "locale": registration.locale,
             "status": "revoked" if guest.revoked_at else coming,
             "position": invited.position,

@@ -6,7 +6,6 @@ Everything here is a function of values: no clock, no database, no network. The 
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -16,14 +15,13 @@ from zoneinfo import ZoneInfo
 import idna
 from icalendar import Alarm, Calendar, Event, vCalAddress, vText, vUri
 
+from app.core.cleaning import line, lines
+
 Method = Literal["REQUEST", "CANCEL"]
 
 ADDRESS_LENGTH = 128  # what Zoom takes for a registrant; RFC 5321 would allow 254
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # RFC 5322 section 3.2.3
 _HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
-
-_LINE_BREAKS = re.compile("\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")  # whatever any reader may take for one
-_TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # can make a name read backwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,8 @@ class Invite:
     `uid` never changes for this member and event; `sequence` rises with every message sent. `starts_at`, `ends_at` and
     `stamp` (now) are aware datetimes; `timezone` is the IANA name in which people read the time. `join_link` is our own
     stable link for this member, `event_url` the event's page. `whole_event_cancelled` belongs to CANCEL alone: without
-    it, only this member is uninvited.
+    it, only this member is uninvited. Unless `asked`, the attendee has answered, and nobody waits for a reply.
+    `community` and `host` say whose event it is, where that is known.
 
     Raises ValueError with a sentence naming the field that is wrong.
     """
@@ -56,11 +55,14 @@ class Invite:
     stamp: datetime
     reminder_minutes: int = 15
     whole_event_cancelled: bool = False
+    asked: bool = False
+    community: str = ""
+    host: str = ""
 
     def __post_init__(self) -> None:
         for field in ("starts_at", "ends_at", "stamp"):
             self._set(field, _utc(field, getattr(self, field)))
-        for field in ("uid", "title", "organizer_name", "attendee_name"):
+        for field in ("uid", "title", "organizer_name", "attendee_name", "community", "host"):
             self._set(field, line(getattr(self, field)))
         for field in ("organizer_email", "attendee_email"):
             self._set(field, ascii_address(field, getattr(self, field)))
@@ -92,27 +94,6 @@ class Words:
     subject: str
     text: str
     html: str
-
-
-def line(text: str) -> str:
-    """`text` on one line: breaks and tabs become spaces; control characters and direction overrides are dropped; what
-    is no character (a lone surrogate) becomes U+FFFD."""
-    return " ".join(lines(text).split("\n")).strip()
-
-
-def lines(text: str) -> str:
-    """`text` cleaned like `line`, but its line breaks are kept, each as one LF."""
-    one_kind_of_break = _LINE_BREAKS.sub("\n", text).replace("\t", " ")
-    return "".join(_harmless(character) for character in one_kind_of_break).strip()
-
-
-def _harmless(character: str) -> str:
-    category = unicodedata.category(character)
-    if category == "Cs":
-        return "\N{REPLACEMENT CHARACTER}"
-    if character in _TURNS_TEXT or (category == "Cc" and character != "\n"):
-        return ""
-    return character
 
 
 def valid_address(text: str) -> bool:
@@ -188,6 +169,20 @@ def calendar(invite: Invite) -> bytes:
     return bytes(vcalendar.to_ical())
 
 
+def file(invite: Invite) -> bytes:
+    """The iCalendar object somebody downloads: METHOD:PUBLISH (RFC 5546 section 3.2.1) asks nobody anything and names
+    no attendee, so a program adds it without answering on anybody's behalf."""
+    vcalendar = Calendar()
+    vcalendar.add("PRODID", "-//Kindryn//Kindryn Zoom//EN")
+    vcalendar.add("VERSION", "2.0")
+    vcalendar.add("METHOD", "PUBLISH")
+    vevent = published(invite)
+    vevent.add("ORGANIZER", _person(invite.organizer_name, invite.organizer_email))
+    vevent.add_component(_alarm(invite))
+    vcalendar.add_component(vevent)
+    return bytes(vcalendar.to_ical())
+
+
 def published(invite: Invite) -> Event:
     """The VEVENT of somebody's own feed: nobody is invited by it, so it names no people (RFC 5545 section 3.8.4), and
     it rings no alarm, which the mailed invite does."""
@@ -231,10 +226,12 @@ def _describe(vevent: Event, invite: Invite) -> None:
 
 
 def _guest(invite: Invite) -> vCalAddress:
-    """Asked to answer, although the member already has on the event's page: with less, Gmail and Outlook show a dead
-    attachment instead of an invitation."""
+    """Who answered on the event's page has the answer in the entry, and is asked for no reply, which reaches nobody.
+    Who did not, as guests, is asked, so that the calendar can note an answer down (RFC 5545 section 3.2.12)."""
     guest = _person(invite.attendee_name, invite.attendee_email)
-    guest.params.update(CUTYPE="INDIVIDUAL", ROLE="REQ-PARTICIPANT", PARTSTAT="NEEDS-ACTION", RSVP="TRUE")
+    answered = "TENTATIVE" if invite.tentative else "ACCEPTED"
+    partstat, reply = ("NEEDS-ACTION", "TRUE") if invite.asked else (answered, "FALSE")
+    guest.params.update(CUTYPE="INDIVIDUAL", ROLE="REQ-PARTICIPANT", PARTSTAT=partstat, RSVP=reply)
     return guest
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
 
+from app.core.cleaning import line
 from app.registrations.calendar_links import links
-from app.registrations.invites import Invite, Words, line
+from app.registrations.invites import Invite, Words
 from app.registrations.texts import Kind, Language, language, when
 
 
@@ -68,14 +69,20 @@ def _letter(kind: Kind, invite: Invite, before: Before | None, speech: Language)
         title=invite.title,
         hello=greeting(invite.attendee_name, speech),
         lead=speech.leads[kind].format(title=invite.title),
-        details=_details(kind, invite, before, speech),
+        details=_details(kind, invite, before, speech) + whose(invite, speech),
         link=invite.join_link if going else None,
         sentences=([speech.maybe] if invite.tentative else []) + [speech.answer] if going else [speech.removed[kind]],
         description=invite.description if going else "",
         page=invite.event_url,
         signature=invite.organizer_name,
-        add=links(invite) if kind == "invited" else (),
+        add=links(invite) if kind in ("invited", "registered") else (),
     )
+
+
+def whose(invite: Invite, speech: Language) -> list[tuple[str, str]]:
+    """Whose event it is: the community, and who hosts it, as far as they are known."""
+    named = [(speech.community, invite.community), (speech.host, invite.host)]
+    return [(label, name) for label, name in named if name]
 
 
 def _details(kind: Kind, invite: Invite, before: Before | None, speech: Language) -> list[tuple[str, str]]:

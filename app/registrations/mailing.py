@@ -14,6 +14,7 @@ from app.registrations.guest_texts import speech
 from app.registrations.invites import Invite
 from app.registrations.letters import Before, words
 from app.registrations.models import Registration, is_guest
+from app.registrations.texts import Kind
 
 State = dict[str, Any]
 # Who changes an event rarely changes one thing only. What people are told of is the event left alone for so long.
@@ -115,18 +116,28 @@ def addresses(settings: Settings) -> Addresses:
 
 
 def letter(
-    registration: Registration, state: State, before: State | None, to: Addresses, slug: str, now: datetime
+    registration: Registration,
+    state: State,
+    before: State | None,
+    to: Addresses,
+    slug: str,
+    now: datetime,
+    host: str = "",
 ) -> EmailMessage:
-    """The mail that brings the calendar from `before` to `state`."""
-    invite = invite_of(registration, state, to, slug, now)
+    """The mail that brings the calendar from `before` to `state`; `host` is the name of who hosts the event."""
+    invite = invite_of(registration, state, to, slug, now, host)
     kind = kind_of(state, before)
+    if kind == "invited" and not (invite.asked or invite.tentative):
+        kind = "registered"
     changed_from = _before(before) if kind == "changed" and before else None
-    closing = speech(registration.locale).closing[kind] if is_guest(registration.member_id) else None
+    closing = speech(registration.locale).closing.get(kind) if is_guest(registration.member_id) else None
     text = words(kind, invite, locale=registration.locale, before=changed_from, closing=closing)
     return message(invite, text, sender=sender_of(to)[1], message_id=message_id_of(invite))
 
 
-def invite_of(registration: Registration, state: State, to: Addresses, slug: str, now: datetime) -> Invite:
+def invite_of(
+    registration: Registration, state: State, to: Addresses, slug: str, now: datetime, host: str = ""
+) -> Invite:
     """The invite for a state, numbered as its mail was or will be. What cannot be joined on Zoom links to the event's
     page instead; guests, whom the platform does not know, have their link for both."""
     link, page = f"{to.public_url}/join/{registration.join_link}", f"{to.spa_url}/{slug}/events/{registration.event_id}"
@@ -152,10 +163,13 @@ def invite_of(registration: Registration, state: State, to: Addresses, slug: str
         attendee_email=state["email"],
         stamp=now,
         whole_event_cancelled=state["off"],
+        asked=is_guest(registration.member_id),
+        community="" if is_guest(registration.member_id) else slug,
+        host=host,
     )
 
 
-def kind_of(state: State, before: State | None) -> Literal["invited", "changed", "cancelled", "uninvited"]:
+def kind_of(state: State, before: State | None) -> Kind:
     """Which letter it is."""
     if state["method"] == "CANCEL":
         return "cancelled" if state["off"] else "uninvited"

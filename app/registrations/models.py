@@ -124,13 +124,28 @@ class Guest(Model):
     revoked_at: Mapped[datetime | None]
     # When the address was last confirmed by a code.
     confirmed_at: Mapped[datetime | None]
-    # The code that counts, until it is used, tried too often, or replaced. Six digits have so few forms that a digest
-    # would hide nothing, so it is sealed.
+    # The spare code, which counts in every browser: it is in each mail, so it is sealed and not only a digest.
     code: Mapped[Sealed | None]
     code_expires_at: Mapped[datetime | None]
-    code_tries: Mapped[int] = mapped_column(server_default="0")
-    # When codes were asked for, lately.
+    # When codes were asked for lately, by whichever browsers.
     codes_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+
+
+class GuestCode(Model):
+    """The code that counts in one browser (known by a digest), until it is used, tried too often, or replaced."""
+
+    __tablename__ = "guest_codes"
+    __table_args__ = (UniqueConstraint("guest_id", "browser"), Index("ix_guest_codes_expires_at", "expires_at"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    guest_id: Mapped[UUID] = mapped_column(ForeignKey("guests.id"))
+    browser: Mapped[bytes] = mapped_column(LargeBinary)
+    # Six digits have so few forms that a digest would hide nothing, so the code is sealed.
+    code: Mapped[Sealed | None]
+    expires_at: Mapped[datetime]
+    tries: Mapped[int] = mapped_column(server_default="0")
+    # When this browser asked for codes, lately.
+    asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
 
 
 class MailPreference(Model):

@@ -23,6 +23,7 @@ from app.clients.zoom import (
 )
 from app.clients.zoom import Registrant as Answer
 from app.core import db
+from app.core.cleaning import line
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
@@ -272,7 +273,7 @@ def why(error: ZoomError | NotNow) -> str:
 
 def body_of(name: str, email: str) -> RegistrantBody:
     """Zoom needs a first name: of somebody without a name it is what stands before the @."""
-    full = " ".join(name.split()) or email.partition("@")[0]
+    full = " ".join(line(name).split()) or email.partition("@")[0]
     first, _, last = full.partition(" ")
     body: RegistrantBody = {"email": email, "first_name": first[:MAX_NAME], "auto_approve": True}
     if last:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.registrations.invites import Invite, Words
-from app.registrations.letters import Letter, greeting, html, text
+from app.registrations.letters import Letter, greeting, html, text, whose
 from app.registrations.texts import language, when
 
 
@@ -68,7 +68,10 @@ def words(invite: Invite, unsubscribe_url: str, *, locale: str | None, guest: bo
         title=invite.title,
         hello=greeting(invite.attendee_name, of_both),
         lead=ours.lead.format(title=invite.title),
-        details=[(of_both.when, when(invite.starts_at, invite.ends_at, invite.timezone, of_both))],
+        details=[
+            (of_both.when, when(invite.starts_at, invite.ends_at, invite.timezone, of_both)),
+            *whose(invite, of_both),
+        ],
         link=invite.join_link,
         sentences=[ours.answer_of_guests if guest else ours.answer],
         page=None if guest else invite.event_url,

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from app import facts
+from app.accounts.models import Host
 from app.clients.mail import MailRefused, MailUnavailable
 from app.core import db, logs, metrics
 from app.core.work import Work
@@ -37,6 +38,7 @@ class Due:
     state: mailing.State
     moment: datetime
     slug: str
+    host: str
     unsubscribe_link: str
 
 
@@ -117,7 +119,9 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | None:
     registration.reminded_for, registration.reminded_at = moment, None
     link = await preferences.link_in(tx, registration, event)
     slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
-    return Due(registration, mailing.shown(event, registration), moment, slug, link)
+    host = await tx.session.get(Host, event.host_id) if event.host_id else None
+    name = (host.name if host else None) or ""
+    return Due(registration, mailing.shown(event, registration), moment, slug, name, link)
 
 
 def _may_be_reminded(event: Event, registration: Registration, moment: datetime, now: datetime) -> bool:
@@ -143,7 +147,7 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
 def mail(due: Due, to: mailing.Addresses, now: datetime) -> EmailMessage:
     """The reminder, with the headers that let a mail program end reminders by one click (RFC 8058)."""
     registration = due.registration
-    invite = mailing.invite_of(registration, due.state, to, due.slug, now)
+    invite = mailing.invite_of(registration, due.state, to, due.slug, now, due.host)
     url = f"{to.public_url}/unsubscribe/{due.unsubscribe_link}"
     words = reminder_texts.words(invite, url, locale=registration.locale, guest=is_guest(registration.member_id))
     identity = "\n".join((invite.uid, f"{due.moment.timestamp():.0f}", invite.attendee_email))

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app import facts
+from app.accounts.models import Host
 from app.clients.mail import MailRefused, MailUnavailable
 from app.core import db, metrics
 from app.core.models import Community
@@ -42,6 +43,7 @@ class Due:
     state: mailing.State
     before: mailing.State | None
     slug: str
+    host: str
     written: bool
     former: Former
 
@@ -54,7 +56,7 @@ async def send(work: Work[Resources]) -> None:
         async with work.done(again_at=due):
             return
     to, refusal = mailing.addresses(work.resources.settings), None
-    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, work.resources.clock.now())
+    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, work.resources.clock.now(), due.host)
     try:
         await work.resources.mail.send(mail)
         metrics.mail_sent("sent")
@@ -80,7 +82,7 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
     found = await _locked(tx, registration_id)
     if found is None:
         return None
-    registration, event, slug = found
+    registration, event, slug, host = found
     held = registration.invite
     former = Former(registration.invite_before, registration.invite_sent_at, registration.invite_error)
     state = mailing.wanted(event, registration, tx.now)
@@ -93,7 +95,9 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
         registration.invite_before, registration.invite = held, state
         registration.invite_sequence += 1 if held is not None else 0
         registration.invite_sent_at = registration.invite_error = None
-    return Due(registration, registration.invite or state, registration.invite_before, slug, written, former)
+    return Due(
+        registration, registration.invite or state, registration.invite_before, slug, host or "", written, former
+    )
 
 
 async def take_back(tx: db.Tx, due: Due) -> None:
@@ -112,7 +116,7 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
     found = await _locked(tx, due.registration.id)
     if found is None or found[0].invite != due.state:
         return
-    registration, event, _ = found
+    registration, event, *_ = found
     registration.invite_sent_at, registration.invite_error = tx.now, refusal
     # Whether the address takes mail is now known anew.
     registration.reminder_error = None
@@ -120,12 +124,14 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
         tx.record(facts.InviteAsked(registration.id, event.community_id))
 
 
-async def _locked(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event, str] | None:
-    """The registration, locked, with its event and the slug of their community: one trip, as every invite needs it."""
+async def _locked(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event, str, str | None] | None:
+    """The registration, locked, with its event, the slug of their community and the name of the host: one trip, as
+    every invite needs it."""
     found = await tx.session.execute(
-        select(Registration, Event, Community.slug)
+        select(Registration, Event, Community.slug, Host.name)
         .join(Event, Event.id == Registration.event_id)
         .join(Community, Community.id == Event.community_id)
+        .outerjoin(Host, Host.id == Event.host_id)
         .where(Registration.id == registration_id)
         .with_for_update(of=Registration, key_share=True)
         .execution_options(populate_existing=True)

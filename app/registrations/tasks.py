@@ -72,7 +72,7 @@ async def send_reminder(work: Work[Resources]) -> None:
 
 
 async def mail_guest_code(work: Work[Resources]) -> None:
-    """Mail a guest (the key) the code that confirms the guest's address."""
+    """Mail a guest the code that confirms the guest's address in one browser (the key is the code's row)."""
     await guest_codes.mail(work)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-Kind = Literal["invited", "changed", "cancelled", "uninvited"]
+Kind = Literal["invited", "registered", "changed", "cancelled", "uninvited"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Language:
     hello: str
     hello_nobody: str
     when: str
+    community: str
+    host: str
     planned: str
     new_time: str
     old_time: str
@@ -45,12 +47,14 @@ ENGLISH = Language(
     code="en",
     subjects={
         "invited": "Invitation: {title}",
+        "registered": "Registered: {title}",
         "changed": "Changed: {title}",
         "cancelled": "Cancelled: {title}",
         "uninvited": "No longer registered: {title}",
     },
     leads={
         "invited": "You are invited to “{title}”.",
+        "registered": "You are registered for “{title}”.",
         "changed": "“{title}” has changed. Your calendar is updated with this mail.",
         "cancelled": "“{title}” has been cancelled.",
         "uninvited": "You are no longer registered for “{title}”.",
@@ -58,6 +62,8 @@ ENGLISH = Language(
     hello="Hello {name},",
     hello_nobody="Hello,",
     when="When",
+    community="Community",
+    host="Host",
     planned="It was planned for",
     new_time="New time",
     old_time="Time before",
@@ -88,12 +94,14 @@ GERMAN = Language(
     code="de",
     subjects={
         "invited": "Einladung: {title}",
+        "registered": "Angemeldet: {title}",
         "changed": "Geändert: {title}",
         "cancelled": "Abgesagt: {title}",
         "uninvited": "Nicht mehr angemeldet: {title}",
     },
     leads={
         "invited": "du bist zu „{title}“ eingeladen.",
+        "registered": "du bist zu „{title}“ angemeldet.",
         "changed": "„{title}“ hat sich geändert. Dein Kalender wird mit dieser Mail angepasst.",
         "cancelled": "„{title}“ wurde abgesagt.",
         "uninvited": "du bist nicht mehr zu „{title}“ angemeldet.",
@@ -101,6 +109,8 @@ GERMAN = Language(
     hello="Hallo {name},",
     hello_nobody="Hallo,",
     when="Wann",
+    community="Community",
+    host="Host",
     planned="Geplant war",
     new_time="Neue Zeit",
     old_time="Bisherige Zeit",

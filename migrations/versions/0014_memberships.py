@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0014"
 down_revision = "0013"
@@ -59,9 +60,30 @@ def upgrade() -> None:
     op.add_column("registrations", sa.Column("reminders", sa.Boolean(), server_default="true", nullable=False))
     op.add_column("registrations", sa.Column("unsubscribe_link", sa.Text(), nullable=True))
     op.create_unique_constraint(op.f("uq_registrations_unsubscribe_link"), "registrations", ["unsubscribe_link"])
+    op.create_table(
+        "guest_codes",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("guest_id", sa.Uuid(), nullable=False),
+        sa.Column("browser", sa.LargeBinary(), nullable=False),
+        sa.Column("code", sa.LargeBinary(), nullable=True),
+        sa.Column("expires_at", MOMENT, nullable=False),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("asked", JSONB(), server_default="[]", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_guest_codes")),
+        sa.ForeignKeyConstraint(["guest_id"], ["guests.id"], name=op.f("fk_guest_codes_guest_id_guests")),
+        sa.UniqueConstraint("guest_id", "browser", name=op.f("uq_guest_codes_guest_id_browser")),
+    )
+    op.create_index("ix_guest_codes_expires_at", "guest_codes", ["expires_at"])
+    # What stands there are six digits, which would count as a code that may be tried without end.
+    op.execute("UPDATE guests SET code = NULL, code_expires_at = NULL")
+    op.drop_column("guests", "code_tries")
 
 
 def downgrade() -> None:
+    op.execute("UPDATE guests SET code = NULL, code_expires_at = NULL")
+    op.add_column("guests", sa.Column("code_tries", sa.Integer(), server_default="0", nullable=False))
+    op.drop_table("guest_codes")
+    op.execute("DELETE FROM outbox WHERE reaction = 'privacy.tidy'")
     op.drop_column("registrations", "unsubscribe_link")
     op.drop_column("registrations", "reminders")
     op.drop_table("audit")

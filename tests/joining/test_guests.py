@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.joining import guest_browser
-from app.registrations import guests
+from app.registrations import guest_codes, guests
 from tests.living import Living
 from tests.meetings.house import STATUS, calls, cancel, change, later, rsvp, seen, spent, the_meeting
 from tests.patience import PATIENCE
@@ -21,6 +21,7 @@ from tests.registrations.test_mailing import no_mail_server
 
 GUS = {"email": "gus@guests.example", "name": "Gus Guest"}
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
+SPARE = re.compile(r"\b[A-Z]{4}-[A-Z]{4}-[A-Z]{4}\b")
 LINK = re.compile(r"/guest/([A-Za-z0-9_-]+)")
 
 
@@ -147,6 +148,7 @@ async def test_whoever_only_looks_changes_nothing(living: Living, event: Any) ->
         assert await rows(living, f"SELECT FROM {table}") == []
     [row] = await rows(living, "SELECT code, codes_asked FROM guests")
     assert (row["code"], row["codes_asked"]) == (None, "[]")
+    assert await rows(living, "SELECT FROM guest_codes") == []
 
 
 async def test_a_forwarded_link_opens_nothing_without_the_mailbox(living: Living, event: Any) -> None:
@@ -161,7 +163,7 @@ async def test_a_forwarded_link_opens_nothing_without_the_mailbox(living: Living
         tries = [await other.post(code=f"{(int(code) + n) % 1_000_000:06}") for n in range(1, 6)]
         assert [answer.status_code for answer in tries] == [403] * 4 + [410]
         assert (await other.post(code=code)).status_code == 410
-        assert dict(other.http.cookies) == {}
+        assert guest_browser.COOKIE not in other.http.cookies
         assert (await gus.get()).status_code == 303
 
 
@@ -203,6 +205,65 @@ async def test_three_codes_an_hour_are_mailed(living: Living, event: Any) -> Non
         await code_for(living, gus)
 
 
+async def test_whoever_holds_the_link_never_locks_the_guest_out(living: Living, event: Any) -> None:
+    await invited(living, event)
+    link = await link_of(living)
+    async with browser(living, link) as gus, browser(living, link) as thief:
+        code = await code_for(living, gus)
+        stolen = ""
+        for _ in range(3):
+            stolen = await code_for(living, thief)
+        assert (await thief.post("/code")).status_code == 429
+        wrong = f"{(int(stolen) + 1) % 1_000_000:06}"
+        assert [(await thief.post(code=wrong)).status_code for _ in range(5)] == [403] * 4 + [410]
+        assert (await gus.post(code=code)).status_code == 303, "the code the guest asked for before"
+    async with browser(living, link) as elsewhere:
+        assert (await elsewhere.post(code=wrong)).status_code == 410, "who asked for none has none"
+        assert (await elsewhere.post(code=await code_for(living, elsewhere))).status_code == 303
+    # The thief throws the cookies away, and asks until no more codes are mailed.
+    asked = 0
+    while asked < guest_codes.MAILS_AN_HOUR:
+        async with browser(living, link) as thief:
+            answer = await thief.post("/code")
+            if answer.status_code == 429:
+                break
+            asked += 1
+    await living.quiet()
+    assert len(living.mailbox.all()) == guest_codes.MAILS_AN_HOUR + 1, "the invite, and so many codes"
+    async with browser(living, link) as gus:
+        often = await gus.post("/code")
+        assert (often.status_code, "the longer one" in often.text) == (429, True)
+        spare = SPARE.search(text_of(living.mailbox.all()[-1]))
+        assert spare is not None
+        assert (await gus.post(code="BCDF-GHJK-LMNP")).status_code == 410
+        assert (await gus.post(code=f" {spare[0].lower()} ")).status_code == 303
+        assert (await gus.get()).status_code == 403, "the guest is known, and early"
+
+
+async def test_a_code_counts_only_in_the_browser_that_asked_for_it(living: Living, event: Any) -> None:
+    await invited(living, event)
+    link = await link_of(living)
+    async with browser(living, link) as gus, browser(living, link) as thief:
+        mine, other = await code_for(living, gus), await code_for(living, thief)
+        if mine != other:
+            assert (await thief.post(code=mine)).status_code == 403
+        assert (await gus.post(code=mine)).status_code == 303
+        assert (await thief.post(code=other)).status_code == 303
+
+
+async def test_the_spare_code_of_a_revoked_guest_opens_nothing(living: Living, event: Any) -> None:
+    guest = await invited(living, event)
+    async with browser(living, await link_of(living)) as gus:
+        assert (await gus.post("/code")).status_code == 303
+        spare = SPARE.search(text_of(await living.mailbox.next(to=GUS["email"])))
+        assert spare is not None
+        path = f"/api/events/{event['id']}/guests"
+        assert (await living.call("admin", "DELETE", f"{path}/{guest['id']}")).status_code == 204
+        assert (await gus.post(code=spare[0])).status_code == 403
+        await invited(living, event)
+        assert (await gus.post(code=spare[0])).status_code == 410
+
+
 async def test_forms_count_from_our_own_pages_only(living: Living, event: Any) -> None:
     await invited(living, event)
     async with browser(living, await link_of(living)) as gus:
@@ -211,7 +272,7 @@ async def test_forms_count_from_our_own_pages_only(living: Living, event: Any) -
             gus.origin = {"Origin": origin} if origin else {}
             for answer in (await gus.post("/code"), await gus.post(code=code)):
                 assert answer.status_code == 403
-                assert dict(gus.http.cookies) == {}
+                assert guest_browser.COOKIE not in gus.http.cookies
         gus.origin = {"Origin": living.settings.public_url}
         assert (await gus.post(code=code)).status_code == 303
         page = await gus.get("/code")

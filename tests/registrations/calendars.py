@@ -14,9 +14,10 @@ from typing import Any
 
 import vobject
 
+from app.core.cleaning import line
 from app.demo.mailbox import Mail
 from app.events.models import GRACE
-from app.registrations.invites import ascii_address, line
+from app.registrations.invites import ascii_address
 from app.registrations.mailing import SETTLING
 from tests.living import Living
 

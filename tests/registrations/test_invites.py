@@ -15,8 +15,9 @@ import vobject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core.cleaning import line, lines
 from app.registrations.envelopes import message, message_id_of
-from app.registrations.invites import Invite, calendar, line, lines, valid_address
+from app.registrations.invites import Invite, calendar, file, valid_address
 from app.registrations.letters import Before, words
 from app.registrations.texts import ENGLISH, Kind, when
 
@@ -168,16 +169,36 @@ def test_an_invitation_holds_exactly_what_calendars_need() -> None:
     assert b"TRIGGER:-PT15M\r\n" in raw
 
 
-def test_the_attendee_is_asked_to_answer() -> None:
-    [attendee] = [item for item in read_strictly(calendar(INVITE)) if item.name == "ATTENDEE"]
+@pytest.mark.parametrize(
+    ("invite", "partstat", "reply"),
+    [
+        (INVITE, "ACCEPTED", "FALSE"),
+        (replace(INVITE, tentative=True), "TENTATIVE", "FALSE"),
+        (replace(INVITE, asked=True), "NEEDS-ACTION", "TRUE"),
+    ],
+)
+def test_who_answered_on_the_page_is_not_asked_again_by_the_calendar(invite: Invite, partstat: str, reply: str) -> None:
+    [attendee] = [item for item in read_strictly(calendar(invite)) if item.name == "ATTENDEE"]
     assert attendee.parameters == {
         "CN": "Ada Lovelace",
         "CUTYPE": "INDIVIDUAL",
-        "PARTSTAT": "NEEDS-ACTION",
+        "PARTSTAT": partstat,
         "ROLE": "REQ-PARTICIPANT",
-        "RSVP": "TRUE",
+        "RSVP": reply,
     }
     assert attendee.value == "mailto:ada@example.com"
+
+
+def test_a_downloaded_entry_is_published_and_names_no_attendee() -> None:
+    """RFC 5546 section 3.2.1."""
+    raw = file(INVITE)
+    assert value(raw, "METHOD") == "PUBLISH"
+    assert names(raw, "VCALENDAR", "VEVENT") == [
+        *("DESCRIPTION", "DTEND", "DTSTAMP", "DTSTART", "LOCATION", "ORGANIZER", "SEQUENCE", "STATUS"),
+        *("SUMMARY", "TRANSP", "UID", "URL"),
+    ]
+    assert (value(raw, "UID"), value(raw, "SEQUENCE")) == (INVITE.uid, "3")
+    assert vevent(raw).organizer.value == "mailto:events@kindryn.example"
 
 
 def test_maybe_is_tentative() -> None:

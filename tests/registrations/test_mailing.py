@@ -125,7 +125,7 @@ async def test_every_mail_is_about_the_last_state_and_raises_the_sequence(living
     found = letters(living)
     assert len({mail.uid for mail in found}) == 1
     assert len({mail.message_id for mail in found}) == 4
-    assert [mail.subject.partition(":")[0] for mail in found] == ["Invitation", "Changed", "Changed", "Cancelled"]
+    assert [mail.subject.partition(":")[0] for mail in found] == ["Registered", "Changed", "Changed", "Cancelled"]
 
 
 async def test_what_a_calendar_need_not_know_is_not_mailed(living: Living) -> None:
@@ -145,7 +145,7 @@ async def test_an_event_that_goes_to_zoom_changes_the_link(living: Living) -> No
     host = (await living.hosts())["ada@riverside.example"]["id"]
     await change(living, event, delivery_mode="zoom", host_id=host)
     subjects = [mail.subject.partition(":")[0] for mail in letters(living)]
-    assert subjects == ["Invitation", "Changed"]
+    assert subjects == ["Registered", "Changed"]
     assert "/join/" in str(living.mailbox.all()[-1].message.get_body(("plain",)))
 
 
@@ -219,7 +219,7 @@ async def test_while_the_mail_server_is_down_nothing_is_lost_and_only_the_last_s
         await later(living)
     await later(living)
     assert story(living) == [("REQUEST", 0, "Another evening")]
-    assert letters(living)[0].subject.startswith("Invitation")
+    assert letters(living)[0].subject.startswith("Registered")
 
 
 async def test_a_mail_that_waited_for_the_server_keeps_its_number(living: Living) -> None:

@@ -29,6 +29,38 @@ def test_an_invitation_says_when_in_the_zone_of_the_event_and_that_the_link_is_p
         assert INVITE.event_url in text
 
 
+@pytest.mark.parametrize(
+    ("locale", "subject", "lead"),
+    [
+        ("en", "Registered: Cooking with fire", "You are registered for “Cooking with fire”."),
+        ("de", "Angemeldet: Cooking with fire", "du bist zu „Cooking with fire“ angemeldet."),
+    ],
+)
+def test_who_answered_is_told_to_be_registered_and_not_invited(locale: str, subject: str, lead: str) -> None:
+    said = words("registered", INVITE, locale=locale)
+    assert said.subject == subject
+    for text in (said.text, said.html):
+        assert lead in text
+        assert "invited" not in text
+        assert "eingeladen" not in text
+        assert "calendar.google.com" in text
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_every_mail_says_whose_event_it_is(locale: str) -> None:
+    invite, cancelled = (
+        replace(each, community="kitchen\u200b-club", host="Rosa\u202e Host") for each in (INVITE, CANCELLED)
+    )
+    mails = [words("registered", invite, locale=locale), words("changed", invite, locale=locale, before=BEFORE)]
+    mails.append(words("cancelled", cancelled, locale=locale))
+    mails.append(reminder_texts.words(invite, UNSUBSCRIBE, locale=locale, guest=False))
+    for said in mails:
+        assert "Community: kitchen-club\nHost: Rosa Host\n" in said.text
+        assert "kitchen-club" in said.html
+        assert "Rosa Host" in said.html
+    assert "Community:" not in words("registered", INVITE).text
+
+
 def test_a_changed_event_says_what_is_different() -> None:
     moved = replace(INVITE, title="Cooking")
     both, time, title, details = (
