@@ -175,6 +175,7 @@ def _rows(who: Caller) -> Select[Any]:
     ).subquery("asked")
     return (
         select(*_COLUMNS)
+        .select_from(Event)
         .join(asked, true())
         .join(Community, Community.id == Event.community_id)
         .outerjoin(Space, Space.id == Event.space_id)
