@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from app import facts
+from app import commands, facts
 from app.accounts import tasks as accounts
 from app.attendance import tasks as attendance
 from app.core import queues
@@ -43,6 +43,8 @@ NOTE_RECORDING = reaction("meetings.note_recording", meetings.note_recording, pr
 ASK_RECORDING = reaction("meetings.ask_recording", meetings.ask_recording, priority=90)
 NOTE_PARTICIPANT = reaction("attendance.note_participant", attendance.note_participant, priority=30)
 FOLLOW = reaction("live.follow", live.follow, priority=5)
+LOOK_FOR_HOST = reaction("live.look_for_host", live.look_for_host, priority=30)
+TELL_HOST = reaction("live.tell_host", live.tell_host, priority=20)
 SETTLE = reaction("attendance.settle", attendance.settle, priority=80)
 ASK_HOLDING = reaction("attendance.ask_holding", attendance.ask_holding, priority=80)
 SPREAD = reaction("registrations.spread", registrations.spread, priority=60)
@@ -55,6 +57,7 @@ PLAN_REMINDERS = reaction("registrations.plan_reminders", registrations.plan_rem
 REMIND = reaction("registrations.remind", registrations.send_reminder, priority=65)
 MAIL_GUEST_CODE = reaction("registrations.guest_code", registrations.mail_guest_code, priority=10)
 TELL_LIVE = reaction("hooks.tell_live", hooks.tell_live, priority=60)
+TELL_HOST_MISSING = reaction("hooks.tell_host_missing", hooks.tell_host_missing, priority=60)
 TELL_ENDED = reaction("hooks.tell_ended", hooks.tell_ended, priority=60)
 TELL_ATTENDANCE = reaction("hooks.tell_attendance", hooks.tell_attendance, priority=60)
 TELL_REGISTRATION = reaction("hooks.tell_registration", hooks.tell_registration, priority=90)
@@ -129,7 +132,9 @@ TABLE: Reactions[Resources] = Reactions(
             by(SPREAD, "event_id"),
             by(PLAN_REMINDERS, "event_id"),
             by(FOLLOW, "event_id"),
+            by(LOOK_FOR_HOST, "event_id"),
         ],
+        commands.TellMissingHost: [of_community(TELL_HOST, "event_id", MAIL), by(TELL_HOST_MISSING, "event_id")],
         facts.LiveChanged: [by(FOLLOW, "event_id")],
         facts.EventWentLive: [by(TELL_LIVE, "event_id")],
         facts.EventEnded: [by(SETTLE, "event_id"), by(TELL_ENDED, "event_id")],

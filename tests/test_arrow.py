@@ -17,9 +17,9 @@ from app.registrations import batch
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    ("core", "clients", "facts"), ("resources",), ("web",), ("accounts",), ("inbox",), ("events",), ("meetings",),
-    ("registrations",), ("joining",), ("attendance",), ("simulcast",), ("recordings",), ("live",), ("pages",),
-    ("hooks",), ("privacy",), ("reactions",), ("interface",), ("main", "worker"), ("cli", "demo"),
+    ("core", "clients", "facts", "commands"), ("resources",), ("web",), ("accounts",), ("inbox",), ("events",),
+    ("meetings",), ("registrations",), ("joining",), ("attendance",), ("simulcast",), ("recordings",), ("live",),
+    ("pages",), ("hooks",), ("privacy",), ("reactions",), ("interface",), ("main", "worker"), ("cli", "demo"),
 )  # fmt: skip
 PLACES = {room: place for place, rooms in enumerate(ORDER) for room in rooms}
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
@@ -192,13 +192,14 @@ def test_the_arrow_points_one_way(path: str, text: str) -> None:
     assert list(room_imports_only_rooms_to_its_left(path, ast.parse(text)))
 
 
-def test_every_fact_has_a_row_in_the_table_of_reactions() -> None:
-    classes = {node.name for node in _tree("app/facts.py").body if isinstance(node, ast.ClassDef)}
+@pytest.mark.parametrize("module", ["facts", "commands"])
+def test_every_fact_and_command_has_a_row_in_the_table_of_reactions(module: str) -> None:
+    classes = {node.name for node in _tree(f"app/{module}.py").body if isinstance(node, ast.ClassDef)}
     facts = {name for name in classes if not name.startswith("_")}  # what several have in common is none
     rows = {
         node.attr
         for node in ast.walk(_tree("app/reactions.py"))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "facts"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module
     }
     assert facts
     assert rows == facts

@@ -45,6 +45,14 @@ def told_event_live(body: Message[EventState], id_: MessageId, timestamp: Timest
     """The host, or whoever may, has opened the meeting."""
 
 
+@router.post("event.host_missing", summary="The host of an event has not come", status_code=204)
+def told_event_host_missing(
+    body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature
+) -> None:
+    """The event began five minutes ago, and nobody has started its Zoom meeting. Once for each start; the host is told
+    by mail, too."""
+
+
 @router.post("event.ended", summary="An event ended", status_code=204)
 def told_event_ended(body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
     """The meeting is over. `status` says how the event stands now: `ended`, `scheduled` where it was a rehearsal, or

@@ -11,6 +11,7 @@ from app.web import Schema
 # What an endpoint can ask for. Each has its payload below, and is described in the OpenAPI document by `described`.
 Kind = Literal[
     "event.live",
+    "event.host_missing",
     "event.ended",
     "attendance.final",
     "registration.changed",

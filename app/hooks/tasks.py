@@ -34,6 +34,11 @@ async def tell_live(work: Work[Resources]) -> None:
     await _tell_event(work, "event.live")
 
 
+async def tell_host_missing(work: Work[Resources]) -> None:
+    """The host of an event (the key) has not come."""
+    await _tell_event(work, "event.host_missing")
+
+
 async def tell_ended(work: Work[Resources]) -> None:
     """An event (the key) ended."""
     await _tell_event(work, "event.ended")

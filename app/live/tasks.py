@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from app.core.work import Work
-from app.live import state
+from app.live import missing_host, state
 from app.resources import Resources
 
 # Nobody resumes a stream after that. What people wrote stays.
@@ -26,3 +26,13 @@ async def tidy(work: Work[Resources]) -> None:
             " AND events.ends_at < :before AND live_log.at < :before",
             before=tx.now - LOG_KEPT,
         )
+
+
+async def look_for_host(work: Work[Resources]) -> None:
+    """Look, five minutes after the start of an event (the key), whether its host has come."""
+    await missing_host.look(work)
+
+
+async def tell_host(work: Work[Resources]) -> None:
+    """Tell the host of an event (the key) that nobody has started it."""
+    await missing_host.mail(work)

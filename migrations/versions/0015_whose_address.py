@@ -1,4 +1,4 @@
-"""whose an e-mail address is, and the name a registrant was added with"""
+"""whose an e-mail address is, the name a registrant was added with, and the start at which no host came"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,12 +34,14 @@ def upgrade() -> None:
     op.add_column("registrations", sa.Column("email_verified", sa.Boolean(), server_default="false", nullable=False))
     op.add_column("registrations", sa.Column("email_entered_by", sa.Text(), nullable=True))
     op.add_column("registrants", sa.Column("name", sa.Text(), nullable=True))
+    op.add_column("events", sa.Column("host_missed_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index("ix_registrations_event_id_email", "registrations", ["event_id", sa.text("lower(email)")])
     op.execute(KNOWN)
 
 
 def downgrade() -> None:
     op.drop_index("ix_registrations_event_id_email", "registrations")
+    op.drop_column("events", "host_missed_at")
     op.drop_column("registrants", "name")
     op.drop_column("registrations", "email_entered_by")
     op.drop_column("registrations", "email_verified")

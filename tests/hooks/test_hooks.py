@@ -166,6 +166,18 @@ async def test_a_guest_is_told_without_the_id_that_only_stands_for_one(living: L
     assert [data["member_id"] for _, data in told(receiver)] == [None]
 
 
+async def test_a_host_who_has_not_come_five_minutes_after_the_start_is_told_once(
+    living: Living, receiver: Receiver
+) -> None:
+    await living.connect()
+    await made(living, receiver.url(), "event.host_missing")
+    event = await living.event()
+    await later(living, days=1, minutes=6)
+    await change(living, event, title="Another evening")
+    data = {"community_id": COMMUNITY["id"], "event_id": event["id"], "status": "scheduled"}
+    assert told(receiver) == [("event.host_missing", data)]
+
+
 async def test_a_dead_connection_is_told_once(living: Living, receiver: Receiver) -> None:
     account = await living.connect()
     await made(living, receiver.url(), "account.needs_reauth")

@@ -165,7 +165,7 @@ async def test_an_unverified_address_of_a_host_opens_no_hosts_door(living: Livin
         assert await place(living, event, who) == ("failed", UNVERIFIED)
     await at_the_door(living)
     for who, email in (("member", "ben@riverside.example"), ("member2", "ada@riverside.example")):
-        said = {"email": email, "email_verified": False}
+        said: dict[str, Any] = {"email": email, "email_verified": False}
         assert (await click(living, event, who, **said)).status_code == 503
         assert (await click(living, event, who, "zoom-start", **said)).status_code == 403
     assert await calls(living, ADD) == []

@@ -1,0 +1,85 @@
+"""A host who has not come five minutes after the start is told so by mail; the hooks are in tests/hooks."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.accounts.models import Host
+from app.demo.mailbox import Mail
+from app.events import service as events
+from app.live import missing_host
+from app.registrations import mailing
+from tests.living import Living
+from tests.meetings.house import cancel, change, meeting_rows, rsvp
+
+ADA, BEN = "ada@riverside.example", "ben@riverside.example"
+
+
+async def opened(living: Living) -> Any:
+    await living.connect()
+    return await living.event()
+
+
+def told(living: Living) -> list[Mail]:
+    """The mails that say that nobody has started."""
+    return [mail for mail in living.mailbox.all() if "started" in str(mail.message["Subject"])]
+
+
+async def to_start(living: Living, event: Any, minutes: float) -> None:
+    """On to so many minutes after the start, and everything come to rest."""
+    await living.forward(datetime.fromisoformat(event["starts_at"]) + timedelta(minutes=minutes) - living.clock.now())
+    await living.quiet()
+
+
+async def test_a_host_who_has_not_come_after_five_minutes_is_told_once(living: Living) -> None:
+    event = await opened(living)
+    await to_start(living, event, 4)
+    assert told(living) == []
+    await to_start(living, event, 5.1)
+    (mail,) = told(living)
+    assert list(mail.recipients) == [ADA]
+    assert f"/zoom-reviewer/events/{event['id']}" in str(mail.message.get_body(("plain",)))
+    await change(living, event, title="Another evening")
+    await rsvp(living, event)
+    assert len(told(living)) == 1
+
+
+async def test_nobody_is_told_of_a_host_who_came_or_of_what_does_not_happen(living: Living) -> None:
+    started, cancelled = await opened(living), await living.event(host_id=(await living.hosts())[BEN]["id"])
+    await cancel(living, cancelled)
+    await living.forward(datetime.fromisoformat(started["starts_at"]) - living.clock.now())
+    (meeting,) = await meeting_rows(living, started)
+    (await living.zoom.post(f"/simulator/meetings/{meeting['zoom_meeting_id']}/start")).raise_for_status()
+    await to_start(living, started, 6)
+    assert told(living) == []
+
+
+async def test_an_event_that_is_moved_is_looked_at_anew(living: Living) -> None:
+    event = await opened(living)
+    starts = datetime.fromisoformat(event["starts_at"])
+    later = {
+        "starts_at": (starts + timedelta(hours=2)).isoformat(),
+        "ends_at": (starts + timedelta(hours=3)).isoformat(),
+    }
+    await change(living, event, **later)
+    await to_start(living, event, 6)
+    assert told(living) == []
+    await to_start(living, event, 126)
+    assert len(told(living)) == 1
+
+
+async def test_the_mail_speaks_the_hosts_language_and_is_the_same_mail_each_time(living: Living) -> None:
+    shown = await opened(living)
+    await to_start(living, shown, 6)
+    async with living.held.db.transaction() as tx:
+        event = await events.get(tx, UUID(shown["id"]))
+        assert event is not None
+        host = await tx.session.get_one(Host, event.host_id)
+        missed = missing_host.Missed(event, host, "de-AT", 3, "zoom-reviewer")
+        to = mailing.addresses(living.settings)
+        mails = [missing_host.message(each, to) for each in (missed, missed, replace(missed, waiting=0))]
+    assert "hat noch niemand gestartet" in str(mails[0]["Subject"])
+    assert "Es warten: 3." in str(mails[0].get_body(("plain",)))
+    assert "Es warten" not in str(mails[2].get_body(("plain",)))
+    assert len({str(mail["Message-ID"]) for mail in mails}) == 1
