@@ -4,9 +4,10 @@ Every label takes few values: a route's template and never its path, an outcome'
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from wsgiref.simple_server import WSGIServer
+from wsgiref.types import WSGIApplication
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
@@ -82,6 +83,16 @@ def delivery_heard(outcome: str) -> None:
     _deliveries.labels(outcome).inc()
 
 
+_reached = Gauge(
+    "kindryn_zoom_reached", "1 while this worker reaches it, 0 while it does not.", ("what",), registry=REGISTRY
+)
+
+
+def reached(what: str, yes: bool) -> None:
+    """Whether this worker reaches the database, or Redis."""
+    _reached.labels(what).set(yes)
+
+
 def mail_sent(outcome: str) -> None:
     """A mail was taken or refused by the mail server."""
     _mails.labels(outcome).inc()
@@ -93,6 +104,14 @@ class MetricsServer:
     def __init__(self, running: tuple[WSGIServer, threading.Thread] | None) -> None:
         self._running = running
         self.port = running[0].server_port if running else 0
+
+    def also(self, wrap: Callable[[WSGIApplication], WSGIApplication]) -> None:
+        """Serve something else besides."""
+        if self._running:
+            server, _ = self._running
+            metrics = server.get_app()
+            if metrics is not None:
+                server.set_app(wrap(metrics))
 
     def close(self) -> None:
         """Stop serving and free the port. Closing twice is harmless."""

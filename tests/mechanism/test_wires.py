@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import statistics
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +24,6 @@ from tests.mechanism.conftest import LEASE, House, house_on
 from tests.mechanism.table import Changed
 from tests.patience import PATIENCE
 
-AWAY = 60.0  # seconds
-
 
 async def test_nothing_is_lost_when_redis_is_flushed_in_mid_flight(house: House, redis_url: str) -> None:
     keys = [f"thing{number}" for number in range(150)]
@@ -42,40 +39,6 @@ async def test_nothing_is_lost_when_redis_is_flushed_in_mid_flight(house: House,
         await redis.flushdb()
         await house.settled()
     assert await house.held.db.hot.fetchval("SELECT count(*) FROM things WHERE observed = 1") == len(keys)
-
-
-@pytest.fixture
-async def own_redis(tmp_path: Path) -> AsyncIterator[servers.Server]:
-    """A Redis that a test may stop, whatever the others use."""
-    server = servers.valkey(tmp_path, "secret")
-    await server.start()
-    yield server
-    await server.stop()
-
-
-async def test_a_worker_lives_through_a_minute_without_redis_and_works_afterwards(
-    database_url: str, own_redis: servers.Server
-) -> None:
-    """A real minute: shorter ones do not meet the same timeouts."""
-    async with house_on(database_url, f"redis://:secret@127.0.0.1:{own_redis.port}/0") as house:
-        worker = await house.process("one")
-        await house.change("before")
-        await house.settled()
-        await house.thing("during", open=False)
-        await house.change("during")
-        await house.started("during")
-        await own_redis.stop()
-        await house.change("meanwhile")
-        await house.thing("during", open=True)
-        await house.until("(SELECT observed = 1 FROM things WHERE key = 'during')")  # what ran comes to its end
-        await asyncio.sleep(AWAY)  # the promise is about this time
-        assert await house.runs("meanwhile") == []
-        assert worker.alive
-        await own_redis.start()
-        await house.until("(SELECT observed = 1 FROM things WHERE key = 'meanwhile')")
-        await house.change("after")
-        await house.settled()
-        assert worker.alive
 
 
 async def test_a_lost_ring_is_covered_by_the_sweep(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
