@@ -298,7 +298,7 @@ async def test_a_name_that_leads_inside_later_is_refused_when_a_message_is_sent(
     (message,) = await listed(living, hook)
     assert message["state"] == "waiting"
     assert [(each["status"], each["problem"]) for each in message["attempts"]] == [
-        (None, "its host is not on the public internet")
+        (None, "its host name leads to no server on the public internet")
     ]
 
 

@@ -5,6 +5,7 @@ Sources: developers.zoom.us/docs/api/webhooks/ (signature, validation), /docs/ap
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 from app.clients.zoom.protocol import MAX_ID, json_object
 
 MAX_AHEAD = timedelta(minutes=5)
-MAX_PLAIN_TOKEN = 64  # characters; Zoom sends 22
+_PLAIN_TOKEN = re.compile(r"[!-9;-~]{1,64}")  # Zoom sends 22 letters and digits
 _MILLISECONDS_FROM = 10**11  # Zoom sends seconds; milliseconds have been seen
 _MAX_DIGITS = 16
 _MOST_DIGITS = len(str(MAX_ID))
@@ -118,9 +119,9 @@ def challenge_answer(secret: str, plain_token: object) -> dict[str, str]:
     """
     if not secret:
         raise ValueError("secret: must not be empty")
-    if not isinstance(plain_token, str) or not 0 < len(plain_token) <= MAX_PLAIN_TOKEN or ":" in plain_token:
-        raise MalformedNotification("payload.plainToken: 1 to 64 characters without a colon")
-    return {"plainToken": plain_token, "encryptedToken": _hmac(secret, plain_token.encode("utf-8", "replace"))}
+    if not isinstance(plain_token, str) or not _PLAIN_TOKEN.fullmatch(plain_token):
+        raise MalformedNotification("payload.plainToken: 1 to 64 visible ASCII characters without a colon")
+    return {"plainToken": plain_token, "encryptedToken": _hmac(secret, plain_token.encode())}
 
 
 def parse(body: bytes) -> Notification:
@@ -132,8 +133,9 @@ def parse(body: bytes) -> Notification:
     if data is None:
         raise MalformedNotification("the body is not a JSON object")
     event, payload = data.get("event"), data.get("payload") or {}
-    if not isinstance(event, str) or not event:
-        raise MalformedNotification("event: missing")
+    # What no database takes would be our fault, again and again, each time Zoom repeats it.
+    if not isinstance(event, str) or not event or event != storable(event):
+        raise MalformedNotification("event: missing, or not a name")
     if not isinstance(payload, dict):
         raise MalformedNotification("payload: not an object")
     about = payload.get("object")
