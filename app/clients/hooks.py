@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from standardwebhooks import Webhook
@@ -121,10 +122,11 @@ class Hooks:
 
     def _parsed(self, url: str) -> httpx.URL:
         try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL:
+            parsed, authority = httpx.URL(url), urlsplit(url).netloc
+        except (httpx.InvalidURL, ValueError):
             raise Unacceptable("is not a web address") from None
-        if parsed.userinfo or parsed.fragment:
+        # An empty user name is one too, though httpx does not tell of it.
+        if "@" in authority or parsed.userinfo or parsed.fragment:
             raise Unacceptable("must have neither a user name nor a fragment")
         if _origin(parsed) in self._permitted:
             return parsed

@@ -113,7 +113,7 @@ def test_a_token_may_name_the_curve_in_its_algorithm(name: object, algorithm: st
 
 def test_an_ed448_key_is_none_of_the_other_curve() -> None:
     private = ed448.Ed448PrivateKey.generate()
-    key = jwt.PyJWK(OKPAlgorithm.to_jwk(private.public_key(), as_dict=True))
+    key = jwt.PyJWK(OKPAlgorithm.to_jwk(private.public_key(), as_dict=True), "EdDSA")
     parts = b".".join(
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "Ed25519"}, claims())
     )

@@ -1,8 +1,9 @@
 """One message, one endpoint: where it may go, how it is proved to be ours, and what is believed of the answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,19 @@ PRIVATE = (
     "2002:7f00:1::1", "2001::1", "2001:db8::1", "fe80::1", "fe80::1%eth0", "fec0::1", "fc00::1", "fd00:ec2::254",
     "ff02::1", "100::1", "::127.0.0.1",
 )  # fmt: skip
+
+
+def look_ups() -> list[asyncio.Task[Any]]:
+    """The look-ups that go on."""
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("look-up")]
+
+
+@pytest.fixture(autouse=True)
+async def _no_look_up_is_left() -> AsyncIterator[None]:
+    yield
+    for task in look_ups():
+        task.cancel()
+    await asyncio.gather(*look_ups(), return_exceptions=True)
 
 
 async def send(sender: Hooks, url: str, *signing: str) -> int:
@@ -192,7 +206,7 @@ async def test_a_tenant_whose_name_servers_hang_keeps_nobody_elses_names_waiting
     assert asked == ["slow.example"] * LOOKUPS_OF_TENANT
     await sender.check("https://receiver.example/", TENANT)
     answer.set()
-    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("look-up")))
+    await asyncio.gather(*look_ups())
     await sender.check("https://receiver.example/", "hostile")
 
 
