@@ -8,18 +8,36 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import SecretStr, field_validator
 
 from app.clients.hooks import Hooks
 from app.clients.jwks import Jwks
-from app.clients.mail import Mail
+from app.clients.mail import Mail, parse_smtp_url
 from app.clients.trust import trust
 from app.clients.zoom import OAuth, Zoom
+from app.core import settings as environment
 from app.core.bell import Bell
 from app.core.clock import Clock
 from app.core.crypto import Seal
 from app.core.db import Database
+from app.core.hot import DATABASE_FAULTS
 from app.core.settings import BadSettings, Settings
 from app.core.work import Reactions
+
+
+class Checked(Settings):
+    """Settings, held also against what the clients can use."""
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, value: SecretStr) -> SecretStr:
+        parse_smtp_url(value.get_secret_value())
+        return value
+
+
+def read_settings() -> Settings:
+    """The settings of this process; raises `BadSettings` with everything that is missing or malformed."""
+    return environment.read_settings(Checked)
 
 
 @dataclass(frozen=True)
@@ -53,22 +71,22 @@ class Resources:
 async def open_resources(
     settings: Settings, reactions: Reactions[Any], clock: Clock | None = None, hooks: Hooks | None = None
 ) -> AsyncIterator[Resources]:
-    """Open everything, in the order of need; close it in reverse. Raises `BadSettings` for what cannot be parsed.
+    """Open everything, in the order of need; close it in reverse. Raises `BadSettings` where there is no database.
 
     `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine.
     """
     clock = clock or Clock()
-    seal = _parsed("ENCRYPTION_KEYS", Seal.parse, settings.encryption_keys.get_secret_value())
-    mail = _parsed("SMTP_URL", Mail, settings.smtp_url.get_secret_value())
+    seal = Seal.parse(settings.encryption_keys.get_secret_value())
+    mail = Mail(settings.smtp_url.get_secret_value())
     url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False, verify=trust()))
         stack.push_async_callback(mail.close)
         bell = Bell(url)
-        await bell.open()
+        await _opened(bell)
         stack.push_async_callback(bell.close)
         db = Database(url, clock, bell, reactions.wants)
-        await db.open()
+        await _opened(db)
         stack.push_async_callback(db.close)
         secret = settings.zoom_client_secret.get_secret_value()
         oauth = OAuth(http, settings.zoom_oauth_url, settings.zoom_client_id, secret, clock.now)
@@ -86,8 +104,13 @@ async def open_resources(
         )
 
 
-def _parsed(name: str, parse: Any, text: str) -> Any:
+async def _opened(opening: Bell | Database) -> None:
     try:
-        return parse(text)
-    except ValueError as error:
-        raise BadSettings(f"{name} {error}") from None
+        await opening.open()
+    except DATABASE_FAULTS as error:
+        raise unopened(error) from None
+
+
+def unopened(error: Exception) -> BadSettings:
+    """What an operator is told of a database that could not be connected to."""
+    return BadSettings(f"DATABASE_URL names a database that cannot be opened: {type(error).__name__}")

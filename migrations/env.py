@@ -4,12 +4,11 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.accounts import models as accounts
 from app.attendance import models as attendance
 from app.core import models as core
-from app.core.db import Model
+from app.core.db import Model, create_engine
 from app.events import models as events
 from app.hooks import models as hooks
 from app.inbox import models as inbox
@@ -34,7 +33,7 @@ def run(connection: Connection) -> None:
 async def connect() -> None:
     """Connect with the URL of `migrate(url)`, or of `alembic -x url=...`."""
     url = context.config.attributes.get("url") or context.get_x_argument(as_dictionary=True)["url"]
-    engine = create_async_engine("postgresql+asyncpg://" + url.split("://", 1)[1])
+    engine = create_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(run)
     await engine.dispose()

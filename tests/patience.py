@@ -3,7 +3,7 @@
 import sys
 from typing import Final
 
-PATIENCE: Final = 120.0
+PATIENCE: Final = 300.0
 """Seconds after which a test calls missing what it waits for. No promise: a machine that is busy may take its time."""
 
 PYTHON: Final = ("env", "--default-signal=INT", sys.executable)

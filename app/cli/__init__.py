@@ -31,9 +31,9 @@ commands.command()(demo.burst)
 
 
 def main() -> None:
-    """Runs one command. A setting that cannot be used ends it with status 2 and one line that names the setting."""
+    """Runs one command. Settings that cannot be used end it with status 2 and a line for each that names it."""
     try:
         commands()
     except BadSettings as error:
-        print(f"kindryn-zoom: {error}", file=sys.stderr)
+        print(*(f"kindryn-zoom: {line}" for line in error.lines), sep="\n", file=sys.stderr)
         sys.exit(BAD_SETTINGS)

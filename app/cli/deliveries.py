@@ -15,12 +15,11 @@ from app import facts
 from app.cli.documents import table
 from app.core import db
 from app.core.crypto import CannotOpen
-from app.core.settings import read_settings
 from app.inbox import service
 from app.inbox.models import Delivery
 from app.inbox.redacted import redacted
 from app.reactions import TABLE
-from app.resources import open_resources
+from app.resources import open_resources, read_settings
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 

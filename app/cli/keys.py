@@ -16,7 +16,6 @@ from app.core import models as core
 from app.core import rotation
 from app.core.db import Model
 from app.core.sealed import sealed_columns
-from app.core.settings import read_settings
 from app.events import models as events
 from app.hooks import models as hooks
 from app.inbox import models as inbox
@@ -25,7 +24,7 @@ from app.live import models as live
 from app.meetings import models as meetings
 from app.reactions import TABLE
 from app.registrations import models as registrations
-from app.resources import Resources, open_resources
+from app.resources import Resources, open_resources, read_settings
 
 # Importing a room's models is what puts its tables, and so its sealed columns, on the metadata.
 ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks)

@@ -7,9 +7,8 @@ import uvloop
 
 from app.cli.documents import table
 from app.core import outbox
-from app.core.settings import read_settings
 from app.reactions import TABLE
-from app.resources import Resources, open_resources
+from app.resources import Resources, open_resources, read_settings
 
 commands = typer.Typer(help="The work that is still to be done.", invoke_without_command=True)
 

@@ -1,17 +1,19 @@
 """Commands that run a process of the service, and the one that prepares its database. Settings: the environment."""
 
 import gc
+import socket
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import asyncpg
 import typer
 import uvloop
 
 from app import main
-from app.core import db, logs
-from app.core.settings import BadSettings, Settings, read_settings
+from app.core import db, logs, metrics
+from app.core.hot import DATABASE_FAULTS
+from app.core.settings import BadSettings, Settings
 from app.reactions import TABLE
-from app.resources import open_resources
+from app.resources import open_resources, read_settings, unopened
 from app.worker import work
 
 # In a container nobody else would hear of it; what is reachable from outside, the container's network decides.
@@ -26,7 +28,7 @@ def api(
     settings = _begin()
 
     async def serve() -> None:
-        await _try_out(settings)
+        await _try_out(settings, (host, port))
         _settle()
         await main.serve(settings, host, port)
 
@@ -54,33 +56,41 @@ def migrate(
     settings = _begin()
     try:
         uvloop.run(db.migrate(settings.database_url.get_secret_value(), to))
-    except (OSError, asyncpg.PostgresError) as error:
-        raise _unreachable(error) from None
+    except DATABASE_FAULTS as error:
+        raise unopened(error) from None
 
 
 def _begin() -> Settings:
     settings = read_settings()
-    try:
-        logs.configure(level=settings.log_level)
-    except ValueError as error:
-        raise BadSettings(f"LOG_LEVEL {error}") from None
+    logs.configure(level=settings.log_level)
     return settings
 
 
-async def _try_out(settings: Settings) -> None:
+async def _try_out(settings: Settings, address: tuple[str, int] | None = None) -> None:
     """Open everything once, and close it: a server would bury what is wrong here in a traceback of its own."""
+    wrong = [*_taken_ports(settings, address)]
     try:
         async with open_resources(settings, TABLE):
             pass
-    except (OSError, asyncpg.PostgresError) as error:
-        raise _unreachable(error) from None
+    except BadSettings as error:
+        wrong += error.lines
+    if wrong:
+        raise BadSettings(*wrong)
+
+
+def _taken_ports(settings: Settings, address: tuple[str, int] | None) -> Iterator[str]:
+    try:
+        metrics.serve(settings.metrics_port, settings.metrics_host).close()
+    except OSError as error:
+        yield f"METRICS_PORT cannot be listened on at METRICS_HOST: {error.strerror}"
+    try:
+        if address:
+            socket.create_server(address).close()
+    except OSError as error:
+        yield f"--port cannot be listened on at --host: {error.strerror}"
 
 
 def _settle() -> None:
     """Have the garbage collector leave alone what stays for good, which is nearly everything: walking through all of it
     stops a process for up to half a second, with people at its door and calls to Zoom at their moment."""
     gc.freeze()
-
-
-def _unreachable(error: Exception) -> BadSettings:
-    return BadSettings(f"DATABASE_URL names a database that cannot be opened: {type(error).__name__}")

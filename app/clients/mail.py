@@ -72,20 +72,20 @@ class SmtpServer:
 def parse_smtp_url(url: str) -> SmtpServer:
     """Read `smtp://`, `smtps://` or `smtp+starttls://[user:password@]host[:port]`.
 
-    User and password are percent-decoded; the port defaults to 25, 465 or 587. Raises ValueError with a sentence naming
-    the wrong part of SMTP_URL, never the password.
+    User and password are percent-decoded; the port defaults to 25, 465 or 587. Raises ValueError with a sentence about
+    the wrong part, which follows the setting's name and never shows the password.
     """
     parts = _split(url)
     if parts.scheme not in _SCHEMES:
-        raise ValueError("SMTP_URL: the scheme must be smtp, smtps or smtp+starttls.")
+        raise ValueError("must have the scheme smtp, smtps or smtp+starttls")
     security, usual_port = _SCHEMES[parts.scheme]
     if not parts.hostname:
-        raise ValueError("SMTP_URL: the host is missing.")
+        raise ValueError("must name a host")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("SMTP_URL: nothing may follow the port; percent-encode / ? # in the user or password.")
+        raise ValueError("must have nothing after the port; percent-encode / ? # in the user or password")
     username, password = unquote(parts.username or "") or None, unquote(parts.password or "") or None
     if (username is None) != (password is None):
-        raise ValueError("SMTP_URL: user and password come together or not at all.")
+        raise ValueError("must have a user and a password, or neither")
     return SmtpServer(parts.hostname, parts.port or usual_port, security, username, password)
 
 
@@ -95,7 +95,7 @@ def _split(url: str) -> SplitResult:
         parts.port  # noqa: B018 - reading it checks it
     except ValueError:
         # The library's own sentence quotes what it could not read, which may be the password.
-        raise ValueError("SMTP_URL: host or port cannot be read; percent-encode special characters.") from None
+        raise ValueError("has a host or port that cannot be read; percent-encode special characters") from None
     return parts
 
 

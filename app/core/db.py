@@ -5,11 +5,13 @@ Rooms use SQLAlchemy sessions. The door and the ear are hot, and speak asyncpg d
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from sqlalchemy import DateTime, MetaData, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -119,8 +121,7 @@ class Database:
     async def open(self) -> None:
         """Connect; raises what asyncpg raises when the database cannot be reached."""
         await self.hot.open()
-        driver_url = "postgresql+asyncpg://" + self._url.split("://", 1)[1]
-        self._engine = create_async_engine(driver_url, pool_size=self._size, max_overflow=10, hide_parameters=True)
+        self._engine = create_engine(self._url, pool_size=self._size, max_overflow=10, hide_parameters=True)
         event.listen(self._engine.sync_engine, "checkout", _still_open)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
@@ -149,6 +150,12 @@ class Database:
         """Raises when the database does not answer."""
         async with asyncio.timeout(2):
             await self.hot.fetchval("SELECT 1")
+
+
+def create_engine(url: str, **options: Any) -> AsyncEngine:
+    """An engine whose URL asyncpg alone reads: SQLAlchemy understands no `?sslmode=` and its like."""
+    connect = functools.partial(asyncpg.connect, url)
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
 
 
 def _still_open(connection: Any, _record: object, _proxy: object) -> None:

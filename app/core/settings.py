@@ -1,19 +1,28 @@
-"""The environment, read once. A missing or malformed setting stops the process with one line that names it."""
+"""The environment, read once. Whatever is missing or malformed stops the process, with one line for each setting."""
 
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core import wellformed
+from app.core.crypto import Seal
+
+CALLBACK = "/api/integrations/zoom/callback"
+ZOOM_APP = ("zoom_client_id", "zoom_client_secret", "zoom_redirect_uri", "zoom_webhook_secret_token")
 List = Annotated[tuple[str, ...], NoDecode]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class Settings(BaseSettings):
-    """Every setting of design section 7 that a process of this service reads."""
+    """Every setting of design section 7 that a process of this service reads. An empty variable counts as unset."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
 
     database_url: SecretStr
     redis_url: SecretStr
@@ -22,8 +31,8 @@ class Settings(BaseSettings):
     cors_origins: List = ()
     hook_origins: List = ()
     auth_jwks_url: str
-    auth_issuer: str
-    auth_audience: str
+    auth_issuer: Annotated[str, Field(min_length=1)]
+    auth_audience: Annotated[str, Field(min_length=1)]
     auth_cookie: str = ""
     encryption_keys: SecretStr
     smtp_url: SecretStr
@@ -34,11 +43,19 @@ class Settings(BaseSettings):
     zoom_webhook_secret_token: SecretStr = SecretStr("")
     zoom_oauth_url: str = "https://zoom.us"
     zoom_api_url: str = "https://api.zoom.us"
-    join_opens_minutes: int = 15
-    deliveries_kept_days: int = 30
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int = 0
-    log_level: str = "INFO"
+    join_opens_minutes: Annotated[int, Field(ge=0, le=24 * 60)] = 15
+    # Zoom repeats a notification for an hour and a half, and an interrupted creation is looked for two days long.
+    deliveries_kept_days: Annotated[int, Field(ge=3, le=3650)] = 30
+    metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    log_level: Level = "INFO"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_line(cls, value: object) -> object:
+        if isinstance(value, str | SecretStr):
+            wellformed.one_line(_plain(value))
+        return value
 
     @field_validator("cors_origins", "hook_origins", mode="before")
     @classmethod
@@ -50,66 +67,72 @@ class Settings(BaseSettings):
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Pages of the first may call with the cookie, so a `*` would let in every page there is; hooks to the second
         # may go to machines that nobody else reaches.
-        for origin in value:
-            parts = urlsplit(origin)
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
-                raise ValueError("must be origins such as https://app.example, separated by commas")
-        return tuple(origin.rstrip("/") for origin in value)
+        return tuple(map(wellformed.origin, value))
 
-    @field_validator("public_url", "spa_url", "auth_jwks_url", "zoom_oauth_url", "zoom_api_url")
+    @field_validator("log_level", mode="before")
     @classmethod
-    def _web_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must be an http or https URL")
-        return value.rstrip("/")
+    def _level(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    _own = field_validator("public_url")(wellformed.own_address)
+    _web = field_validator("spa_url", "zoom_oauth_url", "zoom_api_url")(wellformed.web_address)
+    _sender = field_validator("mail_from")(wellformed.sender)
+
+    @field_validator("auth_jwks_url")
+    @classmethod
+    def _keys(cls, value: str) -> str:
+        return wellformed.web_address(value, query=True)
+
+    @field_validator("auth_cookie")
+    @classmethod
+    def _cookie(cls, value: str) -> str:
+        return wellformed.cookie_name(value) if value else value
 
     @field_validator("database_url")
     @classmethod
     def _postgres(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
-            raise ValueError("must be a postgresql:// URL")
-        return value
+        return _checked(value, wellformed.postgres)
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("must be a redis:// URL")
-        return value
+        return _checked(value, wellformed.redis)
 
-    @field_validator("join_opens_minutes")
+    @field_validator("encryption_keys")
     @classmethod
-    def _minutes(cls, value: int) -> int:
-        if not 0 <= value <= 24 * 60:
-            raise ValueError("must be between 0 and 1440 minutes")
-        return value
+    def _opens(cls, value: SecretStr) -> SecretStr:
+        try:
+            return _checked(value, Seal.parse)
+        except ValueError as error:
+            raise ValueError(f"cannot be used: {error}") from None
 
-    @field_validator("deliveries_kept_days")
+    @model_validator(mode="wrap")
     @classmethod
-    def _days(cls, value: int) -> int:
-        # Zoom repeats a notification for an hour and a half, and an interrupted creation is looked for two days long.
-        if not 3 <= value <= 3650:
-            raise ValueError("must be between 3 and 3650 days")
-        return value
-
-    @model_validator(mode="after")
-    def _zoom_whole_or_not_at_all(self) -> Self:
-        if not self.zoom_configured:
-            return self
-        if not self.webhook_secrets:
-            raise ValueError("ZOOM_WEBHOOK_SECRET_TOKEN must be set where ZOOM_CLIENT_ID is")
-        return self
+    def _zoom_app(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Self:
+        """Hold Zoom's settings against each other and `public_url`, and tell what is wrong together with the rest."""
+        if not isinstance(given, Mapping):
+            read: Self = handler(given)
+            return read
+        together, errors = list(_faults_of_the_app(given)), list[InitErrorDetails]()
+        try:
+            read = handler(given)
+        except ValidationError as error:
+            errors = [_again(fault) for fault in error.errors()]
+        alone = {fault["loc"][0] for fault in errors if fault.get("loc")}
+        errors += [_fault(name, what) for name, what in together if name not in alone]
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
+        return read
 
     @property
     def zoom_configured(self) -> bool:
         """Whether an admin can connect a Zoom account here at all."""
-        return bool(self.zoom_client_id and self.zoom_client_secret.get_secret_value() and self.zoom_redirect_uri)
+        return bool(self.zoom_client_id)
 
     @cached_property
     def webhook_secrets(self) -> tuple[str, ...]:
         """The app's webhook secrets, several while one is being rotated."""
-        return tuple(s.strip() for s in self.zoom_webhook_secret_token.get_secret_value().split(",") if s.strip())
+        return _listed(self.zoom_webhook_secret_token.get_secret_value())
 
     @cached_property
     def zoom_origins(self) -> frozenset[str]:
@@ -118,15 +141,64 @@ class Settings(BaseSettings):
 
 
 class BadSettings(Exception):
-    """One line that names the setting and what is wrong with it, never its value."""
+    """What keeps a process from running: `lines`, each of which names a setting and what is wrong with it, never its
+    value."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
 
 
-def read_settings() -> Settings:
-    """The settings of this process; raises `BadSettings` for the first one that is missing or malformed."""
+def read_settings(kind: type[Settings] = Settings) -> Settings:
+    """The settings of this process, which may be held against more; raises `BadSettings` with everything that is
+    missing or malformed."""
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else ""
-        message = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
-        raise BadSettings(f"{name} {message}".strip()) from None
+        faults = error.errors(include_input=False, include_url=False)
+    raise BadSettings(*(_line(str(fault["loc"][0]).upper(), fault) for fault in faults))
+
+
+def _line(name: str, fault: Mapping[str, Any]) -> str:
+    if fault["type"] in {"missing", "string_too_short"}:
+        return f"{name} is not set"
+    what = str(fault["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    return f"{name} {what}"
+
+
+def _faults_of_the_app(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with Zoom's four settings only together: name and sentence."""
+    said = {name: _plain(given.get(name, "")) for name in (*ZOOM_APP, "public_url")}
+    if not any(said[name] for name in ZOOM_APP):
+        return
+    present = next(name for name in ZOOM_APP if said[name])
+    for name in ZOOM_APP:
+        if not (_listed(said[name]) if name == "zoom_webhook_secret_token" else said[name]):
+            yield name, f"is not set, although {present.upper()} is: Zoom's four settings come together or not at all"
+    public = re.match(r"\w+://[^/?#]+", said["public_url"])
+    if public and said["zoom_redirect_uri"] not in {"", public[0] + CALLBACK}:
+        yield "zoom_redirect_uri", f"must be PUBLIC_URL and then {CALLBACK}"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _checked(value: SecretStr, check: Callable[[str], object]) -> SecretStr:
+    check(value.get_secret_value())
+    return value
+
+
+def _fault(name: str, what: str) -> InitErrorDetails:
+    # Braces would be taken for fields of the message.
+    return InitErrorDetails(type=PydanticCustomError("value_error", "{what}", {"what": what}), loc=(name,), input=None)
+
+
+def _again(fault: Any) -> InitErrorDetails:
+    """A fault as pydantic told it, to be told by us, without the value."""
+    told = PydanticCustomError(fault["type"], "{what}", {"what": fault["msg"]})
+    return InitErrorDetails(type=told, loc=fault["loc"], input=None)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.core.settings import ZOOM_APP
 from app.demo.mailbox import Mailbox
 from tests.accounts.house import ADA, BEN, CLEO
 from tests.living import Living, alive
@@ -281,7 +282,7 @@ async def test_an_expired_state_is_told_on_the_admins_own_page(living: Living) -
 async def test_without_the_operators_settings_the_card_and_connect_say_what_to_do(
     database_url: str, redis_url: str, mailbox: Mailbox
 ) -> None:
-    unset: dict[str, Any] = {"zoom_client_id": "", "zoom_client_secret": "", "zoom_redirect_uri": ""}
+    unset: dict[str, Any] = dict.fromkeys(ZOOM_APP, "")
     async with alive(database_url, redis_url, mailbox, worker=False, **unset) as living:
         card = (await living.get("admin", BASE)).json()
         assert (card["configured"], card["accounts"]) == (False, [])

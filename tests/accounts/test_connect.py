@@ -11,6 +11,7 @@ import pytest
 from app.accounts import cards, confirm, connect, service
 from app.accounts.models import Account
 from app.core.errors import Problem
+from app.core.settings import ZOOM_APP
 from tests.accounts.house import (
     ADA,
     ADMIN_SCOPES,
@@ -439,7 +440,7 @@ async def test_no_token_is_sent_to_an_address_that_is_not_zooms(house: House, fo
 async def test_without_the_operators_settings_connect_says_what_to_do(
     house: House, database_url: str, zoom_url: str
 ) -> None:
-    unset = settings_for(database_url, zoom_url, zoom_client_id="", zoom_client_secret="", zoom_redirect_uri="")
+    unset = settings_for(database_url, zoom_url, **dict.fromkeys(ZOOM_APP, ""))
     async with httpx.AsyncClient(base_url=zoom_url, timeout=PATIENCE) as zoom, opened(unset, zoom) as bare:
         with pytest.raises(Problem) as refused:
             await bare.leave(admin())

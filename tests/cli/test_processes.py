@@ -1,14 +1,27 @@
-"""A process that cannot run says why in one line."""
+"""A process that cannot run says why, in one line for each thing that is wrong."""
 
 import asyncio
+import contextlib
+import io
+import json
 import os
+import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from app.cli import BAD_SETTINGS
+from app.cli import BAD_SETTINGS, main
+from app.core import db, logs
+from app.core.settings import BadSettings, Settings
+from app.demo.servers import LOOPBACK, Server
+from app.reactions import TABLE
+from app.resources import open_resources
+from app.worker import READY
 from tests.patience import PATIENCE
 
 SETTINGS = {
@@ -36,32 +49,106 @@ async def run(*command: str, environment: Mapping[str, str]) -> tuple[int, str, 
     return process.returncode or 0, said.decode(), complained.decode()
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DATABASE_URL", "mysql://db/kindryn"),
-        ("SPA_URL", None),
-        ("ENCRYPTION_KEYS", "k1:c2VjcmV0"),
-        ("DELIVERIES_KEPT_DAYS", "2"),
-        ("SMTP_URL", "http://mail"),
-        ("LOG_LEVEL", "LOUD"),
-    ],
-)
-async def test_a_setting_that_cannot_be_used_is_named_in_one_line(name: str, value: str | None) -> None:
-    given = {key: text for key, text in (SETTINGS | {name: value}).items() if text is not None}
-    answers = await asyncio.gather(*(run(command, environment=given) for command in ("api", "worker")))
-    for status, said, complained in answers:
-        assert status == BAD_SETTINGS
-        assert said == ""
-        assert complained.startswith(f"kindryn-zoom: {name} ")
-        assert len(complained.splitlines()) == 1
-        assert value is None or name == "LOG_LEVEL" or value not in complained
+COMMANDS = [
+    *(["api"], ["worker"], ["migrate"], ["rotate-keys"], ["outbox"], ["outbox", "revive", "1"], ["deliveries"]),
+    *(["deliveries", "show", str(UUID(int=1))], ["deliveries", "replay", str(UUID(int=1))]),
+]
 
 
-async def test_a_database_nobody_answers_at_is_named_in_one_line() -> None:
-    answers = await asyncio.gather(*(run(command, environment=SETTINGS) for command in ("api", "worker", "migrate")))
-    for status, _, complained in answers:
-        assert status == BAD_SETTINGS
-        assert complained.splitlines() == [
-            "kindryn-zoom: DATABASE_URL names a database that cannot be opened: ConnectionRefusedError"
-        ]
+async def says(command: Sequence[str], environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a command complains of that ends for its settings; in a thread of this process, which is quicker."""
+    said = io.StringIO()
+    with monkeypatch.context() as patched, contextlib.redirect_stderr(said):
+        patched.setattr(sys, "argv", ["kindryn-zoom", *command])
+        patched.setattr(os, "environ", dict(environment))
+        patched.setattr(logs, "configure", lambda **_: None)
+        with pytest.raises(SystemExit) as ended:
+            await asyncio.to_thread(main)
+    assert ended.value.code == BAD_SETTINGS
+    return said.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_every_command_names_all_settings_that_cannot_be_used_a_line_each(
+    command: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {"DATABASE_URL": "mysql://db/kindryn", "SMTP_URL": "smtp://", "MAIL_FROM": "Kindryn", "METRICS_PORT": "-1"}
+    said = await says(command, SETTINGS | wrong, monkeypatch)
+    assert sorted(line.split()[1] for line in said) == sorted(wrong)
+    assert all(line.startswith("kindryn-zoom: ") for line in said)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_a_database_nobody_answers_at_is_named_in_one_line_by_every_command(
+    command: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await says(command, SETTINGS, monkeypatch) == [
+        "kindryn-zoom: DATABASE_URL names a database that cannot be opened: ConnectionRefusedError"
+    ]
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+async def test_a_port_for_metrics_that_is_taken_or_cannot_be_had_is_named_with_the_rest(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = await says([command], SETTINGS | {"METRICS_PORT": port}, monkeypatch)
+        assert [line.split()[1] for line in said] == ["METRICS_PORT", "DATABASE_URL"]
+        assert "in use" in said[0]
+        elsewhere = {"METRICS_PORT": port, "METRICS_HOST": "192.0.2.1"}
+        said = await says([command], SETTINGS | elsewhere, monkeypatch)
+        assert [line.split()[1] for line in said] == ["METRICS_PORT", "DATABASE_URL"]
+
+
+async def test_an_address_of_the_api_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = ["api", "--host", "127.0.0.1", "--port", str(taken.getsockname()[1])]
+        said = await says(command, SETTINGS, monkeypatch)
+    assert [line.split()[1] for line in said] == ["--port", "DATABASE_URL"]
+
+
+async def test_a_process_says_it_on_standard_error_and_nothing_else() -> None:
+    wrong = SETTINGS | {"LOG_LEVEL": "LOUD", "ENCRYPTION_KEYS": "k1:c2VjcmV0"}
+    status, said, complained = await run("worker", environment=wrong)
+    assert (status, said) == (BAD_SETTINGS, "")
+    assert complained.splitlines() == [
+        "kindryn-zoom: ENCRYPTION_KEYS cannot be used: encryption key 1 is not 32 bytes in base64url",
+        "kindryn-zoom: LOG_LEVEL must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["disable", "prefer"])
+async def test_a_database_url_may_say_how_the_connection_is_secured(database_url: str, mode: str) -> None:
+    """All that asyncpg reads from a URL: SQLAlchemy's connections are made by it too."""
+    given = {name.lower(): value for name, value in SETTINGS.items()}
+    settings = Settings.model_validate(given | {"database_url": f"{database_url}?sslmode={mode}"})
+    async with open_resources(settings, TABLE) as held, held.db.transaction() as tx:
+        assert (await tx.run("SELECT 1")).scalar() == 1
+    await db.migrate(settings.database_url.get_secret_value())
+
+
+async def test_a_database_that_cannot_be_reached_safely_is_not_used(database_url: str) -> None:
+    given = {name.lower(): value for name, value in SETTINGS.items()}
+    settings = Settings.model_validate(given | {"database_url": f"{database_url}?sslmode=require"})
+    with pytest.raises(BadSettings, match="DATABASE_URL"):
+        async with open_resources(settings, TABLE):
+            raise AssertionError("it was opened")
+
+
+@pytest.mark.parametrize("process", ["api", "worker"])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+async def test_a_process_that_was_started_with_ctrl_c_ignored_ends_by_it_all_the_same(
+    database_url: str, redis_url: str, process: str, end: signal.Signals, tmp_path: Path
+) -> None:
+    """As a shell starts what runs in the background: Python leaves SIGINT alone then."""
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(SETTINGS | {"DATABASE_URL": database_url, "REDIS_URL": redis_url}))
+    run: list[str | Path] = ["env", "--ignore-signal=INT", sys.executable, "-m", "app.demo.given", settings, process]
+    ready = READY if process == "worker" else "Uvicorn running on"
+    options = {"worker": lambda _: run, "api": lambda port: [*run, "--host", LOOPBACK, "--port", str(port)]}
+    server = Server(process, tmp_path / "log", options[process], ready)
+    await server.start()
+    assert server.process is not None
+    server.process.send_signal(end)
+    assert await asyncio.to_thread(server.process.wait) in {0, -end}

@@ -361,7 +361,7 @@ def test_a_server_is_read_from_its_url(url: str, server: SmtpServer) -> None:
     ],
 )
 def test_a_wrong_url_is_refused_by_naming_its_part_and_never_the_password(url: str, what: str) -> None:
-    with pytest.raises(ValueError, match="SMTP_URL") as caught:
+    with pytest.raises(ValueError, match=r"^(must|has) ") as caught:
         Mail(url)
     assert what in str(caught.value)
     assert "secret-word" not in logged(caught.value)

@@ -14,6 +14,7 @@ from uuid import UUID
 import httpx
 
 from app.core.bell import CHANNEL, RING
+from app.core.settings import CALLBACK
 from app.demo.bench_load import post
 from app.demo.bench_scene import furnish
 from app.demo.cast import COMMUNITY
@@ -134,7 +135,8 @@ def link_of(member_id: str) -> str:
 @contextlib.asynccontextmanager
 async def crowd(living: Living, folder: Path, people: int = PEOPLE) -> AsyncIterator[Crowd]:
     """A live event and its crowd, connected; `living` has no worker, and its API is left alone."""
-    variables = environment(living.settings) | {"PUBLIC_URL": "https://api.example"}
+    public = "https://api.example"
+    variables = environment(living.settings) | {"PUBLIC_URL": public, "ZOOM_REDIRECT_URI": public + CALLBACK}
     variables["CORS_ORIGINS"] = living.settings.spa_url
     event = await furnish(variables, people)
     settings = folder / "settings.json"
