@@ -25,6 +25,7 @@ from app.core.clock import Clock
 from app.core.connections import Config, end_late
 from app.core.errors import MOST_NAMED, Problem, wrong_fields
 from app.core.observe import Observe
+from app.core.private import Private
 from app.core.settings import Settings
 from app.hooks import api as hooks_api
 from app.hooks import described
@@ -108,6 +109,7 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     _answer_errors(app)
     app.add_middleware(BoundedBody, largest=LARGEST_BODY, raw=RAW_BODIES)
+    app.add_middleware(Private)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),

@@ -194,6 +194,38 @@ async def test_the_way_back_gives_every_connection_its_hosts_again(empty_url: st
     assert await differences(empty_url) == []
 
 
+ANSWERS_FROM_BEFORE = """
+INSERT INTO communities (id, slug) VALUES ('c1', 'one');
+INSERT INTO events (id, community_id, kind, title, starts_at, ends_at, timezone, is_virtual, created_by, created_at,
+                    updated_at)
+VALUES ('eeeeeeee-0000-4000-8000-000000000001', 'c1', 'community_event', 'x', now(), now() + interval '1 hour', 'UTC',
+        true, 'm', now(), now());
+INSERT INTO registrations (id, event_id, member_id, email, name, locale, rsvp, join_link, invite_asked, created_at,
+                           updated_at)
+SELECT gen_random_uuid(), 'eeeeeeee-0000-4000-8000-000000000001', member_id, 'x@x.example', 'X', locale, 'going',
+       member_id, CAST(asked AS jsonb), now(), now()
+FROM (VALUES ('entered', 'en', '[]'), ('speaks', 'de', '[]'), ('asks', 'en', '["2026-01-01"]'), ('clicks', 'en', '[]'),
+             ('clicks-elsewhere', 'en', '[]'), ('guest:1', 'de', '[]')) AS given (member_id, locale, asked);
+INSERT INTO clicks (id, event_id, member_id, clicked_at, outcome, via) VALUES
+    (gen_random_uuid(), 'eeeeeeee-0000-4000-8000-000000000001', 'clicks', now(), 'too-early', 'zoom-join'),
+    (gen_random_uuid(), 'eeeeeeee-0000-4000-8000-000000000001', 'clicks-elsewhere', now(), 'event-not-found', 'link');
+INSERT INTO guests (id, registration_id, invited_by, invited_at, code, code_expires_at)
+SELECT gen_random_uuid(), id, 'm', now(), 'six digits', now() FROM registrations WHERE member_id = 'guest:1';
+"""
+
+
+async def test_answers_from_before_are_confirmed_where_something_shows_that_a_token_named_the_community(
+    empty_url: str,
+) -> None:
+    await migrate(empty_url, "0013")
+    await done(empty_url, ANSWERS_FROM_BEFORE)
+    await migrate(empty_url)
+    named = await asked(empty_url, "SELECT member_id FROM memberships WHERE named_at IS NOT NULL ORDER BY member_id")
+    assert [row["member_id"] for row in named] == ["asks", "clicks", "speaks"]
+    codes = await asked(empty_url, "SELECT code FROM guests")
+    assert [row["code"] for row in codes] == [None], "six digits are no spare code"
+
+
 def configured(url: str) -> Config:
     """What Alembic is told of a database."""
     config = Config()

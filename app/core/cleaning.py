@@ -40,11 +40,17 @@ def _harmless(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Cs":
         return "\N{REPLACEMENT CHARACTER}"
-    if character in _BLANK or (category == "Cc" and character != "\n"):
+    if character in _BLANK or _is_none(character) or (category == "Cc" and character != "\n"):
         return ""
     if category == "Cf" and character not in _SEEN and character not in {_NON_JOINER, _JOINER}:
         return ""
     return character
+
+
+def _is_none(character: str) -> bool:
+    """Whether Unicode promises that this is never a character (section 23.7); XML takes none of them."""
+    code = ord(character)
+    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 def _joined(text: str) -> str:

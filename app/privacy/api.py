@@ -26,8 +26,13 @@ MemberId = Annotated[
 async def delete_member(inside: Member, member_id: MemberId, tx: Tx) -> None:
     """End what a member has before them in the community: answers, places on waiting lists, links, invites, hosts.
 
+    Their live streams end, and every token they got until now is refused there from now on, as if it did not name the
+    community; their other communities go on. Who is added again comes in with a token of a later second (`iat`). A
+    role is good as long as the token that says so: to take one back at once, remove the member and add them again.
+
     For the member, for admins and for the platform. What is over is kept, other communities are not touched, and
-    guests they invited stay. Repeating it, or naming somebody unknown, changes nothing and is answered alike.
+    guests they invited stay. Repeating it, or naming somebody unknown, changes nothing and is answered alike;
+    only who left by a token of their own finds no such community any more.
     """
     if not inside.is_admin and inside.caller.member_id != member_id:
         raise Problem("forbidden", "Only admins of the community may do this for somebody else.")

@@ -13,6 +13,7 @@ UNSEEN = (
     *("\x00", "\x07", "\x1b", "\x7f", "\x85", "\r\n", "\t", "\u00ad", "\u034f", "\u061c", "\u115f", "\u180e"),
     *("\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u2028", "\u2029", "\u202a", "\u202e", "\u2060", "\u2064"),
     *("\u2066", "\u2069", "\u206f", "\u2800", "\u3164", "\ufeff", "\ufff9", "\uffa0", "\U000e0001", "\U000e0041"),
+    *("\ufffe", "\uffff", "\ufdd0", "\U0010ffff"),
 )
 ANY = st.lists(st.characters(exclude_categories=()) | st.sampled_from([*UNSEEN, "\ud800", "👩", "م", "क्"]), max_size=30)
 JOINERS = {"\u200c", "\u200d"}

@@ -1,5 +1,6 @@
 """Who left a community, or was removed, is refused there by every token issued before, and their streams end."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from app.core.memberships import has_left
 from app.live import hub
-from app.privacy import tasks
+from app.privacy import service, tasks
 from tests.inbox.house import NOW
 from tests.live.house import listening, live_evening, says
 from tests.living import COMMUNITY, Living
@@ -97,6 +98,29 @@ async def test_who_is_added_again_comes_in_with_a_new_token_and_not_with_an_old_
     await rsvp(living, event)
     assert (await living.get(None, f"/api/events/{event['id']}", headers=old)).status_code == 404
     assert (await seen(living, event, "member"))["my_rsvp"]["status"] == "going"
+
+
+async def test_who_answers_while_being_removed_is_not_coming_in_the_end(living: Living) -> None:
+    event = await native(living)
+    await rsvp(living, event, status="not_going")
+    old = bearer(living)
+    async with living.held.db.transaction() as tx:
+        await service.leave(tx, COMMUNITY["id"], "m-member", "m-admin")
+        answering = asyncio.create_task(
+            living.call(None, "PUT", f"/api/events/{event['id']}/rsvp", json={"status": "going"}, headers=old)
+        )
+        await waits_for_a_lock(living)
+    answered = await answering
+    assert (answered.status_code, slug(answered)) == (404, "event-not-found")
+    assert (await seen(living, event))["counts"]["going"] == 0
+
+
+async def waits_for_a_lock(living: Living) -> None:
+    """Return once somebody waits for what another transaction holds."""
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(20):
+        while not await living.held.db.hot.fetchval(sql):  # noqa: ASYNC110 - the database tells nobody of it
+            await asyncio.sleep(0.01)
 
 
 async def test_what_was_said_with_a_key_is_not_repeated_to_who_was_removed(living: Living) -> None:

@@ -58,6 +58,18 @@ async def test_nobody_keeps_an_answer_of_the_door(route: str, who: str | None, a
     assert_private(answer)
 
 
+async def test_nobody_keeps_what_is_for_one_person_or_gives_it_to_another(scene: Scene) -> None:
+    # A stream never ends; its own tests look at its headers.
+    for route in [route for route in TABLE if not route.endswith("/live")]:
+        asked = await request(scene, route)
+        answer = await scene.as_("owner", asked.pop("method"), asked.pop("url"), **asked)
+        kept = answer.headers["cache-control"]
+        assert kept in {"no-store", "private, no-cache"}, route
+        assert {"cookie", "authorization"} <= {each.strip().lower() for each in answer.headers["vary"].split(",")}, (
+            route
+        )
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
