@@ -1,6 +1,7 @@
 """Whether there is a Zoom link for whoever may enter, and if not, why (pure)."""
 
 from app.joining.situation import Situation, ZoomSeen
+from app.registrations import seats
 from app.registrations.rivals import TAKEN
 
 Link = tuple[bytes, str]  # sealed, and what it is bound to
@@ -45,13 +46,19 @@ def may_heal_now(seen: Situation) -> bool:
     """Whether the link may come in a moment, by asking Zoom for it."""
     if seen.zoom is None:
         return True
-    kept_out = seen.zoom.registrant_barred or seen.zoom.registrant_state == "failed" or unverified(seen)
+    failed = seen.zoom.registrant_state == "failed" and not _verified_since(seen)
+    kept_out = seen.zoom.registrant_barred or failed or unverified(seen)
     return seen.zoom.account_status == "connected" and not kept_out
+
+
+def _verified_since(seen: Situation) -> bool:
+    """Whether Zoom was asked for no link only because the address was not verified then."""
+    return seen.zoom is not None and seen.zoom.registrant_reason == seats.UNVERIFIED and not unverified(seen)
 
 
 def why_not(seen: Situation) -> tuple[str, str]:
     """The sentence that says why there is no link, and the reason that goes into it."""
-    reason = (seen.zoom.registrant_reason if seen.zoom else None) or ""
+    reason = (seen.zoom.registrant_reason if seen.zoom and not _verified_since(seen) else None) or ""
     if unverified(seen):
         return UNVERIFIED, ""
     if reason == TAKEN:
