@@ -134,7 +134,9 @@ async def _expected(tx: db.Tx, known: _Known) -> None:
     people: dict[str, Person] = {}
     coming = set()
     for registration in await tx.session.scalars(select(Registration).where(Registration.event_id == known.event.id)):
-        emails, theirs = frozenset({registration.email} - {""}), frozenset(ids.get(registration.member_id, ()))
+        # At Zoom an address that is not verified may be somebody else's.
+        own = {registration.email} if registration.email_verified else set()
+        emails, theirs = frozenset(own - {""}), frozenset(ids.get(registration.member_id, ()))
         people[registration.member_id] = Person(registration.member_id, registration.name, emails, theirs)
         if registration.rsvp == "going" and registration.waiting_since is None:
             coming.add(registration.member_id)

@@ -1,8 +1,8 @@
 """Whether there is a Zoom link for whoever may enter, and if not, why (pure)."""
 
 from app.joining.situation import Situation, ZoomSeen
+from app.registrations import seats
 from app.registrations.rivals import TAKEN
-from app.registrations.seats import UNVERIFIED as REFUSED_AS_UNVERIFIED
 
 Link = tuple[bytes, str]  # sealed, and what it is bound to
 UNVERIFIED = "Verify your e-mail address in Kindryn, then join again: Zoom knows people by their address."
@@ -52,14 +52,13 @@ def may_heal_now(seen: Situation) -> bool:
 
 
 def _verified_since(seen: Situation) -> bool:
-    """Whether the registrant was refused for an address that has been verified since, so that it is made any moment."""
-    refused = seen.zoom is not None and seen.zoom.registrant_reason == REFUSED_AS_UNVERIFIED
-    return refused and seen.registration is not None and seen.registration.email_verified
+    """Whether Zoom was asked for no link only because the address was not verified then."""
+    return seen.zoom is not None and seen.zoom.registrant_reason == seats.UNVERIFIED and not unverified(seen)
 
 
 def why_not(seen: Situation) -> tuple[str, str]:
     """The sentence that says why there is no link, and the reason that goes into it."""
-    reason = "" if _verified_since(seen) else (seen.zoom.registrant_reason if seen.zoom else None) or ""
+    reason = (seen.zoom.registrant_reason if seen.zoom and not _verified_since(seen) else None) or ""
     if unverified(seen):
         return UNVERIFIED, ""
     if reason == TAKEN:

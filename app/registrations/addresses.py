@@ -61,9 +61,7 @@ def told_by(known: Address, who: Caller) -> Address | None:
     Another address than the one known is taken from the door only if it is verified and the one known is not: else it
     is the next answer that changes it.
     """
-    if (who.email, who.email_verified) == (known.email, known.verified):
-        return None
-    if who.email is None or not valid_address(who.email):
+    if who.email is None or who.email_verified == known.verified or not valid_address(who.email):
         return None
     if not same(known.email, who.email) and (known.verified or not who.email_verified):
         return None

@@ -53,12 +53,6 @@ class RegistrantView(Schema):
         examples=["ready"],
     )
     reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
-    name_at_zoom: str | None = Field(
-        default=None,
-        description="The name Zoom shows, where that is not the member's any more: Zoom renames no registrant, and the"
-        " new name is used when the member is added the next time",
-        examples=[None],
-    )
 
 
 class RsvpView(Schema):
@@ -77,6 +71,11 @@ class RegistrationView(RsvpView):
     member_id: str = Field(description="The `sub` of the member's token", examples=["m_17"])
     name: str = Field(description="As the member's token says, or who answered for them", examples=["Mia Member"])
     email: str = Field(description="Where the invite goes", examples=["mia@example.org"])
+    name_at_zoom: str | None = Field(
+        description="The name Zoom shows, where that is not the member's any more: Zoom renames no registrant, and the"
+        " new name is used when the member is added the next time",
+        examples=[None],
+    )
     email_verified: bool = Field(
         description="Whether the platform says that the address is the member's, or an admin entered it; only then it"
         " is registered at Zoom",
@@ -281,15 +280,14 @@ def _rsvp(event: Event, listed: service.Listed) -> dict[str, object]:
 def registrant_view(event: Event, registration: Registration, registrant: Registrant | None) -> RegistrantView | None:
     """A registrant as shown. Who has a place and is not known to Zoom yet is `pending`."""
     if registrant is not None:
-        renamed = registrant.join_url is not None and registrant.name not in {None, registration.name}
-        about = {"state": registrant.state, "reason": registrant.reason}
-        return RegistrantView.model_validate(about | {"name_at_zoom": registrant.name if renamed else None})
+        return RegistrantView.model_validate({"state": registrant.state, "reason": registrant.reason})
     coming = registration.rsvp == "going" and registration.waiting_since is None
     return RegistrantView(state="pending", reason=None) if event.on_zoom and coming else None
 
 
 def _row(tx: db.Tx, event: Event, listed: service.Listed) -> RegistrationView:
-    registration = listed.registration
+    registration, registrant = listed.registration, listed.registrant
+    renamed = registrant is not None and registrant.join_url is not None and registrant.name != registration.name
     return RegistrationView.model_validate(
         {
             **_rsvp(event, listed),
@@ -297,6 +295,7 @@ def _row(tx: db.Tx, event: Event, listed: service.Listed) -> RegistrationView:
             "name": line(registration.name),
             "email": registration.email,
             "email_verified": registration.email_verified,
+            "name_at_zoom": registrant.name if registrant is not None and renamed else None,
             "invite": mailing.standing(event, registration, tx.now),
             "answered_at": registration.created_at,
         }
