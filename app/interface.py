@@ -69,6 +69,13 @@ _PROBLEM = {
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}},
     },
 }
+_AWAY = {
+    "description": "`not-available`: a part of the service cannot be had right now, or somebody else holds what is"
+    " needed",
+    "headers": {
+        "Retry-After": {"description": "Seconds after which to try again", "schema": {"type": "integer"}, "example": 2}
+    },
+}
 _SIGN_IN = {
     "type": "http",
     "scheme": "bearer",
@@ -111,6 +118,7 @@ def _security(operation_id: str) -> list[dict[str, list[str]]]:
 
 def _responses(responses: dict[str, Any]) -> dict[str, Any]:
     """The responses by status, every error a problem."""
+    responses = {"503": _AWAY} | responses
     told = {status: _response(status, response) for status, response in sorted(responses.items())}
     return {**told, "default": {"description": "Another error", "content": _PROBLEM_JSON}}
 

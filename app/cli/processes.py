@@ -8,7 +8,7 @@ import typer
 import uvloop
 
 from app import main
-from app.core import db, logs
+from app.core import db, logs, schema
 from app.core.settings import BadSettings, Settings, read_settings
 from app.reactions import TABLE
 from app.resources import open_resources
@@ -70,10 +70,12 @@ def _begin() -> Settings:
 async def _try_out(settings: Settings) -> None:
     """Open everything once, and close it: a server would bury what is wrong here in a traceback of its own."""
     try:
-        async with open_resources(settings, TABLE):
-            pass
+        async with open_resources(settings, TABLE) as held:
+            lacking = await schema.lacks(held.db.hot)
     except (OSError, asyncpg.PostgresError) as error:
         raise _unreachable(error) from None
+    if lacking:
+        raise BadSettings(f"DATABASE_URL: {lacking}")
 
 
 def _settle() -> None:

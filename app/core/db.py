@@ -19,6 +19,7 @@ from app.core import logs, outbox
 from app.core.bell import Bell
 from app.core.clock import Clock
 from app.core.hot import Hot
+from app.core.limits import COMMAND, IDLE_WHILE_FINISHING, Limits, keep_alive
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
@@ -61,6 +62,18 @@ class Tx:
     async def run(self, sql: str, **parameters: Any) -> Any:
         """Execute one statement given as text; returns SQLAlchemy's result."""
         return await self.session.execute(text(sql), parameters)
+
+    async def allow_idle(self, seconds: float) -> None:
+        """From here on the server ends this transaction once nothing has happened in it for so long."""
+        await self._allow("idle_in_transaction_session_timeout", seconds)
+
+    async def allow_long(self, seconds: float) -> None:
+        """From here on a statement of this transaction may take so long."""
+        await self._allow("statement_timeout", seconds)
+
+    async def _allow(self, setting: str, seconds: float) -> None:
+        value = str(int(1000 * seconds))
+        await self.run("SELECT set_config(:setting, :value, true)", setting=setting, value=value)
 
     def hurry(self, key: str) -> None:
         """Whatever waits for `key` need not wait any longer: somebody asked for it now."""
@@ -110,18 +123,35 @@ class Tx:
 class Database:
     """The engine of one process, and its connections for hot routes."""
 
-    def __init__(self, url: str, clock: Clock, bell: Bell, wants: Wants, *, pool_size: int = 10) -> None:
+    def __init__(
+        self, url: str, clock: Clock, bell: Bell, wants: Wants, limits: Limits = COMMAND, *, pool_size: int = 10
+    ) -> None:
         self._url, self._clock, self._bell, self._wants, self._size = url, clock, bell, wants, pool_size
+        self._limits = limits
         self._engine: AsyncEngine | None = None
         self._sessions: async_sessionmaker[AsyncSession] | None = None
-        self.hot = Hot(url, pool_size)
+        self.hot = Hot(url, pool_size, limits)
 
     async def open(self) -> None:
         """Connect; raises what asyncpg raises when the database cannot be reached."""
         await self.hot.open()
         driver_url = "postgresql+asyncpg://" + self._url.split("://", 1)[1]
-        self._engine = create_async_engine(driver_url, pool_size=self._size, max_overflow=10, hide_parameters=True)
+        limits = self._limits
+        self._engine = create_async_engine(
+            driver_url,
+            pool_size=self._size,
+            max_overflow=10,
+            pool_timeout=limits.turn,
+            hide_parameters=True,
+            connect_args={
+                "timeout": limits.connect,
+                "command_timeout": limits.command,
+                "server_settings": limits.settings,
+            },
+        )
+        event.listen(self._engine.sync_engine, "connect", _kept_alive)
         event.listen(self._engine.sync_engine, "checkout", _still_open)
+        event.listen(self._engine.sync_engine, "handle_error", _let_go)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
     async def close(self) -> None:
@@ -140,6 +170,9 @@ class Database:
         async with self._sessions() as session:
             tx = Tx(session, self._clock.now(), self._wants)
             yield tx
+            if own:
+                # Whoever asks for one of these rows waits for us: frozen from here on, we lose them soon.
+                await tx.allow_idle(IDLE_WHILE_FINISHING)
             await tx.write_outbox(own, due_at())
             await session.commit()
         for topic in tx.topics:
@@ -149,6 +182,18 @@ class Database:
         """Raises when the database does not answer."""
         async with asyncio.timeout(2):
             await self.hot.fetchval("SELECT 1")
+
+
+def _kept_alive(connection: Any, _record: object) -> None:
+    keep_alive(connection.driver_connection)
+
+
+def _let_go(context: Any) -> None:
+    """A connection that does not answer is given up, with all that may be like it, instead of being asked to roll
+    back."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        context.connection.connection.driver_connection.terminate()
+        context.is_disconnect = True
 
 
 def _still_open(connection: Any, _record: object, _proxy: object) -> None:
