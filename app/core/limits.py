@@ -43,7 +43,7 @@ class Limits:
 
 
 # A person waits: whatever happens, they are told within three seconds.
-REQUEST = Limits(lock=2.2, statement=2.4, idle=10.0, connect=2.0, turn=2.2, command=2.5, answer=2.5)
+REQUEST = Limits(lock=2.0, statement=2.2, idle=10.0, connect=2.0, turn=2.0, command=2.3, answer=2.3)
 # Nobody waits for a job, but people may wait for what it holds. A process that stops while a statement is being
 # prepared is not idle to the server, so `statement` is as short; sweeps, which are in nobody's way, have `SWEEP`.
 JOB = Limits(lock=4.0, statement=5.0, idle=4.0, connect=5.0, turn=30.0, command=65.0, answer=8.0)
