@@ -76,6 +76,13 @@ _PROBLEM = {
         },
     },
 }
+_AWAY = {
+    "description": "`not-available`: a part of the service cannot be had right now, or somebody else holds what is"
+    " needed",
+    "headers": {
+        "Retry-After": {"description": "Seconds after which to try again", "schema": {"type": "integer"}, "example": 2}
+    },
+}
 _SIGN_IN = {
     "type": "http",
     "scheme": "bearer",
@@ -118,6 +125,7 @@ def _security(operation_id: str) -> list[dict[str, list[str]]]:
 
 def _responses(responses: dict[str, Any]) -> dict[str, Any]:
     """The responses by status, every error a problem."""
+    responses = {"503": _AWAY} | responses
     told = {status: _response(status, response) for status, response in sorted(responses.items())}
     return {**told, "default": {"description": "Another error", "content": _PROBLEM_JSON}}
 

@@ -19,11 +19,13 @@ from app.accounts import api as accounts
 from app.attendance import api as attendance
 from app.clients.hooks import Hooks
 from app.clients.jwks import KeysUnavailable
-from app.core import metrics
+from app.core import logs, metrics, schema
+from app.core.away import RETRY_AFTER, SUSPECTS, is_away
 from app.core.bounds import BodyRefused, BoundedBody
 from app.core.clock import Clock
 from app.core.connections import Config, end_late
 from app.core.errors import MOST_NAMED, Problem, wrong_fields
+from app.core.limits import REQUEST
 from app.core.observe import Observe
 from app.core.private import Private
 from app.core.settings import Settings
@@ -31,6 +33,7 @@ from app.hooks import api as hooks_api
 from app.hooks import described
 from app.inbox import api as inbox
 from app.joining import api as joining
+from app.joining import sentences
 from app.live import api as live
 from app.live.hub import Hub
 from app.pages import api as pages
@@ -67,6 +70,7 @@ LARGEST_BODY = 256 * 1024  # bytes: the longest description, every letter of it 
 RAW_BODIES = {"/api/integrations/zoom/webhooks": 2 * inbox.LARGEST_BODY}
 # Nobody keeps an error: it is gone as soon as its cause is, and may be about one person only.
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+log = logs.get("api")
 
 
 class Api(FastAPI):
@@ -85,7 +89,7 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings, TABLE, clock, hooks) as held, Hub(held) as hub:
+        async with open_resources(settings, TABLE, clock, hooks, REQUEST) as held, Hub(held) as hub:
             app.state.resources, app.state.live = held, hub
             with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)):
                 yield
@@ -127,6 +131,8 @@ def _answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(BodyRefused, answer_unread)
     app.add_exception_handler(HTTPException, answer_http)
+    for suspect in SUSPECTS:
+        app.add_exception_handler(suspect, answer_away)
     app.add_exception_handler(Exception, answer_fault)
 
 
@@ -176,6 +182,8 @@ async def readyz(request: Request) -> Response:
     """Whether each thing this process depends on answers, by name; 503 while one does not."""
     held: Resources = request.app.state.resources
     checks = {"database": await _answers(held.db.ping()), "bell": "ok" if held.bell.alive else "not connected"}
+    if checks["database"] == "ok":
+        checks["schema"] = await schema.lacks(held.db.hot) or "ok"
     try:
         await held.jwks.ready()
         checks["keys"] = "ok"
@@ -238,6 +246,20 @@ async def answer_http(request: Request, error: Exception) -> Response:
 
 def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     return dict(headers or {})
+
+
+async def answer_away(request: Request, error: Exception) -> Response:
+    """The database cannot be had right now: people are told in a sentence, programs by a problem. Any other error of
+    the database is a fault of ours."""
+    if not is_away(error):
+        raise error
+    log.warning("not available", reason=type(error).__name__)
+    detail = "This cannot be done at this moment. Try again in a few seconds."
+    problem = Problem("not-available", detail, headers=PRIVATE | {"Retry-After": str(RETRY_AFTER)})
+    if sentences.wants_page(request):
+        held: Resources = request.app.state.resources
+        return sentences.answered(request, held.settings, problem)
+    return _problem(request, problem)
 
 
 async def answer_fault(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the signature is Starlette's

@@ -21,6 +21,7 @@ from app.core.clock import Clock
 from app.core.crypto import Seal
 from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
+from app.core.limits import COMMAND, Limits
 from app.core.settings import BadSettings, Settings
 from app.core.work import Reactions
 
@@ -69,11 +70,16 @@ class Resources:
 
 @contextlib.asynccontextmanager
 async def open_resources(
-    settings: Settings, reactions: Reactions[Any], clock: Clock | None = None, hooks: Hooks | None = None
+    settings: Settings,
+    reactions: Reactions[Any],
+    clock: Clock | None = None,
+    hooks: Hooks | None = None,
+    limits: Limits = COMMAND,
 ) -> AsyncIterator[Resources]:
     """Open everything, in the order of need; close it in reverse. Raises `BadSettings` where there is no database.
 
-    `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine.
+    `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine. `limits` say how
+    long the database is waited for.
     """
     clock = clock or Clock()
     seal = Seal.parse(settings.encryption_keys.get_secret_value())
@@ -85,7 +91,7 @@ async def open_resources(
         bell = Bell(url)
         await _opened(bell)
         stack.push_async_callback(bell.close)
-        db = Database(url, clock, bell, reactions.wants)
+        db = Database(url, clock, bell, reactions.wants, limits)
         await _opened(db)
         stack.push_async_callback(db.close)
         secret = settings.zoom_client_secret.get_secret_value()

@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from app.core import logs, metrics, outbox
 from app.core.clock import Clock
 from app.core.hot import DATABASE_FAULTS
+from app.core.limits import JOB
 from app.core.readiness import Readiness, beside
 from app.core.settings import Settings
 from app.core.work import Reactions, Runner
@@ -228,7 +229,7 @@ async def work(settings: Settings, clock: Clock | None = None, lease: timedelta 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_resources(settings, TABLE, clock) as held:
+    async with open_resources(settings, TABLE, clock, limits=JOB) as held:
         with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)) as served:
             worker = Station(held, TABLE, lease)
             served.also(lambda app: beside(app, worker.readiness.answer))

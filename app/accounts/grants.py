@@ -176,6 +176,7 @@ class AccountTokens:
         try:
             async with self._resources.db.transaction() as tx:
                 await lock(tx, self._account_id)
+                await tx.allow_idle(2 * PATIENCE)  # Zoom is asked under the lock
                 grant = await _stored(tx, self._account_id)
                 token = self._opened(grant)
                 if token != rejected and (grant.generation != seen or not self._stale(grant)):

@@ -9,7 +9,7 @@ import typer
 import uvloop
 
 from app import main
-from app.core import db, logs, metrics
+from app.core import db, logs, metrics, schema
 from app.core.hot import DATABASE_FAULTS
 from app.core.settings import BadSettings, Settings
 from app.reactions import TABLE
@@ -70,8 +70,10 @@ async def _try_out(settings: Settings, address: tuple[str, int] | None = None) -
     """Open everything once, and close it: a server would bury what is wrong here in a traceback of its own."""
     wrong = [*_taken_ports(settings, address)]
     try:
-        async with open_resources(settings, TABLE):
-            pass
+        async with open_resources(settings, TABLE) as held:
+            lacking = await schema.lacks(held.db.hot)
+        if lacking:
+            wrong.append(f"DATABASE_URL: {lacking}")
     except BadSettings as error:
         wrong += error.lines
     if wrong:

@@ -14,11 +14,13 @@ import asyncpg
 
 from app.core import logs
 from app.core.hot import DATABASE_FAULTS
+from app.core.limits import keep_alive
 
 CHANNEL = "kindryn"
 PAUSE = 0.010
 RECONNECT_PAUSE = 0.25
-STILL_THERE = 15.0  # seconds without a ring after which it is tried whether the connection is still there
+STILL_THERE = 8.0  # seconds without a ring after which it is tried whether the connection is still there
+NAME = {"application_name": "kindryn-bell"}
 ANSWER = 5.0  # seconds after which a connection that does not answer is given up
 RING = "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic"
 log = logs.get("bell")
@@ -77,7 +79,8 @@ class Bell:
             rung.set()
 
     async def _connect(self) -> Any:
-        connection = await asyncpg.connect(self._url, server_settings={"application_name": "kindryn-bell"})
+        connection = await asyncpg.connect(self._url, timeout=ANSWER, server_settings=NAME)
+        keep_alive(connection)
         await connection.add_listener(CHANNEL, self._heard)
         connection.add_termination_listener(lambda _: self._lost())
         self._connected.set()

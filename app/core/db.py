@@ -6,7 +6,7 @@ Rooms use SQLAlchemy sessions. The door and the ear are hot, and speak asyncpg d
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from app.core import logs, outbox
 from app.core.bell import Bell
 from app.core.clock import Clock
 from app.core.hot import Hot
+from app.core.limits import COMMAND, IDLE_WHILE_FINISHING, Limits, keep_alive
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
@@ -63,6 +64,18 @@ class Tx:
     async def run(self, sql: str, **parameters: Any) -> Any:
         """Execute one statement given as text; returns SQLAlchemy's result."""
         return await self.session.execute(text(sql), parameters)
+
+    async def allow_idle(self, seconds: float) -> None:
+        """From here on the server ends this transaction once nothing has happened in it for so long."""
+        await self._allow("idle_in_transaction_session_timeout", seconds)
+
+    async def allow_long(self, seconds: float) -> None:
+        """From here on a statement of this transaction may take so long."""
+        await self._allow("statement_timeout", seconds)
+
+    async def _allow(self, setting: str, seconds: float) -> None:
+        value = str(int(1000 * seconds))
+        await self.run("SELECT set_config(:setting, :value, true)", setting=setting, value=value)
 
     def hurry(self, key: str) -> None:
         """Whatever waits for `key` need not wait any longer: somebody asked for it now."""
@@ -112,17 +125,29 @@ class Tx:
 class Database:
     """The engine of one process, and its connections for hot routes."""
 
-    def __init__(self, url: str, clock: Clock, bell: Bell, wants: Wants, *, pool_size: int = 10) -> None:
+    def __init__(
+        self, url: str, clock: Clock, bell: Bell, wants: Wants, limits: Limits = COMMAND, *, pool_size: int = 10
+    ) -> None:
         self._url, self._clock, self._bell, self._wants, self._size = url, clock, bell, wants, pool_size
+        self._limits = limits
         self._engine: AsyncEngine | None = None
         self._sessions: async_sessionmaker[AsyncSession] | None = None
-        self.hot = Hot(url, pool_size)
+        self.hot = Hot(url, pool_size, limits)
 
     async def open(self) -> None:
         """Connect; raises what asyncpg raises when the database cannot be reached."""
         await self.hot.open()
-        self._engine = create_engine(self._url, pool_size=self._size, max_overflow=10, hide_parameters=True)
+        limits = self._limits
+        connecting = {
+            "timeout": limits.connect,
+            "command_timeout": limits.command,
+            "server_settings": limits.settings,
+        }
+        pool = {"pool_size": self._size, "max_overflow": 10, "pool_timeout": limits.turn}
+        self._engine = create_engine(self._url, connecting, hide_parameters=True, **pool)
+        event.listen(self._engine.sync_engine, "connect", _kept_alive)
         event.listen(self._engine.sync_engine, "checkout", _still_open)
+        event.listen(self._engine.sync_engine, "handle_error", _let_go)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
     async def close(self) -> None:
@@ -141,6 +166,9 @@ class Database:
         async with self._sessions() as session:
             tx = Tx(session, self._clock.now(), self._wants)
             yield tx
+            if own:
+                # Whoever asks for one of these rows waits for us: frozen from here on, we lose them soon.
+                await tx.allow_idle(IDLE_WHILE_FINISHING)
             await tx.write_outbox(own, due_at())
             await session.commit()
         for topic in tx.topics:
@@ -152,10 +180,23 @@ class Database:
             await self.hot.fetchval("SELECT 1")
 
 
-def create_engine(url: str, **options: Any) -> AsyncEngine:
-    """An engine whose URL asyncpg alone reads: SQLAlchemy understands no `?sslmode=` and its like."""
-    connect = functools.partial(asyncpg.connect, url)
+def create_engine(url: str, connecting: Mapping[str, Any] | None = None, **options: Any) -> AsyncEngine:
+    """An engine whose URL asyncpg alone reads: SQLAlchemy understands no `?sslmode=` and its like. `connecting` are
+    further arguments of `asyncpg.connect`."""
+    connect = functools.partial(asyncpg.connect, url, **(connecting or {}))
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
+
+
+def _kept_alive(connection: Any, _record: object) -> None:
+    keep_alive(connection.driver_connection)
+
+
+def _let_go(context: Any) -> None:
+    """A connection that does not answer is given up, with all that may be like it, instead of being asked to roll
+    back."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        context.connection.connection.driver_connection.terminate()
+        context.is_disconnect = True
 
 
 def _still_open(connection: Any, _record: object, _proxy: object) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncpg
 
+from app.core.limits import COMMAND, Limits, keep_alive
+
 # What a lost database raises. The last: the server said goodbye on an idle connection, and has not hung up yet.
 DATABASE_FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -20,9 +22,9 @@ class Hot:
     statement. Connections are made as they are needed, and anew where the server closed them.
     """
 
-    def __init__(self, url: str, size: int) -> None:
+    def __init__(self, url: str, size: int, limits: Limits = COMMAND) -> None:
         """`url` has the form postgresql://..., `size` is how many statements may run at once."""
-        self._url, self._size = url, size
+        self._url, self._size, self._limits = url, size, limits
         # The one used last comes first, and None, a connection yet to be made, only where none is free.
         self._free: list[Any] = [None] * size
         # First come, first served; a queue would let who comes just now overtake whoever it has woken.
@@ -68,15 +70,26 @@ class Hot:
     async def _run(self, method: str, sql: str, values: Sequence[object]) -> Any:
         if self._closed:
             raise asyncpg.InterfaceError("the database is closed")
-        async with self._turns:
-            return await self._run_now(method, sql, values)
+        try:
+            async with asyncio.timeout(self._limits.answer), self._turns:
+                return await self._run_now(method, sql, values)
+        except TimeoutError:
+            self._distrust()
+            raise
+
+    def _distrust(self) -> None:
+        """One connection did not answer, so others may not either: have them made anew."""
+        for place, connection in enumerate(self._free):
+            if connection is not None:
+                connection.terminate()
+                self._free[place] = None
 
     async def _run_now(self, method: str, sql: str, values: Sequence[object]) -> Any:
         connection = self._free.pop()
         try:
             if connection is None or connection.is_closed():
                 connection = None
-                connection = await asyncpg.connect(self._url)
+                connection = await self._connected()
             return await getattr(connection, method)(sql, *values)
         except asyncpg.PostgresError:
             raise
@@ -88,3 +101,9 @@ class Hot:
             raise
         finally:
             self._free.append(connection)
+
+    async def _connected(self) -> Any:
+        limits = self._limits
+        connection = await asyncpg.connect(self._url, timeout=limits.connect, server_settings=limits.settings)
+        keep_alive(connection)
+        return connection

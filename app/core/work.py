@@ -19,6 +19,7 @@ from app.core import logs, metrics, outbox, queues
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
+from app.core.limits import SWEEP
 
 R = TypeVar("R")
 log = logs.get("work")
@@ -62,6 +63,8 @@ class Work(Generic[R]):
             return again_at or (tx.now + self._every if self._every else None)
 
         async with self._db.transaction(self._taken, due_at) as tx:
+            if self._every:
+                await tx.allow_long(SWEEP)
             yield tx
         self.finished = True
 

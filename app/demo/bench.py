@@ -22,7 +22,8 @@ import asyncpg
 import uvloop
 
 from app.core.db import migrate
-from app.demo import bench_scene
+from app.demo import bench_fairness, bench_scene
+from app.demo.bench_fairness import Fairness
 from app.demo.bench_floor import Floor
 from app.demo.bench_load import Burst, Unmeasured, burst, percentile
 from app.demo.cast import AUDIENCE, Signature
@@ -32,7 +33,7 @@ from app.demo.stack import Stack, cancel_on_sigterm
 REPORT = Path(__file__).parents[2] / "var" / "bench.json"
 ROUNDS = 9
 SECONDS = 1.0  # of each burst
-LONGEST = 115.0  # seconds for everything, however busy the machine is
+LONGEST = 240.0  # seconds for everything, however busy the machine is
 ISSUER = "https://platform.example"
 
 
@@ -142,10 +143,13 @@ def core_of_its_own() -> Iterator[Collection[int]]:
         os.sched_setaffinity(0, cores)
 
 
-def report(measured: Sequence[Measured]) -> str:
+def report(measured: Sequence[Measured | Fairness]) -> str:
     """The ratios as a table for people, the absolute figures beside them."""
     lines = [f"{'row':<6}{'ratio':>7}{'goal':>7}  {'':<12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}"]
     for one in measured:
+        if isinstance(one, Fairness):
+            lines.append(str(one))
+            continue
         name, verdict = one.row.name, "held" if one.entry["holds"] else "not held"
         lines.append(f"{name:<6}{one.value:>7.2f}{one.row.goal:>7.2f}  {verdict:<12}{_figures(one.service)}")
         lines.append(f"{'':<20}  {'its floor':<12}{_figures(one.floor)}")
@@ -159,7 +163,7 @@ def _figures(bursts: Sequence[Burst]) -> str:
     return f"{rate:>12,.0f}{percentile(latencies, 50):>9.1f}{percentile(latencies, 99):>9.1f}"
 
 
-async def _bench(say: Callable[[str], None]) -> list[Measured]:
+async def _bench(say: Callable[[str], None]) -> list[Measured | Fairness]:
     cancel_on_sigterm()
     with core_of_its_own() as cores:
         async with (
@@ -167,10 +171,12 @@ async def _bench(say: Callable[[str], None]) -> list[Measured]:
             Stack(Path(tempfile.gettempdir()), progress=say, durable=True) as stack,
             ready(stack, cores) as bench,
         ):
-            measured = []
+            measured = list[Measured | Fairness]()
             for row in bench.rows:
                 say(f"measuring the {row.name} in {ROUNDS} rounds of {2 * SECONDS:.0f} s")
                 measured.append(await bench.measure(row, ROUNDS, SECONDS))
+            say("measuring what one account's flood means for another account")
+            measured.append(await bench_fairness.measure(stack, ISSUER))
             return measured
 
 

@@ -107,13 +107,23 @@ def clicks(event: UUID, signature: Signature, members: int = MEMBERS) -> Iterato
 
 def deliveries(webhook_secret: str) -> Iterator[bytes]:
     """Endless signed notifications of 1.2 KB, each of them new (developers.zoom.us/docs/api/webhooks/)."""
-    secret, kind = webhook_secret.encode(), {"Content-Type": "application/json; charset=utf-8"}
+    return (_signed(_notification(number), webhook_secret) for number in count())
+
+
+def joins(webhook_secret: str, account_id: str) -> Iterator[bytes]:
+    """Endless signed notifications of people who join an instance that nobody knows, so that they must wait."""
+    joined = {"event": "meeting.participant_joined"}
     for number in count():
-        stamp = str(int(time.time()))
-        body = json.dumps(_notification(number)).encode()
-        signature = hmac.new(secret, f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
-        signed = {"x-zm-request-timestamp": stamp, "x-zm-signature": f"v0={signature}"}
-        yield post("/api/integrations/zoom/webhooks", kind | signed, body)
+        about = {"uuid": f"unknown-{account_id}==", "participant": {"user_id": str(number), "user_name": "Somebody"}}
+        said = {"event_ts": 1784327121469 + number, "payload": {"account_id": account_id, "object": about}}
+        yield _signed(joined | said, webhook_secret)
+
+
+def _signed(notification: Mapping[str, object], webhook_secret: str) -> bytes:
+    stamp, body = str(int(time.time())), json.dumps(notification).encode()
+    signature = hmac.new(webhook_secret.encode(), f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
+    signed = {"x-zm-request-timestamp": stamp, "x-zm-signature": f"v0={signature}"}
+    return post("/api/integrations/zoom/webhooks", {"Content-Type": "application/json; charset=utf-8"} | signed, body)
 
 
 def _member(number: int) -> str:

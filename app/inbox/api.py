@@ -18,7 +18,7 @@ from app.clients.zoom import notifications
 from app.clients.zoom.notifications import Notification
 from app.core import logs, metrics
 from app.core.errors import Problem
-from app.inbox import ear
+from app.inbox import ear, tempo
 from app.web import Held
 
 LARGEST_BODY = 1024 * 1024  # bytes
@@ -30,6 +30,7 @@ CHALLENGE = "endpoint.url_validation"
 
 _NO_DATABASE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
+_TEMPO = tempo.Tempo()
 router = APIRouter(tags=["Zoom"])
 log = logs.get("inbox")
 
@@ -62,7 +63,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Signed, but not a notification"},
     401: {"description": "Not signed by Zoom, or too long ago; nothing was stored"},
     413: {"description": "Larger than 1 MiB"},
-    503: {"description": "It could not be stored; Zoom sends it again"},
+    503: {"description": "It could not be stored, or the account said too much at once; Zoom sends it again"},
 }
 
 
@@ -113,6 +114,9 @@ async def _heard(request: Request, held: Held, speaker: ear.Speaker) -> Response
         raise _refused("malformed", "bad-request", f"This is not a notification: {error}.") from None
     if not speaker.may_say(notification):
         raise _refused("foreign", "unauthentic", "This secret does not speak for that Zoom account.")
+    if speaker.account_id is not None and not _TEMPO.allows(speaker.account_id):
+        retry = {"Retry-After": str(tempo.RETRY_AFTER)}
+        raise _refused("too-many", "not-available", "This account says too much at once. Send it again.", retry)
     metrics.delivery_heard(await _kept(held, speaker, notification, body))
     return Response(status_code=204)
 
@@ -152,10 +156,10 @@ async def _kept(held: Held, speaker: ear.Speaker, notification: Notification, bo
         raise _not_stored(error) from None
 
 
-def _refused(outcome: str, slug: str, detail: str) -> Problem:
+def _refused(outcome: str, slug: str, detail: str, headers: dict[str, str] | None = None) -> Problem:
     metrics.delivery_heard(outcome)
     log.info("delivery refused", outcome=outcome)
-    return Problem(slug, detail)
+    return Problem(slug, detail, headers=headers)
 
 
 def _not_stored(error: Exception) -> Problem:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.demo import bench
+from app.demo import bench, bench_fairness
+from app.demo.bench_fairness import Fairness
 from app.demo.bench_load import Burst, Unmeasured, burst, post
 from app.demo.stack import Stack
 
@@ -58,6 +59,21 @@ def test_a_value_is_the_median_of_the_pairs() -> None:
     assert one.value == pytest.approx(0.8)
     assert one.entry == {"row": "door", "value": 0.8, "goal": 0.75, "unit": "of its floor", "holds": True}
     assert measured([1000], [749]).entry["holds"] is False
+
+
+def test_the_fairness_is_what_a_flood_multiplies_the_p99_by() -> None:
+    one = Fairness(alone=[0.010, 0.020, 0.010], beside=[0.015, 0.020, 0.018])
+    assert one.entry == {"row": "fairness", "value": 1.5, "goal": 2.0, "unit": "times as long", "holds": True}
+    assert Fairness([0.010], [0.020]).entry["holds"] is False
+    assert "fairness 1.50   2.00  held        p99 alone 10.0 ms, beside a flood 18.0 ms" in bench.report([one])
+
+
+async def test_the_fairness_is_measured_beside_a_real_flood(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_fairness, "FLOOD", 64)
+    monkeypatch.setattr(bench_fairness, "QUIET", 10)
+    one = await bench_fairness.measure(stack, bench.ISSUER, rounds=1)
+    assert len(one.alone) == len(one.beside) == 1
+    assert one.value > 0
 
 
 def test_the_report_shows_ratios_first_and_figures_beside_them() -> None:

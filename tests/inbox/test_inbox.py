@@ -17,7 +17,7 @@ from app import facts
 from app.accounts import webhook_secrets
 from app.accounts.models import Account
 from app.core.work import Reactions, Runner
-from app.inbox import service, tasks
+from app.inbox import api, service, tasks, tempo
 from app.inbox.api import LARGEST_BODY, router
 from tests.inbox.house import APP_SECRET, FORMER_SECRET, NOW, House, Noted, bound, open_house
 from tests.patience import PATIENCE
@@ -254,6 +254,24 @@ async def test_an_accounts_own_secret_speaks_for_that_account_alone(house: House
     assert (await deliver(house, STARTED | {"event_ts": 1}, f"{HOOKS}/{own}")).status_code == 401
     [row] = await house.rows("SELECT signed_by FROM deliveries")
     assert row["signed_by"] == own
+
+
+async def test_what_an_account_says_beyond_its_tempo_is_not_stored_and_zoom_sends_it_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of one account's own secret ends before it fills the database; the app's secret is not limited."""
+    monkeypatch.setattr(tempo, "AT_ONCE", 3)
+    monkeypatch.setattr(tempo, "PER_SECOND", 0.001)
+    monkeypatch.setattr(api, "_TEMPO", tempo.Tempo())
+    own = await with_own_secret(house, "own-secret")
+    answers = [
+        await deliver(house, STARTED | {"event_ts": number}, f"{HOOKS}/{own}", secret="own-secret")
+        for number in range(5)
+    ]
+    assert [answer.status_code for answer in answers] == [204, 204, 204, 503, 503]
+    assert answers[-1].headers["Retry-After"] == "60"
+    assert await stored(house) == 3
+    assert (await deliver(house, STARTED | {"event_ts": 9})).status_code == 204
 
 
 async def renew(house: House, account_id: UUID, secret: str) -> None:

@@ -1,0 +1,141 @@
+"""How much one account's flood delays what another account's notifications mean: the row `fairness` of a bench.
+
+Both are heard by the API and interpreted by a worker, each a process as production runs it. The quiet account says
+something at an even pace, first alone and then while the other says thousands of things at once that must wait.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+from app.core.db import migrate
+from app.demo import bench_scene
+from app.demo.bench_load import percentile
+from app.demo.servers import LOOPBACK, Server
+from app.demo.stack import Stack
+from app.worker import READY
+
+FLOOD, TOGETHER = 2_500, 32  # notifications, and connections they come by
+QUIET, PACE = 150, 0.02  # notifications, and seconds between two of them
+ROUNDS = 3
+GOAL = 2.0  # times as long, at the most
+FLOODING, QUIET_ONE = "flooding-account", "zoom-account"
+
+# When each of the quiet account's deliveries was stored, and when it was interpreted, by the database's clock.
+WATCH = """
+CREATE TABLE fairness (id uuid PRIMARY KEY, stored_at timestamptz NOT NULL, done_at timestamptz);
+CREATE FUNCTION fairness_seen() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN INSERT INTO fairness VALUES (NEW.id, clock_timestamp());
+    ELSE UPDATE fairness SET done_at = clock_timestamp() WHERE id = NEW.id; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER fairness_stored AFTER INSERT ON deliveries FOR EACH ROW
+    WHEN (NEW.zoom_account_id = 'zoom-account') EXECUTE FUNCTION fairness_seen();
+CREATE TRIGGER fairness_done AFTER UPDATE OF interpreted_at ON deliveries FOR EACH ROW
+    WHEN (NEW.zoom_account_id = 'zoom-account') EXECUTE FUNCTION fairness_seen();
+"""
+ACCOUNT = """
+INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, status, connected_by, connected_at)
+SELECT $1, community_id, $2, 'somebody', 'connected', connected_by, connected_at FROM accounts LIMIT 1
+"""
+LAGS = "SELECT extract(epoch FROM done_at - stored_at)::float8 AS lag FROM fairness WHERE done_at IS NOT NULL"
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """The 99th percentiles of the quiet account, in seconds: alone, and beside the flood, round by round."""
+
+    alone: list[float]
+    beside: list[float]
+
+    @property
+    def value(self) -> float:
+        """How many times as long it takes beside the flood: the median of the rounds."""
+        return median(flooded / quiet for quiet, flooded in zip(self.alone, self.beside, strict=True))
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What the file says of it."""
+        value = round(self.value, 3)
+        return {"row": "fairness", "value": value, "goal": GOAL, "unit": "times as long", "holds": value < GOAL}
+
+    def __str__(self) -> str:
+        verdict = "held" if self.entry["holds"] else "not held"
+        figures = f"p99 alone {1000 * median(self.alone):.1f} ms, beside a flood {1000 * median(self.beside):.1f} ms"
+        return f"fairness{self.value:>5.2f}{GOAL:>7.2f}  {verdict:<12}{figures}"
+
+
+async def measure(stack: Stack, issuer: str, rounds: int = ROUNDS) -> Fairness:
+    """Both, in so many rounds, on a database, an API process and a worker of their own."""
+    webhook_secret, name = secrets.token_urlsafe(), f"fairness_{secrets.token_hex(6)}"
+    url = await stack.create_database(name)
+    async with AsyncExitStack() as exits:
+        exits.push_async_callback(stack.drop_database, name)
+        await migrate(url)
+        variables = bench_scene.environment(url, issuer, f"http://{LOOPBACK}:1/jwks.json", webhook_secret)
+        await bench_scene.furnish(variables, members=1)
+        port = await _serving(exits, stack, variables)
+        database = await asyncpg.connect(url)
+        exits.push_async_callback(database.close)
+        await database.execute(WATCH)
+        await database.execute(ACCOUNT, uuid4(), FLOODING)
+        return await _rounds(database, port, webhook_secret, rounds)
+
+
+async def _serving(exits: AsyncExitStack, stack: Stack, variables: dict[str, str]) -> int:
+    """The port of an API process, with a worker beside it."""
+    file = stack.folder / "fairness.json"
+    file.write_text(json.dumps(variables | {"REDIS_URL": stack.redis_url}))
+    run: list[str | Path] = [sys.executable, "-m", "app.demo.given", file]
+    worker = Server("worker", stack.folder / "worker.log", lambda _: [*run, "worker"], ready=READY)
+    api = Server("API", stack.folder / "fair.log", lambda port: [*run, "api", "--port", str(port)], "Uvicorn running")
+    for server in (worker, api):
+        exits.push_async_callback(server.stop)
+        await server.start()
+    return api.port or 0
+
+
+async def _rounds(database: Any, port: int, webhook_secret: str, rounds: int) -> Fairness:
+    alone, beside = list[float](), list[float]()
+    quiet, flood = bench_scene.joins(webhook_secret, QUIET_ONE), bench_scene.joins(webhook_secret, FLOODING)
+    await _lag(database, port, quiet)  # the first fills pools and plans
+    for _ in range(rounds):
+        alone.append(await _lag(database, port, quiet))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TOGETHER):
+                group.create_task(_send(port, flood, FLOOD // TOGETHER))
+            beside.append(await _lag(database, port, quiet))
+    return Fairness(alone, beside)
+
+
+async def _lag(database: Any, port: int, requests: Iterator[bytes]) -> float:
+    """The 99th percentile of so many notifications at an even pace."""
+    await database.execute("DELETE FROM fairness")
+    await _send(port, requests, QUIET, PACE)
+    async with asyncio.timeout(60):
+        while len(lags := await database.fetch(LAGS)) < QUIET:  # noqa: ASYNC110 - nobody rings when the last is done
+            await asyncio.sleep(0.05)
+    return percentile([row["lag"] for row in lags], 99)
+
+
+async def _send(port: int, requests: Iterator[bytes], number: int, pace: float = 0.0) -> None:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    for _ in range(number):
+        writer.write(next(requests))
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 204"):
+            raise OSError(f"a notification was answered {head.splitlines()[0].decode()}")
+        await asyncio.sleep(pace)
+    writer.close()
+    await writer.wait_closed()
