@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app import web
 from app.accounts import hosts
-from app.core import metrics
+from app.core import links, metrics
 from app.core.crypto import token_digest
 from app.core.errors import Problem, not_found, wrong_field
 from app.core.identity import Caller
@@ -185,7 +185,8 @@ async def follow_join_link(
         place = await situation.place_of(held, join_link)
         if place is None:
             raise not_found("join link")
-        return sentences.moved(f"{held.settings.spa_url}/{place[0]}/events/{place[1]}/join?link={join_link}")
+        page = links.spa_page(held.settings.spa_url, place[0], "events", str(place[1]), "join")
+        return sentences.moved(f"{page}?link={join_link}")
     found = await situation.by_link(held, join_link, who)
     if found is None:
         raise not_found("join link")

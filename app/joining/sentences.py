@@ -8,6 +8,7 @@ from html import escape
 from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from app.core import links
 from app.core.errors import PROBLEMS, Problem
 from app.core.settings import Settings
 from app.joining.decide import Refusal
@@ -114,13 +115,13 @@ def link(url: str, label: str) -> str:
 
 
 def moved(url: str) -> Response:
-    """303 to `url`, byte for byte."""
-    return Response(status_code=303, headers={"Location": url})
+    """303 to `url`, byte for byte where it is ASCII."""
+    return Response(status_code=303, headers={"Location": links.for_header(url)})
 
 
 def event_page(settings: Settings, event: EventSeen) -> str:
     """Where the platform shows the event."""
-    return f"{settings.spa_url}/{event.community_slug}/events/{event.id}"
+    return links.spa_page(settings.spa_url, event.community_slug, "events", str(event.id))
 
 
 def in_utc(moment: datetime) -> str:

@@ -7,6 +7,7 @@ from email.utils import parseaddr
 from typing import Any, Literal
 from uuid import UUID
 
+from app.core.links import spa_page
 from app.core.settings import Settings
 from app.events.models import GRACE, Event
 from app.registrations.envelopes import message, message_id_of
@@ -129,7 +130,10 @@ def letter(
 def invite_of(registration: Registration, state: State, to: Addresses, slug: str, now: datetime) -> Invite:
     """The invite for a state, numbered as its mail was or will be. What cannot be joined on Zoom links to the event's
     page instead; guests, whom the platform does not know, have their link for both."""
-    link, page = f"{to.public_url}/join/{registration.join_link}", f"{to.spa_url}/{slug}/events/{registration.event_id}"
+    link, page = (
+        f"{to.public_url}/join/{registration.join_link}",
+        spa_page(to.spa_url, slug, "events", str(registration.event_id)),
+    )
     if is_guest(registration.member_id):
         link = page = f"{to.public_url}/guest/{registration.join_link}"
     name, address = sender_of(to)

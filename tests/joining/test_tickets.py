@@ -123,6 +123,33 @@ async def test_with_a_join_link_nobody_signed_in_goes_to_the_platforms_page_for_
     assert await scene.house.rows("SELECT FROM tickets") == []
 
 
+@pytest.mark.parametrize(
+    ("slug", "encoded"),
+    [
+        ("Zürich", "Z%C3%BCrich"),
+        ("日本", "%E6%97%A5%E6%9C%AC"),
+        ("a b", "a%20b"),
+        ("../x", "..%2Fx"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("100%", "100%25"),
+        ("👩‍🚀", "%F0%9F%91%A9%E2%80%8D%F0%9F%9A%80"),
+        ("x y", "x%E2%80%A8y"),
+    ],
+)
+async def test_whatever_a_community_is_called_its_links_lead_to_its_pages(
+    scene: Scene, slug: str, encoded: str
+) -> None:
+    await scene.guest("ann")
+    await scene.house.rows("UPDATE communities SET slug = $1", slug)
+    answer = await scene.get("/join/link-of-ann")
+    assert answer.status_code == 303
+    page = f"https://kindryn.test/{encoded}/events/{scene.event}"
+    assert answer.headers["location"] == f"{page}/join?link=link-of-ann"
+    await scene.change("events", scene.event, cancelled_at=NOW)
+    refused = await scene.join("ann", {"Accept": "text/html"})
+    assert f'href="{page}"' in refused.text
+
+
 async def test_with_somebody_elses_join_link_ones_own_is_offered(scene: Scene) -> None:
     await scene.guest("ann")
     await scene.guest("bob")
