@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
+from jwt import PyJWK
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.clients.jwks import KeysUnavailable, UnknownKey
@@ -79,14 +80,13 @@ async def who_calls(request: Request, held: Resources) -> identity.Caller | None
     try:
         kid = identity.kid_of(token)
         key = held.jwks.cached(kid) or await held.jwks.key(kid)
-        return identity.verify(
-            token,
-            key,
-            issuer=held.settings.auth_issuer,
-            audience=held.settings.auth_audience,
-            max_age=MAX_TOKEN_AGE,
-            now=held.clock.now(),
-        )
+        try:
+            return _verified(held, token, key)
+        except identity.WrongKey:
+            other = await held.jwks.renewed(key)
+            if other is None:
+                raise
+            return _verified(held, token, other)
     except identity.NotSignedIn as refused:
         reason = refused.reason
     except UnknownKey:
@@ -98,6 +98,17 @@ async def who_calls(request: Request, held: Resources) -> identity.Caller | None
     # RFC 6750 section 3.1.
     challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
     raise Problem("not-signed-in", detail, headers=challenge, reason=reason)
+
+
+def _verified(held: Resources, token: str, key: PyJWK) -> identity.Caller:
+    return identity.verify(
+        token,
+        key,
+        issuer=held.settings.auth_issuer,
+        audience=held.settings.auth_audience,
+        max_age=MAX_TOKEN_AGE,
+        now=held.clock.now(),
+    )
 
 
 async def caller(request: Request, held: Held) -> identity.Caller:

@@ -18,6 +18,8 @@ PAUSE_WITHOUT_KEYS = 1.0  # nobody can sign in until the first fetch succeeds
 TIMEOUT = 5.0  # seconds for a whole fetch
 LONGEST_DOCUMENT = 256 * 1024
 _ASYMMETRIC = frozenset({"EC", "RSA", "OKP"})
+# RFC 9864: names that say the curve too, and the older ones, which are all that PyJWT knows.
+_FULLY_SPECIFIED: dict[tuple[Any, Any], str] = {("ESP256", "P-256"): "ES256", ("Ed25519", "Ed25519"): "EdDSA"}
 _log = logging.getLogger("jwks")
 
 
@@ -70,6 +72,15 @@ class Jwks:
         if self._failure:
             raise KeysUnavailable(self._failure)
         raise UnknownKey
+
+    async def renewed(self, key: jwt.PyJWK) -> jwt.PyJWK | None:
+        """What stands in the place of a key that a signature does not fit, once the keys were fetched again; None where
+        it is the same key, or none, or they were fetched a moment ago. A key may have been replaced under its `kid`."""
+        await self._refresh()
+        found = self._find(key.key_id)
+        return (
+            found if found is not None and (found.algorithm_name, found.key) != (key.algorithm_name, key.key) else None
+        )
 
     async def ready(self) -> None:
         """Make sure there are keys to verify with, be they stale. Raises KeysUnavailable."""
@@ -141,7 +152,8 @@ def _public_key(entry: Any) -> jwt.PyJWK | None:
     if entry.get("kty") not in _ASYMMETRIC or "d" in entry:
         return None
     try:
-        key = jwt.PyJWK(entry)
+        of_curve = _FULLY_SPECIFIED.get((entry.get("alg"), entry.get("crv")))
+        key = jwt.PyJWK(entry if of_curve is None else {**entry, "alg": of_curve})
         # Also holds the curve against the algorithm.
         prepared = key.Algorithm.prepare_key(key.key)
     except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError):

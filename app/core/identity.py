@@ -13,6 +13,7 @@ from typing import Any
 
 import jwt
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.utils import base64url_decode
 
 ALGORITHMS = ("ES256", "RS256", "EdDSA")
@@ -32,6 +33,10 @@ class NotSignedIn(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class WrongKey(NotSignedIn):
+    """A token that the key does not fit: it is forged, or the key was replaced meanwhile."""
 
 
 class Role(StrEnum):
@@ -136,14 +141,24 @@ def expires_at(token: str, max_age: timedelta) -> datetime:
 def _signed_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
     encoded_header, encoded_claims, signature = _parts(token)
     header = _read(encoded_header)
-    if key.algorithm_name not in ALGORITHMS or header.get("alg") != key.algorithm_name:
-        raise NotSignedIn("algorithm")
+    if key.algorithm_name not in ALGORITHMS or not _fits(header.get("alg"), key):
+        raise WrongKey("algorithm")
     # RFC 7515 section 4.1.11: extensions that must be understood, and none is.
     if "crit" in header:
         raise NotSignedIn("malformed")
     if not key.Algorithm.verify(f"{encoded_header}.{encoded_claims}".encode(), key.key, _bytes(signature)):
-        raise NotSignedIn("signature")
+        raise WrongKey("signature")
     return _read(encoded_claims)
+
+
+def _fits(algorithm: object, key: jwt.PyJWK) -> bool:
+    """Whether a token may say this algorithm for this key: its name, or the one that names the curve too (RFC 9864)."""
+    if algorithm == key.algorithm_name:
+        return True
+    # ES256 is for one curve only; EdDSA is for two.
+    return (algorithm == "ESP256" and key.algorithm_name == "ES256") or (
+        algorithm == "Ed25519" and isinstance(key.key, Ed25519PublicKey)
+    )
 
 
 def _parts(token: str) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from app.clients import jwks as module
 from app.clients.jwks import Jwks, KeysUnavailable, UnknownKey, read_keys
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
+OTHER = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = ECAlgorithm.to_jwk(PRIVATE.public_key(), as_dict=True)
 
 
@@ -289,3 +290,79 @@ def test_only_keys_that_can_verify_are_read() -> None:
     assert [(key.key_id, key.algorithm_name) for key in read] == [("ec", "ES256"), ("rsa", "RS256"), ("ed", "EdDSA")]
     with pytest.raises(ValueError, match="no usable key"):
         read_keys(json.dumps({"keys": left_out}).encode())
+
+
+async def test_a_key_replaced_under_its_kid_is_found_when_a_signature_does_not_fit(
+    platform: Platform, keys: Jwks, seconds: Seconds
+) -> None:
+    former = await keys.key("a")
+    platform.document = {"keys": [ECAlgorithm.to_jwk(OTHER.public_key(), as_dict=True) | {"kid": "a"}]}
+    assert await keys.renewed(former) is None, "fetched a moment ago"
+    assert platform.fetches == 1
+    seconds.now += 10
+    present = await keys.renewed(former)
+    assert present is not None
+    assert jwt.decode(jwt.encode({"sub": "x"}, OTHER, "ES256"), present) == {"sub": "x"}
+    # Whoever comes next with the former key shares what was fetched.
+    assert await keys.renewed(former) is present
+    assert platform.fetches == 2
+
+
+async def test_a_key_replaced_by_one_of_another_kind_is_found(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+    former = await keys.key("a")
+    other = ed25519.Ed25519PrivateKey.generate().public_key()
+    platform.document = {"keys": [OKPAlgorithm.to_jwk(other, as_dict=True) | {"kid": "a"}]}
+    seconds.now += 10
+    present = await keys.renewed(former)
+    assert present is not None
+    assert present.algorithm_name == "EdDSA"
+
+
+async def test_forged_signatures_cause_one_fetch_in_ten_seconds(
+    platform: Platform, keys: Jwks, seconds: Seconds
+) -> None:
+    key = await keys.key("a")
+    for moment in range(100):
+        seconds.now = 1000.0 + moment / 5
+        assert await keys.renewed(key) is None
+    assert platform.fetches == 2
+
+
+async def test_a_key_that_was_taken_away_or_cannot_be_asked_for_is_not_replaced(
+    platform: Platform, keys: Jwks, seconds: Seconds
+) -> None:
+    key = await keys.key("a")
+    platform.status = 503
+    seconds.now += 10
+    assert await keys.renewed(key) is None
+    platform.status, platform.document = 200, {"keys": [entry("b")]}
+    seconds.now += 10
+    assert await keys.renewed(key) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "algorithm"),
+    [
+        ({"alg": "Ed25519"}, "EdDSA"),
+        ({"alg": "EdDSA"}, "EdDSA"),
+        ({}, "EdDSA"),
+        ({"alg": "Ed448"}, None),
+        ({"alg": "ES256"}, None),
+        ({"alg": ["Ed25519"]}, None),
+        ({"alg": "Ed25519", "crv": ["Ed25519"]}, None),
+        ({"alg": "Ed25519", "crv": "X25519"}, None),
+    ],
+)
+def test_a_key_may_name_its_curve_in_its_algorithm(changes: dict[str, Any], algorithm: str | None) -> None:
+    """RFC 9864."""
+    public = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate().public_key(), as_dict=True)
+    document = json.dumps({"keys": [{**public, "kid": "ed", **changes}, entry("z")]}).encode()
+    assert [key.algorithm_name for key in read_keys(document) if key.key_id == "ed"] == (
+        [algorithm] if algorithm else []
+    )
+
+
+@pytest.mark.parametrize(("alg", "known"), [("ESP256", True), ("ES256", True), ("ESP384", False), ("ESB256", False)])
+def test_so_may_an_elliptic_one(alg: str, known: bool) -> None:
+    keys = read_keys(json.dumps({"keys": [entry(alg=alg), entry("z")]}).encode())
+    assert ("a" in [key.key_id for key in keys]) is known

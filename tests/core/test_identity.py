@@ -10,13 +10,13 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from app.core.identity import Caller, Membership, NotSignedIn, Role, kid_of, verify
+from app.core.identity import Caller, Membership, NotSignedIn, Role, WrongKey, kid_of, verify
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ISSUER, AUDIENCE = "https://kindryn.test", "kindryn-zoom"
@@ -83,6 +83,43 @@ def test_the_platforms_token_makes_a_caller(algorithm: str) -> None:
         memberships=(Membership("c1", "riverside", Role.ADMIN),),
         is_platform=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm", "good"),
+    [
+        ("Ed25519", "EdDSA", True),
+        ("ESP256", "ES256", True),
+        ("Ed25519", "ES256", False),
+        ("ESP256", "EdDSA", False),
+        ("ES256", "EdDSA", False),
+        ("Ed448", "EdDSA", False),
+        ("ed25519", "EdDSA", False),
+        (["Ed25519"], "EdDSA", False),
+        (None, "EdDSA", False),
+    ],
+)
+def test_a_token_may_name_the_curve_in_its_algorithm(name: object, algorithm: str, good: bool) -> None:
+    """RFC 9864; the key decides all the same."""
+    header, payload = {"alg": name}, claims()
+    parts = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, payload))
+    signature = KEYS[algorithm].Algorithm.sign(parts, SIGNING[algorithm])
+    token = f"{parts.decode()}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+    if good:
+        assert verified(token, algorithm).member_id == "member-1"
+    else:
+        assert refusal(token, algorithm) == "algorithm"
+
+
+def test_an_ed448_key_is_none_of_the_other_curve() -> None:
+    private = ed448.Ed448PrivateKey.generate()
+    key = jwt.PyJWK(OKPAlgorithm.to_jwk(private.public_key(), as_dict=True), "EdDSA")
+    parts = b".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "Ed25519"}, claims())
+    )
+    token = f"{parts.decode()}.{base64.urlsafe_b64encode(private.sign(parts)).decode().rstrip('=')}"
+    with pytest.raises(WrongKey, match="algorithm"):
+        verify(token, key, issuer=ISSUER, audience=AUDIENCE, max_age=timedelta(hours=12), now=NOW)
 
 
 def test_only_sub_and_the_times_are_needed() -> None:
