@@ -8,16 +8,17 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
 from app import facts, web
-from app.accounts import cards, connect_api, hosts, preflight, service, webhook_secrets
+from app.accounts import budgets, cards, connect_api, hosts, preflight, service, webhook_secrets
 from app.accounts.routing import Candidate
 from app.accounts.warnings import Warned
-from app.core.errors import Problem, not_found, wrong_field
+from app.core.errors import TOO_MANY, Problem, not_found, wrong_field
 from app.core.identity import LONGEST_ID
 
 router = APIRouter(tags=["Zoom integration"])
 router.include_router(connect_api.router)
 
 BASE = "/api/communities/{community}/integrations/zoom"
+SYNCS_AN_HOUR = 60  # of one account
 AccountId = Annotated[UUID, Path(description="A connected account", examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])]
 HostId = Annotated[UUID, Path(description="A host", examples=["0b8e8a3e-6f0e-4b4e-9d0b-0a2f6b1f0c11"])]
 Starts = Annotated[AwareDatetime | None, Query(description="Start of the event", examples=["2026-11-25T11:00:00Z"])]
@@ -97,6 +98,8 @@ async def zoom_hosts(
         raise wrong_field("ends_at", "is needed together with starts_at")
     if starts_at is not None and ends_at is not None and ends_at <= starts_at:
         raise wrong_field("ends_at", "must be after starts_at")
+    if exclude_event_id is not None and not await hosts.has_event(tx, staff.community_id, exclude_event_id):
+        raise wrong_field("exclude_event_id", "is not an event of this community")
     await hosts.claim_by_email(tx, staff.community_id, staff.caller)
     offered = await hosts.candidates(
         tx, staff.community_id, starts_at, ends_at, exclude_event_id, staff.caller.member_id, capacity
@@ -143,12 +146,19 @@ async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, t
     return (await cards.host_cards(tx, [host]))[host.id]
 
 
-@router.post(f"{BASE}/accounts/{{account_id}}/sync", summary="Read hosts and settings again", status_code=202)
+@router.post(
+    f"{BASE}/accounts/{{account_id}}/sync",
+    summary="Read hosts and settings again",
+    status_code=202,
+    responses={429: {"description": TOO_MANY}},
+)
 async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> Response:
     """Asks for it; the card shows the result in a moment."""
     account = await service.of_community(tx, admin.community_id, account_id)
     if account.status != "connected":
         raise Problem("needs-reauth", "Zoom no longer accepts this connection. Connect the account again.")
+    often = "This account was read again very often: wait a while."
+    await budgets.spend_hourly(tx, f"sync:{account.id}", SYNCS_AN_HOUR, often)
     tx.record(facts.AccountRefreshAsked(account.id))
     return Response(status_code=202)
 

@@ -3,7 +3,7 @@
 developers.zoom.us/docs/api/rate-limits/: a day ends at 00:00 UTC. Subjects are `host:<Zoom user>`,
 `registrant:<meeting>:<SHA-256 of the e-mail>` and `status:<registrant>`. Limits of our own count here too:
 `stranger:<member>` for the addresses somebody brings in, `message:<member>:<minute>` and its like for what is written
-live.
+live, `connect:<community>:<member>@<hour>` and its like for what is asked for by hand.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.clients.zoom import NotSent, RateLimited, ServerError, Unauthorized
 from app.core import db, outbox
+from app.core.errors import Problem
 from app.core.outbox import NotNow
 from app.resources import Resources
 
@@ -49,6 +50,18 @@ async def spend(tx: db.Tx, subject: str, limit: int) -> bool:
     """Count one call of today against `limit`, at least 1; False, and nothing counted, where it is used up."""
     counted = await tx.run(_SPEND, subject=subject, day=day_of(tx.now), limit=limit)
     return bool(counted.rowcount)
+
+
+async def spend_hourly(tx: db.Tx, subject: str, limit: int, too_many: str) -> None:
+    """Count one more of this hour; the problem `too-many` with the sentence `too_many` where that is beyond `limit`."""
+    if not await spend(tx, f"{subject}@{tx.now:%H}", limit):
+        wait = 3600 - tx.now.minute * 60 - tx.now.second
+        raise Problem("too-many", too_many, headers={"Retry-After": str(wait)})
+
+
+async def one_at_a_time(tx: db.Tx, community_id: str) -> None:
+    """Until the end of the transaction nobody else adds what is counted for this community: the count stays true."""
+    await tx.run("SELECT FROM communities WHERE id = :id FOR NO KEY UPDATE", id=community_id)
 
 
 async def give_back(tx: db.Tx, subject: str) -> None:

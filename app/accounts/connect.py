@@ -8,20 +8,28 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from sqlalchemy import select
 
+from app.accounts import budgets
 from app.accounts.models import Connect
 from app.clients.zoom import pkce
 from app.core import db
 from app.core.errors import Problem, wrong_field
+from app.core.links import spa_page
 from app.core.models import Community
 from app.resources import Resources
 from app.web import Inside
 
 STATE_LIFE = timedelta(minutes=10)
+CONNECTS_AN_HOUR = 30  # of one admin in one community
 CODE_LIFE = timedelta(minutes=5)  # Zoom's: developers.zoom.us/docs/integrations/oauth/
+
+DECLINED = "access_denied"
+# RFC 6749 section 4.1.2.1. What Zoom says beyond these is not repeated in an address.
+_ERRORS = ("invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "server_error")
+_REASONS = {error: error.replace("_", "-") for error in (*_ERRORS, "temporarily_unavailable")}
 
 # The product document, section 8.
 NOT_CONFIGURED = "Zoom integration is not configured on this Kindryn instance."
@@ -46,8 +54,13 @@ def require_configured(resources: Resources) -> None:
 
 
 async def begin(tx: db.Tx, resources: Resources, inside: Inside) -> str:
-    """Where to send the admin's browser; the way back is open for 10 minutes. Problem `zoom-not-configured`."""
+    """Where to send the admin's browser; the way back is open for 10 minutes.
+
+    Problems `zoom-not-configured`, `too-many`.
+    """
     require_configured(resources)
+    begun = f"connect:{inside.community_id}:{inside.caller.member_id}"
+    await budgets.spend_hourly(tx, begun, CONNECTS_AN_HOUR, "You began to connect Zoom very often: wait a while.")
     state, (verifier, challenge) = secrets.token_urlsafe(32), pkce()
     digest = _digest(state)
     tx.session.add(
@@ -62,8 +75,9 @@ async def begin(tx: db.Tx, resources: Resources, inside: Inside) -> str:
     return resources.zoom.oauth.authorize_url(resources.settings.zoom_redirect_uri, state, challenge)
 
 
-async def returned(tx: db.Tx, resources: Resources, state: str, code: str | None) -> str:
-    """Somebody came back from Zoom: the page of the SPA to go on with. Without a `code` they did not consent.
+async def returned(tx: db.Tx, resources: Resources, state: str, code: str, error: str) -> str:
+    """Somebody came back from Zoom: the page of the SPA to go on with. They declined where Zoom's `error` says so, or
+    where there is neither an error nor a `code`; with any other error the connect failed.
 
     Raises `bad-request` for a state that was never given out. Calls nobody: the code is only parked.
     """
@@ -72,14 +86,16 @@ async def returned(tx: db.Tx, resources: Resources, state: str, code: str | None
     if connect is None:
         raise Problem("bad-request", "This is no way back from a connect begun here. Begin again with Connect Zoom.")
     community = await tx.session.get_one(Community, connect.community_id)
-    page = f"{resources.settings.spa_url}/{quote(community.slug, safe='')}/admin/integrations?"
+    page = spa_page(resources.settings.spa_url, community.slug, "admin", "integrations") + "?"
     if connect.returned_at is not None:
         return page + urlencode({"zoom": "failed", "reason": "state-used"})
     connect.returned_at = tx.now
     if tx.now >= connect.expires_at:
         return page + urlencode({"zoom": "failed", "reason": "state-expired"})
-    if not code:
+    if error == DECLINED or not (error or code):
         return page + urlencode({"zoom": "denied"})
+    if error:
+        return page + urlencode({"zoom": "failed", "reason": _REASONS.get(error, "zoom-error")})
     handle = secrets.token_urlsafe(32)
     connect.handle_digest = _digest(handle)
     connect.code = resources.seal.seal(code, _place("code", digest))

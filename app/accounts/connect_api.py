@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app import web
 from app.accounts import cards, confirm, connect, service
-from app.core.errors import PROBLEMS, Problem
+from app.core.errors import PROBLEMS, TOO_MANY, Problem
 
 router = APIRouter()
 
@@ -53,7 +53,7 @@ async def admin_without_transaction(community: web.Community, who: web.Caller, h
 @router.post(
     "/api/communities/{community}/integrations/zoom/connect",
     summary="Begin connecting a Zoom account",
-    responses={409: {"description": PROBLEMS["zoom-not-configured"][1]}},
+    responses={409: {"description": PROBLEMS["zoom-not-configured"][1]}, 429: {"description": TOO_MANY}},
 )
 async def begin_connect(admin: web.Admin, held: web.Held, tx: web.Tx) -> Departure:
     """Answers where the admin's browser goes to consent. Repeat it for every further Zoom account."""
@@ -76,6 +76,7 @@ async def zoom_callback(
     tx: web.Tx,
     state: Annotated[str, Query(max_length=512, description="As it was sent to Zoom", examples=["xyz"])] = "",
     code: Annotated[str, Query(max_length=4096, description="Only parked, not used", examples=["abc"])] = "",
+    error: Annotated[str, Query(max_length=512, description="Why there is no code", examples=["access_denied"])] = "",
 ) -> Response:
     """The browser comes back from Zoom's consent page. Nothing is connected until the admin who began confirms it.
 
@@ -84,7 +85,7 @@ async def zoom_callback(
     if not state:
         return RedirectResponse(f"{held.settings.spa_url}/install/zoom", 303, _PRIVATE)
     try:
-        return RedirectResponse(await connect.returned(tx, held, state, code), 303, _PRIVATE)
+        return RedirectResponse(await connect.returned(tx, held, state, code, error), 303, _PRIVATE)
     except Problem as refused:
         if "text/html" not in request.headers.get("accept", ""):
             raise

@@ -149,6 +149,12 @@ async def candidates(
     return in_order(Candidate(**row, length=length, people=people) for row in found.mappings())
 
 
+async def has_event(tx: db.Tx, community_id: str, event_id: UUID) -> bool:
+    """Whether an event is one of the community's; a deleted one is none any more."""
+    statement = "SELECT 1 FROM events WHERE id = :id AND community_id = :community_id AND deleted_at IS NULL"
+    return (await tx.run(statement, id=event_id, community_id=community_id)).scalar() is not None
+
+
 async def free_hosts(
     tx: db.Tx, community_id: str, starts_at: datetime, ends_at: datetime, exclude_event_id: UUID | None = None
 ) -> list[Host]:

@@ -47,12 +47,14 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "connect-failed": (409, "The Zoom account could not be connected"),
     "hook-disabled": (409, "This hook is switched off"),
     "too-many-hooks": (409, "This community has as many hooks as it can"),
+    "too-many-spaces": (409, "This community has as many spaces as it can"),
     "needs-reauth": (409, "The Zoom account must be connected again"),
     "zoom-unavailable": (503, "Zoom does not answer"),
     "unauthentic": (401, "This notification is not signed by Zoom"),
     "internal-error": (500, "Something went wrong on our side"),
     "not-available": (503, "A part of the service is not available"),
 }
+TOO_MANY = "`too-many`, with `Retry-After`"
 MOST_NAMED = 20  # fields of one answer
 LONGEST_SHOWN = 300  # characters of a name or a message
 

@@ -123,10 +123,10 @@ class House:
         assert location.startswith(CALLBACK)
         return query_of(location)
 
-    async def come_back(self, state: str, code: str | None) -> str:
+    async def come_back(self, state: str, code: str | None, error: str = "") -> str:
         """The callback; the page of the SPA."""
         async with self.resources.db.transaction() as tx:
-            return await connect.returned(tx, self.resources, state, code)
+            return await connect.returned(tx, self.resources, state, code or "", error)
 
     async def handle(self, inside: Inside, email: str = ADA) -> str:
         """Everything up to the confirmation."""

@@ -90,6 +90,39 @@ async def test_who_does_not_consent_is_told_so_and_nothing_is_connected(house: H
     assert await house.calls("oauthToken") == []
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("access_denied", {"zoom": "denied"}),
+        ("server_error", {"zoom": "failed", "reason": "server-error"}),
+        ("temporarily_unavailable", {"zoom": "failed", "reason": "temporarily-unavailable"}),
+        ("invalid_scope", {"zoom": "failed", "reason": "invalid-scope"}),
+        ("ACCESS_DENIED", {"zoom": "failed", "reason": "zoom-error"}),
+        ("something of Zoom's own &zoom=confirm\r\né", {"zoom": "failed", "reason": "zoom-error"}),
+    ],
+)
+@pytest.mark.parametrize("code", [None, "a-code"])
+async def test_only_who_declined_is_told_so(house: House, error: str, told: dict[str, str], code: str | None) -> None:
+    """RFC 6749 section 4.1.2.1; a fault of Zoom's is no wish of anybody's."""
+    back = await house.consent(await house.leave(admin()), decision="deny")
+    assert query_of(await house.come_back(back["state"], code, error)) == told
+    assert (await card_of(house)).accounts == []
+
+
+async def test_an_admin_begins_so_many_connects_an_hour(house: House) -> None:
+    for _ in range(connect.CONNECTS_AN_HOUR):
+        await house.leave(admin())
+    with pytest.raises(Problem) as refused:
+        await house.leave(admin())
+    assert refused.value.slug == "too-many"
+    assert 0 < int(refused.value.headers["Retry-After"]) <= 3600
+    # Neither another admin nor another community has to wait, and nobody the next hour.
+    await house.leave(admin("other"))
+    await house.leave(admin("olga", "c2"))
+    house.clock.ahead = timedelta(hours=1)
+    await house.leave(admin())
+
+
 async def test_a_state_that_was_never_given_out_leads_nowhere(house: House) -> None:
     back = await house.consent(await house.leave(admin()))
     with pytest.raises(Problem) as refused:
