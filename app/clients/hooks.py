@@ -16,10 +16,13 @@ import re
 import secrets
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from standardwebhooks import Webhook
@@ -34,11 +37,13 @@ SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291 section 2.4: what stands outside is special
 # Not all of these are private to Python 3.11: RFC 6890 section 2.2.2 (some clouds keep metadata there), RFC 7526.
 _SPECIAL = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
+NO_SERVER = "its host name leads to no server on the public internet"
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")  # a name as the DNS has it, or an address
 # Threads of its own, as whoever runs a slow name server would otherwise hold up every look-up of the process.
-_LOOKUPS = ThreadPoolExecutor(32, "hook-lookup")
+_LOOKUPS = ThreadPoolExecutor(64, "hook-lookup")
+LOOKUPS_OF_TENANT = 4  # at once
 
-Resolve = Callable[[str], Awaitable[Sequence[str]]]
+Resolve = Callable[[str], Coroutine[Any, Any, Sequence[str]]]
 
 
 class HookError(Exception):
@@ -94,21 +99,21 @@ class Hooks:
         self, *, resolve: Resolve = look_up, permitted: Collection[str] = (), trust: ssl.SSLContext | None = None
     ) -> None:
         self._resolve, self._permitted, self._given_trust = resolve, frozenset(permitted), trust
+        self._under_way: Counter[str] = Counter()
 
-    async def check(self, url: str) -> None:
-        """Raises HookError where a message to `url` could not be sent now, because of what the address is."""
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await self._addresses(self._parsed(url))
-        except TimeoutError:
-            raise Unreachable("its host name could not be looked up in time") from None
+    async def check(self, url: str, tenant: str) -> None:
+        """Raises HookError where a message of this tenant to `url` could not be sent now, because of what the address
+        is."""
+        await self._addresses(self._parsed(url), tenant)
 
-    async def send(self, url: str, message_id: str, body: str, signing: Sequence[str], now: datetime) -> int:
-        """POST a message, and return the status of the answer, whatever it is. Raises HookError."""
+    async def send(
+        self, url: str, message_id: str, body: str, signing: Sequence[str], now: datetime, tenant: str
+    ) -> int:
+        """POST a message of a tenant, and return the status of the answer, whatever it is. Raises HookError."""
         target = self._parsed(url)
         try:
             async with asyncio.timeout(TIMEOUT):
-                addresses = await self._addresses(target)
+                addresses = await self._addresses(target, tenant)
                 return await self._post(target, addresses, body.encode(), headers(message_id, body, signing, now))
         except TimeoutError:
             raise Unreachable(f"it did not answer within {TIMEOUT:.0f} seconds") from None
@@ -117,29 +122,50 @@ class Hooks:
 
     def _parsed(self, url: str) -> httpx.URL:
         try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL:
+            parsed, authority = httpx.URL(url), urlsplit(url).netloc
+        except (httpx.InvalidURL, ValueError):
             raise Unacceptable("is not a web address") from None
+        # An empty user name is one too, though httpx does not tell of it.
+        if "@" in authority or parsed.userinfo or parsed.fragment:
+            raise Unacceptable("must have neither a user name nor a fragment")
         if _origin(parsed) in self._permitted:
             return parsed
         if len(url) > LONGEST_URL or parsed.scheme != "https" or not _HOST.fullmatch(parsed.raw_host):
             raise Unacceptable(f"must be an https address of at most {LONGEST_URL} characters")
         if parsed.port not in {None, 443}:
             raise Unacceptable("must be on port 443")
-        if parsed.userinfo or parsed.fragment:
-            raise Unacceptable("must have neither a user name nor a fragment")
         return parsed
 
-    async def _addresses(self, target: httpx.URL) -> Sequence[str]:
+    async def _addresses(self, target: httpx.URL, tenant: str) -> Sequence[str]:
+        """The addresses of a host. Whatever is wrong with them is told alike: who asks must not learn which names our
+        own network knows."""
         try:
-            addresses = await self._resolve(target.raw_host.decode().strip("[]"))
-        except (OSError, UnicodeError):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                addresses = await self._looked_up(target.raw_host.decode().strip("[]"), tenant)
+        except (OSError, UnicodeError):  # a TimeoutError is an OSError
             addresses = ()
         if not addresses:
-            raise Unreachable("its host name leads nowhere")
+            raise Unreachable(NO_SERVER)
         if _origin(target) not in self._permitted and not all(map(is_public, addresses)):
-            raise Unacceptable("its host is not on the public internet")
+            raise Unacceptable(NO_SERVER)
         return addresses
+
+    async def _looked_up(self, host: str, tenant: str) -> Sequence[str]:
+        """A name is looked up to its end, also when nobody waits for it any more: that long it keeps a thread. So each
+        tenant has a few look-ups at once, however slow the name servers are that it has chosen."""
+        if self._under_way[tenant] >= LOOKUPS_OF_TENANT:
+            raise Unreachable("too many host names of this community are being looked up: try again in a moment")
+        self._under_way[tenant] += 1
+        looking = asyncio.create_task(self._resolve(host), name=f"look-up {tenant}")
+        looking.add_done_callback(functools.partial(self._looked, tenant))
+        return await asyncio.shield(looking)
+
+    def _looked(self, tenant: str, looking: asyncio.Task[Sequence[str]]) -> None:
+        self._under_way[tenant] -= 1
+        if not self._under_way[tenant]:
+            del self._under_way[tenant]
+        if not looking.cancelled():
+            looking.exception()  # told to whoever waited; nobody may have
 
     async def _post(self, target: httpx.URL, addresses: Sequence[str], body: bytes, said: dict[str, str]) -> int:
         said = {**said, "host": target.netloc.decode()}

@@ -12,7 +12,7 @@ from app import web
 from app.accounts.connect_api import admin_without_transaction
 from app.clients.hooks import LONGEST_URL, HookError
 from app.core import logs
-from app.core.errors import PROBLEMS, wrong_field
+from app.core.errors import PROBLEMS, TOO_MANY, wrong_field
 from app.hooks import secrets, service
 from app.hooks.kinds import Kind
 from app.hooks.models import HookEndpoint
@@ -23,7 +23,9 @@ BASE = "/api/communities/{community}/hooks"
 HookId = Annotated[UUID, Path(description="A hook", examples=["7c3f2f7e-0c5b-4a53-9a5e-2d8f1f6a7b10"])]
 # For routes that look a host name up, which takes a while and so holds no transaction.
 SlowAdmin = Annotated[web.Inside, Depends(admin_without_transaction)]
-DISABLED: dict[int | str, dict[str, Any]] = {409: {"description": PROBLEMS["hook-disabled"][1]}}
+OFTEN: dict[int | str, dict[str, Any]] = {429: {"description": TOO_MANY}}
+DISABLED: dict[int | str, dict[str, Any]] = OFTEN | {409: {"description": PROBLEMS["hook-disabled"][1]}}
+FULL: dict[int | str, dict[str, Any]] = OFTEN | {409: {"description": PROBLEMS["too-many-hooks"][1]}}
 NOT_KEPT = {"Cache-Control": "no-store"}
 SECRET = "Messages are signed with it. It is shown this once only"
 EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwZ0nVb2l6WcQ="
@@ -141,9 +143,11 @@ def _shown(endpoint: HookEndpoint, now: datetime) -> Hook:
     )
 
 
-async def _check(held: Resources, url: str) -> None:
+async def _check(held: Resources, url: str, community_id: str) -> None:
+    async with held.db.transaction() as tx:
+        await service.count_check(tx, community_id)
     try:
-        await held.hooks.check(url)
+        await held.hooks.check(url, community_id)
     except HookError as error:
         raise wrong_field("url", str(error)) from None
 
@@ -155,12 +159,10 @@ async def list_hooks(admin: web.Admin, tx: web.Tx) -> web.Page[Hook]:
     return web.Page[Hook](items=[_shown(endpoint, tx.now) for endpoint in endpoints])
 
 
-@router.post(
-    BASE, status_code=201, summary="Make a hook", responses={409: {"description": PROBLEMS["too-many-hooks"][1]}}
-)
+@router.post(BASE, status_code=201, summary="Make a hook", responses=FULL)
 async def create_hook(admin: SlowAdmin, body: NewHook, held: web.Held, response: Response) -> NewHookMade:
     """Answers with the secret that signs its messages (Standard Webhooks), once only."""
-    await _check(held, body.url)
+    await _check(held, body.url, admin.community_id)
     by = admin.caller.member_id
     async with held.db.transaction() as tx:
         endpoint, secret = await service.create(tx, held.seal, admin.community_id, body.url, body.kinds, by)
@@ -176,13 +178,13 @@ async def get_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> Hook:
     return _shown(await service.inside(tx, admin.community_id, hook_id), tx.now)
 
 
-@router.patch(f"{BASE}/{{hook_id}}", summary="Change a hook")
+@router.patch(f"{BASE}/{{hook_id}}", summary="Change a hook", responses=OFTEN)
 async def change_hook(admin: SlowAdmin, hook_id: HookId, said: HookChanges, held: web.Held) -> Hook:
     """Takes only what changes. What waits for a hook that is switched off is given up when its turn comes."""
     async with held.db.transaction() as tx:
         await service.inside(tx, admin.community_id, hook_id)
     if "url" in said:
-        await _check(held, said["url"])
+        await _check(held, said["url"], admin.community_id)
     async with held.db.transaction() as tx:
         endpoint = await service.inside(tx, admin.community_id, hook_id, to_change=True)
         endpoint.url = said.get("url", endpoint.url)
@@ -203,7 +205,7 @@ async def delete_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> None:
 async def test_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> Posted:
     """A message of the kind `hook.test`; `attempts` says how it went."""
     endpoint = await service.inside(tx, admin.community_id, hook_id)
-    return Posted(message_id=service.test(tx, endpoint).id)
+    return Posted(message_id=(await service.test(tx, endpoint)).id)
 
 
 @router.post(f"{BASE}/{{hook_id}}/rotate", summary="Replace a hook's secret")

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import orjson
 from sqlalchemy import Select, SQLColumnExpression, any_, func, literal, select, tuple_
 
+from app.accounts import budgets
 from app.core import db
 from app.core.crypto import Seal
 from app.core.errors import Problem, not_found, wrong_field
@@ -19,6 +20,9 @@ from app.hooks.models import HookAttempt, HookEndpoint, HookMessage
 from app.web import Schema
 
 MOST_ENDPOINTS = 50  # of one community
+CHECKS_AN_HOUR = 120  # addresses of one community, each of which costs a look-up of its name
+TESTS_AN_HOUR = 30  # of one endpoint
+AGAIN_AN_HOUR = 300  # messages of one endpoint
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ async def create(
     tx: db.Tx, seal: Seal, community_id: str, url: str, kinds: Sequence[str], created_by: str
 ) -> tuple[HookEndpoint, str]:
     """A new endpoint and its secret. `created_by` is a member id. Raises the problem `too-many-hooks`."""
+    await budgets.one_at_a_time(tx, community_id)
     count = select(func.count()).select_from(HookEndpoint).where(HookEndpoint.community_id == community_id)
     if (await tx.session.scalar(count) or 0) >= MOST_ENDPOINTS:
         raise Problem("too-many-hooks", f"A community has {MOST_ENDPOINTS} hooks at most. Delete one that is not used.")
@@ -69,6 +74,12 @@ async def create(
 def switch(endpoint: HookEndpoint, *, enabled: bool, reason: str | None = None) -> None:
     """Let an endpoint have messages, or no more of them; `reason` where that is nobody's wish."""
     endpoint.enabled, endpoint.disabled_reason = enabled, reason
+
+
+async def count_check(tx: db.Tx, community_id: str) -> None:
+    """Count one more address that is looked up for a community. Raises the problem `too-many`."""
+    often = "The addresses of hooks were changed very often here: wait a while."
+    await budgets.spend_hourly(tx, f"hook-check:{community_id}", CHECKS_AN_HOUR, often)
 
 
 async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
@@ -129,19 +140,25 @@ def _make(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Sch
     return message
 
 
-def test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
-    """Make a message that says nothing, for this endpoint alone. Raises the problem `hook-disabled`."""
+async def test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
+    """Make a message that says nothing, for this endpoint alone. Raises the problems `hook-disabled`, `too-many`."""
     _require_enabled(endpoint)
+    await budgets.spend_hourly(
+        tx, f"hook-test:{endpoint.id}", TESTS_AN_HOUR, "This hook was tested very often: wait a while."
+    )
     data = Trial(community_id=endpoint.community_id, hook_id=endpoint.id)
     return _make(tx, endpoint, TEST, endpoint.id, data)
 
 
 async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> HookMessage:
-    """Send one of the endpoint's messages once more, now, under its old id. 422 where the endpoint has none such."""
+    """Send one of the endpoint's messages once more, now, under its old id. 422 where the endpoint has none such; the
+    problems `hook-disabled`, `too-many`."""
     message = await tx.session.get(HookMessage, message_id, with_for_update=True, populate_existing=True)
     if message is None or message.endpoint_id != endpoint.id:
         raise wrong_field("message_id", "is not a message of this hook")
     _require_enabled(endpoint)
+    often = "Messages of this hook were sent again very often: wait a while."
+    await budgets.spend_hourly(tx, f"hook-again:{endpoint.id}", AGAIN_AN_HOUR, often)
     message.state, message.attempts, message.next_at = "waiting", 0, tx.now
     tx.record(HookMessageMade(message.id, endpoint.id))
     tx.hurry(str(message.id))

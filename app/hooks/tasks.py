@@ -106,6 +106,7 @@ class Letter:
     url: str
     body: str
     signing: tuple[str, ...]
+    tenant: str
 
 
 @dataclass(frozen=True)
@@ -152,13 +153,15 @@ async def _letter(tx: db.Tx, work: Work[Resources]) -> Letter | None:
     if not endpoint.enabled:
         message.state, message.next_at = "given_up", None
         return None
-    return Letter(endpoint.url, message.body, secrets.signing(endpoint, work.resources.seal, tx.now))
+    signing = secrets.signing(endpoint, work.resources.seal, tx.now)
+    return Letter(endpoint.url, message.body, signing, endpoint.community_id)
 
 
 async def _sent(work: Work[Resources], letter: Letter) -> Outcome:
     now = work.resources.clock.now
     try:
-        status = await work.resources.hooks.send(letter.url, work.key, letter.body, letter.signing, now())
+        hooks = work.resources.hooks
+        status = await hooks.send(letter.url, work.key, letter.body, letter.signing, now(), letter.tenant)
     except HookError as error:
         return Outcome(now(), problem=str(error))
     return Outcome(now(), status)

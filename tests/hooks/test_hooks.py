@@ -14,8 +14,9 @@ import structlog
 
 from app.cli.documents import ANY_SETTINGS
 from app.core import logs
-from app.hooks import schedule
+from app.hooks import schedule, service
 from app.hooks.kinds import TEST, Kind
+from app.hooks.service import MOST_ENDPOINTS
 from app.main import create_app
 from tests.hooks.receiver import NAME, OTHER, PUBLIC, Receiver, signature, signatures
 from tests.living import COMMUNITY, Living
@@ -298,7 +299,7 @@ async def test_a_name_that_leads_inside_later_is_refused_when_a_message_is_sent(
     (message,) = await listed(living, hook)
     assert message["state"] == "waiting"
     assert [(each["status"], each["problem"]) for each in message["attempts"]] == [
-        (None, "its host is not on the public internet")
+        (None, "its host name leads to no server on the public internet")
     ]
 
 
@@ -489,3 +490,50 @@ async def test_a_secret_is_shown_once_and_neither_logged_nor_kept_in_clear(
     for sign in (each for got in receiver.got for each in signatures(got)):
         assert sign.removeprefix("v1,") not in said + logged
     assert "in-the-address" not in logged
+
+
+async def test_a_community_has_fifty_hooks_however_many_are_made_at_once(living: Living, receiver: Receiver) -> None:
+    said = {"url": receiver.url(), "kinds": ["event.live"]}
+    answers = await asyncio.gather(*(living.post("admin", BASE, said) for _ in range(MOST_ENDPOINTS + 10)))
+    assert sorted(answer.status_code for answer in answers) == [201] * MOST_ENDPOINTS + [409] * 10
+    assert len((await living.get("admin", BASE)).json()["items"]) == MOST_ENDPOINTS
+
+
+def half_past(living: Living) -> None:
+    """Go on to half past the hour: what is counted for an hour ends at no moment of the test."""
+    living.clock.ahead += timedelta(minutes=(90 - living.clock.now().minute) % 60)
+
+
+@pytest.mark.parametrize(("what", "most"), [("test", "TESTS_AN_HOUR"), ("redeliver", "AGAIN_AN_HOUR")])
+async def test_a_hook_is_not_sent_for_by_hand_without_end(
+    living: Living, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, what: str, most: str
+) -> None:
+    hook = await made(living, receiver.url())
+    half_past(living)
+    message_id = await tried(living, hook)
+    monkeypatch.setattr(service, most, 5)
+    body = {"message_id": message_id} if what == "redeliver" else None
+    path = f"{BASE}/{hook['id']}/{what}"
+    answers = await asyncio.gather(*(living.post("admin", path, body) for _ in range(12)))
+    left = 5 - (what == "test")
+    assert sorted(answer.status_code for answer in answers) == [202] * left + [429] * (12 - left)
+    assert {answer.json()["type"].rpartition("/")[2] for answer in answers if answer.status_code == 429} == {"too-many"}
+    living.clock.ahead += timedelta(hours=1)
+    assert (await living.post("admin", path, body)).status_code == 202
+
+
+async def test_names_are_not_looked_up_for_a_community_without_end(
+    living: Living, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_past(living)
+    monkeypatch.setattr(service, "CHECKS_AN_HOUR", 3)
+    receiver.directory.addresses["inside.example"] = ["10.0.0.7"]
+    hook = await made(living, receiver.url())
+    statuses = [
+        (await living.post("admin", BASE, {"url": "https://inside.example/", "kinds": ["event.live"]})).status_code,
+        (await living.patch("admin", f"{BASE}/{hook['id']}", {"url": receiver.url()})).status_code,
+        (await living.patch("admin", f"{BASE}/{hook['id']}", {"url": receiver.url()})).status_code,
+        # What asks for no look-up still can be changed.
+        (await living.patch("admin", f"{BASE}/{hook['id']}", {"kinds": ["event.live"]})).status_code,
+    ]
+    assert statuses == [422, 200, 429, 200]

@@ -1,18 +1,21 @@
 """One message, one endpoint: where it may go, how it is proved to be ours, and what is believed of the answer."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from app.clients import hooks
-from app.clients.hooks import Hooks, Unacceptable, Unreachable, is_public, new_secret
+from app.clients.hooks import LOOKUPS_OF_TENANT, Hooks, Unacceptable, Unreachable, is_public, new_secret
 from app.hooks import schedule
 from tests.hooks.receiver import NAME, OTHER, UNPROVEN, Directory, Receiver, signature, signatures
 
 NOW = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
 BODY = '{"type":"hook.test","data":{"name":"Äpfel"}}'
 SECRET = new_secret()
+TENANT = "zoom-reviewer"
 PRIVATE = (
     "127.0.0.1", "127.8.8.8", "0.0.0.0",  # noqa: S104 - it is refused
     "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
@@ -24,8 +27,21 @@ PRIVATE = (
 )  # fmt: skip
 
 
+def look_ups() -> list[asyncio.Task[Any]]:
+    """The look-ups that go on."""
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("look-up")]
+
+
+@pytest.fixture(autouse=True)
+async def _no_look_up_is_left() -> AsyncIterator[None]:
+    yield
+    for task in look_ups():
+        task.cancel()
+    await asyncio.gather(*look_ups(), return_exceptions=True)
+
+
 async def send(sender: Hooks, url: str, *signing: str) -> int:
-    return await sender.send(url, "msg", BODY, signing or (SECRET,), NOW)
+    return await sender.send(url, "msg", BODY, signing or (SECRET,), NOW, TENANT)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -47,13 +63,13 @@ async def test_a_name_that_leads_to_a_private_address_is_refused_before_anybody_
         await send(Hooks(resolve=directory.resolve), "https://both.example/")
     plain = address.partition("%")[0]
     with pytest.raises((Unacceptable, Unreachable)):
-        await Hooks().check(f"https://[{plain}]/" if ":" in plain else f"https://{plain}/")
+        await Hooks().check(f"https://[{plain}]/" if ":" in plain else f"https://{plain}/", TENANT)
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "LOCALHOST."])
 async def test_another_spelling_of_this_machine_is_refused(host: str) -> None:
     with pytest.raises((Unacceptable, Unreachable)):
-        await Hooks().check(f"https://{host}/")
+        await Hooks().check(f"https://{host}/", TENANT)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +84,15 @@ async def test_another_spelling_of_this_machine_is_refused(host: str) -> None:
 async def test_only_https_on_port_443_is_accepted(url: str) -> None:
     directory = Directory()
     with pytest.raises(Unacceptable):
-        await Hooks(resolve=directory.resolve).check(url)
+        await Hooks(resolve=directory.resolve).check(url, TENANT)
     assert directory.asked == []
 
 
 async def test_an_ordinary_address_is_accepted() -> None:
     directory = Directory()
-    await Hooks(resolve=directory.resolve).check("https://receiver.example/hook?room=1")
-    await Hooks(resolve=directory.resolve).check("https://receiver.example:443/hook")
-    await Hooks(resolve=directory.resolve).check("https://bücher.example/")
+    await Hooks(resolve=directory.resolve).check("https://receiver.example/hook?room=1", TENANT)
+    await Hooks(resolve=directory.resolve).check("https://receiver.example:443/hook", TENANT)
+    await Hooks(resolve=directory.resolve).check("https://bücher.example/", TENANT)
     assert directory.asked == ["receiver.example", "receiver.example", "xn--bcher-kva.example"]
 
 
@@ -144,7 +160,64 @@ async def test_a_name_that_is_looked_up_for_ever_is_left_in_time(monkeypatch: py
     with pytest.raises(Unreachable):
         await send(Hooks(resolve=never), "https://receiver.example/")
     with pytest.raises(Unreachable):
-        await Hooks(resolve=never).check("https://receiver.example/")
+        await Hooks(resolve=never).check("https://receiver.example/", TENANT)
+
+
+async def test_who_asks_learns_nothing_of_the_names_in_our_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private address, none at all, a name server that fails, and one that never answers are told alike."""
+    directory = Directory()
+    directory.addresses |= {"inside.example": ["10.0.0.7"], "unknown.example": [], "here.example": ["127.0.0.1"]}
+
+    async def resolve(host: str) -> Sequence[str]:
+        if host == "slow.example":
+            await asyncio.Event().wait()
+        if host == "failing.example":
+            raise OSError("SERVFAIL")
+        return await directory.resolve(host)
+
+    monkeypatch.setattr(hooks, "CONNECT_TIMEOUT", 0.1)
+    said = set()
+    for host in ("inside", "unknown", "here", "slow", "failing"):
+        for ask in (Hooks(resolve=resolve).check(f"https://{host}.example/", TENANT),
+                    send(Hooks(resolve=resolve), f"https://{host}.example/")):  # fmt: skip
+            with pytest.raises((Unacceptable, Unreachable)) as caught:
+                await ask
+            said.add(str(caught.value))
+    assert said == {hooks.NO_SERVER}
+
+
+async def test_a_tenant_whose_name_servers_hang_keeps_nobody_elses_names_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer, asked = asyncio.Event(), list[str]()
+
+    async def resolve(host: str) -> list[str]:
+        asked.append(host)
+        if host == "slow.example":
+            await answer.wait()
+        return ["93.184.216.34"]
+
+    monkeypatch.setattr(hooks, "CONNECT_TIMEOUT", 0.05)
+    sender = Hooks(resolve=resolve)
+    for _ in range(3 * LOOKUPS_OF_TENANT):
+        with pytest.raises(Unreachable):
+            await sender.check("https://slow.example/", "hostile")
+    # Given up, they still keep their threads: nobody asks for more of them.
+    assert asked == ["slow.example"] * LOOKUPS_OF_TENANT
+    await sender.check("https://receiver.example/", TENANT)
+    answer.set()
+    await asyncio.gather(*look_ups())
+    await sender.check("https://receiver.example/", "hostile")
+
+
+@pytest.mark.parametrize("where", ["user@", "user:pass@", ":@", "@", "%00@", "a%40b@"])
+@pytest.mark.parametrize("path", ["", "/", "/x#part"])
+async def test_an_operators_own_origin_takes_no_user_name_either(where: str, path: str) -> None:
+    directory = Directory()
+    sender = Hooks(resolve=directory.resolve, permitted=["http://platform.internal:8080"])
+    with pytest.raises(Unacceptable):
+        await sender.check(f"http://{where}platform.internal:8080{path}", TENANT)
+    assert directory.asked == []
 
 
 async def test_a_second_address_is_tried_where_nobody_listens_at_the_first(receiver: Receiver) -> None:
