@@ -3,8 +3,9 @@
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib.resources import files
 from typing import Annotated
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
@@ -21,7 +22,9 @@ _SHOWN = {"type": "string", "format": "date-time"}
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    """The names of the IANA database. A machine's own folder has others, such as `localtime`, which is wherever the
+    machine stands. `Factory` is what a machine says that was never set up."""
+    return frozenset(files("tzdata").joinpath("zones").read_text().split()) - {"Factory"}
 
 
 def known_zone(name: str) -> str:

@@ -3,13 +3,15 @@
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from app.accounts import hosts, reservations
+from app.accounts import budgets, hosts, reservations
 from app.core.db import Tx
 from app.core.errors import Problem, wrong_field
 from app.events import schedule, spaces
 from app.events.models import Event
 from app.events.terms import EventChanges, NewEvent, Terms, changed, drafted
 from app.facts import EventChanged, EventEnded, EventWentLive, LiveChanged
+
+EVENTS_AN_HOUR = 1000  # made in one community
 
 
 def topic(event_id: UUID) -> str:
@@ -31,12 +33,15 @@ async def lock(tx: Tx, event_id: UUID) -> Event | None:
 async def create(tx: Tx, community_id: str, created_by: str, said: NewEvent) -> Event:
     """A community event on the terms said; `created_by` is a member id.
 
-    422 names a field that cannot be, `starts-in-past` a start before now; `host-busy` (409) carries the free hosts.
+    422 names a field that cannot be, `starts-in-past` a start before now; `host-busy` (409) carries the free hosts,
+    `too-many` (429) comes after so many of a community in an hour.
     """
     terms = drafted(said)
     schedule.check_start(terms.starts_at, tx.now)
     await _check_space(tx, community_id, terms)
     await _check_hosts(tx, community_id, terms)
+    often = "Very many events were scheduled in this community: wait a while."
+    await budgets.spend_hourly(tx, f"event:{community_id}", EVENTS_AN_HOUR, often)
     event = Event(
         id=uuid4(),
         community_id=community_id,

@@ -6,17 +6,19 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from pydantic import ConfigDict, Field
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
+from app.accounts import budgets
 from app.accounts.models import Host
 from app.core.db import Tx
-from app.core.errors import not_found
+from app.core.errors import Problem, not_found
 from app.events.models import Event, Space
 from app.events.terms import Description, Title
 from app.facts import EventChanged
 from app.web import Schema
 
+MOST_SPACES = 200  # of one community
 RECORD = "Record to Zoom's cloud where the host's plan allows it"
 WAITING_ROOM = "People wait until the host lets them in"
 MUTE = "People come in muted"
@@ -72,6 +74,12 @@ async def get(tx: Tx, community_id: str, space_id: UUID) -> Space | None:
     return space if space and space.community_id == community_id else None
 
 
+async def known(tx: Tx, space_id: UUID, communities: Sequence[str] | None) -> bool:
+    """Whether it is a space of one of these communities, or where they are None of any."""
+    space = await tx.session.get(Space, space_id)
+    return space is not None and (communities is None or space.community_id in communities)
+
+
 async def of_community(tx: Tx, community_id: str, limit: int, after: tuple[datetime, UUID] | None) -> Sequence[Space]:
     """Up to `limit` spaces by the time they were made, beginning after the (time, id) given."""
     statement = select(Space).where(Space.community_id == community_id)
@@ -81,7 +89,11 @@ async def of_community(tx: Tx, community_id: str, limit: int, after: tuple[datet
 
 
 async def create(tx: Tx, community_id: str, said: NewSpace) -> Space:
-    """A new space."""
+    """A new space. Raises the problem `too-many-spaces`."""
+    await budgets.one_at_a_time(tx, community_id)
+    count = select(func.count()).select_from(Space).where(Space.community_id == community_id)
+    if (await tx.session.scalar(count) or 0) >= MOST_SPACES:
+        raise Problem("too-many-spaces", f"A community has {MOST_SPACES} spaces at most. Use one that is there.")
     space = Space(
         id=uuid4(),
         community_id=community_id,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from app import web
 from app.core.db import Tx
-from app.core.errors import Problem, not_found
+from app.core.errors import PROBLEMS, TOO_MANY, Problem, not_found, wrong_field
 from app.core.identity import Caller
 from app.events import schedule, service, spaces
 from app.events.models import Event
@@ -71,6 +71,7 @@ async def list_events(
 ) -> web.Page[schemas.Event]:
     """Everything that is scheduled, and was; deleted events are in no list."""
     after = web.after_time(cursor)
+    await _check_space(tx, wanted, [inside.community_id])
     rows = await query.of_community(tx, inside.caller, inside.community_id, wanted, limit + 1, after)
     return _page(rows, limit, inside.caller, tx, held)
 
@@ -88,12 +89,17 @@ async def list_my_events(
     cursor: web.Cursor = None,
 ) -> web.Page[schemas.Event]:
     """Attending are events answered with going or maybe; hosting are those whose host or coach the caller is."""
+    await _check_space(tx, wanted, None if who.is_platform else [each.community_id for each in who.memberships])
     mine = query.attended_by if role == "attending" else query.hosted_by
     return _page(await mine(tx, who, wanted, limit + 1, web.after_time(cursor)), limit, who, tx, held)
 
 
 @router.post(
-    "/api/communities/{community}/events", status_code=201, response_model=schemas.Event, summary="Schedule an event"
+    "/api/communities/{community}/events",
+    status_code=201,
+    response_model=schemas.Event,
+    responses={429: {"description": TOO_MANY}},
+    summary="Schedule an event",
 )
 async def create_event(
     community: web.Community,
@@ -203,7 +209,11 @@ async def list_spaces(
 
 
 @router.post(
-    "/api/communities/{community}/spaces", status_code=201, response_model=schemas.Space, summary="Make a space"
+    "/api/communities/{community}/spaces",
+    status_code=201,
+    response_model=schemas.Space,
+    responses={409: {"description": PROBLEMS["too-many-spaces"][1]}},
+    summary="Make a space",
 )
 async def create_space(inside: web.Admin, said: spaces.NewSpace, tx: web.Tx, once: web.OnlyOnce) -> Response:
     """A part of the community that holds events, with the meeting settings they share."""
@@ -218,6 +228,12 @@ async def create_space(inside: web.Admin, said: spaces.NewSpace, tx: web.Tx, onc
 async def change_space(inside: web.Admin, space_id: SpaceId, said: spaces.SpaceChanges, tx: web.Tx) -> schemas.Space:
     """Change what is said and nothing else. Other meeting settings reach every Zoom meeting still to come."""
     return views.space(await spaces.change(tx, inside.community_id, space_id, said))
+
+
+async def _check_space(tx: Tx, wanted: query.Filters, communities: Sequence[str] | None) -> None:
+    """422 for a space that is none of these communities', or of any where they are None."""
+    if wanted.space is not None and not await spaces.known(tx, wanted.space, communities):
+        raise wrong_field("space", "is not a space of this community" if communities else "is not a space")
 
 
 async def _editable(tx: Tx, who: Caller, event_id: UUID, if_match: str | None) -> Event:

@@ -146,5 +146,29 @@ def test_a_zone_is_one_of_the_database(name: str) -> None:
         schedule.known_zone(name)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "localtime",
+        "Factory",
+        "posixrules",
+        "posix/Europe/Berlin",
+        "right/UTC",
+        "leapseconds",
+        "tzdata.zi",
+        "SystemV/PST8",
+    ],
+)
+def test_what_a_machine_calls_its_own_time_is_no_zone(name: str) -> None:
+    """An event is planned where people are, not where a server happens to stand."""
+    with pytest.raises(ValueError, match="IANA"):
+        schedule.known_zone(name)
+
+
+def test_every_zone_that_is_known_can_be_used() -> None:
+    for name in schedule._zones():
+        assert schedule.moment(datetime.fromisoformat("2027-03-01T12:00:00"), name, "starts_at").tzinfo is UTC
+
+
 def test_the_zones_people_live_in_are_known() -> None:
     assert [schedule.known_zone(zone) for zone in ZONES] == ZONES

@@ -1,5 +1,7 @@
 """The meeting settings of a space are those of its events to come, and of no others."""
 
+import asyncio
+
 import pytest
 
 from app.core.errors import Problem
@@ -33,3 +35,22 @@ async def test_a_space_of_another_community_is_none(world: World) -> None:
         foreign = await spaces.create(tx, "c_02", spaces.NewSpace(name="Elsewhere"))
         with pytest.raises(Problem, match="not-found"):
             await spaces.change(tx, world.community, foreign.id, {"name": "Mine"})
+
+
+async def test_a_community_has_so_many_spaces_however_many_are_made_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spaces, "MOST_SPACES", 5)
+
+    async def made() -> str:
+        try:
+            async with world.db.transaction() as tx:
+                await spaces.create(tx, world.community, spaces.NewSpace(name="Circles"))
+        except Problem as problem:
+            return problem.slug
+        return "made"
+
+    outcomes = await asyncio.gather(*(made() for _ in range(15)))
+    assert sorted(outcomes) == ["made"] * 5 + ["too-many-spaces"] * 10
+    async with world.db.transaction() as tx:
+        await spaces.create(tx, "c_02", spaces.NewSpace(name="Elsewhere"))

@@ -160,3 +160,30 @@ def test_the_neighbour_has_one_of_each_kind(scene: Scene) -> None:
     there: Things = scene.there
     assert there.community == ELSEWHERE
     assert all(getattr(there, name) != getattr(scene.here, name) for name in asdict(there))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/api/communities/{community}/events", "space"),
+        ("/api/me/events", "space"),
+        ("/api/me/events?role=hosting", "space"),
+        ("/api/communities/{community}/integrations/zoom/hosts", "exclude_event_id"),
+    ],
+)
+@pytest.mark.parametrize("who", ["admin", "coach"])
+async def test_a_foreign_id_in_a_filter_is_named_like_an_unknown_one(
+    path: str, name: str, who: str, scene: Scene
+) -> None:
+    own, foreign, unknown = (
+        {"space": each["space_id"], "exclude_event_id": each["event_id"]}
+        for each in (asdict(scene.here), asdict(scene.there), UNKNOWN)
+    )
+    url = path.format_map(vars(scene.here))
+    answers = [await scene.as_(who, "GET", url, params={name: each[name]}) for each in (foreign, unknown)]
+    said = [bytes_of(answer, {}) for answer in answers]
+    assert said[0] == said[1]
+    for answer in answers:
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == [name]
+    assert (await scene.as_(who, "GET", url, params={name: own[name]})).status_code == 200
