@@ -27,7 +27,7 @@ from app.resources import Resources
 
 # Entries somebody may be behind, and entries read at once.
 MOST_BEHIND, BATCH = 1000, 100
-# Streams of one member of one event, in this process.
+# Streams of one member in this process, of all events together; the platform itself has as many of each event.
 MOST_STREAMS = 10
 # A ring may be lost, so now and then we look by ourselves; and whether everybody may still listen.
 LOOK_EVERY, CHECK_EVERY = 5.0, 30.0  # seconds
@@ -108,11 +108,8 @@ class Channel:
                         await rung.wait()
 
     def add(self, listener: Listener) -> None:
-        """One more listener; of a member who has too many the oldest is let go."""
+        """One more listener."""
         self.listeners[listener] = None
-        same = [each for each in self.listeners if each.who.member_id == listener.who.member_id]
-        for oldest in same[:-MOST_STREAMS]:
-            oldest.end()
 
     def end(self) -> None:
         """Let everybody go."""
@@ -154,6 +151,8 @@ class Hub:
     def __init__(self, held: Resources) -> None:
         self._held = held
         self._channels: dict[UUID, tuple[Channel, asyncio.Task[None]]] = {}
+        # Of each member the oldest first.
+        self._streams: dict[tuple[str, UUID | None], dict[Listener, None]] = {}
         self.closing = False
 
     async def __aenter__(self) -> Self:
@@ -178,8 +177,14 @@ class Hub:
     def listening(self, event_id: UUID, listener: Listener, told: int) -> Iterator[int]:
         """While it is entered the listener is told what comes after the number it yields, and after its own.
 
-        `told` is how far the log had come when somebody last looked.
+        `told` is how far the log had come when somebody last looked. Of a member who listens too often the oldest
+        listener is let go.
         """
+        member = listener.who.member_id, event_id if listener.who.is_platform else None
+        same = self._streams.setdefault(member, {})
+        same[listener] = None
+        for oldest in list(same)[:-MOST_STREAMS]:
+            oldest.end()
         channel, task = self._channels.get(event_id) or self._open(event_id, told)
         channel.add(listener)
         if self.closing:
@@ -188,6 +193,9 @@ class Hub:
             yield channel.position
         finally:
             channel.listeners.pop(listener, None)
+            same.pop(listener, None)
+            if not same and self._streams.get(member) is same:
+                del self._streams[member]
             if not channel.listeners:
                 task.cancel()
                 self._forget(event_id, task)

@@ -119,6 +119,24 @@ async def test_of_too_many_streams_of_one_member_the_oldest_ends(living: Living)
             await listener.hears("message", 2)
 
 
+async def test_of_too_many_streams_of_one_member_the_oldest_ends_whatever_events_they_are_of(living: Living) -> None:
+    event = await live_evening(living, "member", "member2")
+    others = [await living.event(delivery_mode="native") for _ in range(2)]
+    for other in others:
+        await rsvp(living, other, "member")
+    async with contextlib.AsyncExitStack() as stack:
+        max_ = await stack.enter_async_context(listening(living, event, "member2"))
+        first = await stack.enter_async_context(listening(living, event))
+        second = await stack.enter_async_context(listening(living, others[0]))
+        for number in range(hub.MOST_STREAMS - 1):
+            await stack.enter_async_context(listening(living, others[number % 2]))
+        await first.until(lambda each: each.over)
+        assert not second.over
+        await stack.enter_async_context(listening(living, event))
+        await second.until(lambda each: each.over)
+        assert not max_.over
+
+
 async def first_lines(living: Living, event: dict[str, Any], params: dict[str, str], number: int) -> list[str]:
     """The first lines of a member's stream."""
     headers = {"Authorization": f"Bearer {living.platform.token('member', living.clock.now())}"}
