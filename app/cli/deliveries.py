@@ -86,6 +86,9 @@ def show(number: Annotated[UUID, typer.Argument(metavar="ID", help="A delivery's
     except CannotOpen as error:
         typer.echo(f"kindryn-zoom: delivery {number} cannot be opened with ENCRYPTION_KEYS: {error}", err=True)
         raise typer.Exit(1) from None
+    except RecursionError:
+        typer.echo(f"kindryn-zoom: delivery {number} is nested too deep to be shown", err=True)
+        raise typer.Exit(1) from None
     if shown is None:
         typer.echo(f"kindryn-zoom: no delivery with a body has the id {number}", err=True)
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ What may be shown is named; everything else, also what Zoom may add one day, is 
 from typing import Any
 
 HIDDEN = "[hidden]"
+DEEPEST = 16  # levels; Zoom's notifications have six
 # Ids, kinds, times and sizes. No names, addresses, titles, texts, links, codes, keys or tokens.
 SHOWN = frozenset(
     {
@@ -68,12 +69,15 @@ SHOWN = frozenset(
 )
 
 
-def redacted(said: Any) -> Any:
-    """`said`, the JSON of a delivery, with the same fields, and `[hidden]` for what is not to be shown."""
+def redacted(said: Any, levels: int = DEEPEST) -> Any:
+    """`said`, the JSON of a delivery, with the same fields, and `[hidden]` for what is not to be shown, or lies deeper
+    than `levels`."""
+    if isinstance(said, dict | list) and not levels:
+        return HIDDEN
     if isinstance(said, dict):
-        return {name: redacted(value) if name in SHOWN else HIDDEN for name, value in said.items()}
+        return {name: redacted(value, levels - 1) if name in SHOWN else HIDDEN for name, value in said.items()}
     if isinstance(said, list):
-        return [redacted(value) for value in said]
+        return [redacted(value, levels - 1) for value in said]
     if isinstance(said, str) and ("@" in said or "://" in said):
         return HIDDEN
     return said

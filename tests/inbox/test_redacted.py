@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.inbox.redacted import HIDDEN, SHOWN, redacted
+from app.inbox.redacted import DEEPEST, HIDDEN, SHOWN, redacted
 
 SECRETS = {
     "topic": "Mia and her coach",
@@ -71,3 +72,14 @@ def test_what_nobody_has_named_is_hidden(name: str, value: str) -> None:
 @given(st.emails())
 def test_an_address_is_hidden_wherever_it_stands(address: str) -> None:
     assert redacted({"id": address}) == {"id": HIDDEN}
+
+
+@pytest.mark.parametrize("kind", ["list", "object"])
+def test_however_deep_a_delivery_is_it_is_shown(kind: str) -> None:
+    said: Any = "x"
+    for _ in range(5000):
+        said = [said] if kind == "list" else {"object": said}
+    shown = json.dumps(redacted(said))
+    assert shown.count("[" if kind == "list" else "{") <= DEEPEST + 1
+    assert HIDDEN in shown
+    assert DEEPEST > 8, "deeper than anything Zoom sends"
