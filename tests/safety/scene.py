@@ -129,7 +129,8 @@ class Scene:
 
     async def ticket(self) -> str:
         """A new ticket of the registered member for the standing event."""
-        click = Click(UUID(self.here.event_id), "m-member", "ticket")
+        await self.living.held.db.hot.execute("DELETE FROM click_rates")
+        click = Click(UUID(self.here.event_id), "m-member", "zoom-join")
         minted = await tickets.mint(self.living.held, click, "join")
         assert minted is not None
         return minted[0]

@@ -139,6 +139,31 @@ async def test_only_the_platforms_pages_get_through_a_preflight(method: str, sce
         assert "access-control-allow-origin" not in foreign.headers
 
 
+TRACING = "sentry-trace,baggage,traceparent,tracestate,cache-control,if-none-match,x-requested-with,x-anything"
+
+
+@pytest.mark.parametrize("asked", [*TRACING.split(","), TRACING, "Authorization, Content-Type, X-Request-Id"])
+async def test_the_platforms_pages_may_send_whatever_headers_they_like(asked: str, scene: Scene) -> None:
+    wish = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": asked}
+    allowed = await scene.living.api.options("/api/me/events", headers={"Origin": ALLOWED_ORIGIN, **wish})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == ALLOWED_ORIGIN
+    told = {name.strip().lower() for name in allowed.headers["access-control-allow-headers"].split(",")}
+    assert {name.strip().lower() for name in asked.split(",")} <= told
+    for origin in FOREIGN_ORIGINS:
+        foreign = await scene.living.api.options("/api/me/events", headers={"Origin": origin, **wish})
+        assert foreign.status_code == 400
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_the_platforms_pages_read_what_a_file_is_called(scene: Scene) -> None:
+    path = f"/api/events/{scene.here.event_id}/invite.ics"
+    answer = await scene.as_("registered", "GET", path, headers={"Origin": ALLOWED_ORIGIN})
+    exposed = {name.strip() for name in answer.headers["access-control-expose-headers"].split(",")}
+    ours = {"Content-Disposition", "ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"}
+    assert exposed == ours
+
+
 async def test_the_sentence_pages_hold_no_script_and_allow_none(scene: Scene) -> None:
     html = {"Accept": "text/html"}
     pages = [
