@@ -9,6 +9,9 @@ DESCRIPTION = """
 Zoom for a community platform: admins connect Zoom accounts, events become meetings, members who RSVP get a personal
 way in, and what happened comes back. Nobody is ever shown a raw Zoom link.
 
+A request has at most 100 headers of 32 KiB in all (431), and 10 seconds for them and 30 more for its body (408). JSON
+is UTF-8 of at most 256 KiB (413), 1,000 values and 32 levels (400), and says no field twice (422).
+
 Sign in with a token of the platform (**Authorize**). Every error is a *problem* (RFC 9457) whose `type` ends in a
 stable slug; a wrong field is named in its `errors`. Unknown ids and those of other communities are answered alike.
 """
@@ -37,6 +40,10 @@ _OPEN = frozenset(
 # These take a browser that carries no token, and look at one that does.
 _OPTIONAL = frozenset({"redeem_ticket", "follow_join_link"})
 _BEARER = "platform"
+_BOUNDED = {
+    "400": {"description": "The body cannot be read, is nested too deep, or has too many values"},
+    "413": {"description": "The body is larger than 256 KiB"},
+}
 _PROBLEM_JSON = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _WRONG_FIELD = {
     "type": "object",
@@ -103,13 +110,19 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     components["securitySchemes"] = {_BEARER: _SIGN_IN}
     for operation in _operations(document):
         operation["security"] = _security(operation["operationId"])
-        operation["responses"] = _responses(operation["responses"])
+        bounds = _BOUNDED if _takes_json(operation) else {}
+        operation["responses"] = _responses(bounds | operation["responses"])
     for methods in document.get("webhooks", {}).values():
         for operation in methods.values():
             # It is the receiver who answers these, and a signature that is checked.
             operation["security"] = []
             operation["responses"].pop("422", None)
     return document
+
+
+def _takes_json(operation: dict[str, Any]) -> bool:
+    """Whether an operation reads JSON of our own; Zoom's notifications say themselves what they may be."""
+    return "requestBody" in operation and operation["operationId"] not in _OPEN
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
