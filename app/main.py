@@ -24,6 +24,7 @@ from app.core.clock import Clock
 from app.core.errors import Problem
 from app.core.observe import Observe
 from app.core.settings import Settings
+from app.core.version import VERSION
 from app.hooks import api as hooks_api
 from app.hooks import described
 from app.inbox import api as inbox
@@ -88,7 +89,7 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
 
     app = Api(
         title="Kindryn Zoom",
-        version="0.1.0",
+        version=VERSION,
         description=interface.DESCRIPTION,
         openapi_tags=interface.TAGS,
         lifespan=lifespan,

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from app.core import logs, outbox
+from app.core import logs, metrics, outbox
 from app.core.bell import Bell
 from app.core.clock import Clock
 from app.core.hot import Hot
@@ -121,7 +121,10 @@ class Database:
     async def open(self) -> None:
         """Connect; raises what asyncpg raises when the database cannot be reached."""
         await self.hot.open()
-        self._engine = create_engine(self._url, pool_size=self._size, max_overflow=10, hide_parameters=True)
+        pool = {"pool_size": self._size, "max_overflow": 10}
+        self._engine = create_engine(self._url, hide_parameters=True, **pool)
+        metrics.pool_opened("statements", self._size, lambda: self.hot.busy)
+        metrics.pool_opened("transactions", sum(pool.values()), self._engine.pool.checkedout)  # type: ignore[attr-defined]  # a QueuePool, which counts
         event.listen(self._engine.sync_engine, "checkout", _still_open)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from app import facts
 from app.accounts import service as accounts
 from app.clients.zoom.notifications import NotificationError
-from app.core import db, together
+from app.core import db, metrics, together
 from app.core.crypto import CannotOpen, Seal
 from app.core.outbox import NotNow
 from app.core.work import Work
@@ -56,6 +56,8 @@ async def _interpret(tx: db.Tx, seal: Seal, speakers: Speakers, delivery_id: UUI
     happened = interpret(notification, delivery_id) if spoken_for else ()
     for fact in happened:
         tx.record(fact)
+    if delivery.interpreted_at is None:
+        metrics.notification_understood((tx.now - delivery.received_at).total_seconds())
     delivery.interpreted_at = tx.now
     delivery.outcome = "understood" if happened else "unknown" if spoken_for else "foreign"
     return spoken_for, delivery.received_at
