@@ -29,6 +29,7 @@ from app.core.limits import REQUEST
 from app.core.observe import Observe
 from app.core.private import Private
 from app.core.settings import Settings
+from app.core.version import VERSION
 from app.hooks import api as hooks_api
 from app.hooks import described
 from app.inbox import api as inbox
@@ -96,7 +97,7 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
 
     app = Api(
         title="Kindryn Zoom",
-        version="0.1.0",
+        version=VERSION,
         description=interface.DESCRIPTION,
         openapi_tags=interface.TAGS,
         lifespan=lifespan,

@@ -7,14 +7,15 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from pydantic import SecretStr, field_validator
 
 from app.clients.hooks import Hooks
 from app.clients.jwks import Jwks
 from app.clients.mail import Mail, parse_smtp_url
+from app.clients.told import Http
 from app.clients.trust import trust
-from app.clients.zoom import OAuth, Zoom
+from app.clients.zoom import LABELS, Label, OAuth, Zoom
+from app.core import metrics
 from app.core import settings as environment
 from app.core.bell import Bell
 from app.core.clock import Clock
@@ -83,10 +84,10 @@ async def open_resources(
     """
     clock = clock or Clock()
     seal = Seal.parse(settings.encryption_keys.get_secret_value())
-    mail = Mail(settings.smtp_url.get_secret_value())
+    mail = Mail(settings.smtp_url.get_secret_value(), _called)
     url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False, verify=trust()))
+        http = await stack.enter_async_context(Http(_called, follow_redirects=False, verify=trust()))
         stack.push_async_callback(mail.close)
         bell = Bell(url)
         await _opened(bell)
@@ -102,12 +103,19 @@ async def open_resources(
             bell=bell,
             db=db,
             seal=seal,
-            jwks=Jwks(http, settings.auth_jwks_url),
+            jwks=Jwks(http, settings.auth_jwks_url, tell=metrics.keys_refreshed),
             mail=mail,
-            hooks=hooks or Hooks(permitted=settings.hook_origins),
+            hooks=hooks or Hooks(permitted=settings.hook_origins, tell=_called),
             zoom=Zoom(http, oauth, api_url=settings.zoom_api_url, now=clock.now),
             reactions=reactions,
         )
+
+
+def _called(vendor: str, operation: str, outcome: str, seconds: float) -> None:
+    """Count a call to a vendor."""
+    metrics.vendor_called(vendor, operation, outcome, seconds)
+    if (vendor, outcome) == ("zoom", "429"):
+        metrics.limited(LABELS.get(operation, Label.LIGHT))
 
 
 async def _opened(opening: Bell | Database) -> None:

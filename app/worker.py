@@ -21,10 +21,12 @@ from arq.worker import Worker, func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from app.accounts import counted
 from app.core import logs, metrics, outbox
 from app.core.clock import Clock
 from app.core.hot import DATABASE_FAULTS
 from app.core.limits import JOB
+from app.core.overview import OUTBOX, Count, Overview
 from app.core.readiness import Readiness, beside
 from app.core.settings import Settings
 from app.core.work import Reactions, Runner
@@ -101,10 +103,15 @@ class Station:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_wire(), name="wire")
                 group.create_task(self._relay(), name="relay")
-                group.create_task(self._count_rows(), name="count")
+                group.create_task(self._overview().run(), name="overview")
         finally:
             await self._runner.drain(DRAIN)
             leases.cancel()
+
+    def _overview(self) -> Overview:
+        url = self._held.settings.database_url.get_secret_value()
+        accounts = Count(counted.BY_STATUS, metrics.accounts_counted)
+        return Overview(url, self._held.clock, [*OUTBOX, accounts])
 
     async def _keep_wire(self) -> None:
         while True:
@@ -214,13 +221,6 @@ class Station:
             await self._runner.start(ids)
         except DATABASE_FAULTS as error:
             log.warning("a batch could not be taken", reason=type(error).__name__)
-
-    async def _count_rows(self) -> None:
-        while True:
-            with contextlib.suppress(*DATABASE_FAULTS):
-                rows = await self._held.db.hot.fetch(outbox.COUNT, self._held.clock.now())
-                metrics.outbox_counted({row["state"]: row["rows"] for row in rows})
-            await asyncio.sleep(15)
 
 
 async def work(settings: Settings, clock: Clock | None = None, lease: timedelta = LEASE) -> None:

@@ -28,7 +28,7 @@ from app.clients.zoom import (
     Token,
     accepted_api_url,
 )
-from app.core import db, logs, outbox
+from app.core import db, logs, metrics, outbox
 from app.core.crypto import Seal
 from app.core.outbox import NotNow
 from app.facts import AccountLost
@@ -194,7 +194,8 @@ class AccountTokens:
     async def _asked(self, grant: Stored) -> Token | NeedsReauth:
         refresh_token = self._resources.seal.open(grant.refresh_token, _place("refresh_token", self._account_id))
         try:
-            return await self._resources.zoom.oauth.refresh(refresh_token)
+            with metrics.refreshing():
+                return await self._resources.zoom.oauth.refresh(refresh_token)
         except NeedsReauth as dead:
             return dead
         except AppMisconfigured as error:

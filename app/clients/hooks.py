@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import httpx
 from standardwebhooks import Webhook
 
+from app.clients.told import Tell, nobody, told
 from app.clients.trust import trust as usual_trust
 
 TIMEOUT = 15.0  # seconds from the look-up to the end of the answer
@@ -96,8 +97,14 @@ class Hooks:
     port: the operator's own; `trust` is what proves a receiver's name in tests."""
 
     def __init__(
-        self, *, resolve: Resolve = look_up, permitted: Collection[str] = (), trust: ssl.SSLContext | None = None
+        self,
+        *,
+        resolve: Resolve = look_up,
+        permitted: Collection[str] = (),
+        trust: ssl.SSLContext | None = None,
+        tell: Tell = nobody,
     ) -> None:
+        self._tell = tell
         self._resolve, self._permitted, self._given_trust = resolve, frozenset(permitted), trust
         self._under_way: Counter[str] = Counter()
 
@@ -110,6 +117,14 @@ class Hooks:
         self, url: str, message_id: str, body: str, signing: Sequence[str], now: datetime, tenant: str
     ) -> int:
         """POST a message of a tenant, and return the status of the answer, whatever it is. Raises HookError."""
+        with told(self._tell, "hooks", "send", (HookError,)) as call:
+            status = await self._sent(url, message_id, body, signing, now, tenant)
+            call.outcome = f"{status // 100}xx"  # whoever answers has a thousand others to choose from
+        return status
+
+    async def _sent(
+        self, url: str, message_id: str, body: str, signing: Sequence[str], now: datetime, tenant: str
+    ) -> int:
         target = self._parsed(url)
         try:
             async with asyncio.timeout(TIMEOUT):

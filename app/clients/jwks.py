@@ -12,6 +12,8 @@ import httpx
 import jwt
 import orjson
 
+from app.clients.told import named
+
 TTL = timedelta(minutes=10)
 PAUSE = 10.0  # seconds between two fetches, however many unknown kids are asked for
 PAUSE_WITHOUT_KEYS = 1.0  # nobody can sign in until the first fetch succeeds
@@ -35,13 +37,20 @@ class Jwks:
     """The platform's keys. Stale ones serve on while the platform does not answer or answers nonsense."""
 
     def __init__(
-        self, http: httpx.AsyncClient, url: str, ttl: timedelta = TTL, clock: Callable[[], float] = time.monotonic
+        self,
+        http: httpx.AsyncClient,
+        url: str,
+        ttl: timedelta = TTL,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`clock` counts seconds from anywhere. The first fetch happens when the first key is asked for."""
+        """`clock` counts seconds from anywhere. The first fetch happens when the first key is asked for. `tell` hears
+        of each that it was "fetched", or that it "failed"."""
         self._http = http
         self._url = url
         self._ttl = ttl.total_seconds()
         self._clock = clock
+        self._tell = tell
         self._keys: tuple[jwt.PyJWK, ...] = ()
         self._failure = "not fetched yet"
         self._stale_at = -math.inf
@@ -104,9 +113,11 @@ class Jwks:
             except (httpx.HTTPError, TimeoutError, ValueError) as error:
                 self._failure = str(error) if isinstance(error, ValueError) else type(error).__name__
                 self._fetch_at = self._clock() + (PAUSE if self._keys else PAUSE_WITHOUT_KEYS)
+                self._tell("failed")
                 _log.warning("the platform's keys could not be fetched: %s", self._failure)
             else:
                 self._failure = ""
+                self._tell("fetched")
                 self._fetch_at = self._clock() + PAUSE
                 self._stale_at = self._clock() + self._ttl
 
@@ -116,7 +127,9 @@ class Jwks:
         body = bytearray()
         async with (
             asyncio.timeout(TIMEOUT),
-            self._http.stream("GET", self._url, headers=headers, follow_redirects=False) as response,
+            self._http.stream(
+                "GET", self._url, headers=headers, follow_redirects=False, extensions=named("jwks", "fetch")
+            ) as response,
         ):
             if response.status_code != httpx.codes.OK:
                 raise ValueError(f"answered {response.status_code}")

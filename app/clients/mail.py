@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiosmtplib
 
+from app.clients.told import Tell, nobody, told
+
 Security = Literal["none", "tls", "starttls"]
 
 TIMEOUT = 20.0  # seconds for connecting and for each answer
@@ -100,10 +102,10 @@ def _split(url: str) -> SplitResult:
 
 
 class Mail:
-    """Hands mails to the SMTP server of `smtp_url`. Open until `close`."""
+    """Hands mails to the SMTP server of `smtp_url`, and tells of each. Open until `close`."""
 
-    def __init__(self, smtp_url: str) -> None:
-        self._server = parse_smtp_url(smtp_url)
+    def __init__(self, smtp_url: str, tell: Tell = nobody) -> None:
+        self._server, self._tell = parse_smtp_url(smtp_url), tell
         self._idle: list[_Connection] = []
 
     async def send(self, message: EmailMessage) -> None:
@@ -111,13 +113,14 @@ class Mail:
 
         Raises MailRefused or MailUnavailable.
         """
-        with _told_as_mail_errors():
+        with told(self._tell, "mail", "send", (MailError,)) as call, _told_as_mail_errors():
             connection = await self._reused() or await self._opened()
             try:
                 await connection.smtp.send_message(message)
             except BaseException:
                 connection.smtp.close()
                 raise
+            call.outcome = "sent"
         connection.mails += 1
         await self._keep(connection)
 

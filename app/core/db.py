@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from app.core import logs, outbox
+from app.core import logs, metrics, outbox
 from app.core.bell import Bell
 from app.core.clock import Clock
 from app.core.hot import Hot
@@ -143,8 +143,11 @@ class Database:
             "command_timeout": limits.command,
             "server_settings": limits.settings,
         }
-        pool = {"pool_size": self._size, "max_overflow": 10, "pool_timeout": limits.turn}
-        self._engine = create_engine(self._url, connecting, hide_parameters=True, **pool)
+        pool = {"pool_size": self._size, "max_overflow": 10}
+        waiting = {"pool_timeout": limits.turn, "hide_parameters": True}
+        self._engine = create_engine(self._url, connecting, **pool, **waiting)
+        metrics.pool_opened("statements", self._size, lambda: self.hot.busy)
+        metrics.pool_opened("transactions", sum(pool.values()), self._engine.pool.checkedout)  # type: ignore[attr-defined]  # a QueuePool, which counts
         event.listen(self._engine.sync_engine, "connect", _kept_alive)
         event.listen(self._engine.sync_engine, "checkout", _still_open)
         event.listen(self._engine.sync_engine, "handle_error", _let_go)

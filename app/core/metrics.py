@@ -3,13 +3,17 @@
 Every label takes few values: a route's template and never its path, an outcome's slug and never a sentence.
 """
 
+import contextlib
+import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 from wsgiref.types import WSGIApplication
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+
+from app.core.version import VERSION
 
 REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -29,12 +33,19 @@ _request_seconds = Histogram(
     buckets=_QUICK,
 )
 _outbox_rows = Gauge("kindryn_zoom_outbox_rows", "Rows of pending work, by state.", ("state",), registry=REGISTRY)
+_oldest_due = Gauge(
+    "kindryn_zoom_outbox_oldest_due_seconds",
+    "How long the row has been due that waits the longest, by kind of queue.",
+    ("queue",),
+    registry=REGISTRY,
+)
+_accounts = Gauge("kindryn_zoom_accounts", "Zoom accounts, by status.", ("status",), registry=REGISTRY)
 _reaction_runs = Counter("kindryn_zoom_reaction_runs", "Reactions run.", ("reaction", "outcome"), registry=REGISTRY)
 _reaction_seconds = Histogram(
     "kindryn_zoom_reaction_seconds", "Running a reaction.", ("reaction",), registry=REGISTRY, buckets=_PATIENT
 )
 _vendor_calls = Counter(
-    "kindryn_zoom_vendor_calls", "Calls to vendors.", ("vendor", "operation", "status"), registry=REGISTRY
+    "kindryn_zoom_vendor_calls", "Calls to vendors.", ("vendor", "operation", "outcome"), registry=REGISTRY
 )
 _vendor_seconds = Histogram(
     "kindryn_zoom_vendor_call_seconds",
@@ -46,6 +57,37 @@ _vendor_seconds = Histogram(
 _door = Counter("kindryn_zoom_door", "Clicks on Join, by what they ended in.", ("outcome",), registry=REGISTRY)
 _deliveries = Counter("kindryn_zoom_deliveries", "Deliveries heard from Zoom.", ("outcome",), registry=REGISTRY)
 _mails = Counter("kindryn_zoom_mails", "Mails handed to the mail server.", ("outcome",), registry=REGISTRY)
+_limited = Counter(
+    "kindryn_zoom_rate_limited", "Calls that Zoom refused for its limits.", ("label",), registry=REGISTRY
+)
+_refreshes = Counter("kindryn_zoom_token_refreshes", "Refreshes of a grant's tokens.", ("outcome",), registry=REGISTRY)
+_jwks = Counter("kindryn_zoom_jwks_refreshes", "Fetches of the platform's keys.", ("outcome",), registry=REGISTRY)
+_lag = Histogram(
+    "kindryn_zoom_notification_lag_seconds",
+    "From a notification's coming to its being understood.",
+    registry=REGISTRY,
+    buckets=_PATIENT,
+)
+_listeners = Gauge("kindryn_zoom_live_listeners", "Open live streams of this process.", registry=REGISTRY)
+_pool_busy = Gauge(
+    "kindryn_zoom_database_connections_busy", "Connections in use, of this process.", ("pool",), registry=REGISTRY
+)
+_pool_most = Gauge(
+    "kindryn_zoom_database_connections_most", "Connections there may be, of this process.", ("pool",), registry=REGISTRY
+)
+_build = Gauge("kindryn_zoom_build_info", "1, and what runs here.", ("version", "python"), registry=REGISTRY)
+_build.labels(VERSION, platform.python_version()).set(1)
+
+STATES = ("due", "running", "waiting", "dead")
+QUEUES = ("none", "zoom", "mail", "hook", "heard", "told")
+STATUSES = ("connected", "needs_reauth", "disconnected")
+LABELS = ("light", "medium", "heavy", "resource-intensive")
+for _label in LABELS:
+    _limited.labels(_label)
+for _outcome in ("renewed", "NeedsReauth"):
+    _refreshes.labels(_outcome)
+for _outcome in ("fetched", "failed"):
+    _jwks.labels(_outcome)
 
 
 def request_answered(method: str, route: str, status: int, seconds: float) -> None:
@@ -54,11 +96,26 @@ def request_answered(method: str, route: str, status: int, seconds: float) -> No
     _request_seconds.labels(method, route).observe(seconds)
 
 
-def outbox_counted(rows: Mapping[str, int]) -> None:
-    """How many outbox rows there are in each state, "dead" among them. States not named have none."""
-    _outbox_rows.clear()
-    for state, count in rows.items():
-        _outbox_rows.labels(state).set(count)
+def outbox_counted(rows: Mapping[str, float] | None) -> None:
+    """How many outbox rows there are in each state, "dead" among them; None: another process shows it."""
+    _show(_outbox_rows, STATES, rows)
+
+
+def oldest_due_counted(seconds: Mapping[str, float] | None) -> None:
+    """How long the oldest due row of each kind of queue has waited; None: another process shows it."""
+    _show(_oldest_due, QUEUES, seconds)
+
+
+def accounts_counted(statuses: Mapping[str, float] | None) -> None:
+    """How many Zoom accounts there are in each status; None: another process shows it."""
+    _show(_accounts, STATUSES, statuses)
+
+
+def _show(gauge: Gauge, usual: tuple[str, ...], values: Mapping[str, float] | None) -> None:
+    """Show these values, and 0 for what is usual and has none; or nothing at all."""
+    gauge.clear()
+    for name, value in ({} if values is None else dict.fromkeys(usual, 0.0) | dict(values)).items():
+        gauge.labels(name).set(value)
 
 
 def reaction_ran(reaction: str, outcome: str, seconds: float) -> None:
@@ -67,9 +124,9 @@ def reaction_ran(reaction: str, outcome: str, seconds: float) -> None:
     _reaction_seconds.labels(reaction).observe(seconds)
 
 
-def vendor_called(vendor: str, operation: str, status: int | str, seconds: float) -> None:
-    """A vendor answered an operation with an HTTP status, or did not: then `status` is a slug such as "timeout"."""
-    _vendor_calls.labels(vendor, operation, status).inc()
+def vendor_called(vendor: str, operation: str, outcome: str, seconds: float) -> None:
+    """A call to a vendor ended: `outcome` is an HTTP status, or a slug such as "ReadTimeout"."""
+    _vendor_calls.labels(vendor, operation, outcome).inc()
     _vendor_seconds.labels(vendor, operation).observe(seconds)
 
 
@@ -96,6 +153,45 @@ def reached(what: str, yes: bool) -> None:
 def mail_sent(outcome: str) -> None:
     """A mail was taken or refused by the mail server."""
     _mails.labels(outcome).inc()
+
+
+def limited(label: str) -> None:
+    """Zoom refused a call for the limit of that rate label."""
+    _limited.labels(label).inc()
+
+
+@contextlib.contextmanager
+def refreshing() -> Iterator[None]:
+    """A grant's tokens are refreshed; what comes of it is "renewed", or the class of an error."""
+    try:
+        yield
+    except Exception as error:
+        _refreshes.labels(type(error).__name__).inc()
+        raise
+    _refreshes.labels("renewed").inc()
+
+
+def keys_refreshed(outcome: str) -> None:
+    """The platform's keys were fetched, or could not be."""
+    _jwks.labels(outcome).inc()
+
+
+def notification_understood(seconds: float) -> None:
+    """A notification was read for the first time, so long after it came."""
+    _lag.observe(seconds)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Somebody has a live stream open."""
+    with _listeners.track_inprogress():
+        yield
+
+
+def pool_opened(pool: str, most: int, busy: Callable[[], int]) -> None:
+    """This process has a pool of connections; `busy` is asked whenever somebody looks."""
+    _pool_most.labels(pool).set(most)
+    _pool_busy.labels(pool).set_function(busy)
 
 
 class MetricsServer:

@@ -203,8 +203,18 @@ WHERE id IN (SELECT id FROM outbox WHERE key = :key AND lease IS NULL AND dead_a
 
 COUNT = """
 SELECT CASE WHEN dead_at IS NOT NULL THEN 'dead' WHEN lease IS NOT NULL THEN 'running'
-            WHEN due_at <= $1 THEN 'due' ELSE 'waiting' END AS state, count(*) AS rows
+            WHEN due_at <= $1 THEN 'due' ELSE 'waiting' END AS name, count(*) AS value
 FROM outbox GROUP BY 1
+"""
+
+# The kind of a queue: what stands before a colon, or "zoom" for an account's, whose name is the account's id.
+OLDEST = """
+SELECT CASE WHEN outbox.lane = '' THEN 'none' WHEN outbox.lane ~ '^[0-9a-f]{8}-' THEN 'zoom'
+            ELSE split_part(outbox.lane, ':', 1) END AS name,
+    max(EXTRACT(EPOCH FROM $1 - due_at))::float8 AS value
+FROM outbox LEFT JOIN lanes ON lanes.lane = outbox.lane
+WHERE dead_at IS NULL AND lease IS NULL AND due_at <= $1 AND (lanes.not_before IS NULL OR lanes.not_before <= $1)
+GROUP BY 1
 """
 
 # A parked row has a reason and no time before which it must not run. One that runs right now may be about to be parked,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app import facts
 from app.accounts import service as accounts
-from app.core import db, together
+from app.core import db, metrics, together
 from app.core.crypto import Seal
 from app.core.outbox import NotNow
 from app.core.together import Batch
@@ -51,6 +51,8 @@ async def _interpret(tx: db.Tx, seal: Seal, speakers: Speakers, delivery_id: UUI
     happened = interpret(notification, delivery_id, delivery.source) if spoken_for else ()
     for fact in happened:
         tx.record(fact)
+    if delivery.interpreted_at is None:
+        metrics.notification_understood((tx.now - delivery.received_at).total_seconds())
     delivery.interpreted_at = tx.now
     delivery.outcome = "understood" if happened else "unknown" if spoken_for else "foreign"
     return spoken_for, delivery.received_at

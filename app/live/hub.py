@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core import logs
+from app.core import logs, metrics
 from app.core.hot import DATABASE_FAULTS
 from app.core.identity import Caller
 from app.core.memberships import LEFT
@@ -199,7 +199,8 @@ class Hub:
         if self.closing:
             listener.end()
         try:
-            yield channel.position
+            with metrics.listening():
+                yield channel.position
         finally:
             channel.listeners.pop(listener, None)
             same.pop(listener, None)

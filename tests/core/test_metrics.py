@@ -3,10 +3,13 @@
 import io
 import json
 import logging
+import platform
 import re
 import socket
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +24,7 @@ from starlette.types import ASGIApp, Message
 
 from app.core import logs, metrics
 from app.core.observe import Observe
+from app.core.version import VERSION
 from tests.patience import PATIENCE
 
 
@@ -39,7 +43,7 @@ def test_everything_counted_can_be_scraped() -> None:
     metrics.request_answered("GET", "/api/events/{event_id}", 200, 0.02)
     metrics.outbox_counted({"due": 3, "dead": 1})
     metrics.reaction_ran("sync_meeting", "done", 0.3)
-    metrics.vendor_called("zoom", "create_meeting", 201, 0.4)
+    metrics.vendor_called("zoom", "create_meeting", "201", 0.4)
     metrics.vendor_called("zoom", "create_meeting", "timeout", 10)
     metrics.door_decided("not-registered")
     metrics.delivery_heard("stored")
@@ -72,11 +76,22 @@ def test_everything_counted_can_be_scraped() -> None:
     }
 
 
-def test_a_state_without_outbox_rows_is_no_longer_shown() -> None:
+def test_states_without_outbox_rows_are_shown_as_none_and_another_processs_states_not_at_all() -> None:
+    def shown(state: str) -> float | None:
+        return metrics.REGISTRY.get_sample_value("kindryn_zoom_outbox_rows", {"state": state})
+
     metrics.outbox_counted({"due": 3, "dead": 1})
     metrics.outbox_counted({"due": 2})
-    assert metrics.REGISTRY.get_sample_value("kindryn_zoom_outbox_rows", {"state": "due"}) == 2
-    assert metrics.REGISTRY.get_sample_value("kindryn_zoom_outbox_rows", {"state": "dead"}) is None
+    assert [shown(state) for state in ("due", "running", "waiting", "dead")] == [2, 0, 0, 0]
+    metrics.outbox_counted(None)
+    assert [shown(state) for state in ("due", "running", "waiting", "dead")] == [None] * 4
+
+
+def test_the_edition_that_runs_is_shown() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+    labels = {"version": VERSION, "python": platform.python_version()}
+    assert metrics.REGISTRY.get_sample_value("kindryn_zoom_build_info", labels) == 1
 
 
 def test_a_closed_server_frees_its_port() -> None:

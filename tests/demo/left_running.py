@@ -77,8 +77,17 @@ async def up_to(lines: AsyncIterator[str], last: str, **said: Any) -> list[Said]
     raise AssertionError(f"the stream ended before a {last}: {heard}")
 
 
-async def an_evening(kept: dict[str, Any]) -> tuple[list[Said], list[Said]]:
-    """What somebody heard who listened from the beginning, and somebody who came when it was over."""
+async def scraped(kept: dict[str, Any]) -> list[str]:
+    """What each process shows at `/metrics` now."""
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        answers = [await http.get(url) for url in kept["metrics"].values()]
+    assert {answer.status_code for answer in answers} == {200}
+    return [answer.text for answer in answers]
+
+
+async def an_evening(kept: dict[str, Any]) -> tuple[list[Said], list[Said], list[str]]:
+    """What somebody heard who listened from the beginning, and somebody who came when it was over; and what metrics
+    showed while it was going on."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         left = Left(kept, http)
         starts = await _announced(left)
@@ -88,6 +97,7 @@ async def an_evening(kept: dict[str, Any]) -> tuple[list[Said], list[Said]]:
             heard += await up_to(lines, "state", participants=1)
             await left.in_zoom("join", {"join_url": await until("the door opens", left.enters)})
             heard += await up_to(lines, "state", participants=2)
+            shown = await scraped(kept)
             await left.ask("member", "POST", f"{left.event}/messages", {"text": "Hello!"})
             asked = await left.ask("member", "POST", f"{left.event}/questions", {"text": "Why?"})
             await left.ask("admin", "POST", f"{kept['api']}/api/questions/{asked['id']}/answer", {"text": "Because."})
@@ -96,7 +106,7 @@ async def an_evening(kept: dict[str, Any]) -> tuple[list[Said], list[Said]]:
             await left.in_zoom("end")
             heard += await up_to(lines, "closed")
         async with left.reading("live?since=0") as lines:
-            return heard, await up_to(lines, "closed")
+            return heard, await up_to(lines, "closed"), shown
 
 
 async def _announced(left: Left) -> datetime:

@@ -17,13 +17,22 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.clients.zoom import SCOPES
+from app.core import metrics
 from app.demo.walk import NOT_YET, STEPS
-from tests.demo.left_running import Said, an_evening
+from tests.demo.left_running import Said, an_evening, scraped
 from tests.patience import PATIENCE, PYTHON
 
 ROOT = Path(__file__).parents[2]
+# What does not move where nothing goes wrong, or only for a moment. Each has a test of its own in tests/core.
+UNMOVED = {
+    "kindryn_zoom_rate_limited": "Zoom refuses a call for its limits",
+    "kindryn_zoom_token_refreshes": "a token lasts an hour, the demo minutes",
+    "kindryn_zoom_outbox_oldest_due_seconds": "a row is due for milliseconds",
+    "kindryn_zoom_database_connections_busy": "a connection is in use for milliseconds",
+}
 SHORTEST = 12  # characters; a six-digit passcode would be found in any log by chance
 
 
@@ -39,6 +48,7 @@ class Walked:
     kept: dict[str, Any]
     shown: dict[str, httpx.Response]
     heard: tuple[list[Said], list[Said]]
+    metrics: list[str]
     status: int
     children: dict[int, str]
     file_left: bool
@@ -57,7 +67,8 @@ async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
         kept = json.loads(file.read_text())
         children = dict(children_of(demo.pid))
         shown = await look_around(kept)
-        heard = await an_evening(kept)
+        early, late, during = await an_evening(kept)
+        shown_by_metrics = during + await scraped(kept)
         demo.send_signal(signal.SIGINT)
         rest, _ = await demo.communicate()
     finally:
@@ -65,7 +76,9 @@ async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
             demo.kill()
     lines += rest.decode().splitlines()
     report = json.loads((folder / "report.json").read_text())
-    return Walked(lines, report, kept, shown, heard, demo.returncode or 0, children, file.exists())
+    return Walked(
+        lines, report, kept, shown, (early, late), shown_by_metrics, demo.returncode or 0, children, file.exists()
+    )
 
 
 async def until_line(demo: asyncio.subprocess.Process, last: str) -> list[str]:
@@ -210,6 +223,44 @@ def test_an_evening_there_is_read_from_its_beginning_and_in_whole_by_who_comes_l
     assert {said["status"] for kind, said in late if kind == "state"} == {"ended"}
     assert late[0][0] == "state"
     assert [kind for kind, _ in late if kind != "state"] == ["message", "question", "answer", "closed"]
+
+
+def moved(texts: list[str]) -> set[str]:
+    """The metrics that any process showed with anything but zero."""
+    return {
+        family.name
+        for text in texts
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.value and not sample.name.endswith("_created")
+    }
+
+
+def test_every_metric_moves_in_a_whole_demo_or_is_known_to_move_only_otherwise(walked: Walked) -> None:
+    ours = {family.name for family in metrics.REGISTRY.collect() if family.name.startswith("kindryn_zoom_")}
+    assert ours - moved(walked.metrics) - set(UNMOVED) == set()
+    assert set(UNMOVED) <= ours
+
+
+def test_calls_to_each_vendor_are_counted_in_a_whole_demo(walked: Walked) -> None:
+    vendors = {
+        sample.labels["vendor"]
+        for text in walked.metrics
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "kindryn_zoom_vendor_calls_total"
+    }
+    assert vendors == {"zoom", "mail", "hooks", "jwks"}
+
+
+def test_what_is_counted_for_the_whole_database_is_shown_by_one_process(walked: Walked) -> None:
+    assert [text.count('kindryn_zoom_accounts{status="connected"}') for text in walked.metrics] == [0, 1] * 2
+
+
+def test_every_metric_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    ours = {family.name for family in metrics.REGISTRY.collect() if family.name.startswith("kindryn_zoom_")}
+    assert [name for name in sorted(ours) if f"`{name.removeprefix('kindryn_zoom_')}" not in readme] == []
 
 
 def test_ctrl_c_leaves_no_process_no_folder_and_no_file(walked: Walked) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import httpx
 
+from app.clients import told
 from app.clients.zoom.errors import NoAnswer, NotSent, OutcomeUnknown, ZoomError
 from app.clients.zoom.protocol import Request
 
@@ -28,7 +29,12 @@ async def send(
     Raises NotSent, or when the connection was lost after sending: NoAnswer if `idempotent`, else OutcomeUnknown.
     """
     sent = http.build_request(
-        request.method, request.url, headers=request.headers, content=request.content, timeout=TIMEOUT
+        request.method,
+        request.url,
+        headers=request.headers,
+        content=request.content,
+        timeout=TIMEOUT,
+        extensions=told.named("zoom", operation),
     )
     # One connection pool serves all accounts: a cookie Zoom set for one must not travel with another's call.
     sent.headers.pop("Cookie", None)
