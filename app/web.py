@@ -5,14 +5,14 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, TypeVar
+from functools import partial
+from typing import Annotated, Generic, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
-from jwt import PyJWK
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.clients.jwks import KeysUnavailable, UnknownKey
@@ -81,13 +81,20 @@ async def who_calls(request: Request, held: Resources) -> identity.Caller | None
     try:
         kid = identity.kid_of(token)
         key = held.jwks.cached(kid) or await held.jwks.key(kid)
+        verify = partial(
+            identity.verify,
+            token,
+            issuer=held.settings.auth_issuer,
+            audience=held.settings.auth_audience,
+            max_age=MAX_TOKEN_AGE,
+            now=held.clock.now(),
+        )
         try:
-            return _verified(held, token, key)
+            return verify(key)
         except identity.WrongKey:
-            other = await held.jwks.renewed(key)
-            if other is None:
+            if (other := await held.jwks.renewed(key)) is None:
                 raise
-            return _verified(held, token, other)
+            return verify(other)
     except identity.NotSignedIn as refused:
         reason = refused.reason
     except UnknownKey:
@@ -99,17 +106,6 @@ async def who_calls(request: Request, held: Resources) -> identity.Caller | None
     # RFC 6750 section 3.1.
     challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
     raise Problem("not-signed-in", detail, headers=challenge, reason=reason)
-
-
-def _verified(held: Resources, token: str, key: PyJWK) -> identity.Caller:
-    return identity.verify(
-        token,
-        key,
-        issuer=held.settings.auth_issuer,
-        audience=held.settings.auth_audience,
-        max_age=MAX_TOKEN_AGE,
-        now=held.clock.now(),
-    )
 
 
 async def caller(request: Request, held: Held) -> identity.Caller:
@@ -153,11 +149,7 @@ Community = Annotated[
 ]
 
 
-async def member_here(
-    community: Community,
-    who: Caller,
-    tx: Tx,
-) -> Inside:
+async def member_here(community: Community, who: Caller, tx: Tx) -> Inside:
     """A caller with any role in the community of the path; to everybody else it does not exist."""
     if who.is_platform:
         return Inside(community, await memberships.known_community(tx, community, None), identity.Role.OWNER, who)
@@ -198,7 +190,7 @@ class Once:
     async def __call__(self, create: Callable[[], Awaitable[BaseModel]], status: int = 201) -> Response:
         """The answer of `create`, made now or by an earlier request with this key."""
         if self._key is None:
-            return _json(status, (await create()).model_dump(mode="json"))
+            return JSONResponse((await create()).model_dump(mode="json"), status)
         taken = await self._tx.run(
             "INSERT INTO idempotency_keys (member_id, key, fingerprint, created_at)"
             " VALUES (:member, :key, :fingerprint, :now) ON CONFLICT DO NOTHING",
@@ -218,7 +210,7 @@ class Once:
             member=self._member_id,
             key=self._key,
         )
-        return _json(status, body)
+        return JSONResponse(body, status)
 
     async def _replay(self) -> Response:
         row = (
@@ -231,12 +223,9 @@ class Once:
         if row.body is None:
             raise Problem("deleted", "What was made with this Idempotency-Key has been deleted since.")
         if row.fingerprint != self._fingerprint:
-            raise Problem("idempotency-key-reused", "This Idempotency-Key was used for a different request.")
-        return _json(row.status, row.body)
-
-
-def _json(status: int, body: Any) -> Response:
-    return JSONResponse(body, status_code=status)
+            wrong = {"field": "Idempotency-Key", "message": "was used for a different request"}
+            raise Problem("idempotency-key-reused", "This Idempotency-Key was used before.", errors=[wrong])
+        return JSONResponse(row.body, row.status)
 
 
 IdempotencyKey = Annotated[
