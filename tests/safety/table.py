@@ -129,7 +129,9 @@ TABLE: dict[str, Row] = {
     "HEAD /unsubscribe/{link}": everybody("204"),
     "POST /unsubscribe/{link}": everybody("200"),
     # The door. A ticket and a link of `registered`.
-    "POST /api/events/{event_id}/zoom-join": replace(members(NOT_REGISTERED, EVENT_NOT_FOUND), registered="200"),
+    "POST /api/events/{event_id}/zoom-join": replace(
+        members(NOT_REGISTERED, EVENT_NOT_FOUND), registered="200", host="409 use-start"
+    ),
     "POST /api/events/{event_id}/zoom-start": replace(members(FORBIDDEN, EVENT_NOT_FOUND), host="200"),
     "GET /j/{ticket}": replace(everybody(NOT_YOURS), nobody="303 zoom", registered="303 zoom"),
     "HEAD /j/{ticket}": everybody("204"),
