@@ -102,13 +102,22 @@ async def test_a_database_that_hangs_is_told_and_forgotten_when_it_goes_on(
 ) -> None:
     await well(living)
     assert own_database.process is not None
-    os.killpg(own_database.process.pid, signal.SIGSTOP)
+    postmaster = own_database.process.pid
+    stopped = [postmaster, *children_of(postmaster)]
+    for process in stopped:
+        os.kill(process, signal.SIGSTOP)
     try:
         await told(living)
         await told(living)
     finally:
-        os.killpg(own_database.process.pid, signal.SIGCONT)
+        for process in reversed(stopped):
+            os.kill(process, signal.SIGCONT)
     await well(living)
+
+
+def children_of(process: int) -> list[int]:
+    """The backends of a postmaster, as each is a process of its own (proc(5))."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def wrapped(original: BaseException) -> DBAPIError:
