@@ -80,8 +80,13 @@ class Bell:
 
     async def _connect(self) -> Any:
         connection = await asyncpg.connect(self._url, timeout=ANSWER, server_settings=NAME)
-        keep_alive(connection)
-        await connection.add_listener(CHANNEL, self._heard)
+        try:
+            keep_alive(connection)
+            async with asyncio.timeout(ANSWER):
+                await connection.add_listener(CHANNEL, self._heard)
+        except BaseException:
+            connection.terminate()
+            raise
         connection.add_termination_listener(lambda _: self._lost())
         self._connected.set()
         return connection

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from app.core import logs, metrics, outbox, queues
+from app.core.away import is_away
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
@@ -252,7 +253,8 @@ class Runner(Generic[R]):
     async def _failed(self, taken: outbox.Taken, error: Exception) -> None:
         now = self._clock.now()
         verdict = outbox.judge(error, taken, now)
-        told, reason = hasattr(error, "again"), outbox.reason_of(error)
+        # What needs no traceback: it was said on purpose, or says that the database is away, as everybody else's does.
+        told, reason = hasattr(error, "again") or is_away(error), outbox.reason_of(error)
         level = logging.WARNING if told else logging.ERROR
         log.log(level, "reaction failed", reaction=taken.reaction, reason=reason, dead=verdict.dead, exc_info=not told)
         await self._db.hot.execute(

@@ -1,0 +1,182 @@
+"""While PostgreSQL is away or hangs, people are told within seconds, and everything goes on when it is back."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoTurn
+
+from app.core.away import is_away
+from app.core.db import migrate
+from app.core.limits import COMMAND, JOB, REQUEST
+from app.demo import servers
+from app.demo.mailbox import Mailbox
+from tests.living import Living, alive
+
+BOUND = 15.0  # seconds; three are promised, and a busy machine may need longer to say so
+
+
+@pytest.fixture
+async def own_database(tmp_path: Path) -> AsyncIterator[servers.Server]:
+    """A PostgreSQL that a test may stop, whatever the others use."""
+    identity = servers.not_root(servers.postgres_programs() / "postgres", tmp_path)
+    await servers.create_cluster(tmp_path, "secret", identity)
+    server = servers.postgres(tmp_path, identity, durable=True)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def living(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Living]:
+    """The service on it."""
+    url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
+    await migrate(url)
+    async with alive(url, redis_url, mailbox) as living:
+        yield living
+
+
+async def refusals(living: Living) -> list[Any]:
+    """What a member, their browser and Zoom are answered, each with how long it took."""
+    event = uuid4()
+    asked = [
+        living.call("member", "PUT", f"/api/events/{event}/rsvp", json={"status": "going"}),
+        living.post("member", f"/api/events/{event}/zoom-join"),
+        living.post("member", f"/api/events/{event}/zoom-join", headers={"Accept": "text/html"}),
+        living.get("member", "/join/some-link", headers={"Accept": "text/html"}),
+    ]
+
+    async def timed(answering: Any) -> tuple[float, Any]:
+        began = perf_counter()
+        answer = await answering
+        return perf_counter() - began, answer
+
+    return list(await asyncio.gather(*map(timed, asked)))
+
+
+async def told(living: Living) -> None:
+    """Everybody is told to try again, in their own form."""
+    rsvp, joined, *pages = await refusals(living)
+    for took, answer in (rsvp, joined, *pages):
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+        assert took < BOUND
+    for _, answer in (rsvp, joined):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"].endswith("/not-available")
+    for _, answer in pages:
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "Try again in a few seconds" in answer.text
+
+
+async def well(living: Living) -> None:
+    """It answers as if nothing had been, as soon as its database does."""
+    async with asyncio.timeout(60):
+        while {answer.status_code for _, answer in await refusals(living)} != {404}:  # noqa: ASYNC110 - nobody rings
+            await asyncio.sleep(0.2)
+        while not living.held.bell.alive:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_database_that_is_gone_is_told_and_forgotten_when_it_is_back(
+    living: Living, own_database: servers.Server
+) -> None:
+    await well(living)
+    await own_database.stop()
+    await told(living)
+    assert (await living.get(None, "/readyz")).status_code == 503
+    await own_database.start()
+    await well(living)
+
+
+async def test_a_database_that_hangs_is_told_and_forgotten_when_it_goes_on(
+    living: Living, own_database: servers.Server
+) -> None:
+    await well(living)
+    assert own_database.process is not None
+    postmaster = own_database.process.pid
+    stopped = [postmaster, *children_of(postmaster)]
+    for process in stopped:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        await told(living)
+        await told(living)
+    finally:
+        for process in reversed(stopped):
+            os.kill(process, signal.SIGCONT)
+    await well(living)
+
+
+def children_of(process: int) -> list[int]:
+    """The backends of a postmaster, as each is a process of its own (proc(5))."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def wrapped(original: BaseException) -> DBAPIError:
+    """An error of the driver as SQLAlchemy raises it."""
+    return OperationalError("SELECT 1", {}, original)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        NoTurn(),
+        asyncpg.LockNotAvailableError(),
+        asyncpg.QueryCanceledError(),
+        asyncpg.CannotConnectNowError(),
+        asyncpg.AdminShutdownError(),
+        asyncpg.TooManyConnectionsError(),
+        asyncpg.DeadlockDetectedError(),
+        asyncpg.IdleInTransactionSessionTimeoutError(),
+        asyncpg.ConnectionDoesNotExistError(),
+        asyncpg.InterfaceError("the connection is closed"),
+        wrapped(asyncpg.LockNotAvailableError()),
+        wrapped(ConnectionResetError()),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_passes_by_itself_is_no_fault_of_ours(error: Exception) -> None:
+    assert is_away(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.UndefinedTableError(),
+        asyncpg.UniqueViolationError(),
+        IntegrityError("INSERT", {}, asyncpg.UniqueViolationError()),
+        wrapped(asyncpg.PostgresSyntaxError()),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_a_fault_of_ours_is_told_as_one(error: Exception) -> None:
+    assert not is_away(error)
+
+
+def test_a_person_waits_three_seconds_at_most_for_any_one_thing() -> None:
+    assert max(REQUEST.lock, REQUEST.statement, REQUEST.turn, REQUEST.connect, REQUEST.command, REQUEST.answer) < 3
+    assert JOB.idle < COMMAND.idle
+    assert JOB.statement < COMMAND.statement
+
+
+async def test_every_session_of_the_service_has_its_limits(living: Living) -> None:
+    await well(living)
+    async with living.held.db.transaction() as tx:
+        shown = (await tx.run("SELECT name, setting FROM pg_settings WHERE name = ANY(:names)", names=[
+            "lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"
+        ])).all()  # fmt: skip
+    assert {row.name: int(row.setting) / 1000 for row in shown} == {
+        "lock_timeout": COMMAND.lock,
+        "statement_timeout": COMMAND.statement,
+        "idle_in_transaction_session_timeout": COMMAND.idle,
+    }
