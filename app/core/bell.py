@@ -75,7 +75,11 @@ class Bell:
 
     async def _connect(self) -> Any:
         connection = await asyncpg.connect(self._url, server_settings={"application_name": "kindryn-bell"})
-        await connection.add_listener(CHANNEL, self._heard)
+        try:
+            await connection.add_listener(CHANNEL, self._heard)
+        except BaseException:  # also where we are closed just now
+            connection.terminate()
+            raise
         connection.add_termination_listener(lambda _: self._lost())
         self._connected.set()
         return connection

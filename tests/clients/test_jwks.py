@@ -289,3 +289,14 @@ def test_only_keys_that_can_verify_are_read() -> None:
     assert [(key.key_id, key.algorithm_name) for key in read] == [("ec", "ES256"), ("rsa", "RS256"), ("ed", "EdDSA")]
     with pytest.raises(ValueError, match="no usable key"):
         read_keys(json.dumps({"keys": left_out}).encode())
+
+
+async def test_every_fetch_is_told_by_what_came_of_it(platform: Platform, seconds: Seconds) -> None:
+    told: list[str] = []
+    async with httpx.AsyncClient() as http:
+        keys = Jwks(http, platform.url, clock=seconds, tell=told.append)
+        await keys.key("a")
+        seconds.now += 600
+        platform.document = {"keys": []}
+        await keys.key("a")
+    assert told == ["fetched", "failed"]
