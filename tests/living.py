@@ -29,7 +29,7 @@ from app.main import create_app
 from app.reactions import TABLE
 from app.resources import Resources, open_resources
 from app.worker import Station
-from tests.patience import PATIENCE
+from tests.patience import KEPT_ALIVE, PATIENCE
 
 COMMUNITY = {"id": "c-reviewers", "slug": "zoom-reviewer"}
 ISSUER, AUDIENCE = "https://platform.example", "kindryn-zoom"
@@ -87,7 +87,8 @@ class Platform:
 @contextlib.asynccontextmanager
 async def served(app: ASGIApp, at: socket.socket | None = None, **options: Any) -> AsyncIterator[str]:
     """An ASGI app on a free port of this machine, or on a port held before; its base URL."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", **options)
+    usual = {"log_config": None, "access_log": False, "lifespan": "on", "timeout_keep_alive": KEPT_ALIVE}
+    config = uvicorn.Config(app, **usual | options)
     async with running(uvicorn.Server(config), at or held_port()) as url:
         yield url
 

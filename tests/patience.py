@@ -8,3 +8,7 @@ PATIENCE: Final = 300.0
 
 PYTHON: Final = ("env", "--default-signal=INT", sys.executable)
 """Runs Python as a terminal does. Children of a run in the background would otherwise ignore Ctrl-C."""
+
+KEPT_ALIVE: Final = 600
+"""Seconds a server of a test keeps a connection without a request: longer than httpx does, so that none ends just when
+it is used again. uvicorn and httpx both think of five."""

@@ -152,7 +152,11 @@ class Mail:
             start_tls=server.security == "starttls",
             timeout=TIMEOUT,
         )
-        await smtp.connect()
+        try:
+            await smtp.connect()
+        except BaseException:  # also where we are cancelled on the way
+            smtp.close()
+            raise
         return _Connection(smtp)
 
     def _taken(self) -> "_Connection":

@@ -84,7 +84,7 @@ class Bell:
             keep_alive(connection)
             async with asyncio.timeout(ANSWER):
                 await connection.add_listener(CHANNEL, self._heard)
-        except BaseException:
+        except BaseException:  # also where we are closed just now
             connection.terminate()
             raise
         connection.add_termination_listener(lambda _: self._lost())

@@ -80,7 +80,7 @@ async def open_platform(cookie: str) -> AsyncIterator[Platform]:
     """The stand-in on a free port, in this process."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         platform = Platform(f"http://{LOOPBACK}:{listener.getsockname()[1]}", cookie)
-        server = _Server(uvicorn.Config(platform.app(), log_config=None, access_log=False))
+        server = _Server(uvicorn.Config(platform.app(), log_config=None, access_log=False, timeout_keep_alive=60))
         serving = asyncio.create_task(server.serve([listener]), name="platform")
         try:
             yield platform

@@ -68,6 +68,7 @@ def server(config: Config, host: str, port: int) -> uvicorn.Server:
             port=port,
             http=HangingUpProtocol,
             log_level="warning",
+            timeout_keep_alive=60,  # uvicorn's five seconds are httpx's too, and one would hang up on the other
             access_log=False,
             timeout_graceful_shutdown=2,
         )

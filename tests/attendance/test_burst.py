@@ -150,6 +150,7 @@ async def deliver(port: int, requests: list[bytes]) -> list[float]:
             latencies.append(perf_counter() - sent_at)
             assert head.startswith(b"HTTP/1.1 204 "), head
         writer.close()
+        await writer.wait_closed()
 
     await asyncio.gather(*(send() for _ in range(CONNECTIONS)))
     return latencies

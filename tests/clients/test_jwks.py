@@ -366,3 +366,14 @@ def test_a_key_may_name_its_curve_in_its_algorithm(changes: dict[str, Any], algo
 def test_so_may_an_elliptic_one(alg: str, known: bool) -> None:
     keys = read_keys(json.dumps({"keys": [entry(alg=alg), entry("z")]}).encode())
     assert ("a" in [key.key_id for key in keys]) is known
+
+
+async def test_every_fetch_is_told_by_what_came_of_it(platform: Platform, seconds: Seconds) -> None:
+    told: list[str] = []
+    async with httpx.AsyncClient() as http:
+        keys = Jwks(http, platform.url, clock=seconds, tell=told.append)
+        await keys.key("a")
+        seconds.now += 600
+        platform.document = {"keys": []}
+        await keys.key("a")
+    assert told == ["fetched", "failed"]

@@ -23,7 +23,7 @@ from app.core.errors import Problem
 from app.core.settings import Settings
 from app.core.work import Binding, Reaction, Reactions, Runner, Work
 from app.resources import Resources, open_resources
-from tests.patience import PATIENCE
+from tests.patience import KEPT_ALIVE, PATIENCE
 
 NOW = datetime(2027, 1, 10, 12, 0, tzinfo=UTC)
 APP_SECRET, FORMER_SECRET = "the-apps-webhook-secret", "the-webhook-secret-before"
@@ -120,7 +120,13 @@ async def open_house(
     url, clock = f"http://127.0.0.1:{listening.getsockname()[1]}", Moved()
     async with open_resources(_settings(database_url, url), Reactions(facts), clock) as held:
         server = Server(
-            uvicorn.Config(_app(held, routers), lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                _app(held, routers),
+                lifespan="off",
+                log_config=None,
+                timeout_graceful_shutdown=1,
+                timeout_keep_alive=KEPT_ALIVE,
+            )
         )
         serving = asyncio.create_task(server.serve([listening]))
         await server.up.wait()

@@ -195,6 +195,7 @@ async def test_a_delivery_cut_short_leaves_nothing(house: House) -> None:
     writer.write_eof()
     await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
+    await writer.wait_closed()
     assert await stored(house) == 0
 
 

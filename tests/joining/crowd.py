@@ -79,6 +79,9 @@ class Visitor:
         return await self._reader.readuntil(what) + await self._reader.readuntil(b"\n\n")
 
     async def _ask(self, request: bytes) -> Answer:
+        if self._reader.at_eof():  # the server keeps a connection without requests for some seconds only
+            await self.close()
+            await self.open()
         began = perf_counter()
         self._writer.write(request)
         head, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")

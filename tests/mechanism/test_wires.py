@@ -68,6 +68,26 @@ async def test_a_ring_while_another_is_being_told_is_told_too(database_url: str)
     await bell.close()
 
 
+async def test_a_bell_that_is_closed_while_it_connects_leaves_no_connection(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning about a connection left behind would fail whichever test runs when it is found."""
+    listening, connections = asyncio.Event(), list[Any]()
+
+    async def hang(connection: Any, *_: object) -> None:
+        connections.append(connection)
+        listening.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncpg.Connection, "add_listener", hang)
+    opening = asyncio.create_task(Bell(database_url).open())
+    async with asyncio.timeout(PATIENCE):
+        await listening.wait()
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    assert connections[0].is_closed()
+
+
 async def test_the_bell_reconnects_by_itself_and_whoever_waits_looks_again(house: House) -> None:
     bell = house.held.bell
     with bell.listening("anything") as rung:

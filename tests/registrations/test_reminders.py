@@ -262,8 +262,8 @@ async def test_many_are_reminded_one_row_each_in_the_lane_of_the_mail_server(liv
         rows = await outbox(living, "registrations.remind")
     assert len(rows) == 41
     assert {row["lane"] for row in rows} == {"mail"}
-    await later(living, 3)
-    await later(living, 3)
+    for _ in range(2):
+        await later(living)  # longer than the longest pause after a failure
     assert reminded(living) == sorted([MIA, *(f"m{n}@many.example" for n in range(1, 41))])
     # Nobody mailed these their invites, so there is nothing their calendars could agree with.
     await living.held.db.hot.execute("DELETE FROM registrations WHERE email LIKE '%@many.example'")

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 
 from app.simulator import Config, create_app, server
 from app.simulator.simulator import Simulator
-from tests.patience import PATIENCE
+from tests.patience import KEPT_ALIVE, PATIENCE
 from tests.simulator.driver import Zoom, configuration
 
 
@@ -107,7 +107,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = FastAPI()
     app.add_api_route("/hook", receiver.take, methods=["POST"])
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_keep_alive=KEPT_ALIVE)
     async with running(uvicorn.Server(config)) as base_url:
         receiver.url = f"{base_url}/hook"
         yield receiver
