@@ -69,11 +69,11 @@ def _who(row: ReportedParticipant) -> Mapping[str, str | None]:
 def _connection(row: ReportedParticipant, known: set[str], heard: Sequence[Client]) -> str:
     who = _who(row)
     said = storable(row.user_id) or "/".join(filter(None, who.values())) or "nobody"
-    if row.bo_mtg_id:
-        return f"{BREAKOUT}{said}"
     own = f"user_id:{said}"
     if own in known:
         return own
+    if row.bo_mtg_id:
+        return f"{BREAKOUT}{said}"
     fitting = [client for client in heard if _same_person(who, client.who) and _came_then(row.join_time, client)]
     return fitting[0].connection if len(fitting) == 1 else own
 

@@ -40,11 +40,13 @@ _TEXT = {"schema": {"type": "string"}}
     responses={200: {"content": {"text/csv": _TEXT, "image/svg+xml": _TEXT}}},
 )
 async def get_attendance(event_id: EventId, who: Caller, tx: Tx, form: Format = "json") -> Response:
-    """Everybody Zoom told of, as soon as it has told: how long each was there, whose sessions they are, how sure that
-    is and why. With who clicked and was never seen, who was seen and is not known, and who did not come.
+    """Everybody Zoom told of, as soon as it has told: how long each was there, whether that is enough to have attended,
+    whose sessions they are, how sure that is and why. With who clicked and was never seen, who was seen and is not
+    known, and who did not come. What is enough is a setting of the community, and holds as it is now.
 
     The CSV has the columns `status` (`present`, `unknown`, `clicked`, `no_show`), `member_id`, `name`, `email`, `role`,
-    `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `sure`, `why` and `clicked_at`.
+    `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `sure`, `why`, `clicked_at` and `attended` (`yes`, `no`). In
+    the picture the bars of who did not attend are pale, where the community asks for a minimum.
     """
     event = await _led(tx, event_id, who)
     found = await report.of_event(tx, event)

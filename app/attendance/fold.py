@@ -1,15 +1,16 @@
 """Who was there and for how long, from what Zoom said of clients coming and going. Pure, and a function of values:
 the order in which it was heard, and how often, mean nothing.
 
-Every connection of a client has an id of its own in its instance (developers.zoom.us/docs/api/meetings/events/,
-`participant.user_id`), so whoever comes again, or on a second device, is another connection.
+Every client has an id of its own in its instance (developers.zoom.us/docs/api/meetings/events/,
+`participant.user_id`), so whoever comes again, or on a second device, is another one. Whoever moves to another room is
+too: `connections` ties those, and says when each was inside.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import combinations, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from app.meetings.instances import Holding
@@ -35,8 +36,12 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Connection:
-    """One client in one instance: the moments at which Zoom said that it joined, left, or was made to wait; and from
-    when until when it was inside, as Zoom reported once it was over."""
+    """One client in one instance: the moments at which Zoom said that it joined, left, was made to wait or ceased to;
+    and from when until when it was inside, as Zoom reported once it was over.
+
+    `left_inside` are moments at which it left and the reason says that it had been inside. `participant_uuid` is Zoom's
+    id of the connection it belongs to, `link` what else stays of that connection, where either is known.
+    """
 
     id: UUID
     instance: str
@@ -44,6 +49,20 @@ class Connection:
     leaves: frozenset[datetime]
     waits: frozenset[datetime]
     reported: frozenset[Span] = frozenset()
+    left_inside: frozenset[datetime] = frozenset()
+    waits_ended: frozenset[datetime] = frozenset()
+    participant_uuid: str | None = None
+    link: str | None = None
+
+    @property
+    def moments(self) -> frozenset[datetime]:
+        """Everything that was told of it."""
+        return self.joins | self.leaves | self.left_inside | self.waits | self.waits_ended
+
+    @property
+    def first_seen(self) -> datetime:
+        """The first moment that is known of it."""
+        return min([*self.moments, *(span.begins for span in self.reported)])
 
 
 class Stay(NamedTuple):
@@ -79,67 +98,45 @@ class Attendance:
     stays: tuple[Stay, ...]
     heard: bool
 
+    @property
+    def minutes(self) -> int:
+        """The time present as it is shown."""
+        return minutes(self.present)
+
+    @property
+    def shown_share(self) -> float:
+        """The share as it is shown."""
+        return round(self.share, 4)
+
+
+Key = TypeVar("Key", bound=Hashable)
+
 
 def windows(
-    holdings: Mapping[str, Holding], seen: Mapping[str, datetime], starts_at: datetime, until: datetime, *, over: bool
-) -> dict[str, Window]:
-    """The instances of an event by UUID, without rehearsals, which ended before `starts_at`.
+    holdings: Mapping[Key, Holding], seen: Mapping[Key, datetime], starts_at: datetime, until: datetime, *, over: bool
+) -> dict[Key, Window]:
+    """The holdings of an event by what tells them apart, without rehearsals, which ended before `starts_at`.
 
     A start may have been found out late, or not at all: one began when the first participant was `seen` inside, if that
-    is earlier. An end that was not heard, or only found out later, is the start of the next instance, as a meeting has
-    one at a time; of the last one it is `until`, the present where nothing is `over`.
+    is earlier. An end that was not heard, or only found out later, is the start of the next one, as a meeting has one
+    at a time; of the last one it is `until`, the present where nothing is `over`.
     """
-    told = {uuid: holdings.get(uuid, Holding(None, None)) for uuid in holdings.keys() | seen.keys()}
-    began = {uuid: _began(holding, seen.get(uuid)) or until for uuid, holding in told.items()}
-    ordered = sorted(told, key=lambda uuid: (began[uuid], uuid))
-    following = {uuid: began[after] for uuid, after in pairwise(ordered)}
+    told = {key: holdings.get(key, Holding(None, None)) for key in holdings.keys() | seen.keys()}
+    began = {key: _began(holding, seen.get(key)) or until for key, holding in told.items()}
+    ordered = sorted(told, key=lambda key: (began[key], str(key)))
+    following = {key: began[after] for key, after in pairwise(ordered)}
     found = {}
-    for uuid in ordered:
-        heard = min((at for at in (told[uuid].ended_at, following.get(uuid)) if at), default=None)
+    for key in ordered:
+        heard = min((at for at in (told[key].ended_at, following.get(key)) if at), default=None)
         running = heard is None and not over
         ends = heard or until
         if running or ends >= starts_at:
-            found[uuid] = Window(began[uuid], max(began[uuid], ends), running)
+            found[key] = Window(began[key], max(began[key], ends), running)
     return found
 
 
 def _began(holding: Holding, seen: datetime | None) -> datetime | None:
     return min((at for at in (holding.started_at, seen) if at), default=holding.ended_at)
-
-
-def stays(connection: Connection, window: Window) -> list[Stay]:
-    """When a client was inside, cut to its instance. What was still open when the instance ended, ended with it.
-
-    A leaving of which no arrival is known counts if it is the first that was heard of the client. What Zoom reported
-    afterwards stands for whatever was heard of the same time, as of two stays with a gap that was not heard of; whole
-    stays it does not know are added.
-    """
-    found = _heard(connection, window)
-    if connection.reported and not window.running:
-        heard = [Span(stay.begins, stay.ends) for stay in found if stay.heard]
-        inside = union([*(span for span in heard if not _both([span], connection.reported)), *connection.reported])
-        found = [Stay(connection.id, *span, there=False, heard=True) for span in inside]
-    return [_cut(stay, window) for stay in found]
-
-
-def _heard(connection: Connection, window: Window) -> list[Stay]:
-    found: list[Stay] = []
-    since: datetime | None = None
-    for number, at in enumerate(sorted(connection.joins | connection.leaves | connection.waits)):
-        here, came, left = since is not None, at in connection.joins, at in connection.leaves
-        if (left or at in connection.waits) and (here or came or (left and number == 0)):
-            found.append(Stay(connection.id, since or at, at, there=False, heard=here or came))
-            since, came = None, came and here
-        if came:
-            since = since or at
-    if since is not None:
-        found.append(Stay(connection.id, since, window.ends, there=window.running, heard=window.running))
-    return found
-
-
-def _cut(stay: Stay, window: Window) -> Stay:
-    begins, ends = (min(max(at, window.begins), window.ends) for at in (stay.begins, stay.ends))
-    return stay._replace(begins=begins, ends=ends)
 
 
 def attendance(of: Iterable[Stay], event: Span, held: Iterable[Window]) -> Attendance | None:
@@ -153,13 +150,13 @@ def attendance(of: Iterable[Stay], event: Span, held: Iterable[Window]) -> Atten
         return None
     inside = union(Span(stay.begins, stay.ends) for stay in ordered)
     was_held = union(Span(window.begins, window.ends) for window in held)
-    scheduled = _both(was_held, [event]) or was_held
+    scheduled = common(was_held, [event]) or was_held
     whole = _length(scheduled)
     return Attendance(
         joined_at=ordered[0].begins,
         left_at=None if any(stay.there for stay in ordered) else max(stay.ends for stay in ordered),
         present=_length(inside),
-        share=_length(_both(inside, scheduled)) / whole if whole else 0.0,
+        share=_length(common(inside, scheduled)) / whole if whole else 0.0,
         stays=ordered,
         heard=all(stay.heard for stay in ordered),
     )
@@ -189,7 +186,7 @@ def union(spans: Iterable[Span]) -> list[Span]:
     return found
 
 
-def _both(one: Iterable[Span], other: Iterable[Span]) -> list[Span]:
+def common(one: Iterable[Span], other: Iterable[Span]) -> list[Span]:
     """The time that is in both, of two lists without overlaps."""
     others = list(other)
     met = (Span(max(a.begins, b.begins), min(a.ends, b.ends)) for a in one for b in others)
@@ -198,3 +195,8 @@ def _both(one: Iterable[Span], other: Iterable[Span]) -> list[Span]:
 
 def _length(spans: Iterable[Span]) -> timedelta:
     return sum((span.ends - span.begins for span in spans), timedelta())
+
+
+def minutes(time: timedelta) -> int:
+    """Whole minutes, rounded to the nearest."""
+    return int((time.total_seconds() + 30) // 60)

@@ -1,6 +1,7 @@
 """What a notification says of a participant (pure). Fields: developers.zoom.us/docs/api/meetings/events/, under
 `meeting.participant_joined` and its like; all but a few may be missing, and ids are text or numbers."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Literal
 
 from app.clients.zoom.notifications import Notification, moment, storable
 
-Kind = Literal["joins", "leaves", "waits", "waits_ended"]
+Kind = Literal["joins", "leaves", "left_inside", "waits", "waits_ended"]
 # Zoom's schema names the time one way, its example another.
 _KINDS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
     "meeting.participant_joined": ("joins", ("join_time", "date_time")),
@@ -19,13 +20,19 @@ _KINDS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
     "meeting.participant_jbh_waiting": ("waits", ("date_time", "join_time")),
     "meeting.participant_jbh_waiting_left": ("waits_ended", ("date_time", "leave_time")),
 }
+# Reasons for leaving that say that somebody waited and was never let in (the schema of `meeting.participant_left`).
+_ONLY_WAITED = frozenset({"leave waiting room", "removed by host from waiting room", "host did not join"})
+_LEFT_FOR = re.compile(r"<br\s*/?>\s*reason\s*:|<br\s*/?>", re.IGNORECASE)
 # What tells one client from another; only the first is promised for joining and leaving alike.
 _CONNECTION = ("user_id", "participant_uuid", "registrant_id", "participant_user_id", "id", "email", "user_name")
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A client joined, left, was made to wait or ceased to wait, at a moment, in an instance."""
+    """A client joined, left, was made to wait or ceased to wait, at a moment, in an instance.
+
+    `participant_uuid` is what stays of it when Zoom gives it another id.
+    """
 
     instance_uuid: str
     connection: str
@@ -35,6 +42,8 @@ class Heard:
     zoom_user_id: str | None
     email: str | None
     name: str | None
+    participant_uuid: str | None = None
+    by_phone: bool = False
 
 
 def heard(notification: Notification, received_at: datetime) -> Heard | None:
@@ -50,10 +59,24 @@ def heard(notification: Notification, received_at: datetime) -> Heard | None:
     return Heard(
         instance_uuid=instance_uuid,
         connection=connection,
-        kind=kind,
+        kind=_left(person.get("leave_reason")) if kind == "leaves" else kind,
         at=next((at for name in times if (at := moment(person.get(name)))), spoke),
         registrant_id=storable(person.get("registrant_id")),
         zoom_user_id=storable(person.get("participant_user_id")) or storable(person.get("id")),
         email=storable(person.get("email")),
         name=storable(person.get("user_name")),
+        participant_uuid=storable(person.get("participant_uuid")),
+        by_phone=storable(person.get("phone_number")) is not None,
     )
+
+
+def _left(reason: object) -> Kind:
+    """What a reason for leaving says: that the client only waited, that it was inside, or neither.
+
+    Zoom may put a sentence that begins with the name before it, so the last sentence counts, and only as a whole:
+    a name can hold anything.
+    """
+    said = storable(reason)
+    if said is None:
+        return "leaves"
+    return "waits_ended" if _LEFT_FOR.split(said)[-1].strip(" .").casefold() in _ONLY_WAITED else "left_inside"

@@ -1,7 +1,8 @@
 """Whose session it is, how sure that is, and why (pure).
 
 A registrant id is ours alone; a Zoom user signed in; an address is what Zoom shows; a click at our door shortly before
-is a coincidence that fits. A name anybody can type, so it is a suggestion and no more.
+is a coincidence that fits, and only where the session can be that member's at all. A name anybody can type, so it is a
+suggestion and no more. An event's host is a member only if the Zoom user is that member's.
 """
 
 from collections import defaultdict
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-How = Literal["assigned", "registrant", "zoom_user", "email", "click", "name", "nothing"]
+How = Literal["assigned", "registrant", "zoom_user", "email", "click", "host", "name", "nothing"]
 Sure = Literal["certain", "likely", "unknown"]
 # How long the way from our door into the meeting may take, and how far our clock may be from Zoom's.
 WAY_IN = timedelta(minutes=3)
@@ -23,6 +24,7 @@ WHY: Mapping[How, str] = {
     "zoom_user": "Was signed in to Zoom as this member's Zoom user.",
     "email": "Zoom shows this member's address.",
     "click": "Came within three minutes of this member's click on Join, and nobody else's fits.",
+    "host": "Is a host of the event at Zoom, whom no member was assigned.",
     "name": "Has this member's name, which anybody can type: a suggestion only.",
     "nothing": "Nothing that Zoom said tells who it is.",
 }
@@ -30,7 +32,8 @@ WHY: Mapping[How, str] = {
 
 @dataclass(frozen=True)
 class Trace:
-    """What is known of one session. `came_at` is when it was first seen."""
+    """What is known of one session. `came_at` is when it was first seen. `is_host` is that of a host or alternative
+    host whom no member was assigned; `by_click` whether a click at our door may have led to it."""
 
     session_id: UUID
     came_at: datetime
@@ -39,6 +42,8 @@ class Trace:
     email: str | None = None
     name: str | None = None
     assigned_to: str | None = None
+    is_host: bool = False
+    by_click: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def match(traces: Collection[Trace], people: Sequence[Person]) -> dict[UUID, Mat
     directory = _Directory(people)
     found = {trace.session_id: directory.known(trace) for trace in traces}
     seen = {each.member_id for each in found.values()}
-    unknown = [trace for trace in traces if found[trace.session_id].member_id is None]
+    unknown = [trace for trace in traces if found[trace.session_id].member_id is None and _may_have_clicked(trace)]
     found |= _by_clicks(unknown, [person for person in people if person.member_id not in seen])
     return found
 
@@ -105,8 +110,11 @@ class _Directory:
             return Match(member_id, "registrant", "certain")
         if member_id := self._only("zoom_user", trace.zoom_user_id):
             return Match(member_id, "zoom_user", "certain")
-        if member_id := self._only("email", trace.email):
-            return Match(member_id, "email", "likely")
+        by_email = self._only("email", trace.email)
+        if trace.is_host:
+            return Match(None, "host", "unknown", by_email or self._only("name", trace.name))
+        if by_email:
+            return Match(by_email, "email", "likely")
         if member_id := self._only("name", trace.name):
             return Match(None, "name", "unknown", member_id)
         return NOBODY
@@ -116,9 +124,19 @@ class _Directory:
         return next(iter(fitting)) if len(fitting) == 1 else None
 
 
+def _may_have_clicked(trace: Trace) -> bool:
+    """Nobody comes by a click of whom Zoom knows a registrant, as ours are all known, nor who hosts."""
+    return trace.by_click and not trace.is_host and trace.registrant_id is None
+
+
 def _plain(how: How, text: str) -> str:
     """Addresses and names however they are written; Zoom's ids differ by case."""
-    return " ".join(text.split()).casefold() if how in {"email", "name"} else text
+    return plain(text) if how in {"email", "name"} else text
+
+
+def plain(text: str | None) -> str:
+    """An address or a name, however it is written."""
+    return " ".join((text or "").split()).casefold()
 
 
 def _by_clicks(traces: Iterable[Trace], people: Iterable[Person]) -> dict[UUID, Match]:

@@ -15,6 +15,7 @@ class ParticipantSession(Model):
     """One client in one instance, as far as Zoom has told: every moment at which it joined, left, was made to wait, or
     ceased to wait.
 
+    Zoom gives a client another id at each room move, so several rows may be one connection: `connections` ties them.
     Of the person it keeps what tells who it is: no phone number, no network address, no reason for leaving.
     """
 
@@ -24,16 +25,22 @@ class ParticipantSession(Model):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"))
     instance_uuid: Mapped[str] = mapped_column(Text)
-    # Zoom's id of the client, which means nothing outside the instance.
+    # Zoom's id of the client, which means nothing outside the instance, and does not survive a room move.
     connection: Mapped[str] = mapped_column(Text)
     joins: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     leaves: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    # Those of the leaves whose reason says that the client left from inside: it had not just waited.
+    left_inside: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     waits: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
-    # When somebody who had waited for the host gave up.
+    # When somebody who had waited for the host, or in the waiting room, gave up or was removed.
     waits_ended: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     # What Zoom reported afterwards: from when until when the client was inside, pair by pair.
     reported_from: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     reported_until: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    # Zoom's id of the connection: it stays through room moves, and differs for a rejoin and for a second device.
+    participant_uuid: Mapped[str | None] = mapped_column(Text)
+    # Whether somebody called in: then no click at our door brought them.
+    by_phone: Mapped[bool] = mapped_column(server_default="false")
     registrant_id: Mapped[str | None] = mapped_column(Text)
     zoom_user_id: Mapped[str | None] = mapped_column(Text)
     email: Mapped[str | None] = mapped_column(Text)

@@ -2,33 +2,26 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 
 from app.accounts.models import Account, Host
 from app.attendance import service
-from app.attendance.fold import (
-    Attendance,
-    Connection,
-    Span,
-    Stay,
-    Window,
-    attendance,
-    stays,
-    union,
-    windows,
-)
-from app.attendance.match import Match, Person, Trace, match
-from app.attendance.models import ParticipantSession
+from app.attendance.fold import Attendance, Span, Stay, attendance, union
+from app.attendance.held import Held, held
+from app.attendance.match import Match, Person, Trace, match, plain
+from app.attendance.participants import Participant
 from app.attendance.shared_links import Link, SharedLink, links_of, shared
 from app.core import db
-from app.events.models import GRACE, Event
+from app.events import settings
+from app.events.models import Event
+from app.events.settings import AttendanceThreshold
 from app.joining.models import Click
 from app.joining.tickets import REDIRECTED
-from app.meetings.instances import Holding
-from app.meetings.models import TIMED, Instance, Meeting
+from app.meetings.models import Meeting
 from app.registrations.models import Registration
 
 
@@ -45,9 +38,9 @@ class Attendee:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A session nobody known can be told to be behind."""
+    """A participant nobody known can be told to be behind."""
 
-    session: ParticipantSession
+    session: Participant
     is_host: bool
     attendance: Attendance
     match: Match
@@ -65,9 +58,11 @@ class Missing:
 
 @dataclass(frozen=True)
 class Report:
-    """Who came to one event. `held` is the time its meeting was open, in order and without overlaps."""
+    """Who came to one event. `held` is the time its meeting was open, in order and without overlaps; `threshold` what
+    its community asks of whoever attended."""
 
     event: Event
+    threshold: AttendanceThreshold
     held: Sequence[Span]
     attendees: Sequence[Attendee]
     unknown: Sequence[Unknown]
@@ -76,53 +71,49 @@ class Report:
     shared_links: Sequence[SharedLink]
 
 
+class ZoomUser(NamedTuple):
+    """A user of the community's Zoom accounts, and whether they are a host or alternative host of the event."""
+
+    host: Host
+    hosts: bool
+
+    def fits(self, participant: Participant) -> bool:
+        """Whether it is their session: by the Zoom user, or by the address where no Zoom user is known. Without being
+        signed in a host is known by nothing but the name, which can keep a click away and give nobody anything."""
+        if participant.zoom_user_id:
+            return participant.zoom_user_id == self.host.zoom_user_id
+        if participant.registrant_id:
+            return False
+        if participant.email:
+            return participant.email.lower() == (self.host.email or "").lower()
+        return self.hosts and plain(participant.name) == plain(self.host.name) != ""
+
+
 @dataclass
 class _Known:
-    """The rows of one event."""
+    """What is known of one event."""
 
     event: Event
     now: datetime
-    sessions: Sequence[ParticipantSession]
-    windows: Mapping[str, Window]
+    held: Held
+    threshold: AttendanceThreshold
     people: Mapping[str, Person] = field(default_factory=dict)
     coming: frozenset[str] = frozenset()
     links: Mapping[str, Link] = field(default_factory=dict)  # by registrant id
-    hosts: Mapping[str, str | None] = field(default_factory=dict)  # Zoom user id -> member id
+    zoom_users: Sequence[ZoomUser] = ()
+    protected: frozenset[UUID] = frozenset()  # meetings nobody but the hosts enters without a registrant
 
 
 async def of_event(tx: db.Tx, event: Event) -> Report:
     """The report of one event, as far as Zoom has told."""
-    found = await tx.session.scalars(
-        select(ParticipantSession)
-        .join(Meeting, Meeting.id == ParticipantSession.meeting_id)
-        .where(Meeting.event_id == event.id)
-    )
-    known = await _held(tx, event, found.all())
+    chosen = await settings.get(tx, event.community_id)
+    known = _Known(event, tx.now, await held(tx, event), chosen.attendance)
     await _expected(tx, known)
     await _hosts(tx, known)
-    assigned = {session.assigned_to for session in known.sessions if session.assigned_to} - known.people.keys()
+    assigned = {each.assigned_to for each in known.held.participants if each.assigned_to} - known.people.keys()
     names = await service.names(tx, event.community_id, assigned)
     known.people = {**known.people, **{each: Person(each, names.get(each, "")) for each in assigned}}
     return _report(known)
-
-
-async def _held(tx: db.Tx, event: Event, sessions: Sequence[ParticipantSession]) -> _Known:
-    """The holdings that count, with their sessions; and of those who waited for a host who never came."""
-    told = await tx.session.execute(
-        select(Instance.uuid, Instance.started_at, Instance.ended_at)
-        .join(Meeting, Meeting.id == Instance.meeting_id)
-        .where(Meeting.event_id == event.id, TIMED)
-    )
-    holdings = {uuid: Holding(started_at, ended_at) for uuid, started_at, ended_at in told}
-    seen: dict[str, datetime] = {}
-    for session in sessions:
-        if moments := session.seen_inside:
-            seen[session.instance_uuid] = min([*moments, seen.get(session.instance_uuid, moments[0])])
-    over = event.live_at is None and tx.now >= event.ends_at + GRACE
-    until = (event.ended_at or event.ends_at) if over else tx.now
-    counting = windows(holdings, seen, event.starts_at, until, over=over)
-    rehearsals = (holdings.keys() | seen.keys()) - counting.keys()
-    return _Known(event, tx.now, [each for each in sessions if each.instance_uuid not in rehearsals], counting)
 
 
 async def _expected(tx: db.Tx, known: _Known) -> None:
@@ -152,54 +143,80 @@ async def _expected(tx: db.Tx, known: _Known) -> None:
 
 async def _hosts(tx: db.Tx, known: _Known) -> None:
     """The event's hosts, and whoever else of the community's Zoom users was seen, as the members they are."""
-    event = known.event
-    own = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
-    seen = {session.zoom_user_id for session in known.sessions if session.zoom_user_id}
+    event, seen = known.event, known.held.participants
+    meetings = (await tx.session.scalars(select(Meeting).where(Meeting.event_id == event.id))).all()
+    own = {event.host_id, *event.alternative_hosts, *(meeting.host_id for meeting in meetings)} - {None}
+    ids = {each.zoom_user_id for each in seen if each.zoom_user_id}
+    emails = {each.email.lower() for each in seen if each.email}
     rows = await tx.session.scalars(
         select(Host)
         .join(Account, Account.id == Host.account_id)
-        .where(Account.community_id == event.community_id, or_(Host.id.in_(own), Host.zoom_user_id.in_(seen)))
+        .where(
+            Account.community_id == event.community_id,
+            or_(Host.id.in_(own), Host.zoom_user_id.in_(ids), func.lower(Host.email).in_(emails)),
+        )
+        .order_by(Host.id)
     )
-    people, hosts = dict(known.people), {}
-    for host in rows:
-        if host.id in own:
-            hosts[host.zoom_user_id] = host.member_id
+    known.zoom_users = [ZoomUser(host, host.id in own) for host in rows]
+    known.protected = frozenset(meeting.id for meeting in meetings if meeting.protected)
+    people = dict(known.people)
+    for host, _ in known.zoom_users:
         if host.member_id:
             person = people.get(host.member_id) or Person(host.member_id, host.name or "")
-            emails = person.emails | ({host.email} if host.email else set())
-            ids = person.zoom_user_ids | {host.zoom_user_id}
-            people[host.member_id] = replace(person, emails=emails, zoom_user_ids=ids)
-    known.people, known.hosts = people, hosts
+            addresses = person.emails | ({host.email} if host.email else set())
+            users = person.zoom_user_ids | {host.zoom_user_id}
+            people[host.member_id] = replace(person, emails=addresses, zoom_user_ids=users)
+    known.people = people
 
 
 def _report(known: _Known) -> Report:
-    event, held = known.event, list(known.windows.values())
+    event, held = known.event, known.held.counting
     scheduled = Span(event.starts_at, event.ends_at)
-    inside = {session.id: _stays(session, known.windows.get(session.instance_uuid)) for session in known.sessions}
-    matches = match([_trace(session) for session in known.sessions], list(known.people.values()))
+    inside = {each.id: known.held.inside(each) for each in known.held.participants}
+    traces = {each.id: _trace(each, known) for each in known.held.participants}
+    matches = match(list(traces.values()), list(known.people.values()))
+    hosts = {user.host.member_id for user in known.zoom_users if user.hosts} - {None}
     theirs: dict[str, list[Stay]] = {}
     unknown = []
-    for session in known.sessions:
-        member_id = matches[session.id].member_id
+    for each in known.held.participants:
+        member_id = matches[each.id].member_id
         if member_id is not None:
-            theirs.setdefault(member_id, []).extend(inside[session.id])
-        elif was := attendance(inside[session.id], scheduled, held):
-            unknown.append(Unknown(session, session.zoom_user_id in known.hosts, was, matches[session.id]))
+            theirs.setdefault(member_id, []).extend(inside[each.id])
+        elif was := attendance(inside[each.id], scheduled, held):
+            is_host = any(user.hosts for user in known.zoom_users if user.fits(each))
+            unknown.append(Unknown(each, is_host, was, matches[each.id]))
     attendees = []
     for member_id, found in theirs.items():
         if was := attendance(found, scheduled, held):
-            name, is_host = known.people[member_id].name, member_id in known.hosts.values()
             own = {stay.session_id: matches[stay.session_id] for stay in was.stays}
-            attendees.append(Attendee(member_id, name, is_host, was, own))
+            attendees.append(Attendee(member_id, known.people[member_id].name, member_id in hosts, was, own))
     clicked, no_shows = _missing(known, {each.member_id for each in attendees}, theirs.keys())
     return Report(
         event,
+        known.threshold,
         union(Span(window.begins, window.ends) for window in held),
         sorted(attendees, key=lambda each: (each.attendance.joined_at, each.member_id)),
         sorted(unknown, key=lambda each: (each.attendance.joined_at, each.session.id.bytes)),
         clicked,
         no_shows,
-        shared(known.sessions, inside, known.links),
+        shared(known.held.participants, inside, known.links),
+    )
+
+
+def _trace(participant: Participant, known: _Known) -> Trace:
+    """What tells whose session it is. A click leads to none of the account's own Zoom users, to nobody who calls in,
+    and to no meeting where everybody who enters has a registrant."""
+    users = [user for user in known.zoom_users if user.fits(participant)]
+    return Trace(
+        participant.id,
+        participant.first_seen,
+        registrant_id=participant.registrant_id,
+        zoom_user_id=participant.zoom_user_id,
+        email=participant.email,
+        name=participant.name,
+        assigned_to=participant.assigned_to,
+        is_host=any(user.hosts and user.host.member_id is None for user in users),
+        by_click=not (users or participant.by_phone or participant.meeting_id in known.protected),
     )
 
 
@@ -208,7 +225,7 @@ def _missing(known: _Known, seen: set[str], waited: Iterable[str]) -> tuple[list
     anybody at all."""
     outside = set(waited)
     clicked, no_shows = [], []
-    told = bool(known.sessions) and known.event.status(known.now) == "ended"
+    told = bool(known.held.participants) and known.event.status(known.now) == "ended"
     for member_id, person in sorted(known.people.items(), key=lambda item: (item[1].name.casefold(), item[0])):
         missing = Missing(member_id, person.name, max(person.clicks, default=None), member_id in outside)
         if member_id in seen:
@@ -218,34 +235,3 @@ def _missing(known: _Known, seen: set[str], waited: Iterable[str]) -> tuple[list
         if told and member_id in known.coming:
             no_shows.append(missing)
     return clicked, no_shows
-
-
-def _stays(session: ParticipantSession, window: Window | None) -> list[Stay]:
-    if window is None:
-        return []
-    connection = Connection(
-        session.id,
-        session.instance_uuid,
-        joins=frozenset(session.joins),
-        leaves=frozenset(session.leaves),
-        waits=frozenset(session.waits),
-        reported=frozenset(map(Span, session.reported_from, session.reported_until)),
-    )
-    return stays(connection, window)
-
-
-def _trace(session: ParticipantSession) -> Trace:
-    return Trace(
-        session.id,
-        session.first_seen,
-        registrant_id=session.registrant_id,
-        zoom_user_id=session.zoom_user_id,
-        email=session.email,
-        name=session.name,
-        assigned_to=session.assigned_to,
-    )
-
-
-def minutes(time: timedelta) -> int:
-    """Whole minutes, rounded to the nearest."""
-    return int((time.total_seconds() + 30) // 60)

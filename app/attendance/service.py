@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import select, text
 
+from app.attendance import running
 from app.attendance.afterwards import WHO, Client, reported
 from app.attendance.heard import Heard, Kind
 from app.attendance.models import ParticipantSession
@@ -21,19 +22,27 @@ from app.meetings.models import Meeting
 
 log = logs.get("attendance")
 
+# Whoever left from inside left.
+_KEPT_AS: Mapping[Kind, tuple[Kind, ...]] = {
+    **{kind: (kind,) for kind in get_args(Kind)},
+    "left_inside": ("leaves", "left_inside"),
+}
 # Sets and least values only, so that any order and any repetition lead to the same row.
 _NOTE = text(
     """
 INSERT INTO participant_sessions AS known
-  (id, meeting_id, instance_uuid, connection, joins, leaves, waits, waits_ended,
-   registrant_id, zoom_user_id, email, name)
-VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, :joins, :leaves, :waits, :waits_ended,
-  :registrant_id, :zoom_user_id, :email, :name)
+  (id, meeting_id, instance_uuid, connection, joins, leaves, left_inside, waits, waits_ended,
+   participant_uuid, by_phone, registrant_id, zoom_user_id, email, name)
+VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, :joins, :leaves, :left_inside, :waits,
+  :waits_ended, :participant_uuid, :by_phone, :registrant_id, :zoom_user_id, :email, :name)
 ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
   joins = ARRAY(SELECT DISTINCT unnest(known.joins || excluded.joins) ORDER BY 1),
   leaves = ARRAY(SELECT DISTINCT unnest(known.leaves || excluded.leaves) ORDER BY 1),
+  left_inside = ARRAY(SELECT DISTINCT unnest(known.left_inside || excluded.left_inside) ORDER BY 1),
   waits = ARRAY(SELECT DISTINCT unnest(known.waits || excluded.waits) ORDER BY 1),
   waits_ended = ARRAY(SELECT DISTINCT unnest(known.waits_ended || excluded.waits_ended) ORDER BY 1),
+  participant_uuid = LEAST(known.participant_uuid, excluded.participant_uuid),
+  by_phone = known.by_phone OR excluded.by_phone,
   registrant_id = LEAST(known.registrant_id, excluded.registrant_id),
   zoom_user_id = LEAST(known.zoom_user_id, excluded.zoom_user_id),
   email = LEAST(known.email, excluded.email),
@@ -58,13 +67,17 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 
 
 async def note(tx: db.Tx, said: Sequence[tuple[Meeting, Heard]]) -> None:
-    """Add moments to the sessions they belong to; rows are written in their order, as others may write the same."""
+    """Add moments to the sessions they belong to; rows are written in their order, as others may write the same.
+    Events come first: whoever needs both locks an event before its sessions."""
+    await running.note(tx, said)
     rows = [
         {
             "meeting_id": meeting.id,
             "instance_uuid": one.instance_uuid,
             "connection": one.connection,
-            **{kind: [one.at] if kind == one.kind else [] for kind in get_args(Kind)},
+            "participant_uuid": one.participant_uuid,
+            "by_phone": one.by_phone,
+            **{kind: [one.at] if kind in _KEPT_AS[one.kind] else [] for kind in get_args(Kind)},
             **{name: getattr(one, name) for name in WHO},
         }
         for meeting, one in said
@@ -94,7 +107,7 @@ async def note_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Seq
     moments += [at for one in people for span in one.inside for at in span]
     if people:
         meeting = await tx.session.get_one(Meeting, meeting_id)
-        await holdings.note(tx, meeting, instance_uuid, Holding(min(moments), max(moments), found_out=True))
+        await holdings.note(tx, meeting, instance_uuid, Holding(min(moments), max(moments), found_out=True), whole=True)
     for one in people:
         await tx.run(
             _REPORT,

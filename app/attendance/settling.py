@@ -14,7 +14,7 @@ from sqlalchemy import select
 from app import facts
 from app.accounts import grants
 from app.accounts.models import Account
-from app.attendance import service
+from app.attendance import running, service
 from app.attendance.afterwards import is_whole
 from app.clients.zoom import Label, NotFound, ReportedParticipant, ZoomError, allows
 from app.core import db, logs
@@ -48,6 +48,7 @@ async def settle(work: Work[Resources]) -> None:
     """Ask Zoom about every instance of an event (the key) that ended, until it has said all or time is up."""
     now = work.resources.clock.now()
     async with work.transaction() as tx:
+        await running.bring_forward(tx, work.id)
         ended_at, instances = await _over(tx, work.id)
     if ended_at is None:
         return

@@ -9,7 +9,7 @@ from sqlalchemy import and_, func, select
 
 from app.attendance.afterwards import BREAKOUT
 from app.attendance.fold import Stay, at_once
-from app.attendance.models import ParticipantSession
+from app.attendance.participants import Participant
 from app.core import db
 from app.registrations.models import Registrant, Registration, RevokedLink
 
@@ -72,13 +72,13 @@ def _of_one(owners: Sequence[tuple[bool, Link]]) -> Link:
 
 
 def shared(
-    sessions: Iterable[ParticipantSession], inside: Mapping[UUID, Sequence[Stay]], links: Mapping[str, Link]
+    people: Iterable[Participant], inside: Mapping[UUID, Sequence[Stay]], links: Mapping[str, Link]
 ) -> list[SharedLink]:
     """The links in use twice at once, link by link, as they happened."""
-    by_link: dict[str, dict[UUID, ParticipantSession]] = {}
-    for session in sessions:
-        if session.registrant_id and not session.connection.startswith(BREAKOUT):
-            by_link.setdefault(session.registrant_id, {})[session.id] = session
+    by_link: dict[str, dict[UUID, Participant]] = {}
+    for each in people:
+        if each.registrant_id and not each.connection.startswith(BREAKOUT):
+            by_link.setdefault(each.registrant_id, {})[each.id] = each
     found = []
     for registrant_id, came in sorted(by_link.items()):
         link = links.get(registrant_id)

@@ -10,7 +10,7 @@ from app.attendance.views import AttendanceView, MissingView
 
 COLUMNS = (
     *("status", "member_id", "name", "email", "role", "joined_at", "left_at", "minutes", "share", "sessions"),
-    *("sure", "why", "clicked_at"),
+    *("sure", "why", "clicked_at", "attended"),
 )
 # What makes a spreadsheet run a cell, also in its full-width form (OWASP, "CSV Injection").
 _RUNS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -42,13 +42,22 @@ def _rows(report: AttendanceView) -> Iterator[dict[str, object]]:
 
 def _missing(status: str, who: MissingView) -> dict[str, object]:
     why = "Seen in the waiting room only." if who.waited else None
-    return {**who.model_dump(exclude={"waited"}), "status": status, "minutes": 0, "sessions": 0, "why": why}
+    return {
+        **who.model_dump(exclude={"waited"}),
+        "status": status,
+        "minutes": 0,
+        "attended": False,
+        "sessions": 0,
+        "why": why,
+    }
 
 
 def defused(value: object) -> str:
     """A cell as text that no spreadsheet takes for a formula: what could be one begins with an apostrophe."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     text = str(value)

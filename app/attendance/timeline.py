@@ -9,8 +9,9 @@ from html import escape
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from app.attendance.fold import Span
+from app.attendance.fold import Attendance, Span
 from app.attendance.report import Report
+from app.attendance.threshold import attended
 from app.core import cleaning
 
 NAMES, WIDTH, LINE, TOP = 220, 720, 22, 40  # pixels
@@ -26,6 +27,7 @@ class Line(NamedTuple):
     name: str
     color: str
     bars: Sequence[Span]
+    attended: bool
 
 
 def svg_of(report: Report) -> str:
@@ -48,7 +50,8 @@ def svg_of(report: Report) -> str:
     for number, line in enumerate(lines):
         y = TOP + LINE * number
         parts.append(f'<text x="4" y="{y + 15}" fill="#222222">{_text(_short(line.name))}</text>')
-        parts += [_bar(bar, whole, y + 5, LINE - 10, line.color, line.name) for bar in line.bars]
+        title = line.name if line.attended else f"{line.name}: not long enough to have attended"
+        parts += [_bar(bar, whole, y + 5, LINE - 10, line.color, title, pale=not line.attended) for bar in line.bars]
     if not lines:
         parts.append(f'<text x="4" y="{TOP + 15}" fill="#222222">Nobody was seen.</text>')
     return "\n".join([*parts, "</svg>\n"])
@@ -60,6 +63,7 @@ def _lines(report: Report) -> list[Line]:
             each.name or each.member_id,
             KNOWN if all(match.sure == "certain" for match in each.matches.values()) else LIKELY,
             [Span(stay.begins, stay.ends) for stay in each.attendance.stays],
+            _attended(each.attendance, report),
         )
         for each in report.attendees
     ]
@@ -68,10 +72,15 @@ def _lines(report: Report) -> list[Line]:
             f"? {each.session.name or 'somebody'}",
             UNKNOWN,
             [Span(stay.begins, stay.ends) for stay in each.attendance.stays],
+            _attended(each.attendance, report),
         )
         for each in report.unknown
     ]
     return known + unknown
+
+
+def _attended(was: Attendance, report: Report) -> bool:
+    return attended(was.minutes, was.shown_share, report.threshold)
 
 
 def _marks(whole: Span, zone: ZoneInfo, height: int) -> Iterator[str]:
@@ -86,11 +95,12 @@ def _marks(whole: Span, zone: ZoneInfo, height: int) -> Iterator[str]:
         at += step
 
 
-def _bar(span: Span, whole: Span, y: int, height: int, color: str, title: str) -> str:
+def _bar(span: Span, whole: Span, y: int, height: int, color: str, title: str, *, pale: bool = False) -> str:
     begins, ends = _x(span.begins, whole), _x(span.ends, whole)
     width = max(round(ends - begins, 1), 1.0)
+    shade = ' fill-opacity="0.35"' if pale else ""
     return (
-        f'<rect x="{begins}" y="{y}" width="{width}" height="{height}" fill="{color}">'
+        f'<rect x="{begins}" y="{y}" width="{width}" height="{height}" fill="{color}"{shade}>'
         f"<title>{_text(title)}</title></rect>"
     )
 

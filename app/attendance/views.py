@@ -7,11 +7,13 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from app.attendance.fold import Attendance
+from app.attendance.fold import Attendance, minutes
 from app.attendance.match import How, Match, Sure
-from app.attendance.report import Attendee, Missing, Report, Unknown, minutes
+from app.attendance.report import Attendee, Missing, Report, Unknown
+from app.attendance.threshold import attended
 from app.core import identity
 from app.core.cleaning import line
+from app.events.settings import AttendanceThreshold
 from app.registrations.models import is_guest
 from app.web import PLAIN, Schema
 
@@ -21,7 +23,7 @@ MemberId = Annotated[str, StringConstraints(min_length=1, max_length=identity.LO
 
 
 class SessionView(Schema):
-    """One client inside, once."""
+    """One connection inside, once, whatever rooms it was in."""
 
     id: UUID = Field(description="What `PUT .../attendance/{session_id}` takes", examples=[_ID])
     joined_at: datetime = Field(examples=[_JOINED])
@@ -48,6 +50,7 @@ class AttendeeView(Schema):
     share: float = Field(
         ge=0, le=1, description="Of the time the meeting was held within the scheduled times", examples=[0.96]
     )
+    attended: bool = Field(description="Whether that is enough, by the community's `threshold`", examples=[True])
     sure: Sure = Field(description="Of the least sure session", examples=["certain"])
     heard: bool = Field(description="False where Zoom did not tell every arrival and leaving", examples=[True])
     sessions: list[SessionView] = Field(description="Every stay: rejoins and further devices are stays of their own")
@@ -64,6 +67,7 @@ class UnknownView(Schema):
     left_at: datetime | None = Field(description="Null for who is still there", examples=[_LEFT])
     minutes: int = Field(examples=[56])
     share: float = Field(ge=0, le=1, examples=[0.96])
+    attended: bool = Field(description="Whether that is enough, by the community's `threshold`", examples=[True])
     suggestion: str | None = Field(description="The only member who is called so", examples=["m_17"])
     why: str = Field(examples=["Nothing that Zoom said tells who it is."])
 
@@ -102,6 +106,9 @@ class AttendanceView(Schema):
     event_id: UUID = Field(examples=[_ID])
     status: Literal["scheduled", "live", "ended", "cancelled"] = Field(examples=["ended"])
     held_minutes: int = Field(description="How long its meeting was open, rehearsals left out", examples=[62])
+    threshold: AttendanceThreshold = Field(
+        description="What it takes to have attended, as the community's settings have it now"
+    )
     items: list[AttendeeView] = Field(description="Who was inside, in the order they came")
     unknown: list[UnknownView] = Field(description="Who was inside, and is not known")
     clicked_never_seen: list[MissingView] = Field(description="Who was sent on to Zoom, and not seen there")
@@ -138,8 +145,9 @@ def view(report: Report, now: datetime) -> AttendanceView:
             "event_id": report.event.id,
             "status": report.event.status(now),
             "held_minutes": minutes(held),
-            "items": [attendee(each) for each in report.attendees],
-            "unknown": [_unknown(each) for each in report.unknown],
+            "threshold": report.threshold.model_dump(),
+            "items": [attendee(each, report.threshold) for each in report.attendees],
+            "unknown": [_unknown(each, report.threshold) for each in report.unknown],
             "clicked_never_seen": _missing(report.clicked_never_seen),
             "no_shows": _missing(report.no_shows),
             "possible_shared_links": [vars(each) for each in report.shared_links],
@@ -147,7 +155,7 @@ def view(report: Report, now: datetime) -> AttendanceView:
     )
 
 
-def attendee(one: Attendee) -> AttendeeView:
+def attendee(one: Attendee, threshold: AttendanceThreshold) -> AttendeeView:
     """Somebody known."""
     was, matches = one.attendance, one.matches
     return AttendeeView(
@@ -156,8 +164,9 @@ def attendee(one: Attendee) -> AttendeeView:
         role="host" if one.is_host else "guest" if is_guest(one.member_id) else "member",
         joined_at=was.joined_at,
         left_at=was.left_at,
-        minutes=minutes(was.present),
-        share=round(was.share, 4),
+        minutes=was.minutes,
+        share=was.shown_share,
+        attended=attended(was.minutes, was.shown_share, threshold),
         sure="certain" if all(each.sure == "certain" for each in matches.values()) else "likely",
         heard=was.heard,
         sessions=_sessions(was, matches),
@@ -179,7 +188,7 @@ def _sessions(was: Attendance, matches: Mapping[UUID, Match]) -> list[SessionVie
     ]
 
 
-def _unknown(one: Unknown) -> UnknownView:
+def _unknown(one: Unknown, threshold: AttendanceThreshold) -> UnknownView:
     return UnknownView(
         session_id=one.session.id,
         name=line(one.session.name or "") or None,
@@ -187,8 +196,9 @@ def _unknown(one: Unknown) -> UnknownView:
         is_host=one.is_host,
         joined_at=one.attendance.joined_at,
         left_at=one.attendance.left_at,
-        minutes=minutes(one.attendance.present),
-        share=round(one.attendance.share, 4),
+        minutes=one.attendance.minutes,
+        share=one.attendance.shown_share,
+        attended=attended(one.attendance.minutes, one.attendance.shown_share, threshold),
         suggestion=one.match.suggestion,
         why=one.match.why,
     )

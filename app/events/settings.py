@@ -35,10 +35,29 @@ class Reminders(Schema):
     minutes_before: Minutes = Field(default=[60])
 
 
+LeastMinutes = Annotated[
+    int | None,
+    Field(strict=True, ge=1, le=24 * 60, description="Whole minutes inside that are enough; null: none", examples=[20]),
+]
+LeastShare = Annotated[
+    float | None,
+    Field(gt=0, le=1, description="A share, as attendance shows it, that is enough; null: none", examples=[0.5]),
+]
+
+
+class AttendanceThreshold(Schema):
+    """From when on somebody who was there attended: where both are given, either is enough; where neither is, whoever
+    was seen inside attended."""
+
+    minutes: LeastMinutes = None
+    share: LeastShare = None
+
+
 class Settings(Schema):
     """What holds for all events of a community."""
 
     reminders: Reminders = Reminders()
+    attendance: AttendanceThreshold = AttendanceThreshold()
 
 
 class ReminderChanges(TypedDict, total=False):
@@ -49,12 +68,22 @@ class ReminderChanges(TypedDict, total=False):
     minutes_before: Minutes
 
 
+class AttendanceChanges(TypedDict, total=False):
+    """What is to change of the threshold of attendance; what is left out stays."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
+
+    minutes: LeastMinutes
+    share: LeastShare
+
+
 class SettingsWish(TypedDict, total=False):
     """What is to change; what is left out stays."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
     reminders: ReminderChanges
+    attendance: AttendanceChanges
 
 
 async def get(tx: Tx, community_id: str) -> Settings:
@@ -72,8 +101,11 @@ async def change(tx: Tx, community_id: str, said: SettingsWish) -> Settings:
     """Change the settings of a community. Other reminders hold for every event still to come."""
     row = await _locked(tx, community_id)
     before = _of(row)
-    now = before.model_copy(
-        update={"reminders": Reminders.model_validate(before.reminders.model_dump() | said.get("reminders", {}))}
+    now = Settings.model_validate(
+        {
+            "reminders": before.reminders.model_dump() | said.get("reminders", {}),
+            "attendance": before.attendance.model_dump() | said.get("attendance", {}),
+        }
     )
     if now.reminders != before.reminders:
         row.reminders_changed_at = tx.now

@@ -50,6 +50,10 @@ class AttendanceState(Schema):
     community_id: CommunityId
     event_id: UUID = Field(examples=[_EVENT_ID])
     ended_at: datetime = Field(description="When the meeting ended", examples=["2027-03-01T20:02:00Z"])
+    present: int = Field(description="How many people who are known were inside", examples=[17])
+    attended: int = Field(
+        description="How many of them were there long enough, by the community's setting at that moment", examples=[15]
+    )
 
 
 class RecordingState(Schema):

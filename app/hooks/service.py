@@ -1,6 +1,6 @@
 """Endpoints and the messages for them: local changes, in the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -104,23 +104,33 @@ def asked(community_id: str | SQLColumnExpression[str], kind: str) -> Select[Hoo
 
 
 async def tell(
-    tx: db.Tx, community_id: str, kind: str, subject: UUID, data: Schema, *, only_news: bool = False
+    tx: db.Tx,
+    community_id: str,
+    kind: str,
+    subject: UUID,
+    data: Schema,
+    *,
+    only_news: bool = False,
+    but_for: Collection[str] = (),
 ) -> None:
     """Make a message for every endpoint of the community that asked for this kind.
 
-    `only_news`: none for an endpoint whose last message about the subject said the very same.
+    `only_news`: none for an endpoint whose last message about the subject said the very same, `but_for` these fields.
     """
+    said = {name: value for name, value in data.model_dump(mode="json").items() if name not in but_for}
     for endpoint in await tx.session.scalars(asked(community_id, kind)):
-        if not only_news or await _last_said(tx, endpoint.id, kind, subject) != data.model_dump(mode="json"):
+        last = await _last_said(tx, endpoint.id, kind, subject) if only_news else None
+        if last is None or {name: last.get(name) for name in said} != said:
             _make(tx, endpoint, kind, subject, data)
 
 
-async def _last_said(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> Any:
+async def _last_said(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> dict[str, Any] | None:
     last = select(HookMessage.body).where(
         HookMessage.endpoint_id == endpoint_id, HookMessage.kind == kind, HookMessage.subject == subject
     )
     body = await tx.session.scalar(last.order_by(HookMessage.created_at.desc()).limit(1))
-    return orjson.loads(body)["data"] if body else None
+    data: dict[str, Any] | None = orjson.loads(body)["data"] if body else None
+    return data
 
 
 def _make(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Schema) -> HookMessage:

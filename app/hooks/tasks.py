@@ -8,6 +8,8 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.accounts import service as accounts
+from app.attendance import report
+from app.attendance.views import view
 from app.clients.hooks import HookError
 from app.core import db, logs, together
 from app.core.outbox import NotNow
@@ -59,8 +61,18 @@ async def tell_attendance(work: Work[Resources]) -> None:
     async with work.done() as tx:
         event = await events.get(tx, work.id)
         if event is not None and event.deleted_at is None and event.ended_at is not None:
-            data = AttendanceState(community_id=event.community_id, event_id=event.id, ended_at=event.ended_at)
-            await service.tell(tx, event.community_id, "attendance.final", event.id, data, only_news=True)
+            people = view(await report.of_event(tx, event), tx.now).items
+            data = AttendanceState(
+                community_id=event.community_id,
+                event_id=event.id,
+                ended_at=event.ended_at,
+                present=len(people),
+                attended=sum(each.attended for each in people),
+            )
+            counts = ("present", "attended")
+            await service.tell(
+                tx, event.community_id, "attendance.final", event.id, data, only_news=True, but_for=counts
+            )
 
 
 async def tell_registration(work: Work[Resources]) -> None:

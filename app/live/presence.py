@@ -1,10 +1,12 @@
 """Who is in an event's meeting right now, as far as Zoom has told: people, on however many devices."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.attendance.fold import RECONNECTS, Connection, Window, stays
+from app.attendance.connections import Tied, stays, tied
+from app.attendance.fold import RECONNECTS, Connection, Window
 from app.core import db
 from app.events.models import Event
 
@@ -16,8 +18,9 @@ WITH running AS (
     WHERE meetings.event_id = :event_id AND instances.started_at IS NOT NULL AND instances.ended_at IS NULL
     ORDER BY instances.started_at DESC LIMIT 1
 )
-SELECT client.id, client.instance_uuid, client.joins, client.leaves, client.waits, client.waits_ended,
-    COALESCE(
+SELECT client.id, client.instance_uuid, client.joins, client.leaves, client.left_inside, client.waits,
+    client.waits_ended, client.participant_uuid, COALESCE(client.registrant_id, client.zoom_user_id) AS link,
+    instance.ends, COALESCE(
         client.assigned_to,
         (SELECT min(registration.member_id) FROM registrations AS registration
          JOIN registrants AS registrant ON registrant.registration_id = registration.id
@@ -26,7 +29,7 @@ SELECT client.id, client.instance_uuid, client.joins, client.leaves, client.wait
         host.member_id,
         (SELECT min(same.member_id) FROM registrations AS same
          WHERE same.event_id = :event_id AND same.email_verified AND lower(same.email) = lower(client.email)),
-        'zoom:' || client.zoom_user_id, 'mail:' || lower(client.email), 'client:' || client.id
+        'zoom:' || client.zoom_user_id, 'mail:' || lower(client.email)
     ) AS person,
     COALESCE(host.id = ANY(:hosts), false) AS hosts
 FROM participant_sessions AS client
@@ -52,34 +55,72 @@ class Presence:
     until: datetime | None = None
 
 
+@dataclass(frozen=True)
+class _Inside:
+    """Somebody's connection: who it is as far as is known, whether they host, and what was heard of it."""
+
+    person: str
+    hosts: bool
+    tied: Tied
+
+
 async def of_event(tx: db.Tx, event: Event) -> Presence:
     """Who is there now. Before the meeting has started nobody is inside, and people may wait already."""
     status = event.status(tx.now)
     if status not in {"scheduled", "live"}:
         return Presence()
     hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
-    clients = (await tx.run(_CLIENTS, event_id=event.id, hosts=hosts)).all()
-    inside = {client.person for client in clients if _is_inside(client, tx.now)}
-    outside = {client.person for client in clients if _waits(client)} - inside
-    host_there = any(client.hosts and client.person in inside for client in clients)
+    people = _people((await tx.run(_CLIENTS, event_id=event.id, hosts=hosts)).all(), tx.now)
+    inside = {each.person for each in people if _is_inside(each.tied, tx.now)}
+    outside = {each.person for each in people if _waits(each.tied)} - inside
+    host_there = any(each.hosts and each.person in inside for each in people)
     seen, waiting = len(inside) if status == "live" else 0, 0 if host_there else len(inside | outside)
-    left = max((at for client in clients if client.hosts for at in client.leaves), default=_BEGINNING)
-    if waiting and tx.now < left + RECONNECTS:
+    left = max((at for each in people if each.hosts for one in each.tied.clients for at in one.leaves), default=None)
+    if waiting and left and tx.now < left + RECONNECTS:
         return Presence(seen, until=left + RECONNECTS)
     return Presence(seen, waiting)
 
 
-def _is_inside(client: Any, now: datetime) -> bool:
-    came, went = max(client.joins, default=_BEGINNING), max([*client.leaves, *client.waits], default=_BEGINNING)
-    if came != went:
-        return came > went
-    # At one and the same second: what was before decides.
-    joins, leaves, waits = frozenset(client.joins), frozenset(client.leaves), frozenset(client.waits)
-    connection = Connection(client.id, client.instance_uuid, joins, leaves, waits)
-    return any(stay.there for stay in stays(connection, Window(_BEGINNING, now, running=True)))
+def _people(rows: Sequence[Any], now: datetime) -> list[_Inside]:
+    """The connections behind clients, each with what any of its clients tells of the person."""
+    by_id = {row.id: row for row in rows}
+    windows = {row.instance_uuid: Window(_BEGINNING, now, running=True) for row in rows}
+    clients = [client for row in rows if (client := _client(row)).moments]
+    found = []
+    for connection in tied(clients, windows):
+        its = [by_id[client.id] for client in connection.clients]
+        person = next((row.person for row in its if row.person), f"client:{its[0].id}")
+        found.append(_Inside(person, any(row.hosts for row in its), connection))
+    return found
 
 
-def _waits(client: Any) -> bool:
-    """Whether the last that was heard is that the client was made to wait."""
-    last = max([*client.joins, *client.leaves, *client.waits, *client.waits_ended])
-    return last in client.waits and last not in {*client.joins, *client.waits_ended}
+def _client(row: Any) -> Connection:
+    """What was heard of a client since its instance was last open: one that ended may be opened again."""
+    over = max(row.ends or [], default=_BEGINNING)
+    joins, leaves, left_inside, waits, ceased = (
+        frozenset(at for at in moments if at > over)
+        for moments in (row.joins, row.leaves, row.left_inside, row.waits, row.waits_ended)
+    )
+    return Connection(
+        row.id,
+        row.instance_uuid,
+        joins,
+        leaves,
+        waits,
+        left_inside=left_inside,
+        waits_ended=ceased,
+        participant_uuid=row.participant_uuid,
+        link=row.link,
+    )
+
+
+def _is_inside(connection: Tied, now: datetime) -> bool:
+    window = Window(_BEGINNING, now, running=True)
+    return any(stay.there for stay in stays(connection.clients, window, sure=connection.sure))
+
+
+def _waits(connection: Tied) -> bool:
+    """Whether the last that was heard is that they were made to wait."""
+    last = max(at for client in connection.clients for at in client.moments)
+    waits = any(last in client.waits for client in connection.clients)
+    return waits and not any(last in client.joins | client.waits_ended for client in connection.clients)

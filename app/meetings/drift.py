@@ -122,16 +122,22 @@ async def heal(tx: db.Tx, meeting: Meeting, said: Said, asked_at: datetime) -> N
     known = await _instances(tx, meeting.id)
     if said.status == "waiting":
         for instance, after in zip_longest(known, known[1:]):
-            ended_at = after.started_at if after else tx.now
-            recent = instance.started_at is not None and instance.started_at >= asked_at - SETTLES
-            if instance.ended_at is None and ended_at and (after or not recent):
+            opened_at, following = instance.runs[-1].started_at, after.started_at if after else None
+            # One that was opened again may run since after the next one began.
+            last = following is None or bool(opened_at and opened_at > following)
+            recent = opened_at is not None and opened_at >= asked_at - SETTLES
+            if instance.ended_at is None and not (last and recent):
+                ended_at = tx.now if last or following is None else following
                 await holdings.note(tx, meeting, instance.uuid, Holding(None, ended_at, found_out=True))
     elif said.status == "started" and said.uuid:
         its = next((instance for instance in known if instance.uuid == said.uuid), None)
         if its is None:
-            await holdings.note(tx, meeting, said.uuid, Holding(tx.now, None))
+            await holdings.note(tx, meeting, said.uuid, Holding(tx.now, None, found_out=True))
         elif its.end_found_out and its.ended_at and its.ended_at < asked_at:
             await holdings.reopen(tx, meeting, said.uuid)
+        elif its.ended_at and its.ended_at < asked_at - SETTLES:
+            # It was opened again, and nobody told.
+            await holdings.note(tx, meeting, said.uuid, Holding(asked_at, None))
 
 
 async def close_abandoned(tx: db.Tx) -> None:
@@ -154,7 +160,7 @@ async def close_abandoned(tx: db.Tx) -> None:
     for meeting, event, account in found.all():
         readable = account.status == "connected" and allows(account.scopes, READ) and meeting.state in service.SERVING
         for instance in () if readable else await _open(tx, meeting.id):
-            ended_at = min(tx.now, max(event.ends_at, instance.started_at or event.ends_at))
+            ended_at = min(tx.now, max(event.ends_at, instance.runs[-1].started_at or event.ends_at))
             await holdings.note(tx, meeting, instance.uuid, Holding(None, ended_at, found_out=True))
 
 

@@ -4,13 +4,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, or_, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    Text,
+    UniqueConstraint,
+    or_,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
 from app.core.sealed import Sealed
+from app.meetings.instances import Holding, runs
 
+_MOMENTS = ARRAY(DateTime(timezone=True))
 STATES = (
     "pending",
     "scheduled",
@@ -87,6 +100,10 @@ class Instance(Model):
     uuid: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    # Every start and every end Zoom told of: an instance that ended may be opened again. `started_at` and `ended_at`
+    # follow from these, and from what was found out.
+    starts: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    ends: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
     # Whether the end was not told, and is known only as one by which it was over.
     end_found_out: Mapped[bool] = mapped_column(server_default="false")
     # Whether Zoom holds a recording of it, None while Zoom has said nothing; the moment of its last word counts.
@@ -94,6 +111,16 @@ class Instance(Model):
     recording_said_at: Mapped[datetime | None]
     # When it was last decided to ask Zoom for one.
     recording_asked_at: Mapped[datetime | None]
+
+    @property
+    def runs(self) -> list[Holding]:
+        """Every time it was open, in order; one that ended may be opened again."""
+        return runs(self.starts, self.ends, began=self.started_at, over_by=self.over_by)
+
+    @property
+    def over_by(self) -> datetime | None:
+        """The end that was found out, where none was told."""
+        return self.ended_at if self.end_found_out else None
 
 
 # What Zoom has told a time of: nothing follows from an instance of which it has not.

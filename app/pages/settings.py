@@ -19,7 +19,8 @@ async def get_settings(inside: web.Admin, tx: web.Tx) -> Settings:
 
 @router.patch("/api/communities/{community}/settings", summary="Change the settings of a community")
 async def change_settings(said: SettingsWish, inside: web.Admin, tx: web.Tx) -> Settings:
-    """Takes only what changes. Other reminders hold for every event to come; a moment that is over is not made up."""
+    """Takes only what changes. Other reminders hold for every event to come; a moment that is over is not made up.
+    Another threshold of attendance holds at once, for events that are over, too."""
     changed = await settings.change(tx, inside.community_id, said)
     log.info("community settings changed", community_id=inside.community_id, by=inside.caller.member_id)
     return changed

@@ -9,7 +9,7 @@ from app.simulator.ids import fresh_id, meeting_uuid
 from app.simulator.notifications import Notification
 from app.simulator.scheduling import alternative_hosts
 from app.simulator.simulator import Simulator
-from app.simulator.state import Breakout, Instance, Meeting, Participant, Registrant, User
+from app.simulator.state import Instance, Meeting, Participant, Registrant, User
 
 FIRST_USER_ID = 16_778_240
 
@@ -77,7 +77,7 @@ def join_by_name(
 def admit(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[Notification]:
     """The host lets somebody in from the waiting room. Raises `NotPossibleError` where they do not wait."""
     instance = meeting.running
-    if instance is None or someone not in instance.waiting:
+    if instance is None or someone not in instance.waiting or someone.leave_time is not None:
         raise NotPossibleError("Nobody like that is waiting.")
     instance.waiting.remove(someone)
     instance.participants.append(someone)
@@ -96,33 +96,46 @@ def send_back(simulator: Simulator, meeting: Meeting, someone: Participant) -> l
         raise NotPossibleError("Nobody to send back.")
     now = simulator.now()
     someone.leave_time, someone.leave_reason = now, ""
-    waiting = replace(someone, join_time=now, leave_time=None, leave_reason=None, waited_from=now, breakouts=[])
+    waiting = replace(someone, join_time=now, leave_time=None, leave_reason=None, waited_from=now)
     instance.waiting.append(waiting)
     return [notifications.waiting_room("put_in_waiting_room", meeting, instance, waiting)]
 
 
-def break_out(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[Notification]:
-    """Somebody goes into a breakout room, or comes back from one. They have not left the meeting."""
+def break_out(simulator: Simulator, meeting: Meeting, someone: Participant) -> tuple[Participant, list[Notification]]:
+    """Somebody goes into a breakout room, or comes back from one: to Zoom they left and joined at the same second, as
+    another `user_id` of the same connection."""
     instance = meeting.running
     if instance is None or someone.leave_time is not None:
         raise NotPossibleError("Nobody to go there.")
-    now, room = simulator.now(), someone.breakouts[-1] if someone.breakouts else None
-    if room is None or room.leave_time is not None:
-        someone.breakouts.append(Breakout(fresh_id(), now))
-        return [notifications.breakout_room("joined", meeting, instance, someone, now)]
-    room.leave_time = now
-    return [notifications.breakout_room("left", meeting, instance, someone, now)]
+    now = simulator.now()
+    someone.leave_time, someone.leave_reason = now, f"{someone.name} left the meeting."
+    moved = replace(
+        someone,
+        user_id=_next_user_id(instance),
+        join_time=now,
+        leave_time=None,
+        leave_reason=None,
+        waited_from=None,
+        breakout=None if someone.breakout else fresh_id(),
+    )
+    instance.participants.append(moved)
+    return moved, [
+        notifications.participant_left(meeting, instance, someone),
+        notifications.participant_joined(meeting, instance, moved, simulator.switches),
+        notifications.breakout_room(meeting, instance, someone, moved),
+    ]
 
 
 def leave(
     simulator: Simulator, meeting: Meeting, someone: Participant, reason: str | None = None
 ) -> list[Notification]:
-    """Somebody leaves."""
+    """Somebody leaves, from inside or from the waiting room."""
     instance = meeting.running
     if instance is None or someone.leave_time is not None:
         raise NotPossibleError("Nobody to leave.")
     someone.leave_time = simulator.now()
-    someone.leave_reason = reason or f"{someone.name} left the meeting."
+    waits = any(someone is each for each in instance.waiting)
+    someone.leave_reason = reason or ("Leave waiting room." if waits else f"{someone.name} left the meeting.")
     return [notifications.participant_left(meeting, instance, someone)]
 
 
@@ -145,6 +158,10 @@ def _open(simulator: Simulator, meeting: Meeting) -> list[Notification]:
     instance = Instance(meeting.uuid, simulator.now())
     meeting.instances.append(instance)
     return [notifications.meeting_started(meeting, simulator.world.host(meeting), instance)]
+
+
+def _next_user_id(instance: Instance) -> int:
+    return FIRST_USER_ID + 1024 * (len(instance.participants) + len(instance.waiting))
 
 
 def _begin_without_host(
@@ -177,7 +194,7 @@ def _enter(
     if instance is None:
         raise NotPossibleError("The meeting has not started.")
     someone = Participant(
-        user_id=FIRST_USER_ID + 1024 * (len(instance.participants) + len(instance.waiting)),
+        user_id=_next_user_id(instance),
         name=name,
         email=email,
         join_time=simulator.now(),

@@ -123,7 +123,7 @@ def _joined(simulator: Simulator, meeting: Meeting, who: Who) -> tuple[Participa
 @router.post("/admit")
 async def admit(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
     """The host lets somebody in from the waiting room."""
-    someone = _one_of(meeting.running.waiting if meeting.running else [], meeting, who)
+    someone = _one_of(_waiting(meeting), meeting, who)
     simulator.announce(inside.admit(simulator, meeting, someone))
     return asdict(someone)
 
@@ -138,16 +138,18 @@ async def send_back(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, 
 
 @router.post("/breakout")
 async def break_out(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
-    """Somebody goes into a breakout room, or comes back from it."""
+    """Somebody goes into a breakout room, or comes back from it; who they are from now on."""
     someone = _one_of(_here(meeting), meeting, who)
-    simulator.announce(inside.break_out(simulator, meeting, someone))
-    return asdict(someone)
+    with simulator.earlier(who.minutes_ago):
+        moved, said = inside.break_out(simulator, meeting, someone)
+    simulator.announce(said)
+    return asdict(moved)
 
 
 @router.post("/leave")
 async def leave(simulator: Sim, meeting: TheMeeting, who: Who) -> dict[str, Any]:
-    """Somebody leaves."""
-    someone = _one_of(_here(meeting), meeting, who)
+    """Somebody leaves, from inside or from the waiting room."""
+    someone = _one_of([*_here(meeting), *_waiting(meeting)], meeting, who)
     with simulator.earlier(who.minutes_ago):
         said = inside.leave(simulator, meeting, someone)
     simulator.announce(said)
@@ -209,6 +211,10 @@ async def delete(simulator: Sim, meeting: TheMeeting) -> dict[str, bool]:
 
 def _here(meeting: Meeting) -> list[Participant]:
     return [each for each in (meeting.running.participants if meeting.running else []) if each.leave_time is None]
+
+
+def _waiting(meeting: Meeting) -> list[Participant]:
+    return [each for each in (meeting.running.waiting if meeting.running else []) if each.leave_time is None]
 
 
 def _registrant(meeting: Meeting, join_url: str) -> Registrant:

@@ -141,12 +141,11 @@ def waits_for_host(meeting: Meeting, registrant: Registrant, now: datetime) -> N
     return _said("meeting.participant_jbh_waiting", PARTICIPANT, meeting, {"object": held | {"participant": person}})
 
 
-def breakout_room(
-    what: Literal["joined", "left"], meeting: Meeting, instance: Instance, someone: Participant, now: datetime
-) -> Notification:
-    """`meeting.participant_joined_breakout_room` or `_left_breakout_room`."""
-    room = {"breakout_room_uuid": someone.breakouts[-1].id}
-    person = _person(someone) | {"join_time" if what == "joined" else "leave_time": zoom_time(now)}
+def breakout_room(meeting: Meeting, instance: Instance, before: Participant, after: Participant) -> Notification:
+    """`meeting.participant_joined_breakout_room` or `_left_breakout_room`, beside the pair that tells of the move."""
+    what, someone = ("joined", after) if after.breakout else ("left", before)
+    room = {"breakout_room_uuid": someone.breakout}
+    person = _person(someone) | {"join_time" if after.breakout else "leave_time": zoom_time(after.join_time)}
     payload = {"object": _held(meeting, instance) | room | {"participant": person}}
     return _said(f"meeting.participant_{what}_breakout_room", PARTICIPANT, meeting, payload)
 

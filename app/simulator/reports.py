@@ -42,6 +42,7 @@ def details(call: Call) -> Answer:
         raise meeting_missing(call.path["meeting_id"])
     meeting, instance = found
     host, ended = call.host(meeting), found[1].ended_at
+    people = len({each.participant_uuid for each in instance.participants})
     whole = int((ended - instance.started_at).total_seconds() // 60)
     return Answer(
         200,
@@ -56,8 +57,8 @@ def details(call: Call) -> Answer:
             "start_time": zoom_time(instance.started_at),
             "end_time": zoom_time(ended),
             "duration": whole,
-            "total_minutes": whole * len(instance.participants),
-            "participants_count": len(instance.participants),
+            "total_minutes": whole * people,
+            "participants_count": people,
             "dept": "",
             "source": "",
             "has_meeting_summary": False,
@@ -66,11 +67,12 @@ def details(call: Call) -> Answer:
 
 
 def past_participants(call: Call) -> Answer:
-    """GET /past_meetings/{meetingId}/participants: 200, without registrants and breakout rooms."""
+    """GET /past_meetings/{meetingId}/participants: 200; it names no registrant and no breakout room."""
     meeting, instance = _instance(call)
-    rows = [row | {"internal_user": bool(row["id"])} for row in _rows(instance) if "bo_mtg_id" not in row]
+    rows = [row | {"internal_user": bool(row["id"])} for row in _rows(instance)]
     for row in rows:
         del row["registrant_id"], row["participant_user_id"]
+        row.pop("bo_mtg_id", None)
     return _page(call, meeting, instance, rows)
 
 
@@ -110,12 +112,11 @@ def _rows(instance: Instance) -> Iterator[Json]:
     for someone in instance.participants:
         if someone.waited_from is not None:
             yield _row(someone, someone.waited_from, someone.join_time, "in_waiting_room")
-        yield _row(someone, someone.join_time, someone.leave_time or ended, "in_meeting")
-        for room in someone.breakouts:
-            row = _row(someone, room.join_time, room.leave_time or someone.leave_time or ended, "in_meeting")
-            yield row | {"bo_mtg_id": room.id}
+        row = _row(someone, someone.join_time, someone.leave_time or ended, "in_meeting")
+        yield row | ({"bo_mtg_id": someone.breakout} if someone.breakout else {})
     for someone in instance.waiting:
-        yield _row(someone, someone.waited_from or someone.join_time, ended, "in_waiting_room")
+        waited_from = someone.waited_from or someone.join_time
+        yield _row(someone, waited_from, someone.leave_time or ended, "in_waiting_room")
 
 
 def _row(someone: Participant, begins: datetime, ends: datetime, status: str) -> Json:

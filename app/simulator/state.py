@@ -50,19 +50,12 @@ class Account:
 
 
 @dataclass
-class Breakout:
-    """Somebody's time in a breakout room."""
-
-    id: str
-    join_time: datetime
-    leave_time: datetime | None = None
-
-
-@dataclass
 class Participant:
-    """One connection to one instance, from its join to its leave. `user_id` is unique only inside the instance.
+    """One connection to one instance, in one of its rooms, from its join to its leave.
 
-    `waited_from` is since when it stood in the waiting room, if it did: until the join.
+    `user_id` is unique only inside the instance, and another one after each room move; `participant_uuid` stays for the
+    whole connection (contract 21). `waited_from` is since when it stood in the waiting room, if it did: until the join.
+    `breakout` is the breakout room it is in, None in the main one.
     """
 
     user_id: int
@@ -75,7 +68,7 @@ class Participant:
     leave_time: datetime | None = None
     leave_reason: str | None = None
     waited_from: datetime | None = None
-    breakouts: list[Breakout] = field(default_factory=list)
+    breakout: str | None = None
 
 
 @dataclass

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.attendance.afterwards import BREAKOUT, WHO, Client, is_whole, reported
-from app.attendance.fold import Connection, Span, Window, attendance, stays
+from app.attendance.connections import stays
+from app.attendance.fold import Connection, Span, Window, attendance
 from app.clients.zoom import ReportedParticipant
 
 STARTS = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
@@ -101,7 +102,7 @@ def test_whatever_was_lost_a_report_makes_the_minutes_whole(visits: list[tuple[i
         joins, leaves = (frozenset({at(minute)}) if dice.random() < 0.5 else frozenset() for minute in (came, went))
         told = frozenset({Span(at(came), at(went))})
         connection = Connection(UUID(int=number), "uuid", joins, leaves, frozenset(), told)
-        of_person += stays(connection, HOUR)
+        of_person += stays([connection], HOUR)
     was = attendance(of_person, Span(STARTS, at(60)), [HOUR])
     assert was is not None
     assert was.present == timedelta(minutes=len(set().union(*(range(*visit) for visit in inside))))

@@ -23,6 +23,21 @@ async def evening(living: Living, *coming: str) -> dict[str, Any]:
     return event
 
 
+async def unprotected(living: Living, *coming: str) -> dict[str, Any]:
+    """An event of a host without a licence, where nobody who enters has a registrant."""
+    await living.connect()
+    event: dict[str, Any] = await living.event(host_id=(await living.hosts())["cleo@riverside.example"]["id"])
+    for who in coming:
+        await rsvp(living, event, who)
+    return event
+
+
+async def clicks(living: Living, event: dict[str, Any], who: str) -> None:
+    """A member clicks Join and is sent on to Zoom."""
+    ticket = (await living.post(who, f"/api/events/{event['id']}/zoom-join")).json()["url"]
+    assert (await living.get(who, ticket)).status_code == 303
+
+
 async def test_minutes_are_right_after_a_second_device_and_a_rejoin(living: Living) -> None:
     event = await evening(living, "member", "member2", "coach")
     mine, theirs = [{"join_url": await link_of(living, event, who)} for who in ("member", "member2")]
@@ -181,13 +196,12 @@ async def test_waiting_is_not_attending_and_who_was_let_in_came_then(living: Liv
 
 
 async def test_a_click_tells_who_it_was_where_nothing_else_does_and_an_admin_has_the_last_word(living: Living) -> None:
-    event = await evening(living, "member", "member2")
+    event = await unprotected(living, "member", "member2")
     await to_minute(living, event, 0)
     await inside(living, event, "start", host_joins=False)
     await living.quiet()
     for who in ("member", "member2"):
-        ticket = (await living.post(who, f"/api/events/{event['id']}/zoom-join")).json()["url"]
-        assert (await living.get(who, ticket)).status_code == 303
+        await clicks(living, event, who)
         await living.forward(timedelta(minutes=10))
     await to_minute(living, event, 1)
     person = {"user_id": "7", "user_name": "iPhone", "join_time": stamp(living.clock.now())}
@@ -222,6 +236,92 @@ async def test_only_a_session_of_the_event_and_a_member_known_here_can_be_assign
     assert (foreign.status_code, foreign.json()["errors"][0]["field"]) == (422, "member_id")
     unknown = await living.call("admin", "PUT", f"{path}/{uuid4()}", json={"member_id": "m-member"})
     assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("protected", [True, False])
+async def test_a_host_who_is_no_member_is_nobody_who_clicked(protected: bool, living: Living) -> None:
+    event = await (evening if protected else unprotected)(living, "member")
+    await living.held.db.hot.execute("UPDATE hosts SET member_id = NULL")
+    await to_minute(living, event, 0)
+    await clicks(living, event, "member")
+    await inside(living, event, "start")
+    await to_minute(living, event, 50)
+    await inside(living, event, "end")
+    report = await attendance(living, event)
+    assert report["items"] == []
+    assert [each["member_id"] for each in report["clicked_never_seen"]] == ["m-member"]
+    (host,) = report["unknown"]
+    assert (host["is_host"], host["minutes"], host["suggestion"]) == (True, 50, None)
+    assert "host" in host["why"]
+
+
+async def test_where_everybody_who_enters_has_a_registrant_no_click_tells_who_somebody_is(living: Living) -> None:
+    event = await evening(living, "member")
+    await to_minute(living, event, 0)
+    await inside(living, event, "start", host_joins=False)
+    await living.quiet()
+    await clicks(living, event, "member")
+    person = {"user_id": "7", "user_name": "iPhone", "join_time": stamp(living.clock.now())}
+    await told(living, event, "participant_joined", person)
+    report = await attendance(living, event)
+    assert report["items"] == []
+    assert [each["member_id"] for each in report["clicked_never_seen"]] == ["m-member"]
+
+
+@pytest.mark.parametrize(
+    "somebody",
+    [
+        {"user_name": "+49***17", "phone_number": "+4930123"},
+        {"user_name": "Cleo Lindqvist"},
+        {"user_name": "Ben", "email": "ben@riverside.example"},
+        {"user_name": "Stan", "registrant_id": "a-registrant-of-somebody-else"},
+    ],
+    ids=["calls in", "the host in a browser", "a user of the account", "another registrant"],
+)
+async def test_nobody_is_taken_for_who_clicked_who_cannot_have(somebody: dict[str, str], living: Living) -> None:
+    event = await unprotected(living, "member")
+    await to_minute(living, event, 0)
+    await inside(living, event, "start", host_joins=False)
+    await living.quiet()
+    await clicks(living, event, "member")
+    person = somebody | {"user_id": "7", "join_time": stamp(living.clock.now())}
+    await told(living, event, "participant_joined", person)
+    report = await attendance(living, event)
+    assert report["items"] == []
+    assert [each["name"] for each in report["unknown"]] == [somebody["user_name"]]
+
+
+async def test_a_member_with_the_hosts_address_is_not_the_host(living: Living) -> None:
+    event = await evening(living, "member2")
+    await living.held.db.hot.execute("UPDATE hosts SET member_id = NULL")
+    await rsvp(living, event, "member", email="ada@riverside.example", email_verified=False)
+    await to_minute(living, event, 0)
+    await inside(living, event, "start")
+    report = await attendance(living, event)
+    assert report["items"] == []
+    assert [(each["is_host"], each["suggestion"]) for each in report["unknown"]] == [(True, "m-member")]
+
+
+async def test_whoever_goes_from_room_to_room_is_one_session_without_a_gap_and_one_assignment(living: Living) -> None:
+    event = await unprotected(living, "member")
+    await to_minute(living, event, 0)
+    await inside(living, event, "start", host_joins=False)
+    mia = await inside(living, event, "join", name="iPhone")
+    for minute in (10, 15, 20, 25):
+        await to_minute(living, event, minute)
+        mia = await inside(living, event, "breakout", user_id=mia["user_id"])
+    await to_minute(living, event, 30)
+    await inside(living, event, "leave", user_id=mia["user_id"])
+    (stray,) = (await attendance(living, event))["unknown"]
+    assert stray["minutes"] == 30
+    rows = await living.held.db.hot.fetch("SELECT id FROM participant_sessions ORDER BY joins")
+    assert len(rows) == 5
+    path = f"/api/events/{event['id']}/attendance"
+    for session, member in ((rows[3]["id"], "m-member"), (stray["session_id"], None), (rows[0]["id"], "m-member")):
+        said = await living.call("admin", "PUT", f"{path}/{session}", json={"member_id": member})
+        assert said.status_code == 200
+        seen = by_member(await attendance(living, event))
+        assert [(each["minutes"], len(each["sessions"])) for each in seen.values()] == ([(30, 1)] if member else [])
 
 
 HOSTILE = '=HYPERLINK("https://evil.example","x")<script>alert(1)</script>&\'\u202e'

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.attendance.connections import stays
 from app.attendance.fold import (
     Attendance,
     Connection,
@@ -20,7 +21,6 @@ from app.attendance.fold import (
     Window,
     at_once,
     attendance,
-    stays,
     windows,
 )
 from app.meetings.instances import Holding
@@ -129,7 +129,7 @@ def folded(history: History, notes: Iterable[Note], *, swept: bool = False) -> d
         joins, leaves, waits = (frozenset(kinds[kind]) for kind in ("joins", "leaves", "waits"))
         reported = frozenset(spans.get((instance, client), ()))
         connection = Connection(UUID(int=client), instance, joins, leaves, waits, reported)
-        theirs[history.owners[client]] += stays(connection, held[instance])
+        theirs[history.owners[client]] += stays([connection], held[instance])
     return {person: attendance(found, EVENT, held.values()) for person, found in theirs.items()}
 
 
@@ -195,7 +195,7 @@ def of(
 ) -> list[tuple[float, float, bool, bool]]:
     """The stays of one client: from and until in minutes, still there, heard in full."""
     came, left, waited = (frozenset(map(at, each)) for each in (joins, leaves, waits))
-    found = stays(Connection(UUID(int=1), "uuid", came, left, waited), window)
+    found = stays([Connection(UUID(int=1), "uuid", came, left, waited)], window)
     minute = timedelta(minutes=1)
     return [((stay.begins - STARTS) / minute, (stay.ends - STARTS) / minute, stay.there, stay.heard) for stay in found]
 

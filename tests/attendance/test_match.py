@@ -72,6 +72,21 @@ def test_a_click_counts_for_a_few_minutes(seconds: int, fits: bool) -> None:
     assert (one(person).member_id == "mia") is fits
 
 
+@pytest.mark.parametrize(
+    "said",
+    [{"is_host": True}, {"by_click": False}, {"registrant_id": "of somebody else"}],
+)
+def test_a_click_leads_to_no_session_that_cannot_be_that_members(said: dict[str, Any]) -> None:
+    assert one(MIA, **said).member_id is None
+
+
+def test_a_host_is_a_member_only_by_the_zoom_user_and_whoever_has_the_address_is_a_suggestion() -> None:
+    host = {"zoom_user_id": "of nobody", "email": "mia@members.example", "is_host": True}
+    assert one(MIA, MAX, **host) == Match(None, "host", "unknown", "mia")
+    assert one(MIA, MAX, **host | {"zoom_user_id": "zMia"}).how == "zoom_user"
+    assert one(MIA, MAX, **host | {"email": None, "name": "max member"}) == Match(None, "host", "unknown", "max")
+
+
 def test_a_click_that_fits_two_sessions_or_two_clicks_that_fit_one_tell_nothing() -> None:
     traces = [Trace(uuid4(), CAME), Trace(uuid4(), CAME)]
     assert set(match(traces, [MIA]).values()) == {NOBODY}
@@ -96,6 +111,6 @@ said = st.fixed_dictionaries(
 
 
 @given(st.lists(said, max_size=6), st.permutations([MIA, MAX]))
-def test_the_order_of_sessions_and_people_means_nothing(sessions: list[dict[str, str]], people: list[Person]) -> None:
+def test_the_order_of_sessions_and_people_means_nothing(sessions: list[dict[str, Any]], people: list[Person]) -> None:
     traces = [Trace(UUID(int=number), CAME, **each) for number, each in enumerate(sessions)]
     assert match(traces[::-1], people) == match(traces, [MIA, MAX])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.attendance.spreadsheet import COLUMNS, csv_of, defused
 from app.attendance.views import AttendanceView, MissingView
+from app.events.settings import AttendanceThreshold
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", " =", "\u3000=", "\uff1d", "\uff0b"])
@@ -28,6 +29,7 @@ def test_a_name_is_one_cell_of_one_row_and_never_a_formula(name: str) -> None:
         event_id="0b6f6d0e-8c1a-4a44-9f0d-3f5c5b0e9a51",
         status="ended",
         held_minutes=60,
+        threshold=AttendanceThreshold(),
         items=[],
         unknown=[],
         clicked_never_seen=[],

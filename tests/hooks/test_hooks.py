@@ -128,7 +128,7 @@ async def test_the_attendance_is_final_once_zoom_reported_or_cannot_say_any_more
     assert told(receiver) == []
     await later(living, minutes=6)
     ((kind, data),) = told(receiver)
-    assert (kind, data.keys()) == ("attendance.final", {"community_id", "event_id", "ended_at"})
+    assert (kind, data.keys()) == ("attendance.final", {"community_id", "event_id", "ended_at", "present", "attended"})
     assert data["event_id"] == event["id"]
     await later(living, hours=12)
     assert len(told(receiver)) == 1

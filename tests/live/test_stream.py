@@ -266,6 +266,31 @@ async def test_a_person_on_two_devices_counts_once(living: Living) -> None:
         assert [each.data["participants"] for each in mia.of("state")] == [0, 1, 2]
 
 
+async def test_who_goes_from_room_to_room_is_one_person_whichever_half_of_the_move_is_lost(living: Living) -> None:
+    event = await live_evening(living, "member")
+    uuid = await living.held.db.hot.fetchval("SELECT uuid FROM instances")
+    ada = {"participant_user_id": await ada_at_zoom(living), "user_name": "Ada", "participant_uuid": "p-ada"}
+    somebody = {"user_name": "Somebody", "participant_uuid": "p-somebody"}
+    start = living.clock.now().replace(microsecond=0)
+    async with listening(living, event, "admin") as olga:
+
+        async def say(kind: str, second: int, person: dict[str, Any], user_id: str) -> None:
+            at = {"date_time": (start + timedelta(seconds=second)).isoformat()}
+            await told(living, event, f"participant_{kind}", person | at | {"user_id": user_id}, uuid=uuid)
+
+        for person in (ada, somebody):
+            await say("joined", 1, person, person["participant_uuid"])
+        await olga.until(lambda _: olga.of("state")[-1].data["participants"] == 2)
+        for person in (ada, somebody):
+            await say("joined", 2, person, f"{person['participant_uuid']}-moved")
+        await say("left", 3, somebody, "p-somebody-moved")
+        await olga.until(lambda _: olga.of("state")[-1].data["participants"] == 1)
+        await say("left", 4, ada, "p-ada-moved-twice")
+        await olga.until(lambda _: olga.of("state")[-1].data["participants"] == 0)
+        assert [each.data["participants"] for each in olga.of("state")] == [0, 1, 2, 1, 0]
+        assert olga.of("attention") == []
+
+
 async def test_who_may_not_read_any_more_is_cut_off(living: Living, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "CHECK_EVERY", 0.2)
     event = await live_evening(living, "member", "member2")

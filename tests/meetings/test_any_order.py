@@ -37,6 +37,7 @@ STARTS = NOW
 LENGTH = 60  # minutes of the event
 MIA, MAIL = "m-mia", "mia@members.example"
 HOSTS_CLIENT = 99
+MOVED = 1000  # what Zoom adds to a client's id at each room move
 # Zoom repeats what could not be delivered, 85 minutes at the longest.
 DELAYS = (0, 0, 0, 1, 5, 25, 85)
 Json = dict[str, Any]
@@ -46,7 +47,8 @@ KEPT = {
         WHERE meeting_id = $1 ORDER BY uuid
     """,
     "participant_sessions": """
-        SELECT split_part(instance_uuid, '/', 2) AS uuid, connection, joins, leaves, waits, registrant_id, email, name
+        SELECT split_part(instance_uuid, '/', 2) AS uuid, connection, joins, leaves, waits,
+            participant_uuid, registrant_id, email, name
         FROM participant_sessions WHERE meeting_id = $1 ORDER BY instance_uuid, connection
     """,
     "events": "SELECT live_at, ended_at FROM events WHERE id = $1",
@@ -92,8 +94,8 @@ class Stay:
 
     @property
     def person(self) -> str:
-        """Who that is to us: the first client is a member, all others are known to nobody."""
-        return MIA if self.client == 100 else f"{self.uuid} user_id:{self.client}"
+        """Who that is to us: the first client is a member, in whatever room; all others are known to nobody."""
+        return MIA if self.client % MOVED == 100 else f"{self.uuid} user_id:{self.client}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class History:
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """A meeting that was held once or more, the first time perhaps as a rehearsal."""
+    """A meeting that was held once or more, the first time perhaps as a rehearsal; the member goes from room to room,
+    and is another `user_id` each time."""
     said: list[Json] = []
     spans: dict[str, tuple[int, int]] = {}
     stays: list[Stay] = []
@@ -143,15 +146,22 @@ def histories(draw: st.DrawFn) -> History:
         stays.append(Stay(uuid, HOSTS_CLIENT, minute, last))
         for client in (100, 101)[: draw(st.integers(0, 2))]:
             came, numbered = minute + draw(st.integers(0, (last - minute) // 2)), draw(st.booleans())
-            person = {"user_id": client, "user_name": draw(st.sampled_from(["Mia", "Max", ""]))}
-            person |= {"email": MAIL} if client == 100 else {}
+            person: Json = {"user_id": client, "user_name": draw(st.sampled_from(["Mia", "Max", ""]))}
+            person |= {"email": MAIL, "participant_uuid": f"connection-{number}"} if client == 100 else {}
             if draw(st.booleans()):
                 said.append(participant("joined_waiting_room", came, held, person, numbered))
             said.append(participant("joined", came + 1, held, person, draw(st.booleans())))
-            left = draw(st.booleans())
+            entered, moves = came + 1, draw(st.lists(st.integers(came + 2, last), max_size=3, unique=True))
+            for moved in sorted(moves if client == 100 else ()):
+                said.append(participant("left", moved, held, person, draw(st.booleans())))
+                stays.append(Stay(uuid, person["user_id"], entered, moved))
+                person, entered = person | {"user_id": person["user_id"] + MOVED}, moved
+                said.append(participant("joined", moved, held, person, draw(st.booleans())))
+            left = entered < last and draw(st.booleans())
             if left:
-                said.append(participant("left", came + 2, held, person | {"registrant_id": "r-1"}, draw(st.booleans())))
-            stays.append(Stay(uuid, client, came + 1, came + 2 if left else last))
+                went = entered + 1
+                said.append(participant("left", went, held, person | {"registrant_id": "r-1"}, draw(st.booleans())))
+            stays.append(Stay(uuid, person["user_id"], entered, went if left else last))
         # The schema does not promise that an end tells of the start.
         told = held if draw(st.booleans()) else {"uuid": uuid}
         said.append(notification("ended", last, told | {"end_time": stamp(last)}))
@@ -277,7 +287,7 @@ async def reported(house: House, number: int, history: History, event_id: UUID) 
                     leave_time=at(stay.went),
                     duration=(stay.went - stay.came) * 60,
                     user_id=stay.client,
-                    user_email=MAIL if stay.client == 100 else "",
+                    user_email=MAIL if stay.person == MIA else "",
                 )
                 for stay in history.stays
                 if stay.uuid == uuid
@@ -326,6 +336,7 @@ def expected(history: History) -> dict[str, list[Json]]:
             session[kinds[kind]].add(at(one["minute"]))
             session |= {"name": person.get("user_name") or None, "email": person.get("email")}
             session["registrant_id"] = person.get("registrant_id") or session.get("registrant_id")
+            session["participant_uuid"] = person.get("participant_uuid")
             sessions[place] = session
     ends = [ended for _, ended in history.counting.values()]
     return {
@@ -350,10 +361,7 @@ async def told(house: House, event_id: UUID) -> dict[str, tuple[int, float, date
     people = {each.member_id: each.attendance for each in found.attendees}
     for each in found.unknown:
         people[f"{each.session.instance_uuid.partition('/')[2]} {each.session.connection}"] = each.attendance
-    return {
-        who: (report.minutes(was.present), round(was.share, 4), was.joined_at, was.left_at)
-        for who, was in people.items()
-    }
+    return {who: (was.minutes, was.shown_share, was.joined_at, was.left_at) for who, was in people.items()}
 
 
 numbers = iter(range(81_000_000_000, 10**12))

@@ -41,6 +41,12 @@ def lengths(rows: list[dict[str, Any]], name: str = "Mia Moss") -> list[tuple[st
     return [(row["status"], row["duration"] // 60, "bo_mtg_id" in row) for row in rows if row["name"] == name]
 
 
+def told(receiver: Receiver, event: str) -> dict[str, Any]:
+    """Of whom the last notification of an event tells."""
+    person: dict[str, Any] = receiver.documents(event)[-1]["payload"]["object"]["participant"]
+    return person
+
+
 async def test_a_link_works_on_one_device_at_a_time_unless_several_are_allowed(connected: Zoom) -> None:
     _, path, mine = await gathering(connected)
     first = await connected.control("POST", f"{path}/join", mine)
@@ -72,17 +78,39 @@ async def test_who_is_sent_back_to_the_waiting_room_keeps_the_user_id(live: Zoom
     ]
 
 
-async def test_a_breakout_room_is_told_without_leaving(live: Zoom, receiver: Receiver) -> None:
+async def test_a_room_move_is_told_as_leaving_and_joining_as_another_user_id_of_the_same_connection(
+    live: Zoom, receiver: Receiver
+) -> None:
     _, path, mine = await gathering(live)
-    await live.control("POST", f"{path}/join", mine)
-    for _ in range(2):
-        await live.control("POST", f"{path}/breakout", mine)
+    seen = [await live.control("POST", f"{path}/join", mine)]
+    for room in ("joined", "left"):
+        seen.append(await live.control("POST", f"{path}/breakout", mine))
+        await settled(live)
+        assert receiver.events()[-3:] == [
+            "meeting.participant_left",
+            "meeting.participant_joined",
+            f"meeting.participant_{room}_breakout_room",
+        ]
+        left, joined = (told(receiver, f"meeting.participant_{kind}") for kind in ("left", "joined"))
+        assert left["leave_time"] == joined["join_time"]
+        assert [left["user_id"], joined["user_id"]] == [str(each["user_id"]) for each in seen[-2:]]
+        for same in ("participant_uuid", "registrant_id", "user_name"):
+            assert left[same] == joined[same]
+    assert len({each["user_id"] for each in seen}) == 3
+    await live.control("POST", f"{path}/leave", mine)
+    there = (await live.control("GET", "/state"))["meetings"][0]["instances"][0]["participants"]
+    assert [each["leave_time"] is None for each in there if each["registrant_id"]] == [False] * 3
+
+
+async def test_who_gives_up_in_the_waiting_room_leaves_for_that_reason(live: Zoom, receiver: Receiver) -> None:
+    _, path, mine = await gathering(live)
+    await live.control("POST", f"{path}/join", mine | {"waits": True})
+    await live.control("POST", f"{path}/leave", mine)
     await settled(live)
-    assert receiver.events()[-2:] == [
-        "meeting.participant_joined_breakout_room",
-        "meeting.participant_left_breakout_room",
-    ]
-    assert "meeting.participant_left" not in receiver.events()
+    assert receiver.events()[-1] == "meeting.participant_left"
+    assert told(receiver, "meeting.participant_left")["leave_reason"] == "Leave waiting room."
+    refused = await live.http.post(f"/simulator{path}/admit", json=mine)
+    assert refused.status_code == 404
 
 
 async def test_a_report_has_a_row_for_each_time_and_comes_after_the_end(connected: Zoom) -> None:
@@ -97,13 +125,14 @@ async def test_a_report_has_a_row_for_each_time_and_comes_after_the_end(connecte
     await connected.control("POST", f"{path}/end")
     rows = await reported(connected, meeting)
     assert lengths(rows) == [
-        ("in_waiting_room", 5, False), ("in_meeting", 15, False), ("in_meeting", 5, True), ("in_meeting", 10, False),
+        ("in_waiting_room", 5, False), ("in_meeting", 5, False), ("in_meeting", 5, True), ("in_meeting", 5, False),
+        ("in_meeting", 10, False),
     ]  # fmt: skip
     assert not any("registrant_id" in row for row in rows)
     named = await reported(connected, meeting, include_fields="registrant_id")
     assert len({row["registrant_id"] for row in named if row["name"] == "Mia Moss"}) == 1
     past = (await connected.call("GET", f"/past_meetings/{meeting['id']}/participants")).json()["participants"]
-    assert lengths(past) == [("in_waiting_room", 5, False), ("in_meeting", 15, False), ("in_meeting", 10, False)]
+    assert lengths(past) == [(status, minutes, False) for status, minutes, _ in lengths(rows)]
 
 
 async def test_what_a_meeting_was_is_told_once_it_is_over_by_number_the_latest(connected: Zoom) -> None:
