@@ -1,5 +1,6 @@
 """The environment, read once. A missing or malformed setting stops the process with one line that names it."""
 
+import re
 from functools import cached_property
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -8,6 +9,9 @@ from pydantic import SecretStr, ValidationError, field_validator, model_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 List = Annotated[tuple[str, ...], NoDecode]
+_LABEL = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# Two labels or more; the last one has a letter, so that it is no address.
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z0-9-]*[a-z]){_LABEL}")
 
 
 class Settings(BaseSettings):
@@ -34,13 +38,14 @@ class Settings(BaseSettings):
     zoom_webhook_secret_token: SecretStr = SecretStr("")
     zoom_oauth_url: str = "https://zoom.us"
     zoom_api_url: str = "https://api.zoom.us"
+    zoom_domains: List = ()
     join_opens_minutes: int = 15
     deliveries_kept_days: int = 30
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     log_level: str = "INFO"
 
-    @field_validator("cors_origins", "hook_origins", mode="before")
+    @field_validator("cors_origins", "hook_origins", "zoom_domains", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -55,6 +60,15 @@ class Settings(BaseSettings):
             if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
                 raise ValueError("must be origins such as https://app.example, separated by commas")
         return tuple(origin.rstrip("/") for origin in value)
+
+    @field_validator("zoom_domains")
+    @classmethod
+    def _domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Browsers are sent to these, and tokens to the API below them: a name of one label would be a whole registry.
+        names = tuple(name.lower() for name in value)
+        if not all(len(name) <= 253 and _DOMAIN.fullmatch(name) for name in names):
+            raise ValueError("must be domains such as zoom.example, separated by commas")
+        return names
 
     @field_validator("public_url", "spa_url", "auth_jwks_url", "zoom_oauth_url", "zoom_api_url")
     @classmethod
