@@ -145,11 +145,15 @@ async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, t
 
 @router.post(f"{BASE}/accounts/{{account_id}}/sync", summary="Read hosts and settings again", status_code=202)
 async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> Response:
-    """Asks for it; the card shows the result in a moment."""
+    """Asks for it; the card shows the result in a moment. What waits for the connection or was given up is tried again,
+    too."""
     account = await service.of_community(tx, admin.community_id, account_id)
     if account.status != "connected":
         raise Problem("needs-reauth", "Zoom no longer accepts this connection. Connect the account again.")
     tx.record(facts.AccountRefreshAsked(account.id))
+    tx.hurry(str(account.id))
+    tx.unpark(str(account.id))
+    tx.revive(str(account.id))
     return Response(status_code=202)
 
 
