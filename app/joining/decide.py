@@ -277,8 +277,7 @@ def _link(seen: Situation) -> Pass | None:
 def _may_heal_now(seen: Situation) -> bool:
     if seen.zoom is None:
         return True
-    kept_out = seen.zoom.registrant_barred or seen.zoom.registrant_state == "failed"
-    return seen.zoom.account_status == "connected" and not kept_out
+    return seen.zoom.account_status == "connected" and not seen.zoom.kept_out
 
 
 def _why_not_ready(seen: Situation) -> tuple[str, str]:

@@ -72,6 +72,13 @@ class ZoomSeen:
     registrant_link: bytes | None = field(default=None, repr=False)
     registrant_barred: bool = False
 
+    @property
+    def kept_out(self) -> bool:
+        """Whether somebody has to put right why the member has no link, which may be the meeting's own."""
+        by_meetings_link = self.registrant_state in {"unsupported", "host"}
+        no_link = by_meetings_link and self.meeting_state == "failed" and self.meeting_link is None
+        return self.registrant_barred or self.registrant_state == "failed" or no_link
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
