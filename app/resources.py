@@ -106,9 +106,20 @@ async def open_resources(
             jwks=Jwks(http, settings.auth_jwks_url, tell=metrics.keys_refreshed),
             mail=mail,
             hooks=hooks or Hooks(permitted=settings.hook_origins, tell=_called),
-            zoom=Zoom(http, oauth, api_url=settings.zoom_api_url, now=clock.now),
+            zoom=_zoom(settings, http, oauth, clock),
             reactions=reactions,
         )
+
+
+def _zoom(settings: Settings, http: Http, oauth: OAuth, clock: Clock) -> Zoom:
+    return Zoom(
+        http,
+        oauth,
+        api_url=settings.zoom_api_url,
+        now=clock.now,
+        origins=settings.zoom_origins,
+        domains=settings.zoom_domains,
+    )
 
 
 def _called(vendor: str, operation: str, outcome: str, seconds: float) -> None:

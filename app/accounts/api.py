@@ -153,13 +153,17 @@ async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, t
     responses={429: {"description": TOO_MANY}},
 )
 async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> Response:
-    """Asks for it; the card shows the result in a moment."""
+    """Asks for it; the card shows the result in a moment. What waits for the connection or was given up is tried again,
+    too."""
     account = await service.of_community(tx, admin.community_id, account_id)
     if account.status != "connected":
         raise Problem("needs-reauth", "Zoom no longer accepts this connection. Connect the account again.")
     often = "This account was read again very often: wait a while."
     await budgets.spend_hourly(tx, f"sync:{account.id}", SYNCS_AN_HOUR, often)
     tx.record(facts.AccountRefreshAsked(account.id))
+    tx.hurry(str(account.id))
+    tx.unpark(str(account.id))
+    tx.revive(str(account.id))
     return Response(status_code=202)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy import select
 
-from app.accounts import budgets, connect, reservations, warnings, webhook_secrets
+from app.accounts import budgets, connect, reservations, trouble, warnings, webhook_secrets
 from app.accounts.models import Account, Host
 from app.accounts.warnings import Warned
 from app.clients.zoom import missing
@@ -68,13 +68,29 @@ class WebhookCard(Schema):
     )
 
 
+class ConnectionTrouble(Schema):
+    """What Zoom answered in place of a token, although the connection is not known to have ended."""
+
+    type: str = Field(description="A stable slug", examples=["token-refused"])
+    detail: str = Field(
+        examples=["Zoom gives no new token at the moment (User is locked). It is tried again by itself."]
+    )
+    since: datetime = Field(description="Since when no token has come", examples=["2026-11-22T09:58:00Z"])
+    at: datetime = Field(description="When it was last tried", examples=["2026-11-22T10:00:00Z"])
+
+
 class AccountCard(Schema):
     """One connected Zoom account."""
 
     id: UUID = Field(examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])
     email: str | None = Field(description="The Zoom user who connected it", examples=["rita@riverside.example"])
     status: Literal["connected", "needs_reauth"] = Field(examples=["connected"])
-    reason: str | None = Field(description="Why it must be connected again", examples=[None])
+    reason: str | None = Field(
+        description="Why it must be connected again, or what is wrong although it is connected", examples=[None]
+    )
+    last_error: ConnectionTrouble | None = Field(
+        description="What is wrong at the moment; null once Zoom has given a token again", examples=[None]
+    )
     connected_at: datetime = Field(examples=["2026-11-22T09:30:00Z"])
     hosts: list[HostCard]
     warnings: list[Warned]
@@ -116,16 +132,16 @@ async def account_cards(tx: db.Tx, accounts: Sequence[Account]) -> list[AccountC
         listed[host.account_id].append(host)
     counted = await tx.run(_UPCOMING, accounts=ids, now=tx.now)
     upcoming = {row.account_id: row.events for row in counted}
-    trouble: dict[UUID, list[Warned]] = defaultdict(list)
+    limits: dict[UUID, list[Warned]] = defaultdict(list)
     for row in await tx.run(_IN_TROUBLE, accounts=ids, now=tx.now):
         warned = warnings.not_personal_for if row.offered else warnings.gone_with
-        trouble[row.account_id].append(warned(row.name, row.events))
+        limits[row.account_id].append(warned(row.name, row.events))
     shown = await host_cards(tx, [host for hosts in listed.values() for host in hosts])
     return [
         _account(
             account,
             [shown[host.id] for host in listed[account.id]],
-            trouble[account.id],
+            limits[account.id],
             upcoming.get(account.id, 0),
             tx.now,
         )
@@ -134,17 +150,18 @@ async def account_cards(tx: db.Tx, accounts: Sequence[Account]) -> list[AccountC
 
 
 def _account(
-    account: Account, hosts: list[HostCard], trouble: Sequence[Warned], upcoming: int, now: datetime
+    account: Account, hosts: list[HostCard], limits: Sequence[Warned], upcoming: int, now: datetime
 ) -> AccountCard:
     unrecorded = [warnings.no_cloud_recording()] if records(account, hosts) is False else []
     return AccountCard(
         id=account.id,
         email=account.email,
         status="connected" if account.status == "connected" else "needs_reauth",
-        reason=account.reason,
+        reason=account.reason or trouble.shown(account.trouble),
+        last_error=ConnectionTrouble.model_validate(account.trouble) if account.trouble else None,
         connected_at=account.connected_at,
         hosts=hosts,
-        warnings=[*unrecorded, *trouble],
+        warnings=[*unrecorded, *limits],
         missing_scopes=missing_scopes(account),
         upcoming_events=upcoming,
         webhook=webhook(account, now),

@@ -11,6 +11,7 @@ from app.accounts import connect, service
 from app.accounts.reading import Reading, introduced
 from app.accounts.warnings import lacking
 from app.clients.zoom import (
+    AppDisabled,
     AppMisconfigured,
     ForeignHost,
     MissingScopes,
@@ -89,6 +90,13 @@ def _problem(error: ZoomError) -> Problem:
         return Problem(
             "zoom-unavailable",
             "This Zoom account has used up the calls Zoom takes a day. Begin again after midnight UTC.",
+        )
+    if isinstance(error, AppDisabled):
+        return Problem(
+            "connect-failed",
+            "Zoom says that this installation's app is disabled. Ask an owner or admin of the Zoom account to allow the"
+            " app in Zoom's App Marketplace, and the operator of this Kindryn whether it is active there.",
+            reason="app-disabled",
         )
     if isinstance(error, AppMisconfigured):
         return Problem(

@@ -17,17 +17,10 @@ from weakref import WeakValueDictionary
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts import revocations
+from app.accounts import revocations, trouble
 from app.accounts.pace import Pacer, plan_of
-from app.clients.zoom import (
-    AccountClient,
-    AppMisconfigured,
-    ForeignHost,
-    Label,
-    NeedsReauth,
-    Token,
-    accepted_api_url,
-)
+from app.accounts.trouble import NoToken
+from app.clients.zoom import AccountClient, ForeignHost, Label, NeedsReauth, NoAnswer, Token, ZoomError
 from app.core import db, logs, metrics, outbox
 from app.core.crypto import Seal
 from app.core.outbox import NotNow
@@ -94,8 +87,9 @@ async def zoom(
 ) -> AccountClient:
     """Calls to Zoom in the name of an account, the first of them, of rate label `label`, to be made now.
 
-    Raises NotNow: parked where the account is not connected, "at" where the call would have to wait for longer than a
-    moment (longer than 5 seconds if `urgent`), or where one of the Zoom account's connections has met a daily limit.
+    Raises ForeignHost, and NotNow: parked where the account is not connected, "at" where the call would have to wait
+    for longer than a moment (longer than 5 seconds if `urgent`), or where one of the Zoom account's connections has met
+    a daily limit.
     """
     grant = await _read(resources, account_id)
     if grant.closed_until and grant.closed_until > resources.clock.now() + NO_PACE and not urgent:
@@ -105,14 +99,14 @@ async def zoom(
     return resources.zoom.account(AccountTokens(resources, account_id, grant), grant.api_url, pacer)
 
 
-async def keep(tx: db.Tx, seal: Seal, account_id: UUID, token: Token, configured_api_url: str) -> None:
-    """Store an account's tokens in place of any before. Raises ForeignHost for an `api_url` that is not Zoom's."""
+async def keep(tx: db.Tx, seal: Seal, account_id: UUID, token: Token, api_origin: str) -> None:
+    """Store an account's tokens in place of any before, with the origin to call them at, which is one of Zoom's."""
     await tx.run(
         _KEEP,
         account_id=account_id,
         access_token=seal.seal(token.access_token, _place("access_token", account_id)),
         refresh_token=seal.seal(token.refresh_token, _place("refresh_token", account_id)),
-        api_url=accepted_api_url(token.api_url, configured_api_url),
+        api_url=api_origin,
         expires_at=expiry(token, tx.now),
     )
 
@@ -150,10 +144,11 @@ class AccountTokens:
 
     def __init__(self, resources: Resources, account_id: UUID, fresh: Stored | None = None) -> None:
         self._resources, self._account_id, self._fresh = resources, account_id, fresh
+        self._asking = False  # whether Zoom has been asked for a token and has not answered
 
     async def access_token(self, *, rejected: str | None = None) -> str:
         """A token to use now, another than `rejected`. Raises NotNow: parked once the grant is dead, later where the
-        refresh took longer than 5 seconds; and what `OAuth.refresh` raises."""
+        refresh took longer than 5 seconds; and NoToken where Zoom gave none, which says nothing about the work."""
         grant, self._fresh = self._fresh or await _read(self._resources, self._account_id), None
         token = self._opened(grant)
         if token != rejected and not self._stale(grant):
@@ -166,13 +161,18 @@ class AccountTokens:
             async with asyncio.timeout(PATIENCE), turn:
                 token = await self._renew(seen, rejected)
         except TimeoutError:
+            if self._asking:
+                await self._note(NoAnswer("no answer in time", operation="refresh"))
             raise NotNow("the account's tokens are still being renewed") from None
         if token is None:
             raise NotNow(PARKED, "parked")
+        if isinstance(token, ZoomError):
+            log.warning("no token", account_id=str(self._account_id), reason=str(token))
+            raise NoToken(token)
         return token
 
-    async def _renew(self, seen: int, rejected: str | None) -> str | None:
-        answer: Token | NeedsReauth | None = None
+    async def _renew(self, seen: int, rejected: str | None) -> str | ZoomError | None:
+        answer: Token | ZoomError | None = None
         try:
             async with self._resources.db.transaction() as tx:
                 await lock(tx, self._account_id)
@@ -191,19 +191,20 @@ class AccountTokens:
             await lock(tx, self._account_id)
             return await self._settled(tx, grant, answer)
 
-    async def _asked(self, grant: Stored) -> Token | NeedsReauth:
+    async def _asked(self, grant: Stored) -> Token | ZoomError:
         refresh_token = self._resources.seal.open(grant.refresh_token, _place("refresh_token", self._account_id))
+        self._asking = True
         try:
             with metrics.refreshing():
-                return await self._resources.zoom.oauth.refresh(refresh_token)
-        except NeedsReauth as dead:
-            return dead
-        except AppMisconfigured as error:
-            # The operator's mistake, and no reason to give up what waits for this account.
-            raise NotNow(str(error), "parked") from None
+                answer: Token | ZoomError = await self._resources.zoom.oauth.refresh(refresh_token)
+        except ZoomError as error:
+            answer = error
+        self._asking = False
+        return answer
 
-    async def _settled(self, tx: db.Tx, asked: Stored, answer: Token | NeedsReauth) -> str | None:
-        """Write down what Zoom said about the grant `asked`, if that is still the one; the token to use, or None."""
+    async def _settled(self, tx: db.Tx, asked: Stored, answer: Token | ZoomError) -> str | ZoomError | None:
+        """Write down what Zoom said about the grant `asked`, if that is still the one; the token to use, why there is
+        none, or None where the account is not connected any more."""
         try:
             present = await _stored(tx, self._account_id)
         except NotNow:
@@ -214,14 +215,21 @@ class AccountTokens:
         if isinstance(answer, Token):
             await self._replace(tx, answer)
             return answer.access_token
+        if not isinstance(answer, NeedsReauth):
+            await trouble.note(tx, self._account_id, answer)
+            return answer
         await tx.run(
-            "UPDATE accounts SET status = 'needs_reauth', reason = :reason WHERE id = :account_id",
+            "UPDATE accounts SET status = 'needs_reauth', reason = :reason, trouble = NULL WHERE id = :account_id",
             reason=NEEDS_REAUTH,
             account_id=self._account_id,
         )
         tx.record(AccountLost(self._account_id))
         log.warning("grant is dead", account_id=str(self._account_id), reason=answer.message)
         return None
+
+    async def _note(self, error: ZoomError) -> None:
+        async with self._resources.db.transaction() as tx:
+            await trouble.note(tx, self._account_id, error)
 
     async def _replace(self, tx: db.Tx, token: Token) -> None:
         await tx.run(
@@ -234,18 +242,19 @@ class AccountTokens:
             api_url=self._moved_to(token),
             account_id=self._account_id,
         )
+        await trouble.clear(tx, self._account_id)
 
     def _moved_to(self, token: Token) -> str | None:
         """The address a refresh names; one that is not Zoom's is not believed, and the tokens are kept all the same."""
         if not token.api_url:
             return None
         try:
-            return accepted_api_url(token.api_url, self._resources.settings.zoom_api_url)
+            return self._resources.zoom.api_origin(token.api_url)
         except ForeignHost:
             log.warning("a refresh named an address that is not Zoom's", account_id=str(self._account_id))
             return None
 
-    async def _discard(self, tx: db.Tx, answer: Token | NeedsReauth) -> None:
+    async def _discard(self, tx: db.Tx, answer: Token | ZoomError) -> None:
         """An answer that comes after the disconnect is used by nobody, and revoked like the tokens before it."""
         if isinstance(answer, Token):
             ends = expiry(answer, tx.now)

@@ -17,6 +17,7 @@ from app.core.identity import Caller
 from app.facts import HostsChanged
 
 BASIC = 1  # `User.type`: may hold meetings, without registration; 4 and 99 may not
+BEST = 10  # hosts offered in place of one that is busy
 EQUAL_EMAIL = "equal-email"  # instead of the admin who said whose host it is
 log = logs.get("accounts")
 
@@ -168,9 +169,9 @@ async def has_event(tx: db.Tx, community_id: str, event_id: UUID) -> bool:
 async def free_hosts(
     tx: db.Tx, community_id: str, starts_at: datetime, ends_at: datetime, exclude_event_id: UUID | None = None
 ) -> list[Host]:
-    """The community's hosts that can be had at that time, the best first."""
+    """The best of the community's hosts that can be had at that time, the best first; the picker lists them all."""
     offered = await candidates(tx, community_id, starts_at, ends_at, exclude_event_id)
-    free = [candidate.host_id for candidate in offered if candidate.available]
+    free = [candidate.host_id for candidate in offered if candidate.available][:BEST]
     rows = {host.id: host for host in await tx.session.scalars(select(Host).where(Host.id.in_(free)))}
     return [rows[host_id] for host_id in free]
 

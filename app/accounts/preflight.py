@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from app.accounts import cards, warnings
+from app.accounts import cards, trouble, warnings
 from app.accounts.models import Account
 from app.accounts.routing import Candidate
 from app.clients.zoom import SCOPES, allows
 from app.web import Schema
 
+IN_TROUBLE = "Do what the sentence says, then read the account again; what waits goes on by itself."
 RECONNECT = "Connect the account again with Connect Zoom and approve every permission."
 
 
@@ -43,6 +44,9 @@ def preflight(account: Account, hosts: Sequence[Candidate], records: bool | None
 
 
 def _connection(account: Account) -> Line:
+    if account.status == "connected" and account.trouble:
+        why = str(trouble.shown(account.trouble))
+        return Line(what="Connection", ok=False, why=why, what_to_do=IN_TROUBLE)
     if account.status == "connected":
         return Line(what="Connection", ok=True, why="Zoom accepts this connection.", what_to_do=None)
     return Line(

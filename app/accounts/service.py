@@ -72,16 +72,17 @@ async def connected(tx: db.Tx, resources: Resources, inside: Inside, token: Toke
         await grants.lock(tx, account.id)
         await tx.session.refresh(account, with_for_update={"key_share": True})
     account.zoom_user_id, account.own_user_only = me.id, own_user_only
-    account.status, account.reason, account.disconnected_at = "connected", None, None
+    account.status, account.reason, account.trouble, account.disconnected_at = "connected", None, None, None
     account.scopes = sorted(token.scope)
     account.connected_by, account.connected_at = inside.caller.member_id, tx.now
     await tx.session.flush()
-    await grants.keep(tx, resources.seal, account.id, token, resources.settings.zoom_api_url)
+    await grants.keep(tx, resources.seal, account.id, token, resources.zoom.api_origin(token.api_url))
     await observed(tx, account, reading)
     await reservations.take_back(tx, account.id)
     await hosts.claim_by_email(tx, inside.community_id, inside.caller)
     tx.record(facts.AccountConnected(account.id))
     tx.unpark(str(account.id))
+    tx.revive(str(account.id))
     log.info("account connected", account_id=str(account.id), by=inside.caller.member_id)
     return account
 
@@ -152,7 +153,7 @@ async def _ended(tx: db.Tx, account: Account, reason: str | None) -> None:
     await tx.session.refresh(account, with_for_update={"key_share": True})
     if account.status == "disconnected":
         return
-    account.status, account.reason, account.disconnected_at = "disconnected", reason, tx.now
+    account.status, account.reason, account.trouble, account.disconnected_at = "disconnected", reason, None, tx.now
     account.email, account.settings, account.scopes = None, {}, []
     webhook_secrets.erase(account)
     await hosts.forget(tx, account.id)

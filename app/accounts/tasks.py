@@ -8,12 +8,14 @@ from app import facts
 from app.accounts import budgets, grants, revocations, service, webhook_secrets
 from app.accounts.models import Account
 from app.accounts.reading import read
-from app.clients.zoom import AppMisconfigured, NeedsReauth, Refused
+from app.clients.zoom import AppMisconfigured, NeedsReauth
+from app.core import logs
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.resources import Resources
 
 STALE = timedelta(days=1)
+log = logs.get("accounts")
 
 
 async def read_account(work: Work[Resources]) -> None:
@@ -49,8 +51,8 @@ async def revoke(work: Work[Resources]) -> None:
             await oauth.revoke(access_token)
         except AppMisconfigured as error:
             raise NotNow(str(error)) from None
-        except (NeedsReauth, Refused):
-            pass
+        except NeedsReauth:
+            log.info("tokens were of no use any more", revocation_id=work.key)
     async with work.done() as tx:
         await revocations.end(tx, work.id)
 

@@ -21,6 +21,12 @@ NO_CLOUD_RECORDING_DETAIL = (
     " Kindryn will not be auto-recorded. Either upgrade your Zoom plan or ignore the warning if you don't need"
     " recording."
 )
+# What Zoom may refuse of a meeting, in words.
+_FIELDS = {
+    "timezone": "the time zone",
+    "settings.alternative_hosts": "the alternative hosts",
+    "settings.auto_recording": "automatic recording",
+}
 NOT_PERSONAL = "This host has no Zoom licence, so members' links are not personal."
 USED_UP = "Zoom takes no more meetings of this host today; one is made after midnight UTC."
 
@@ -97,6 +103,17 @@ def alternatives_gone(names: Sequence[str]) -> Warned:
     )
 
 
+def left_out(fields: Sequence[str]) -> Warned:
+    """Zoom refused some of what an event wants of its meeting, which is there without it."""
+    said = _and([_FIELDS.get(field, field.removeprefix("settings.").replace("_", " ")) for field in fields])
+    return Warned(
+        type="left-out",
+        title="Zoom did not take everything",
+        detail=f"Zoom refused {said}, so the meeting is without. It is tried again when you change it, when the Zoom"
+        " account changes, or when you bring the event and Zoom together.",
+    )
+
+
 def gone_with(name: str, events: int) -> Warned:
     """On the card: somebody who cannot hold meetings any more still has events to come."""
     return Warned(
@@ -125,6 +142,10 @@ def lacking(scopes: Collection[str]) -> str:
 
 def _events(number: int) -> str:
     return "1 event" if number == 1 else f"{number} events"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -77,13 +77,17 @@ class Tx:
         value = str(int(1000 * seconds))
         await self.run("SELECT set_config(:setting, :value, true)", setting=setting, value=value)
 
-    def hurry(self, key: str) -> None:
-        """Whatever waits for `key` need not wait any longer: somebody asked for it now."""
-        self._woken.append((outbox.HURRY, {"key": key}))
+    def hurry(self, *keys: str) -> None:
+        """Whatever waits for one of `keys` need not wait any longer: somebody asked for it now."""
+        self._woken.append((outbox.HURRY, {"keys": list(keys)}))
 
     def unpark(self, lane: str) -> None:
         """What waits for the account of `lane` to be connected again is due when this transaction commits."""
         self._woken.append((outbox.UNPARK, {"lane": lane}))
+
+    def revive(self, lane: str) -> None:
+        """What was given up in `lane` is tried once more when this transaction commits."""
+        self._woken.append((outbox.REVIVE, {"lane": lane}))
 
     async def write_outbox(self, own: outbox.Taken | None = None, due_at: datetime | None = None) -> None:
         """Write the recorded facts' rows and, for a reaction, strike or release the row it held (`LeaseLost`).

@@ -198,7 +198,7 @@ OPENING = "SELECT EXTRACT(EPOCH FROM min(not_before) - $1)::float8 FROM lanes WH
 
 HURRY = """
 UPDATE outbox SET due_at = :now, not_before = NULL
-WHERE id IN (SELECT id FROM outbox WHERE key = :key AND lease IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT id FROM outbox WHERE key = ANY(:keys) AND lease IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED)
 """
 
 COUNT = """
@@ -226,6 +226,13 @@ WHERE id IN (
     WHERE lane = :lane AND dead_at IS NULL AND not_before IS NULL AND (reason IS NOT NULL OR lease IS NOT NULL)
     FOR UPDATE SKIP LOCKED
 )
+"""
+
+
+REVIVE = """
+UPDATE outbox SET dead_at = NULL, failing_since = NULL, attempts = 0, not_before = NULL, due_at = :now,
+    generation = generation + 1
+WHERE id IN (SELECT id FROM outbox WHERE lane = :lane AND dead_at IS NOT NULL FOR UPDATE SKIP LOCKED)
 """
 
 

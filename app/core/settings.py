@@ -17,6 +17,9 @@ CALLBACK = "/api/integrations/zoom/callback"
 ZOOM_APP = ("zoom_client_id", "zoom_client_secret", "zoom_redirect_uri", "zoom_webhook_secret_token")
 List = Annotated[tuple[str, ...], NoDecode]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+_LABEL = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# Two labels or more; the last one has a letter, so that it is no address.
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z0-9-]*[a-z]){_LABEL}")
 
 
 class Settings(BaseSettings):
@@ -43,6 +46,7 @@ class Settings(BaseSettings):
     zoom_webhook_secret_token: SecretStr = SecretStr("")
     zoom_oauth_url: str = "https://zoom.us"
     zoom_api_url: str = "https://api.zoom.us"
+    zoom_domains: List = ()
     join_opens_minutes: Annotated[int, Field(ge=0, le=24 * 60)] = 15
     # Zoom repeats a notification for an hour and a half, and an interrupted creation is looked for two days long.
     deliveries_kept_days: Annotated[int, Field(ge=3, le=3650)] = 30
@@ -57,7 +61,7 @@ class Settings(BaseSettings):
             wellformed.one_line(_plain(value))
         return value
 
-    @field_validator("cors_origins", "hook_origins", mode="before")
+    @field_validator("cors_origins", "hook_origins", "zoom_domains", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -68,6 +72,15 @@ class Settings(BaseSettings):
         # Pages of the first may call with the cookie, so a `*` would let in every page there is; hooks to the second
         # may go to machines that nobody else reaches.
         return tuple(map(wellformed.origin, value))
+
+    @field_validator("zoom_domains")
+    @classmethod
+    def _domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Browsers are sent to these, and tokens to the API below them: a name of one label would be a whole registry.
+        names = tuple(name.lower() for name in value)
+        if not all(len(name) <= 253 and _DOMAIN.fullmatch(name) for name in names):
+            raise ValueError("must be domains such as zoom.example, separated by commas")
+        return names
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -47,8 +47,16 @@ def may_heal_now(seen: Situation) -> bool:
     if seen.zoom is None:
         return True
     failed = seen.zoom.registrant_state == "failed" and not _verified_since(seen)
-    kept_out = seen.zoom.registrant_barred or failed or unverified(seen)
+    kept_out = seen.zoom.registrant_barred or failed or unverified(seen) or _meetings_link_refused(seen)
     return seen.zoom.account_status == "connected" and not kept_out
+
+
+def _meetings_link_refused(seen: Situation) -> bool:
+    """Whether the meeting's own link is the way in, and is none that leads to Zoom: an admin has to put that right."""
+    zoom = seen.zoom
+    if zoom is None or zoom.meeting_state != "failed" or zoom.meeting_link is not None:
+        return False
+    return seen.is_alternative or (zoom.registrant_state == "unsupported" and not zoom.protected)
 
 
 def _verified_since(seen: Situation) -> bool:

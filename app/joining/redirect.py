@@ -1,7 +1,8 @@
 """The one place where a Zoom link leaves: opened, or fetched, for the click it was asked for, and checked once more."""
 
 from app.accounts import grants
-from app.clients.zoom import NotFound, ZoomError, is_zoom_link
+from app.accounts.trouble import NoToken
+from app.clients.zoom import ForeignHost, NotFound, ZoomError
 from app.core import logs
 from app.core.crypto import CannotOpen
 from app.core.outbox import NotNow
@@ -22,8 +23,7 @@ class NoWay(Exception):
 async def location(held: Resources, passed: Pass | StartPass) -> str:
     """Where a browser is to be sent: the member's join URL, or the host's start URL. Raises NoWay."""
     url = await _start_url(held, passed) if isinstance(passed, StartPass) else _join_url(held, passed)
-    # A header is ASCII, and so are Zoom's links.
-    if not (url.isascii() and is_zoom_link(url, held.settings.zoom_origins)):
+    if not held.zoom.is_link(url):
         log.error("a link is not Zoom's", start=isinstance(passed, StartPass))
         raise NoWay(_unavailable("Meeting unavailable: its link does not lead to Zoom."))
     return url
@@ -46,7 +46,7 @@ async def _start_url(held: Resources, passed: StartPass) -> str:
     except NotFound:
         raise NoWay(_unavailable("Meeting unavailable: it no longer exists on Zoom.")) from None
     except (NotNow, ZoomError) as error:
-        if error.again == "parked":
+        if error.again == "parked" and not isinstance(error, NoToken | ForeignHost):
             raise NoWay(RECONNECT) from None
         log.warning("no start url", reason=str(error))
         sentence = "Zoom does not answer right now: try again, or start the meeting in Zoom itself."

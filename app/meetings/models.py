@@ -67,6 +67,8 @@ class Meeting(Model):
     # The plan Zoom last accepted, and what it answered when it was read back.
     pushed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    # Optional fields Zoom refused, by name, with the value it did not take: not asked for again with that value.
+    left_out: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     join_url: Mapped[Sealed | None]
     protected: Mapped[bool] = mapped_column(server_default="true")
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)

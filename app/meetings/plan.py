@@ -104,7 +104,7 @@ def changes(pushed: Mapping[str, Any], wanted: Plan) -> MeetingBody | None:
         body["settings"] = settings
     if "start_time" in body or "timezone" in body:
         # Zoom reads a start by the zone sent along.
-        body |= {"start_time": wanted["start_time"], "timezone": wanted["timezone"]}
+        body |= {name: wanted[name] for name in ("start_time", "timezone") if name in wanted}
     return _body(body) if body else None
 
 

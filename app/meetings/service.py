@@ -1,33 +1,29 @@
 """Local changes to meetings, and the rows a sync looks at."""
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import or_, select
 
 from app import facts
+from app.accounts import trouble
 from app.accounts.models import Account, Host
+from app.accounts.trouble import NoToken
 from app.accounts.warnings import lacking
-from app.clients.zoom import Meeting as Said
-from app.clients.zoom import MissingScopes, ZoomError, is_zoom_link
+from app.clients.zoom import MissingScopes, ZoomError
 from app.core import db
-from app.core.crypto import Seal
 from app.core.outbox import NotNow
 from app.events import service as events
 from app.events.models import Event, Space
 from app.meetings.models import Instance, Meeting
+from app.meetings.optional import trimmed
 from app.meetings.plan import (
     Plan,
     Wishes,
     as_observed,
-    asks_registration,
-    is_protected,
     new_marker,
-    observation,
     plan,
 )
 
@@ -60,6 +56,10 @@ class Situation:
     def on_another_host(self) -> bool:
         """Whether the meeting that serves the event is not where it is wanted."""
         return self.meeting is not None and (not self.wanted or self.meeting.host_id != self.event.host_id)
+
+    def asked(self, meeting: Meeting) -> Plan:
+        """What Zoom is asked for: the plan without what it has refused of it. Only while `wanted`."""
+        return trimmed(self.plan(meeting.marker), meeting.left_out)
 
     def plan(self, marker: str) -> Plan:
         """What Zoom is to know, under `marker`. Only while `wanted`."""
@@ -128,6 +128,7 @@ async def begin(tx: db.Tx, situation: Situation) -> Meeting:
         marker=new_marker(),
         protected=situation.host.licensed,
         orphan_markers=[],
+        left_out={},
         created_at=tx.now,
     )
     tx.session.add(meeting)
@@ -156,33 +157,17 @@ def passes_soon(error: ZoomError | NotNow, now: datetime) -> bool:
 
 def _slug(error: ZoomError | NotNow) -> str:
     """`RateLimited` is `rate-limited`; of what waits here without having asked Zoom, what it waits for."""
+    if isinstance(error, NoToken):
+        return error.kind
     if isinstance(error, NotNow):
         return {"parked": "needs-reauth", "at": "daily-limit"}.get(error.again, "waiting")
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    return trouble.slug(error)
 
 
-def possible_orphan(meeting: Meeting) -> dict[str, Any] | None:
-    """What admins are told while a creation that got no answer may have left a second meeting at Zoom."""
-    if not meeting.orphan_markers:
-        return None
-    detail = (
-        "Zoom did not answer when this meeting was first created, so a second one with the same title may be left"
-        " there, which nobody is sent to. It is deleted as soon as Zoom speaks of it."
-    )
-    return {"type": "possible-orphan", "detail": detail, "retry_at": None}
-
-
-def observe(meeting: Meeting, said: Said, seal: Seal, zoom_origins: Collection[str]) -> None:
-    """Keep what Zoom says of the meeting, with its link, sealed, if that is one of Zoom's."""
-    meeting.observed = observation(said)
-    meeting.protected = is_protected(meeting.observed)
-    if is_zoom_link(said.join_url, zoom_origins):
-        meeting.join_url = seal.seal(said.join_url, f"meetings.join_url:{meeting.id}")
-
-
-def believe(meeting: Meeting, wanted: Plan) -> None:
-    """Take it that Zoom has what is wanted, where the grant does not permit to read it back."""
-    meeting.protected = asks_registration(wanted)
+async def link_refused(tx: db.Tx, event_id: UUID) -> bool:
+    """Whether the event's meeting is there, and Zoom's link to it leads elsewhere than to Zoom."""
+    meeting = await current(tx, event_id)
+    return meeting is not None and meeting.zoom_meeting_id is not None and meeting.join_url is None
 
 
 def give_up(meeting: Meeting) -> None:
@@ -210,7 +195,7 @@ async def ask_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
     elif meeting and meeting.zoom_meeting_id is not None:
         # What is known to differ differs still where it may not be read again.
         meeting.pushed = as_observed(meeting.pushed, meeting.observed or {}) if meeting.pushed else None
-        meeting.observed = None
+        meeting.observed, meeting.left_out = None, {}
     elif meeting and meeting.state in {"unknown", "failed"} and meeting.attempted_at and on_unknown == "create":
         give_up(meeting)
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
@@ -261,6 +246,15 @@ async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
         account=account_id, now=tx.now,
     )  # fmt: skip
     return [row.id for row in rows]
+
+
+async def forget_refusals(tx: db.Tx, account_id: UUID) -> None:
+    """Let what Zoom refused of the account's meetings be tried again: it may have another plan by now."""
+    await tx.run(
+        "UPDATE meetings SET left_out = '{}' WHERE account_id = :account AND left_out <> '{}'"
+        " AND state NOT IN ('retiring', 'retired')",
+        account=account_id,
+    )
 
 
 async def retiring_of_account(tx: db.Tx, account_id: UUID) -> Sequence[Meeting]:

@@ -3,17 +3,17 @@
 from datetime import datetime
 
 from app import facts
-from app.accounts import budgets, grants, reservations
-from app.clients.zoom import AccountClient, MeetingBody, MissingScopes, NotFound, ZoomError
+from app.accounts import grants
 from app.clients.zoom import Meeting as Said
+from app.clients.zoom import NotFound, ZoomError
 from app.core import logs
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.inbox import service as inbox
-from app.meetings import creating, drift, holdings, recorded, service
+from app.meetings import changing, creating, drift, holdings, observed, recorded, service
 from app.meetings.instances import holding_of
 from app.meetings.models import Meeting
-from app.meetings.plan import MANUAL_APPROVAL, correction, differences, lets_strangers_in, observation
+from app.meetings.plan import correction, differences, observation
 from app.resources import Resources
 
 NO_SUCH_MEETING = 3001  # developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
@@ -61,7 +61,7 @@ def _only_looks(situation: service.Situation) -> bool:
     if meeting is None or not meeting.doubted_at or not meeting.observed or not situation.wanted:
         return False
     undo = meeting.carried_version not in {None, situation.event.version}
-    return correction(meeting.pushed or {}, meeting.observed, situation.plan(meeting.marker), undo=undo) is None
+    return correction(meeting.pushed or {}, meeting.observed, situation.asked(meeting), undo=undo) is None
 
 
 async def _finished(work: Work[Resources]) -> None:
@@ -83,7 +83,7 @@ async def _update(work: Work[Resources], situation: service.Situation, meeting: 
     Where we cannot know what has become of the meeting meanwhile, it is read first: after a disconnect, when an admin
     asks, or when something raised a doubt. What was changed inside Zoom is undone when an admin asks and after a save.
     """
-    wanted, unsure = situation.plan(meeting.marker), meeting.observed is None or meeting.state == "unavailable"
+    wanted, unsure = situation.asked(meeting), meeting.observed is None or meeting.state == "unavailable"
     undo = unsure or meeting.carried_version not in {None, situation.event.version}
     body = correction(meeting.pushed or {}, meeting.observed or {}, wanted, undo=undo)
     if body is None and not unsure and not meeting.doubted_at and not meeting.orphan_markers:
@@ -93,12 +93,12 @@ async def _update(work: Work[Resources], situation: service.Situation, meeting: 
     zoom = await grants.zoom(work.resources, meeting.account_id)
     await creating.clear_orphans(work, zoom, meeting)
     try:
-        said = await _read_back(zoom, number) if unsure or meeting.doubted_at else None
+        said = await changing.read_back(zoom, number) if unsure or meeting.doubted_at else None
         if said is not None:
             await _noted(work, meeting, said, asked_at)
             body = correction(meeting.pushed or {}, observation(said), wanted, undo=undo)
         if body is not None:
-            said = await _changed(work, zoom, situation, meeting, body)
+            said = await changing.change(work, zoom, situation, meeting, body)
     except NotFound as error:
         await _missing(work, situation, meeting, error)
     else:
@@ -126,61 +126,26 @@ async def _missing(work: Work[Resources], situation: service.Situation, meeting:
         await _now_is(work, meeting, "deleted_at_zoom")
 
 
-async def _changed(
-    work: Work[Resources], zoom: AccountClient, situation: service.Situation, meeting: Meeting, body: MeetingBody
-) -> Said | None:
-    """The meeting read back after a PATCH: Zoom drops what it does not support without a word."""
-    assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
-    await _patch(work, zoom, situation, meeting, body)
-    said = await _read_back(zoom, meeting.zoom_meeting_id)
-    if said is not None and lets_strangers_in(situation.plan(meeting.marker), observation(said)):
-        await _patch(work, zoom, situation, meeting, {"settings": {"approval_type": MANUAL_APPROVAL}})
-        said = await _read_back(zoom, meeting.zoom_meeting_id)
-    return said
-
-
-async def _read_back(zoom: AccountClient, number: int) -> Said | None:
-    """What Zoom says of a meeting; None where the grant does not permit to ask."""
-    try:
-        return await zoom.get_meeting(number)
-    except MissingScopes:
-        return None
-
-
-async def _patch(
-    work: Work[Resources], zoom: AccountClient, situation: service.Situation, meeting: Meeting, body: MeetingBody
-) -> None:
-    assert situation.host is not None  # noqa: S101 - `wanted` was asked first
-    assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
-    subject = reservations.of_host(situation.host.zoom_user_id)
-    async with budgets.counted(work.resources, subject, budgets.MEETINGS_PER_HOST, creating.USED_UP):
-        async with work.transaction() as tx:
-            (await service.lock(tx, meeting.id)).state = "updating"
-        await zoom.update_meeting(meeting.zoom_meeting_id, body)
-    async with work.transaction() as tx:
-        row = await service.lock(tx, meeting.id)
-        row.pushed, row.observed, row.synced_at = situation.plan(meeting.marker), None, tx.now
-
-
 async def _in_step(work: Work[Resources], situation: service.Situation, meeting: Meeting, said: Said | None) -> None:
     """Zoom has what is wanted, or `said` what it keeps instead; whoever may now be registered is looked at again."""
-    resources, wanted = work.resources, situation.plan(meeting.marker)
     async with work.done() as tx:
         row = await service.lock(tx, meeting.id)
+        wanted = situation.asked(row)
         row.carried_version = situation.event.version
         if row.doubted_at == meeting.doubted_at:
             row.doubted_at = None
-        before = (row.state in service.SERVING, row.protected)
-        if said is not None or row.state in {meeting.state, "updating"}:
-            row.state, row.last_error = "scheduled", service.possible_orphan(row)
+        before = (row.state in service.SERVING, row.protected, row.join_url is not None)
+        settled = said is not None or row.state in {meeting.state, "updating"}
         if said is None and row.observed is None:
-            service.believe(row, wanted)
+            observed.believe(row, wanted)
         if said is not None:
             row.pushed, row.synced_at = wanted, tx.now
-            service.observe(row, said, resources.seal, resources.settings.zoom_origins)
+            observed.observe(row, said, work.resources)
             for difference in differences(wanted, row.observed or {}):
                 log.info("zoom keeps another value", event_id=work.key, field=difference["field"])
-        if before != (True, row.protected):
+        if settled:
+            observed.settle(row)
+        if before != (True, row.protected, row.join_url is not None):
             tx.record(facts.MeetingSynced(work.id, row.account_id))
         tx.ring(f"event:{work.id}")
 
@@ -280,8 +245,10 @@ async def miss_recordings(work: Work[Resources]) -> None:
 
 
 async def converge_account(work: Work[Resources]) -> None:
-    """An account (the key) came or went, or its hosts changed: look again at everything that is to happen on it."""
+    """An account (the key) came or went, or its hosts changed: look again at everything that is to happen on it, also
+    at what Zoom refused before."""
     async with work.done() as tx:
+        await service.forget_refusals(tx, work.id)
         for event_id in await service.upcoming_of_account(tx, work.id):
             tx.record(facts.SyncAsked(event_id, work.id))
         for meeting in await service.retiring_of_account(tx, work.id):

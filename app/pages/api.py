@@ -20,6 +20,8 @@ from app.events.terms import EventChanges, NewEvent
 from app.meetings import service as meetings
 from app.pages import query, schemas, views
 from app.pages.waiting import preferred_wait, until_synced
+from app.registrations import retries
+from app.registrations import service as registrations
 from app.resources import Resources
 
 router = APIRouter(tags=["Events"])
@@ -194,6 +196,7 @@ async def sync_event(
         if not asked.on_zoom:
             raise Problem("not-on-zoom", "This event has no meeting on Zoom, so there is nothing to bring together.")
         await meetings.ask_sync(tx, asked, wish.on_unknown)
+        await retries.ask(tx, asked, await registrations.account_of(tx, asked))
     event, headers = await _afterwards(held, who, event_id, prefer)
     response.headers.update(headers)
     return event

@@ -104,7 +104,7 @@ class ZoomHost(Schema):
 
 
 class Difference(Schema):
-    """Where Zoom says otherwise than was asked."""
+    """Where Zoom says otherwise than was asked, or has refused what was asked and goes without."""
 
     field: str = Field(examples=["topic"])
     wanted: Any = Field(examples=["Evening circle"])

@@ -1,6 +1,7 @@
 """Rows into answers. Pure."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from app.accounts import warnings
 from app.accounts.warnings import Warned
@@ -10,6 +11,8 @@ from app.events.models import GRACE, Space
 from app.events.spaces import settings_of
 from app.joining.decide import Pass, Refusal, decide
 from app.joining.situation import EventSeen, RegistrationSeen, Situation, ZoomSeen
+from app.meetings import optional
+from app.meetings.models import Meeting
 from app.meetings.plan import differences
 from app.pages import schemas
 from app.pages.query import Row
@@ -148,18 +151,24 @@ def zoom(row: Row, now: datetime) -> schemas.Zoom | None:
     meeting = row.meeting
     if meeting is None and not row.event.on_zoom:
         return None
-    pushed, observed = (meeting.pushed, meeting.observed) if meeting else (None, None)
     return schemas.Zoom.model_validate(
         {
             "state": zoom_state(row),
             "meeting_id": str(meeting.zoom_meeting_id) if meeting and meeting.zoom_meeting_id else None,
             "host": {"id": row.host.id, "name": row.host.name, "email": row.host.email} if row.host else None,
             "protected": meeting.protected if meeting else row.host is not None and row.host.licensed,
-            "differences": differences(pushed, observed) if pushed and observed else [],
+            "differences": _differences(meeting) if meeting else [],
             "last_error": last_error(row),
             "warnings": warned(row, now),
         }
     )
+
+
+def _differences(meeting: Meeting) -> list[dict[str, Any]]:
+    """What Zoom says otherwise than asked, and what it refused so that the meeting is without it."""
+    pushed, observed = meeting.pushed or {}, meeting.observed or {}
+    found = differences(pushed, observed) if pushed and observed else []
+    return found + optional.shown(meeting.left_out, observed)
 
 
 def warned(row: Row, now: datetime) -> list[Warned]:
@@ -168,6 +177,8 @@ def warned(row: Row, now: datetime) -> list[Warned]:
     if host is None or row.account_status == "disconnected" or event.status(now) not in {"scheduled", "live"}:
         return []
     found = [] if row.host_reached else [warnings.gone()]
+    if row.meeting is not None and row.meeting.left_out:
+        found.append(warnings.left_out(list(row.meeting.left_out)))
     if row.lost_alternatives:
         found.append(warnings.alternatives_gone(row.lost_alternatives))
     return found + warnings.of_host(

@@ -14,7 +14,7 @@ from sqlalchemy import and_, or_, select
 from app import facts
 from app.accounts import budgets, grants
 from app.accounts.models import Account
-from app.clients.zoom import MAX_BATCH, Label, RateLimited, ZoomError, allows, is_zoom_link
+from app.clients.zoom import MAX_BATCH, Label, RateLimited, ZoomError, allows
 from app.clients.zoom import Registrant as Answer
 from app.core import db, logs, together
 from app.core.outbox import NotNow
@@ -141,7 +141,7 @@ async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], a
             if not answer.join_url:
                 await seats.keep(tx, work, seat, "pending", "Zoom has not made the link yet.", answer)
                 pending.append(str(seat.registration_id))
-            elif is_zoom_link(answer.join_url, work.resources.settings.zoom_origins):
+            elif work.resources.zoom.is_link(answer.join_url):
                 await seats.keep(tx, work, seat, "ready", None, answer)
                 ready.append(str(seat.registration_id))
         await together.settle(tx, taken, ready, asked, pending, tx.now + registrants.LOOK_AGAIN)

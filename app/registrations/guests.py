@@ -128,8 +128,9 @@ async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
 
 
 async def _out_again(tx: db.Tx, event: Event, email: str, meeting: Meeting | None) -> Guest | None:
-    """The guest with this address whose invitation was taken back, or whom a host took off inside Zoom; 422 where the
-    address is coming already. A member who has not shown that it is theirs keeps nobody out."""
+    """The guest with this address whose invitation was taken back, whom a host took off inside Zoom, or who could not
+    be registered; 422 where the address is coming already. A member who has not shown that it is theirs keeps nobody
+    out."""
     found = await tx.session.execute(
         select(Registration, Guest)
         .outerjoin(Guest, Guest.registration_id == Registration.id)
@@ -139,7 +140,7 @@ async def _out_again(tx: db.Tx, event: Event, email: str, meeting: Meeting | Non
     for registration, guest in found:
         if is_guest(registration.member_id):
             registrant = await service.registrant_at(tx, registration.id, meeting)
-            if guest.revoked_at is None and (registrant is None or registrant.state != "denied"):
+            if guest.revoked_at is None and (registrant is None or registrant.state not in {"denied", "failed"}):
                 raise wrong_field("email", "is invited to this event already")
             out = guest
         elif registration.rsvp != "not_going" and registration.email_verified:

@@ -28,7 +28,7 @@ async def replace(tx: db.Tx, seal: Seal, event: Event, registration: Registratio
     """Take back the link of a registration, and have a new one made; who asked (`by`) is kept.
 
     Raises the problem `event-closed` for an event that is over, `no-link` where there is none to take back. A link two
-    answers under one address share is taken from both.
+    answers under one address share is taken from both. Who could not be registered is tried again.
     """
     if event.status(tx.now) in {"cancelled", "ended"}:
         raise Problem("event-closed", "This event is over or was cancelled, so its links lead nowhere any more.")
@@ -36,6 +36,12 @@ async def replace(tx: db.Tx, seal: Seal, event: Event, registration: Registratio
     at_meeting = Registrant.meeting_id == (meeting.id if meeting else None)
     own = select(Registrant).where(Registrant.registration_id == registration.id, at_meeting)
     registrant = await tx.session.scalar(own.with_for_update())
+    if registrant is not None and registrant.state == "failed":
+        # There is nothing to be taken back, but somebody asks for a link: it is tried again.
+        account_id = meeting.account_id if meeting else None
+        tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
+        tx.hurry(str(registration.id))
+        return registrant
     if meeting is None or registrant is None or not (registrant.join_url or registrant.barred or registrant.cancel_due):
         raise Problem("no-link", "There is no personal link yet that could be taken back.")
     shared = Registrant.zoom_registrant_id == (registrant.zoom_registrant_id or "")

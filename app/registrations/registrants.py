@@ -7,8 +7,10 @@ from typing import Literal
 
 from app import facts
 from app.accounts import budgets, grants
+from app.accounts.trouble import NoToken
 from app.clients.zoom import (
     AccountClient,
+    ForeignHost,
     HostCannotRegister,
     Label,
     MeetingFull,
@@ -19,7 +21,6 @@ from app.clients.zoom import (
     RegistrantReference,
     RegistrationOff,
     ZoomError,
-    is_zoom_link,
 )
 from app.clients.zoom import Registrant as Answer
 from app.core import db
@@ -47,6 +48,8 @@ ADDS_USED_UP = "Zoom takes three registrations of one address a day; this one is
 CHANGES_USED_UP = "Zoom takes ten changes of one registrant a day; this one is made after midnight UTC."
 TOO_MANY_TODAY = "Zoom takes no more of this today; it goes on after midnight UTC."
 DISCONNECTED = "The organisers must connect their Zoom account again first."
+FOREIGN_LINK = "Zoom answered with a link that is not Zoom's."
+PUT_RIGHT = "The organisers' connection to Zoom does not work at the moment; it goes on by itself afterwards."
 TRIED_AGAIN = "Zoom does not answer as it should right now; it is tried again by itself."
 # Refusals that are a state of the registrant and no fault: (state, what a person is told).
 REFUSALS: dict[type[ZoomError], tuple[str, str]] = {
@@ -180,8 +183,8 @@ async def _listed(zoom: AccountClient, seat: Seat) -> Answer | None:
 
 async def _registered(work: Work[Resources], seat: Seat, answer: Answer) -> None:
     """Keep the link, sealed, if it is one of Zoom's; without a link the registrant waits and is looked at again."""
-    if answer.join_url and not is_zoom_link(answer.join_url, work.resources.settings.zoom_origins):
-        await _write(work, seat, "failed", "Zoom answered with a link that is not Zoom's.", answer)
+    if answer.join_url and not work.resources.zoom.is_link(answer.join_url):
+        await _write(work, seat, "failed", FOREIGN_LINK, answer)
     elif answer.join_url and await _taken_back_before(work, seat, answer.join_url):
         # Zoom may have approved it anew, so it is cancelled once more.
         again = timedelta()
@@ -264,6 +267,8 @@ async def _write(
 
 def why(error: ZoomError | NotNow) -> str:
     """What a member is told of a call that has to wait."""
+    if isinstance(error, NoToken | ForeignHost):
+        return PUT_RIGHT if error.again == "parked" else TRIED_AGAIN
     if error.again == "parked":
         return DISCONNECTED
     if isinstance(error, NotNow) and error.again == "at":

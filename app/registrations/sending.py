@@ -5,7 +5,7 @@ where the mail certainly has not left, so a CANCEL goes to everybody who may hol
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,9 +18,12 @@ from app.core import db, metrics
 from app.core.models import Community
 from app.core.work import Work
 from app.events.models import Event
+from app.meetings import service as meetings
 from app.registrations import mailing
 from app.registrations.models import Registration
 from app.resources import Resources
+
+HELD_BACK = timedelta(minutes=10)
 
 
 class Former(NamedTuple):
@@ -89,6 +92,10 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
     written = not mailing.same(state, held)
     if state is None or (not written and former.sent_at is not None):
         return None
+    # Whoever would be invited now could not come in: admins are told first, and it is looked again until it is put
+    # right.
+    if held is None and event.on_zoom and await meetings.link_refused(tx, event.id):
+        return tx.now + HELD_BACK
     if written and (settled := mailing.settles_at(event, registration, state, tx.now)):
         return settled
     if written:

@@ -18,7 +18,7 @@ from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import addresses, standing
+from app.registrations import addresses, retries, standing
 from app.registrations.addresses import Address
 from app.registrations.invites import valid_address
 from app.registrations.models import Registrant, Registration
@@ -107,6 +107,8 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         # An organiser's word counts for their own event: it must not move what a member is coming to elsewhere.
         if person.themselves and await known_otherwise(tx, registration):
             tx.record(facts.AddressChanged(registration.id))
+    elif _has_place(registration):
+        await retries.ask(tx, event, await account_of(tx, event), registration.id)
     if had_place and not _has_place(registration):
         await promote(tx, event)
     return registration

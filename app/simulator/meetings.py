@@ -29,6 +29,7 @@ def create(call: Call) -> Answer:
     """POST /users/{userId}/meetings: 201."""
     host = call.user()
     wanted = scheduling.accepted(call.body)
+    scheduling.refuse_fields(wanted, host, call.simulator.switches)
     if "schedule_for" in wanted:
         host = _scheduled_for(call, host, wanted["schedule_for"])
     if not may_host(host):
@@ -63,6 +64,7 @@ def update(call: Call) -> Answer:
     meeting = call.meeting()
     host = call.host(meeting)
     wanted = scheduling.accepted(call.body)
+    scheduling.refuse_fields(wanted, host, call.simulator.switches)
     call.spend_host_budget(host)
     edit(call.simulator, meeting, wanted, call.caller, call.query.get("occurrence_id"))
     return Answer(204)
@@ -129,7 +131,7 @@ def new_meeting(simulator: Simulator, host: User, base_url: str) -> Meeting:
         uuid=meeting_uuid(serial),
         host_id=host.id,
         account_id=host.account_id,
-        base_url=base_url,
+        base_url=simulator.switches.link_base or base_url,
         registration_key=secrets.token_urlsafe(33),
         created_at=simulator.now(),
         timezone=host.timezone,

@@ -126,6 +126,7 @@ def register(simulator: Simulator, meeting: Meeting, person: Json, base_url: str
             set_status(simulator, meeting, known, "approve", simulator.world.host(meeting))
         return known
     tk = simulator.issue("tk", secrets.token_urlsafe(48))
+    base_url = simulator.switches.link_base or base_url
     join_url = f"{base_url}/w/{meeting.id}?tk={tk}" + (f"&pwd={meeting.pwd}" if meeting.pwd else "")
     registrant = Registrant(
         id=fresh_id(),

@@ -84,6 +84,23 @@ def accepted(body: Json) -> Json:
     return known
 
 
+def refuse_fields(body: Json, host: User, switches: Switches) -> None:
+    """Refuse a whole create or update for a field this Zoom does not take (contract 21, Optional fields)."""
+    for name in switches.refused_fields:
+        group, _, field = name.rpartition(".")
+        value = (body.get(group) or {}).get(field) if group else body.get(field)
+        if value in (None, "", "none"):
+            continue
+        if switches.field_refusal == "errors":
+            raise errors.validation_failed([(name, "Invalid field.")])
+        if switches.field_refusal == "paid":
+            raise errors.refusal(400, 200, f"Only available for paid users: {host.id}.")
+        if switches.field_refusal == "unnamed":
+            raise errors.refusal(400, 300, "Validation Failed.")
+        said = f"The value that you entered in the `{field}` field is invalid. Enter a valid value and try again."
+        raise errors.refusal(400, 300, said)
+
+
 def begin(meeting: Meeting, wanted: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
     """Fill in a meeting that is being created. Raises 400/300 or 400/200 where a switch says so."""
     meeting.type = wanted.get("type", SCHEDULED)

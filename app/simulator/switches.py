@@ -17,6 +17,14 @@ class Switches(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_url: str | None = Field(None, description="2.2: the API's address a token names; null is this simulator's own")
+    link_base: str | None = Field(None, description="21: where new links lead, as https://acme.zoom-x.de; null is here")
+    refused_fields: tuple[str, ...] = Field(
+        (), description="21: dotted fields for which a whole create or update is refused, where they ask for something"
+    )
+    field_refusal: Literal["errors", "sentence", "unnamed", "paid"] = Field(
+        "errors",
+        description="3.1: 300 with `errors`, 300 naming it in a sentence, 300 or 200 naming none",
+    )
     refresh_grace_seconds: float = Field(0, ge=0, description="row 1: a rotated refresh token works this long")
     missing_scope: Literal["400/4711", "401/4711", "403/4711", "401/4700", "403/4700"] = Field(
         "400/4711", description="row 2: HTTP status and code when a scope is missing"

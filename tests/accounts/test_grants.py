@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from app.accounts import grants
-from app.clients.zoom import NotSent, Token
+from app.accounts.trouble import NoToken
+from app.clients.zoom import Token
 from app.core.outbox import NotNow
 from tests.accounts.house import House, admin
 from tests.accounts.race import TASKS
@@ -254,9 +255,9 @@ async def test_a_zoom_that_is_away_is_no_dead_grant(house: House) -> None:
     account_id = await house.connect(admin())
     await house.expire(account_id)
     await house.fault("status", "oauthRefresh", status=503)
-    with pytest.raises(Exception, match="refresh") as error:
+    with pytest.raises(NoToken) as error:
         await tokens_of(house, account_id).access_token()
-    assert not isinstance(error.value, NotNow | NotSent)
+    assert error.value.again == "later"
     assert (await house.account(account_id)).status == "connected"
     assert await tokens_of(house, account_id).access_token()
 

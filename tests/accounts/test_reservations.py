@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.accounts import reservations
+from app.accounts import hosts, reservations
 from app.core.errors import Problem
 from tests.accounts.house import ADA, BEN, House, admin
 
@@ -77,6 +77,24 @@ async def test_a_busy_host_is_refused_with_the_free_ones_named_and_the_event_kee
     assert (problem.slug, problem.status) == ("host-busy", 409)
     assert [host["name"] for host in problem.extra["free_hosts"]] == ["Ben Okoye", "Cleo Lindqvist"]
     assert await held(house) == [(ada, START), (ada, START + 2 * HOUR)]
+
+
+async def test_of_many_free_hosts_a_busy_one_names_the_best_ten(house: House) -> None:
+    account_id = await house.connect(admin())
+    host_id, ada = await host_of(house, ADA)
+    await house.change(
+        "INSERT INTO hosts (id, account_id, zoom_user_id, name, licensed, listed)"
+        " SELECT gen_random_uuid(), :account_id, 'u' || n, 'H' || n, n % 3 = 0, true FROM generate_series(1, 60) AS n",
+        account_id=account_id,
+    )
+    await hold(house, [ada], uuid4())
+    async with house.resources.db.transaction() as tx:
+        best = await hosts.candidates(tx, "c1", START, START + HOUR)
+        with pytest.raises(Problem) as refused:
+            await reservations.hold(tx, [ada], uuid4(), START, START + HOUR, host_id)
+    offered = [host["id"] for host in refused.value.extra["free_hosts"]]
+    assert len(offered) == 10
+    assert offered == [str(host.host_id) for host in best if host.available][:10]
 
 
 async def test_a_released_time_can_be_had_again(house: House) -> None:

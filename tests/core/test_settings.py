@@ -197,3 +197,25 @@ def test_whatever_is_given_a_rule_takes_it_or_says_why_not(rule: Callable[[str],
         why_not = str(error)
     assert why_not is None or len(why_not.splitlines()) == 1
     assert taken in {text, text.rstrip("/"), text.rstrip("/").lower()}
+
+
+def test_further_domains_of_zoom_are_a_list_in_any_case() -> None:
+    assert read(WHOLE).zoom_domains == ()
+    assert read(WHOLE | {"ZOOM_DOMAINS": "zoom.example, Zoom-X.EXAMPLE,"}).zoom_domains == (
+        "zoom.example",
+        "zoom-x.example",
+    )
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("example", "com", "*.zoom.example", ".zoom.example", "zoom.example.", "https://zoom.example"),
+        *("zoom.example:443", "zoom.example/j", "user@zoom.example", "zoom example.org", "127.0.0.1"),
+        *("zoom_x.example", "xn--zm-bcaa.example", "zoöm.example", "-zoom.example", f"{'a' * 64}.example"),
+        "zoom.us, evil",
+    ],
+)
+def test_what_is_no_domain_of_zoom_is_refused_with_the_setting_named(written: str) -> None:
+    [line] = complaints(ZOOM_DOMAINS=written)
+    assert line.startswith("ZOOM_DOMAINS must be domains such as zoom.example")

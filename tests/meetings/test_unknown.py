@@ -1,6 +1,6 @@
 """A creation whose answer is lost makes one meeting all the same, and leaves no second one behind."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.living import Living
 from tests.meetings.house import (
@@ -10,6 +10,7 @@ from tests.meetings.house import (
     cancel,
     change,
     faults,
+    grant,
     held_up,
     later,
     lost_answer,
@@ -161,3 +162,55 @@ async def test_cancelling_while_the_answer_is_under_way_leaves_no_meeting_behind
     await living.quiet()
     assert len(await calls(living, CREATE)) == 1
     assert await at_zoom(living) == []
+
+
+async def test_where_meetings_may_be_listed_an_interrupted_creation_is_found_at_once(living: Living) -> None:
+    await grant(living, "meeting:read:list_meetings")
+    await living.connect()
+    await faults(living, lost_answer(CREATE), notifications=(lost_notification(CREATED, times=None),))
+    event = await living.event()
+    meeting = await the_meeting(living)
+    assert (event["zoom"]["state"], event["zoom"]["meeting_id"]) == ("scheduled", str(meeting["id"]))
+    assert event["zoom"]["last_error"] is None
+    assert len(await calls(living, CREATE)) == 1
+
+
+async def test_a_meeting_of_somebody_elses_in_the_list_is_left_alone(living: Living) -> None:
+    await grant(living, "meeting:read:list_meetings")
+    await living.connect()
+    other = await living.event(title="Another evening")
+    never_made = {"kind": "close_before", "operation": CREATE, "times": 1}
+    await faults(living, never_made, notifications=(lost_notification(CREATED, times=None),))
+    starts = datetime.fromisoformat(other["starts_at"]) + timedelta(hours=3)
+    event = await living.event(starts_at=starts.isoformat(), ends_at=(starts + timedelta(hours=1)).isoformat())
+    assert (event["zoom"]["state"], event["zoom"]["meeting_id"]) == ("unknown", None)
+    await later(living)
+    shown = await seen(living, event)
+    assert shown["zoom"]["state"] == "scheduled"
+    assert shown["zoom"]["meeting_id"] != other["zoom"]["meeting_id"]
+    assert len(await at_zoom(living)) == 2
+
+
+async def test_a_list_that_cannot_be_had_leaves_the_other_way(living: Living) -> None:
+    await grant(living, "meeting:read:list_meetings")
+    await living.connect()
+    listing = {"kind": "status", "operation": "meetings", "status": 503, "times": None}
+    await faults(living, lost_answer(CREATE), listing, notifications=(lost_notification(CREATED),))
+    event = await living.event()
+    assert event["zoom"]["state"] == "unknown"
+    await notify_created(living, await the_meeting(living))
+    assert (await seen(living, event))["zoom"]["state"] == "scheduled"
+    assert len(await calls(living, CREATE)) == 1
+
+
+async def test_an_orphan_in_the_list_is_deleted_without_zooms_word(living: Living) -> None:
+    await grant(living, "meeting:read:list_meetings")
+    await living.connect()
+    listing = {"kind": "status", "operation": "meetings", "status": 503, "times": None}
+    await faults(living, lost_answer(CREATE), listing, notifications=(lost_notification(CREATED, times=None),))
+    event = await living.event()
+    await later(living)
+    assert len(await at_zoom(living)) == 2
+    await faults(living)
+    await change(living, event, title="Another evening")
+    assert (await the_meeting(living))["topic"] == "Another evening"

@@ -12,6 +12,9 @@ async def flip(zoom: Zoom, **switches: object) -> None:
 def test_defaults_are_those_of_the_table() -> None:
     assert Switches().model_dump() == {
         "api_url": None,
+        "link_base": None,
+        "refused_fields": (),
+        "field_refusal": "errors",
         "refresh_grace_seconds": 0,
         "missing_scope": "400/4711",
         "expired_token_status": 401,

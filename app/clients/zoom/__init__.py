@@ -9,6 +9,7 @@ from app.clients.zoom.bodies import MAX_BATCH, MeetingBody, MeetingSettingsBody,
 from app.clients.zoom.client import AccountClient, Zoom
 from app.clients.zoom.errors import (
     Again,
+    AppDisabled,
     AppMisconfigured,
     BadAnswer,
     ForeignHost,
@@ -29,6 +30,7 @@ from app.clients.zoom.errors import (
     Refused,
     RegistrationOff,
     ServerError,
+    TokenRefused,
     Unauthorized,
     ZoomError,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "SCOPES",
     "AccountClient",
     "Again",
+    "AppDisabled",
     "AppMisconfigured",
     "BadAnswer",
     "ForeignHost",
@@ -89,6 +92,7 @@ __all__ = [
     "Scope",
     "ServerError",
     "Token",
+    "TokenRefused",
     "TokenSource",
     "Unauthorized",
     "User",

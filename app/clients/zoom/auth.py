@@ -5,6 +5,7 @@ OAuth 2.0 authorization code with PKCE: RFC 6749, RFC 7636, developers.zoom.us/d
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from datetime import datetime
@@ -16,13 +17,14 @@ from pydantic import ValidationError
 
 from app.clients.zoom import refusals, transport, waits
 from app.clients.zoom.errors import (
+    AppDisabled,
     AppMisconfigured,
     BadAnswer,
     NeedsReauth,
     OutcomeUnknown,
     RateLimited,
-    Refused,
     ServerError,
+    TokenRefused,
     ZoomError,
     sanitised,
 )
@@ -32,9 +34,14 @@ from app.clients.zoom.protocol import Request, json_object
 
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 
-# Zoom's numeric OAuth codes: "OAuth error messages" on developers.zoom.us/docs/integrations/oauth/.
-_OUR_APP = {4702, 4704, 4705, 4706, 4709, 4717}
-_THE_GRANT = {4700, 4711, 4733, 4734, 4735, 4737, 4738, 4740, 4741}
+# Zoom's numeric OAuth codes: "OAuth error messages" on developers.zoom.us/docs/integrations/oauth/. They come as
+# `code`, or in the text as "(4,717)". Those not listed say nothing for certain: 4700 is "a catch all for unexpected
+# errors".
+_OUR_APP, _DISABLED = {4702, 4704, 4705, 4706, 4709}, 4717
+_OUR_APP_KINDS = {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
+_CODE_IS_BAD = {4733, 4734}
+_TOKEN_IS_GONE = {4735, 4737, 4741}
+_IN_TEXT = re.compile(r"\(?\b(4),?(7\d\d)\b")
 _ADVICE = "check ZOOM_CLIENT_ID, ZOOM_CLIENT_SECRET and ZOOM_REDIRECT_URI"
 
 
@@ -162,10 +169,23 @@ def _oauth_refusal(
         hit = waits.limit({name.lower(): value for name, value in headers.items()}, reason, Label.LIGHT, now)
         limited.retry_at, limited.daily = hit.retry_at, hit.daily
         return limited
-    # Until 2022 a bad code was an `invalid_request`.
-    bad_code = kind == "invalid_request" and "authorization code" in reason.lower()
-    if kind in {"invalid_grant", "invalid_token"} or code in _THE_GRANT or bad_code:
+    if _is_dead(operation, kind, code, reason):
         return NeedsReauth(reason, **about)
-    if kind in {"invalid_client", "unauthorized_client", "unsupported_grant_type"} or code in _OUR_APP:
+    named = _IN_TEXT.search(reason)
+    codes = {code, int(named[1] + named[2]) if named else None}
+    if _DISABLED in codes:
+        return AppDisabled(f"Zoom says that this app is disabled: {reason}", **about)
+    if kind in _OUR_APP_KINDS or codes & _OUR_APP:
         return AppMisconfigured(f"Zoom does not accept this app: {reason}; {_ADVICE}", **about)
-    return Refused(reason, **about)
+    return TokenRefused(reason or "no token, and no reason", **about)
+
+
+def _is_dead(operation: str, kind: str, code: int | None, reason: str) -> bool:
+    """Whether the code or token that was sent is of no use any more. Of a grant only `invalid_grant` says so: whatever
+    else a refresh is answered may pass."""
+    if kind == "invalid_grant":
+        return True
+    if operation == "exchange":
+        # Until 2022 a bad code was an `invalid_request`.
+        return code in _CODE_IS_BAD or (kind == "invalid_request" and "authorization code" in reason.lower())
+    return operation == "revoke" and (kind == "invalid_token" or code in _TOKEN_IS_GONE)

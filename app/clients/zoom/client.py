@@ -1,7 +1,7 @@
 """The calls to Zoom, one method each. Retries nothing (but for one replay with a fresh token, see `auth`): the errors
 say when to try again, and the outbox waits."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar, cast
 
@@ -12,7 +12,7 @@ from app.clients.zoom import operations, protocol, refusals, transport
 from app.clients.zoom.auth import BearerAuth, OAuth, TokenSource
 from app.clients.zoom.bodies import MAX_BATCH, MAX_STATUS_CHANGES, MeetingBody, RegistrantBody, RegistrantReference
 from app.clients.zoom.errors import BadAnswer, PageTokenExpired
-from app.clients.zoom.hosts import accepted_api_url
+from app.clients.zoom.hosts import accepted_api_url, is_zoom_link
 from app.clients.zoom.models import (
     BatchedRegistrants,
     Meeting,
@@ -40,16 +40,34 @@ P = TypeVar("P", bound=Record)
 
 class Zoom:
     """Zoom as this installation reaches it: `api_url` is the configured origin, `now` the clock, `oauth` the way to a
-    grant."""
+    grant. `origins` are the configured ones that count as Zoom's, `domains` further domains of Zoom."""
 
-    def __init__(self, http: httpx.AsyncClient, oauth: OAuth, *, api_url: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        oauth: OAuth,
+        *,
+        api_url: str,
+        now: Callable[[], datetime],
+        origins: Collection[str] = (),
+        domains: Collection[str] = (),
+    ) -> None:
         self.oauth = oauth
         self._http, self._api_url, self._now = http, api_url, now
+        self._origins, self._domains = origins, domains
 
     def account(self, tokens: TokenSource, api_url: str | None = None, pace: Pace | None = None) -> "AccountClient":
         """Calls in the name of one grant; `api_url` as its token answer said, `pace` awaited before each call with its
         operation's name. Raises ForeignHost."""
-        return AccountClient(self._http, tokens, accepted_api_url(api_url, self._api_url), self._now, pace)
+        return AccountClient(self._http, tokens, self.api_origin(api_url), self._now, pace)
+
+    def api_origin(self, api_url: str | None) -> str:
+        """The origin to call for a grant whose token came with `api_url`. Raises ForeignHost."""
+        return accepted_api_url(api_url, self._api_url, self._domains)
+
+    def is_link(self, url: str) -> bool:
+        """Whether a link leads to Zoom: asked before it is stored, and before a browser is sent there."""
+        return is_zoom_link(url, self._origins, self._domains)
 
 
 class AccountClient:

@@ -9,8 +9,12 @@
     ├── PageTokenExpired        later    a list took longer than Zoom keeps its place
     ├── RateLimited             at       per second, or until the next UTC midnight
     ├── Unauthorized            later    a fresh token was refused too; only `invalid_grant` proves a dead grant
+    ├── TokenRefused            later    the token endpoint said no, and nothing about the grant
     ├── NeedsReauth             parked   `invalid_grant`: the account must be connected again
     ├── MissingScopes           parked   connect again with these scopes
+    ├── AppMisconfigured        parked   our client id, secret or redirect URI
+    │   └── AppDisabled                  somebody has switched off our app at Zoom
+    ├── ForeignHost             parked   an `api_url` that is not Zoom's
     └── Refused                 never    Zoom understood and said no
         ├── InvalidRequest               with the fields Zoom names
         ├── NotFound                     said by Zoom's own code, never by a bare 404
@@ -19,12 +23,11 @@
         ├── RegistrationOff
         ├── HostCannotRegister
         ├── MeetingOver
-        ├── MeetingFull
-        ├── AppMisconfigured             our client id, secret or redirect URI
-        └── ForeignHost                  an `api_url` that is not Zoom's
+        └── MeetingFull
 
-`again`: later = transient, back off; at = not before `retry_at`; parked = when the account is connected again;
-never = permanent; unknown = find out first what happened.
+`again`: later = transient, back off; at = not before `retry_at`; parked = when somebody has done something about the
+connection; never = permanent; unknown = find out first what happened. Only `Refused` is about the object of the call:
+nothing that is said about tokens, the app or the grant is final for a meeting or a registrant.
 Messages carry no token, link or e-mail and are bounded (`sanitised`).
 """
 
@@ -141,6 +144,13 @@ class Unauthorized(ZoomError):
     again = "later"
 
 
+class TokenRefused(ZoomError):
+    """The token endpoint gave no token and did not say `invalid_grant`: "User is locked", a code of its own, 4700,
+    which Zoom calls a catch-all. The grant may be as alive as before, so it is tried again."""
+
+    again = "later"
+
+
 class NeedsReauth(ZoomError):
     """The grant, code or token is dead: the account must be connected again."""
 
@@ -201,9 +211,17 @@ class MeetingFull(Refused):
     """No more attendees (3043)."""
 
 
-class AppMisconfigured(Refused):
+class AppMisconfigured(ZoomError):
     """Zoom does not accept this installation's client id, client secret or redirect URI."""
 
+    again = "parked"
 
-class ForeignHost(Refused):
+
+class AppDisabled(AppMisconfigured):
+    """The app itself is switched off at Zoom (4717)."""
+
+
+class ForeignHost(ZoomError):
     """An address that should be Zoom's is not."""
+
+    again = "parked"

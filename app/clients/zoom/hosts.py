@@ -1,56 +1,57 @@
 """Which addresses are Zoom's (pure). What an answer says about addresses is believed only if it leads there.
 
-Regional API hosts are `api-{au,ca,eu,in,sa,sg,uk,us}.zoom.us`; the list grows, so any two letters count
+Zoom's domains: zoom.us, zoom.com, zoomgov.com (Zoom for Government), zoom-x.de (Deutsche Telekom) and zoom.com.cn, each
+with subdomains of customers (`acme.zoom.us`). An operator may name more. The API answers at `api.` below a domain, and
+regionally at `api-{au,ca,eu,in,sa,sg,uk,us}.`; that list grows, so any two letters count
 (developers.zoom.us/docs/api/using-zoom-apis/).
+
+An address is read by one strict pattern and not parsed leniently: browsers, proxies and libraries disagree about user
+names, ports, backslashes, white space, international dots and letters. Zoom writes none of these.
 """
 
 import re
 from collections.abc import Collection
-from urllib.parse import SplitResult, urlsplit
 
 from app.clients.zoom.errors import ForeignHost
 
-_API_HOST = re.compile(r"api(-[a-z]{2})?\.zoom\.us")
-_ZOOM_HOST = re.compile(r"([a-z0-9-]+\.)*zoom\.us")
-# Browsers read `\` as `/` and drop tabs and line ends, so such an address leads elsewhere than it says here.
-_AMBIGUOUS = re.compile(r"[\\\s\x00-\x1f\x7f]")
+DOMAINS = frozenset({"zoom.us", "zoom.com", "zoomgov.com", "zoom-x.de", "zoom.com.cn"})
+
+_LABEL = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HTTPS = re.compile(rf"https://((?:{_LABEL}\.)+{_LABEL})(?:[/?#].*)?")
+_PLAIN = re.compile(r"(?:(?!\\)[!-~])+")  # ASCII that is seen, without `\`, which browsers read as `/`
+_API_LABEL = re.compile(r"api(-[a-z]{2})?")
 
 
-def accepted_api_url(api_url: str | None, configured: str) -> str:
+def host_of(url: str) -> str | None:
+    """The host of an `https` address that is written plainly: lower case, ASCII, no port, no user name, no punycode, no
+    white space or backslash anywhere. None for every other address."""
+    plain = _HTTPS.fullmatch(url) if _PLAIN.fullmatch(url) else None
+    return plain[1] if plain and len(plain[1]) <= 253 else None
+
+
+def accepted_api_url(api_url: str | None, configured: str, domains: Collection[str] = ()) -> str:
     """The origin to call for a grant whose token came with `api_url`, or `configured` (`ZOOM_API_URL`) if with none.
 
-    Accepted: `https` and one of Zoom's API hosts, or `configured` itself (a simulator, which may be `http`).
-    Raises ForeignHost: a token must not be sent anywhere else.
+    Accepted: `https` and an API host of Zoom's domains or of the further `domains`, or `configured` itself (a
+    simulator, which may be `http`). Raises ForeignHost: a token must not be sent anywhere else.
     """
     if not api_url or api_url.rstrip("/") == configured.rstrip("/"):
         return configured.rstrip("/")
-    parts = _split(api_url)
-    if parts and _is_https(parts) and _API_HOST.fullmatch(parts.hostname or "") and parts.path in {"", "/"}:
-        return f"https://{parts.hostname}"
+    host = host_of(api_url)
+    label, _, domain = (host or "").partition(".")
+    if _API_LABEL.fullmatch(label) and domain in DOMAINS.union(domains) and api_url.rstrip("/") == f"https://{host}":
+        return f"https://{host}"
     raise ForeignHost("api_url is not one of Zoom's hosts", operation="accepted_api_url")
 
 
-def is_zoom_link(url: str, extra_origins: Collection[str] = ()) -> bool:
-    """Whether a browser may be sent to `url`: `https` on `zoom.us` or below it, or one of `extra_origins`
-    (`scheme://host:port`, the configured ones)."""
-    parts = _split(url)
-    if parts is None:
+def is_zoom_link(url: str, origins: Collection[str] = (), domains: Collection[str] = ()) -> bool:
+    """Whether a browser may be sent to `url`: `https` on one of Zoom's domains or the further `domains`, or below one;
+    or on one of `origins` (`scheme://host:port`, the configured ones)."""
+    if not _PLAIN.fullmatch(url):
         return False
-    if f"{parts.scheme}://{parts.netloc}" in {origin.rstrip("/") for origin in extra_origins}:
-        return True
-    return _is_https(parts) and _ZOOM_HOST.fullmatch(parts.hostname or "") is not None
-
-
-def _split(url: str) -> SplitResult | None:
-    if _AMBIGUOUS.search(url):
-        return None
-    try:
-        parts = urlsplit(url)
-        port_is_number = parts.port is None or parts.port >= 0
-    except ValueError:
-        return None
-    return parts if port_is_number and "@" not in parts.netloc else None
-
-
-def _is_https(parts: SplitResult) -> bool:
-    return parts.scheme == "https" and parts.port in {None, 443}
+    for origin in origins:
+        rest = url.removeprefix(origin.rstrip("/"))
+        if rest != url and (not rest or rest[0] in "/?#"):
+            return True
+    host = host_of(url)
+    return host is not None and any(host == one or host.endswith(f".{one}") for one in DOMAINS.union(domains))

@@ -54,6 +54,9 @@ BY_CODE: Mapping[int, type[Refused]] = {
 }
 
 _TOKEN_CODE, _SCOPE_CODE, _AUTHORIZATION_CODE = 124, 4711, 4700
+# 4700 to 4799 speak of tokens, grants and the app ("OAuth error messages"), never of a meeting or a registrant: what is
+# true of the grant, the next refresh tells.
+_OAUTH_CODES = range(4700, 4800)
 _RATE_CODES = {429, 4001}
 _SCOPE_TEXT = "does not contain scopes"
 _SCOPE_LIST = re.compile(r"scopes?\s*:\s*\[([^\]]*)\]")
@@ -83,10 +86,13 @@ def missing_scopes(status: int, body: Mapping[str, Any], scope: str) -> tuple[st
 
 
 def rejects_token(status: int, body: Mapping[str, Any]) -> bool:
-    """Whether the access token itself is refused: 401, or 124 with whatever status (GET /users documents 400)."""
-    if status < 400 or missing_scopes(status, body, "") is not None:
+    """Whether the access token itself is refused: 401, or 124 or a code of OAuth's with whatever status (GET /users
+    documents 400)."""
+    if status < 400 or status == 429 or missing_scopes(status, body, "") is not None:
         return False
-    return status == 401 or code_of(body) == _TOKEN_CODE
+    code = code_of(body)
+    # Of a call that failed (5xx) nobody knows whether it had an effect, so it is not to be sent again.
+    return status == 401 or code == _TOKEN_CODE or (status < 500 and code in _OAUTH_CODES)
 
 
 def refusal(

@@ -9,9 +9,12 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 import respx
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.clients.zoom import (
     AccountClient,
+    AppDisabled,
     AppMisconfigured,
     BadAnswer,
     NeedsReauth,
@@ -23,6 +26,7 @@ from app.clients.zoom import (
     RateLimited,
     Refused,
     ServerError,
+    TokenRefused,
     Unauthorized,
     ZoomError,
     pkce,
@@ -164,13 +168,17 @@ REFUSALS = [
     (401, {"reason": "Invalid Token!", "error": "invalid_grant"}, NeedsReauth, "parked"),
     (400, {"reason": "Invalid authorization code", "error": "invalid_grant"}, NeedsReauth, "parked"),
     (401, {"reason": f"Invalid authorization code {CODE}", "error": "invalid_request"}, NeedsReauth, "parked"),
-    (400, {"code": 4735, "message": "The token's owner is gone."}, NeedsReauth, "parked"),
-    (400, {"code": 4741, "message": "The token has been revoked."}, NeedsReauth, "parked"),
-    (400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, AppMisconfigured, "never"),
-    (401, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, AppMisconfigured, "never"),
-    (400, {"reason": "unsupported grant type", "error": "unsupported_grant_type"}, AppMisconfigured, "never"),
-    (400, {"code": 4709, "message": "Redirect URI mismatch."}, AppMisconfigured, "never"),
-    (400, {"reason": "Bad request", "error": "invalid_request"}, Refused, "never"),
+    (400, {"code": 4733, "message": "The code has expired."}, NeedsReauth, "parked"),
+    (400, {"code": 4735, "message": "The token's owner is gone."}, TokenRefused, "later"),
+    (400, {"code": 4741, "message": "The token has been revoked."}, TokenRefused, "later"),
+    (400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, AppMisconfigured, "parked"),
+    (401, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, AppMisconfigured, "parked"),
+    (400, {"reason": "unsupported grant type", "error": "unsupported_grant_type"}, AppMisconfigured, "parked"),
+    (400, {"code": 4709, "message": "Redirect URI mismatch."}, AppMisconfigured, "parked"),
+    (400, {"reason": "Redirect URI mismatch (4,709)", "error": "invalid_request"}, AppMisconfigured, "parked"),
+    (400, {"code": 4717, "message": "The app has been disabled."}, AppDisabled, "parked"),
+    (401, {"reason": "App disabled (4717)", "error": "unknown_error"}, AppDisabled, "parked"),
+    (400, {"reason": "Bad request", "error": "invalid_request"}, TokenRefused, "later"),
     (429, {"code": 429, "message": "Too many requests."}, RateLimited, "at"),
 ]
 
@@ -184,6 +192,56 @@ async def test_every_refusal_of_the_token_endpoint_is_its_error(
         await oauth.exchange(CODE, "https://app.example/cb", VERIFIER)
     assert (type(caught.value), caught.value.again, caught.value.operation) == (kind, again, "exchange")
     assert CODE not in str(caught.value)
+
+
+# Whatever the token endpoint says of a refresh, only this ends the grant.
+ENDS = {"invalid_grant"}
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "error": st.sampled_from(
+            ["invalid_grant", "unknown_error", "invalid_request", "invalid_client", "server_error", "invalid_token", ""]
+        )
+        | st.text(max_size=20),
+        "code": st.integers(4690, 4750) | st.sampled_from(["4700", 124, 300, 3001, 404, 429]),
+        "reason": st.sampled_from(["User is locked", "Invalid Token!", "Exception message", "app is gone (4,741)"]),
+        "message": st.text(max_size=30),
+    },
+)
+
+
+@given(status=st.integers(400, 599), body=SAID)
+async def test_only_invalid_grant_ends_a_grant_and_nothing_is_final(status: int, body: dict[str, object]) -> None:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(status, json=body))) as http:
+        with pytest.raises(ZoomError) as caught:
+            await OAuth(http, "https://zoom.us", "id", "secret", lambda: NOW).refresh(REFRESH)
+    assert caught.value.again != "never"
+    assert not isinstance(caught.value, Refused)
+    dead = status < 500 and body.get("error") in ENDS and status != 429 and body.get("code") != 429
+    assert isinstance(caught.value, NeedsReauth) == dead
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"reason": "User is locked", "error": "unknown_error"},
+        {"code": 4700, "message": "Exception message"},
+        {"code": 4741, "message": "The token has been revoked."},
+        {"code": 4735, "message": "The token's owner is gone."},
+        {"reason": "Invalid Token!"},
+        {"reason": "Invalid Token!", "error": "invalid_token"},
+        {"errorCode": 300},
+        {},
+    ],
+    ids=repr,
+)
+async def test_what_a_refresh_is_told_beside_invalid_grant_passes(
+    api: respx.MockRouter, oauth: OAuth, answer: dict[str, object]
+) -> None:
+    api.post(TOKEN_URL).respond(400, json=answer)
+    with pytest.raises(TokenRefused) as caught:
+        await oauth.refresh(REFRESH)
+    assert caught.value.again == "later"
 
 
 async def test_a_misconfigured_app_is_told_what_to_check(api: respx.MockRouter, oauth: OAuth) -> None:

@@ -1,0 +1,100 @@
+"""What is wrong with a connection whose grant may well be alive: what admins read, and those whose work waits.
+
+Only `invalid_grant` ends a grant. Whatever else the token endpoint answers is no word about a meeting or a registrant,
+so it is kept on the account, shown on its card, and forgotten once a token has come.
+"""
+
+import re
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.clients.zoom import AppDisabled, AppMisconfigured, ZoomError
+from app.core import db
+from app.core.outbox import NotNow
+
+BY_ITSELF = "Nothing has to be connected anew: everything goes on by itself as soon as Zoom gives a token again."
+_DISABLED = (
+    "Zoom says that this app is disabled. Ask an owner or admin of the Zoom account to allow the app in Zoom's App"
+    f" Marketplace, and the operator of this Kindryn whether it is active there. {BY_ITSELF}"
+)
+_MISCONFIGURED = (
+    "Zoom does not accept this installation's app. Ask the operator to check ZOOM_CLIENT_ID, ZOOM_CLIENT_SECRET and"
+    f" ZOOM_REDIRECT_URI. {BY_ITSELF}"
+)
+# Zoom's own codes for a token whose permission has ended, of which only the next `invalid_grant` is believed.
+_ENDED = {
+    4735: "the user who connected the account is gone",
+    4737: "the permission was not found",
+    4738: "an admin of the Zoom account disabled the token",
+    4741: "the token was revoked",
+}
+
+
+class NoToken(NotNow):
+    """Zoom's token endpoint gave no token, and did not end the grant. `kind` is a slug for what it was instead.
+
+    What only people can put right waits parked; all else is tried again by itself.
+    """
+
+    def __init__(self, error: ZoomError) -> None:
+        again = error.again if error.again in {"at", "parked"} else "later"
+        super().__init__(sentence(error), again, error.retry_at)
+        self.kind = slug(error)
+
+    @property
+    def whole_lane(self) -> bool:
+        """Whether every call to the account has to wait: Zoom said when to ask for a token again."""
+        return self.again == "at"
+
+
+def sentence(error: ZoomError) -> str:
+    """What an admin is told of an answer that brought no token."""
+    if isinstance(error, AppDisabled):
+        return _DISABLED
+    if isinstance(error, AppMisconfigured):
+        return _MISCONFIGURED
+    if error.code in _ENDED:
+        return (
+            f"Zoom gives no new token and says that {_ENDED[error.code]}. It is tried again by itself; if this stays"
+            " so, connect the account again."
+        )
+    status = f"HTTP {error.status}, " if error.status else ""
+    return f"Zoom gives no new token at the moment ({status}{error.message}). It is tried again by itself."
+
+
+def slug(error: ZoomError) -> str:
+    """`TokenRefused` is `token-refused`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+
+
+async def note(tx: db.Tx, account_id: UUID, error: ZoomError) -> None:
+    """Keep what was answered in place of a token, and since when no token has come."""
+    await tx.run(
+        "UPDATE accounts SET trouble = jsonb_build_object('type', CAST(:type AS text), 'detail', CAST(:detail AS text),"
+        " 'since', coalesce(trouble ->> 'since', CAST(:at AS text)), 'at', CAST(:at AS text))"
+        " WHERE id = :account_id AND status = 'connected'",
+        account_id=account_id,
+        type=slug(error),
+        detail=sentence(error),
+        at=_text(tx.now),
+    )
+
+
+async def clear(tx: db.Tx, account_id: UUID) -> None:
+    """A token has come: forget the trouble, and let go on what waited for its end or was given up meanwhile."""
+    cleared = await tx.run(
+        "UPDATE accounts SET trouble = NULL WHERE id = :account_id AND trouble IS NOT NULL", account_id=account_id
+    )
+    if cleared.rowcount:
+        tx.unpark(str(account_id))
+        tx.revive(str(account_id))
+
+
+def shown(trouble: dict[str, Any] | None) -> str | None:
+    """The sentence of a trouble that was kept."""
+    return str(trouble["detail"]) if trouble else None
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

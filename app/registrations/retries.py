@@ -1,0 +1,30 @@
+"""A retry somebody asks for: it always tries, whatever was refused or given up before, and whatever it waits for."""
+
+from uuid import UUID
+
+from sqlalchemy import or_, select
+
+from app import facts
+from app.core import db
+from app.events.models import Event
+from app.meetings import service as meetings
+from app.registrations.models import Registrant, Registration
+
+
+async def ask(tx: db.Tx, event: Event, account_id: UUID | None, only: UUID | None = None) -> None:
+    """Have everybody who is coming to the event and has no link registered now, or `only` that registration."""
+    meeting = await meetings.current(tx, event.id)
+    record = (Registrant.registration_id == Registration.id) & (
+        Registrant.meeting_id == (meeting.id if meeting else None)
+    )
+    lacking = (
+        select(Registration.id)
+        .outerjoin(Registrant, record)
+        .where(Registration.event_id == event.id, Registration.rsvp == "going", Registration.waiting_since.is_(None))
+        .where(or_(Registrant.id.is_(None), Registrant.state.in_(["failed", "pending"])))
+    )
+    found = await tx.session.scalars(lacking if only is None else lacking.where(Registration.id == only))
+    ids = found.all()
+    for registration_id in ids:
+        tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id))
+    tx.hurry(*map(str, ids))
