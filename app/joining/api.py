@@ -28,7 +28,7 @@ from app.joining.decide import (
     rsvp_helps,
 )
 from app.joining.door import Door, is_prefetch, look_only, opens
-from app.joining.situation import Situation
+from app.joining.join_context import Situation
 from app.joining.tickets import Click
 from app.registrations import service as registrations
 from app.registrations import tokens

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.events.models import GRACE
 from app.joining import readiness, words
-from app.joining.situation import Situation, TicketSeen
+from app.joining.join_context import Situation, TicketSeen
 from app.registrations import texts
 from app.registrations.rivals import TAKEN
 

@@ -18,7 +18,7 @@ from app.joining import guest_browser, sentences, situation, tickets, waiting
 from app.joining.decide import TOO_MANY_CLICKS, UNTIL_HEALED, Refusal, decide
 from app.joining.door import Door, is_prefetch, look_only, opens
 from app.joining.guest_browser import Guest
-from app.joining.situation import Situation
+from app.joining.join_context import Situation
 from app.joining.tickets import Click
 from app.registrations import guest_codes, texts
 from app.registrations.guest_texts import Speech, speech

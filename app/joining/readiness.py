@@ -1,6 +1,6 @@
 """Whether there is a Zoom link for whoever may enter, and if not, why (pure)."""
 
-from app.joining.situation import Situation, ZoomSeen
+from app.joining.join_context import Situation, ZoomSeen
 from app.registrations import seats
 from app.registrations.rivals import TAKEN
 

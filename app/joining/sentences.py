@@ -14,7 +14,7 @@ from app.core.identity import Caller
 from app.core.settings import Settings
 from app.joining import words
 from app.joining.decide import Refusal
-from app.joining.situation import EventSeen, Situation
+from app.joining.join_context import EventSeen, Situation
 from app.registrations.texts import ENGLISH, Language
 from app.registrations.texts import language as language_of
 

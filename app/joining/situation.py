@@ -4,7 +4,7 @@ The door is the hottest route, so a look is one statement on asyncpg, whether it
 a ticket.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,112 +12,11 @@ from uuid import UUID
 from app.accounts.hosts import recognised
 from app.core import memberships
 from app.core.identity import Caller
-from app.events.models import status
-from app.registrations.addresses import Address
+from app.joining.join_context import EventSeen, LinkSeen, RegistrationSeen, Situation, TicketSeen, ZoomSeen
 from app.resources import Resources
 
 CLICKS_WITHIN = timedelta(minutes=1)
 TICKET_LIFETIME = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True)
-class EventSeen:
-    """The event, if it is one of the member's communities' and not deleted."""
-
-    id: UUID
-    community_id: str
-    community_slug: str
-    starts_at: datetime
-    ends_at: datetime
-    timezone: str
-    on_zoom: bool
-    cancelled: bool = False
-    live_at: datetime | None = None
-    ended_at: datetime | None = None
-
-    def status(self, now: datetime) -> str:
-        """`scheduled`, `live`, `ended` or `cancelled` at `now`."""
-        return status(
-            cancelled=self.cancelled, live_at=self.live_at, ended_at=self.ended_at, ends_at=self.ends_at, now=now
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationSeen:
-    """The member's own answer; `join_link` is what stands in their invite, `email_verified` says whether Zoom may know
-    them by their address."""
-
-    id: UUID
-    rsvp: str
-    join_link: str
-    waiting: bool = False
-    no_show: bool = False
-    email: str = field(default="", repr=False)
-    email_verified: bool = False
-    email_entered_by: str | None = None
-    locale: str = ""
-
-    @property
-    def address(self) -> Address:
-        """The address they answered with."""
-        return Address(self.email, self.email_verified, self.email_entered_by)
-
-
-@dataclass(frozen=True, slots=True)
-class ZoomSeen:
-    """What stands behind the event at Zoom: its host's account, and the meeting there with the member's registrant.
-
-    Links are sealed. `is_host`, `is_alternative`: the member is the host, or one of the alternative hosts; neither has
-    a registrant. `protected`: only registrants get in. `registrant_barred`: the member's link was taken back, and Zoom
-    makes no other.
-    """
-
-    account_id: UUID
-    account_status: str
-    host_id: UUID
-    host_member_id: str | None = None
-    is_alternative: bool = False
-    meeting_id: UUID | None = None
-    meeting_state: str | None = None
-    zoom_meeting_id: int | None = None
-    meeting_link: bytes | None = field(default=None, repr=False)
-    registrant_id: UUID | None = None
-    registrant_state: str | None = None
-    registrant_reason: str | None = None
-    registrant_link: bytes | None = field(default=None, repr=False)
-    registrant_barred: bool = False
-    is_host: bool = False
-    protected: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """Everything the door looks at, as of one moment. `clicks` counts the member's of the last minute."""
-
-    member_id: str
-    clicks: int = 0
-    event: EventSeen | None = None
-    registration: RegistrationSeen | None = None
-    zoom: ZoomSeen | None = None
-
-    @property
-    def is_host(self) -> bool:
-        """Whether the member is the host."""
-        return self.zoom is not None and (self.zoom.is_host or self.zoom.host_member_id == self.member_id)
-
-    @property
-    def is_alternative(self) -> bool:
-        """Whether the member is an alternative host."""
-        return self.zoom is not None and self.zoom.is_alternative and not self.is_host
-
-    @property
-    def hosts_at_zoom_only(self) -> bool:
-        """Whether Zoom counts the member's address among the hosts, and we do not."""
-        known = self.registration is not None and self.registration.email_verified
-        there = self.zoom is not None and self.zoom.registrant_state == "host"
-        return known and there and not (self.is_host or self.is_alternative)
-
-
 _ADDRESSES = ("asked.address", "CASE WHEN registration.email_verified THEN registration.email END")
 _LOOK = f"""
 WITH asked AS ({{asked}})
@@ -164,27 +63,6 @@ _BY_TICKET = _LOOK.format(
     asked="SELECT event_id, member_id, NULL::text AS address, purpose, expires_at, used_at FROM tickets"
     " WHERE digest = $2"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSeen:
-    """A join link: whose it is, for which event, and the situation of whoever came with it."""
-
-    event_id: UUID
-    owner: str
-    situation: Situation
-
-
-@dataclass(frozen=True, slots=True)
-class TicketSeen:
-    """A ticket as it was minted, and the situation of the member it was minted for."""
-
-    event_id: UUID
-    member_id: str
-    purpose: str
-    expires_at: datetime
-    used: bool
-    situation: Situation
 
 
 async def at_event(held: Resources, event_id: UUID, who: Caller) -> Situation:

@@ -9,7 +9,7 @@ from app.core import logs, outbox
 from app.core.identity import Caller
 from app.joining import situation
 from app.joining.decide import Pass, Refusal, can_wait, decide
-from app.joining.situation import RegistrationSeen, Situation
+from app.joining.join_context import RegistrationSeen, Situation
 from app.resources import Resources
 
 PATIENCE = 3.0  # seconds

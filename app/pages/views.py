@@ -10,7 +10,7 @@ from app.core.identity import Caller
 from app.events.models import GRACE, Space
 from app.events.spaces import settings_of
 from app.joining.decide import Pass, Refusal, decide
-from app.joining.situation import EventSeen, RegistrationSeen, Situation, ZoomSeen
+from app.joining.join_context import EventSeen, RegistrationSeen, Situation, ZoomSeen
 from app.meetings import optional
 from app.meetings.models import Meeting
 from app.meetings.plan import differences

@@ -6,18 +6,16 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, Field, StringConstraints
-from sqlalchemy import select
 
 from app import facts, web
-from app.accounts import budgets
 from app.core import audit, db, identity, logs
 from app.core.cleaning import line
-from app.core.errors import PROBLEMS, Problem, not_found, wrong_field
+from app.core.errors import PROBLEMS, Problem, not_found
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrations import addresses, mailing, new_links, noticed, service
-from app.registrations.invites import file, valid_address
+from app.registrations import behalf, mailing, new_links, noticed, service, waiting_list
+from app.registrations.invites import file
 from app.registrations.models import Registrant, Registration, is_guest
 from app.web import PLAIN, Caller, Held, Page, Schema, Tx
 
@@ -34,8 +32,6 @@ MemberId = Annotated[
 ]
 Status = Literal["going", "maybe", "not_going"]
 MAILS_AN_HOUR = 3
-STRANGERS_A_DAY = 50  # addresses new to a community that one person may bring in, in all of their communities
-STRANGERS_OF_ALL = 200  # the same of everybody together, in one community
 log = logs.get("registrations")
 
 
@@ -111,7 +107,7 @@ async def put_rsvp(event_id: EventId, body: RsvpBody, who: Caller, tx: Tx) -> Rs
     event = await _visible(tx, event_id, who)
     registration = await service.answer(tx, event.id, service.Person.of(who), body.status)
     registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
-    position = await service.position(tx, registration)
+    position = await waiting_list.position(tx, registration)
     return RsvpView.model_validate(_rsvp(event, service.Listed(registration, registrant, position)))
 
 
@@ -136,24 +132,13 @@ async def put_registration(
     # Guests are invited and revoked, and answer nothing.
     if is_guest(member_id):
         raise not_found("member")
-    known = await tx.session.scalar(
-        select(Registration)
-        .join(Event, Event.id == Registration.event_id)
-        .where(Registration.member_id == member_id, Event.community_id == event.community_id)
-        .order_by(Registration.updated_at.desc())
-    )
-    # An address an admin enters is the member's; one that only the event's coach enters gets mail, and no more.
-    entered_by = who.member_id if who.is_platform or who.is_admin_of(event.community_id) else None
-    if known is None:
-        of = await _stranger(tx, event, member_id, body, who, entered_by)
-    else:
-        of = _known(known, body, entered_by)
+    of = await behalf.person(tx, event, member_id, body.name, body.email, who)
     registration = await service.answer(tx, event.id, of, body.status)
     await noticed.pardon(tx, registration.id, await service.account_of(tx, event), event.community_id)
     audit.record(tx, event.community_id, who.member_id, f"answered-{body.status}", member_id, str(event.id))
     log.info("answered on behalf", event_id=str(event.id), member_id=member_id, rsvp=body.status, by=who.member_id)
     registrant = await service.registrant_at(tx, registration.id, await meetings.current(tx, event.id))
-    return _row(tx, event, service.Listed(registration, registrant, await service.position(tx, registration)))
+    return _row(tx, event, service.Listed(registration, registrant, await waiting_list.position(tx, registration)))
 
 
 @router.post(
@@ -171,7 +156,7 @@ async def replace_link(event_id: EventId, member_id: MemberId, who: Caller, tx: 
     if registration is None:
         raise not_found("registration")
     registrant = await new_links.replace(tx, held.seal, event, registration, who.member_id)
-    return _row(tx, event, service.Listed(registration, registrant, await service.position(tx, registration)))
+    return _row(tx, event, service.Listed(registration, registrant, await waiting_list.position(tx, registration)))
 
 
 @router.get(
@@ -232,40 +217,6 @@ async def _own(tx: db.Tx, event_id: UUID, who: identity.Caller) -> tuple[Event, 
     if state is None or state["method"] == "CANCEL":
         raise Problem("not-registered", "You are not coming to this event, so there is no invite.")
     return event, registration, state
-
-
-def _known(known: Registration, body: BehalfBody, entered_by: str | None) -> service.Person:
-    """Somebody known here. An admin who enters the very address that is known says that it is theirs."""
-    if body.email is None or not addresses.same(body.email, known.email):
-        entered_by = known.email_entered_by
-    return service.Person(
-        known.member_id,
-        known.email,
-        known.name,
-        known.locale,
-        email_verified=known.email_verified and known.email_entered_by is None,
-        email_entered_by=entered_by,
-    )
-
-
-async def _stranger(
-    tx: db.Tx, event: Event, member_id: str, body: BehalfBody, who: identity.Caller, entered_by: str | None
-) -> service.Person:
-    """Somebody not known here yet, as an admin or coach describes them: mail goes to whatever is said here. What other
-    communities know of them is not looked at."""
-    if body.email is None or not valid_address(body.email):
-        raise wrong_field("email", "must be a mail address: the member is not known here yet")
-    await _count_address(tx, f"stranger:{who.member_id}", STRANGERS_A_DAY, "You")
-    await _count_address(tx, f"strangers:{event.community_id}", STRANGERS_OF_ALL, "The organisers of this community")
-    audit.record(tx, event.community_id, who.member_id, "address-entered", member_id, str(event.id))
-    return service.Person(member_id, body.email, body.name, None, email_entered_by=entered_by)
-
-
-async def _count_address(tx: db.Tx, subject: str, limit: int, whoever: str) -> None:
-    if not await budgets.spend(tx, subject, limit):
-        wait = int((budgets.renewed_at(tx.now) - tx.now).total_seconds()) + 1
-        detail = f"{whoever} brought in {limit} new addresses today; go on tomorrow."
-        raise Problem("too-many-clicks", detail, headers={"Retry-After": str(wait)})
 
 
 def _rsvp(event: Event, listed: service.Listed) -> dict[str, object]:

@@ -22,7 +22,7 @@ from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import addresses, noticed, service
+from app.registrations import addresses, noticed, service, waiting_list
 from app.registrations.invites import valid_address
 from app.registrations.models import Guest, Registrant, Registration, guest_member_id, is_guest
 
@@ -116,7 +116,7 @@ async def of_event(
 
 
 async def _position(tx: db.Tx, registration: Registration) -> int | None:
-    return await service.position(tx, registration) if registration.waiting_since else None
+    return await waiting_list.position(tx, registration) if registration.waiting_since else None
 
 
 async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:

@@ -3,11 +3,10 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
-from sqlalchemy.orm import aliased
+from sqlalchemy import Select, select, tuple_
 
 from app import facts
 from app.accounts.models import Host
@@ -18,7 +17,7 @@ from app.events import service as events
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import addresses, retries, standing
+from app.registrations import addresses, retries, standing, waiting_list
 from app.registrations.addresses import Address
 from app.registrations.invites import valid_address
 from app.registrations.models import Registrant, Registration
@@ -95,7 +94,7 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
     if event.capacity is not None:
         # Who waits comes before who comes now, also where places were added a moment ago.
         await promote(tx, event)
-        full = await free_places(tx, event) == 0
+        full = await waiting_list.free_places(tx, event) == 0
     before, had_place = _shown(registration), _has_place(registration)
     _describe(registration, person)
     await _place(tx, registration, rsvp, full=full)
@@ -189,33 +188,13 @@ async def _place(tx: db.Tx, registration: Registration, rsvp: str, *, full: bool
     if not waits:
         registration.waiting_since = None
     elif registration.waiting_since is None:
-        registration.waiting_since = await _end_of_the_list(tx, registration.event_id)
+        registration.waiting_since = await waiting_list.end(tx, registration.event_id)
     registration.rsvp = rsvp
-
-
-async def _end_of_the_list(tx: db.Tx, event_id: UUID) -> datetime:
-    """Now, or just after whoever came last: a transaction that waited for the event's lock began before it."""
-    last = await tx.session.scalar(
-        select(func.max(Registration.waiting_since)).where(Registration.event_id == event_id)
-    )
-    return max(tx.now, last + timedelta(microseconds=1)) if last else tx.now
-
-
-async def free_places(tx: db.Tx, event: Event) -> int | None:
-    """How many more can come; None where there is no limit."""
-    if event.capacity is None:
-        return None
-    going = await tx.session.scalar(
-        select(func.count())
-        .select_from(Registration)
-        .where(Registration.event_id == event.id, Registration.rsvp == "going", Registration.waiting_since.is_(None))
-    )
-    return max(0, event.capacity - (going or 0))
 
 
 async def promote(tx: db.Tx, event: Event) -> None:
     """Give free places to those who wait longest, while the event still takes people."""
-    free = await free_places(tx, event)
+    free = await waiting_list.free_places(tx, event)
     if free == 0 or event.status(tx.now) in CLOSED:
         return
     waiting = select(Registration).where(Registration.event_id == event.id, Registration.waiting_since.is_not(None))
@@ -225,29 +204,6 @@ async def promote(tx: db.Tx, event: Event) -> None:
     for registration in promoted:
         registration.waiting_since = None
         tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
-
-
-async def position(tx: db.Tx, registration: Registration) -> int | None:
-    """The place on the waiting list, from 1; None for those who do not wait."""
-    if registration.waiting_since is None:
-        return None
-    found: int | None = await tx.session.scalar(select(_position()).where(Registration.id == registration.id))
-    return found
-
-
-def _position() -> ColumnElement[int | None]:
-    """The place on the waiting list of the registration a statement is about."""
-    ahead = aliased(Registration)
-    counted = (
-        select(func.count())
-        .where(
-            ahead.event_id == Registration.event_id,
-            tuple_(ahead.waiting_since, ahead.id) <= tuple_(Registration.waiting_since, Registration.id),
-        )
-        .correlate(Registration)
-        .scalar_subquery()
-    )
-    return func.nullif(counted, 0)
 
 
 async def registrant_at(tx: db.Tx, registration_id: UUID, meeting: Meeting | None) -> Registrant | None:
@@ -286,7 +242,7 @@ async def of_event(
         Registrant.meeting_id == (meeting.id if meeting else None)
     )
     statement = (
-        select(Registration, Registrant, _position())
+        select(Registration, Registrant, waiting_list.position_of_row())
         .outerjoin(Registrant, joined)
         .where(Registration.event_id == event_id)
         .order_by(Registration.created_at, Registration.id)

@@ -23,7 +23,7 @@ from app.joining.decide import (
     not_your_link,
     rsvp_helps,
 )
-from app.joining.situation import EventSeen, RegistrationSeen, Situation, TicketSeen, ZoomSeen
+from app.joining.join_context import EventSeen, RegistrationSeen, Situation, TicketSeen, ZoomSeen
 
 START = datetime(2027, 1, 10, 15, 0, tzinfo=UTC)
 END = START + timedelta(hours=1)

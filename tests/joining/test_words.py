@@ -9,7 +9,7 @@ from hypothesis import given
 from app.joining import decide as door
 from app.joining import readiness, words
 from app.joining.decide import Refusal, decide, decide_start
-from app.joining.situation import Situation
+from app.joining.join_context import Situation
 from app.registrations import rivals
 from app.registrations.texts import ENGLISH, GERMAN
 from tests.joining.conftest import NUMBER, Scene

@@ -1,0 +1,54 @@
+"""The waiting list of an event: how many places are free, and who comes after whom."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy.orm import aliased
+
+from app.core import db
+from app.events.models import Event
+from app.registrations.models import Registration
+
+
+async def end(tx: db.Tx, event_id: UUID) -> datetime:
+    """Now, or just after whoever came last: a transaction that waited for the event's lock began before it."""
+    last = await tx.session.scalar(
+        select(func.max(Registration.waiting_since)).where(Registration.event_id == event_id)
+    )
+    return max(tx.now, last + timedelta(microseconds=1)) if last else tx.now
+
+
+async def free_places(tx: db.Tx, event: Event) -> int | None:
+    """How many more can come; None where there is no limit."""
+    if event.capacity is None:
+        return None
+    going = await tx.session.scalar(
+        select(func.count())
+        .select_from(Registration)
+        .where(Registration.event_id == event.id, Registration.rsvp == "going", Registration.waiting_since.is_(None))
+    )
+    return max(0, event.capacity - (going or 0))
+
+
+async def position(tx: db.Tx, registration: Registration) -> int | None:
+    """The place on the waiting list, from 1; None for those who do not wait."""
+    if registration.waiting_since is None:
+        return None
+    found: int | None = await tx.session.scalar(select(position_of_row()).where(Registration.id == registration.id))
+    return found
+
+
+def position_of_row() -> ColumnElement[int | None]:
+    """The place on the waiting list of the registration a statement is about."""
+    ahead = aliased(Registration)
+    counted = (
+        select(func.count())
+        .where(
+            ahead.event_id == Registration.event_id,
+            tuple_(ahead.waiting_since, ahead.id) <= tuple_(Registration.waiting_since, Registration.id),
+        )
+        .correlate(Registration)
+        .scalar_subquery()
+    )
+    return func.nullif(counted, 0)
