@@ -29,8 +29,8 @@ class Tied(NamedTuple):
 def tied(clients: Iterable[Connection], windows: Mapping[str, Window]) -> list[Tied]:
     """The connections, each with its clients in the order in which they were first seen.
 
-    A client of which no `participant_uuid` is known belongs to the only connection that came by the same link; not
-    where two of that link were inside at once, as then it is in use on two devices.
+    A client of which no `participant_uuid` is known belongs to the only connection that came by the same link, where
+    something of them was not told; but not where two of that link were inside at once, on two devices.
     """
     connections: defaultdict[Key, list[Connection]] = defaultdict(list)
     loose: defaultdict[Key, list[Connection]] = defaultdict(list)
@@ -46,7 +46,7 @@ def tied(clients: Iterable[Connection], windows: Mapping[str, Window]) -> list[T
     for (instance, link), its in loose.items():
         same = by_link.get((instance, link), set())
         parts = [*(connections[key] for key in same), *([client] for client in its)]
-        if len(same) > 1 or _at_once(parts, windows.get(instance)):
+        if len(same) > 1 or not _are_one(parts, windows.get(instance)):
             found += [Tied((client,), sure=True) for client in its]
             continue
         for key in same:
@@ -76,17 +76,21 @@ def _place(client: Connection) -> tuple[datetime, bytes]:
     return client.first_seen, client.id.bytes
 
 
-def _at_once(parts: Sequence[Sequence[Connection]], window: Window | None) -> bool:
-    """Whether any two were inside together, for longer than a lost connection explains."""
-    if window is None or len(parts) == 1:
+def _are_one(parts: Sequence[Sequence[Connection]], window: Window | None) -> bool:
+    """Whether parts that came by one link complete each other: an arrival or a leaving is missing, and no two were
+    inside together for longer than a lost connection explains."""
+    if window is None:
         return False
-    heard = [[stay for stay in stays(part, window) if stay.heard] for part in parts]
-    return any(
+    inside = [stays(part, window) for part in parts]
+    missing = any(not stay.heard for its in inside for stay in its)
+    at_once = any(
         min(a.ends, b.ends) - max(a.begins, b.begins) >= RECONNECTS
-        for one, other in combinations(heard, 2)
+        for one, other in combinations(inside, 2)
         for a in one
         for b in other
+        if a.heard and b.heard
     )
+    return missing and not at_once
 
 
 def stays(clients: Sequence[Connection], window: Window, *, sure: bool = True) -> list[Stay]:
