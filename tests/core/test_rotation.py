@@ -36,7 +36,7 @@ HANGING = (
 )
 # Binary columns of which nobody can learn anything: of what they stand for only a digest is kept.
 DIGESTS = {
-    *("connects.state_digest", "connects.handle_digest", "deliveries.digest", "tickets.digest"),
+    *("connects.state_digest", "connects.handle_digest", "deliveries.digest", "tickets.digest", "guest_codes.browser"),
     *("calendar_feeds.digest", "revoked_links.digest"),
 }
 
