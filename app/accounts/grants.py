@@ -174,7 +174,7 @@ class AccountTokens:
     async def _renew(self, seen: int, rejected: str | None) -> str | ZoomError | None:
         answer: Token | ZoomError | None = None
         try:
-            async with self._resources.db.transaction() as tx:
+            async with self._resources.db.transaction(patient=True) as tx:
                 await lock(tx, self._account_id)
                 await tx.allow_idle(2 * PATIENCE)  # Zoom is asked under the lock
                 grant = await _stored(tx, self._account_id)

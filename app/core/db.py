@@ -165,12 +165,20 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def transaction(
-        self, own: outbox.Taken | None = None, due_at: Callable[[], datetime | None] = lambda: None
+        self,
+        own: outbox.Taken | None = None,
+        due_at: Callable[[], datetime | None] = lambda: None,
+        *,
+        patient: bool = False,
     ) -> AsyncIterator[Tx]:
-        """A transaction that commits when the block ends well, then rings. `own` is a reaction's row to be finished."""
+        """A transaction that commits when the block ends well, then rings. `own` is a reaction's row to be finished.
+
+        Raises TimeoutError where it takes longer than a transaction of this process may; one that is `patient`, because
+        a vendor is asked in it, may take any time.
+        """
         if self._sessions is None:
             raise RuntimeError("the database is not open")
-        async with self._sessions() as session:
+        async with asyncio.timeout(None if patient else self._limits.transaction), self._sessions() as session:
             tx = Tx(session, self._clock.now(), self._wants)
             yield tx
             if own:

@@ -18,7 +18,7 @@ class Limits:
 
     `lock`: waiting for somebody's lock. `statement`: one statement. `idle`: a transaction in which nothing happens.
     `connect`: a new connection. `turn`: a free connection. `command`: the answer to one statement. `answer`: the same
-    on a hot route, with the turn.
+    on a hot route, with the turn. `transaction`: all of one, however many waits there are in it; None is no limit.
     """
 
     lock: float
@@ -28,6 +28,7 @@ class Limits:
     turn: float
     command: float
     answer: float
+    transaction: float | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -43,7 +44,7 @@ class Limits:
 
 
 # A person waits: whatever happens, they are told within three seconds.
-REQUEST = Limits(lock=2.0, statement=2.2, idle=10.0, connect=2.0, turn=2.0, command=2.3, answer=2.3)
+REQUEST = Limits(lock=2.0, statement=2.2, idle=10.0, connect=2.0, turn=2.0, command=2.3, answer=2.3, transaction=2.6)
 # Nobody waits for a job, but people may wait for what it holds. A process that stops while a statement is being
 # prepared is not idle to the server, so `statement` is as short; sweeps, which are in nobody's way, have `SWEEP`.
 JOB = Limits(lock=4.0, statement=5.0, idle=4.0, connect=5.0, turn=30.0, command=65.0, answer=8.0)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,7 +16,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoTurn
 
 from app.core.away import is_away
-from app.core.db import migrate
+from app.core.bell import Bell
+from app.core.clock import Clock
+from app.core.db import Database, migrate
 from app.core.limits import COMMAND, JOB, REQUEST
 from app.demo import servers
 from app.demo.mailbox import Mailbox
@@ -165,8 +168,28 @@ def test_what_is_a_fault_of_ours_is_told_as_one(error: Exception) -> None:
 
 def test_a_person_waits_three_seconds_at_most_for_any_one_thing() -> None:
     assert max(REQUEST.lock, REQUEST.statement, REQUEST.turn, REQUEST.connect, REQUEST.command, REQUEST.answer) < 3
+    assert REQUEST.transaction is not None
+    assert REQUEST.transaction < 3
     assert JOB.idle < COMMAND.idle
     assert JOB.statement < COMMAND.statement
+
+
+async def test_many_short_waits_in_one_transaction_are_no_long_one(database_url: str) -> None:
+    clock, bell = Clock(), Bell(database_url)
+    database = Database(database_url, clock, bell, lambda *_: [], replace(REQUEST, transaction=0.3))
+    await database.open()
+
+    async def wait(times: int, *, patient: bool) -> None:
+        async with database.transaction(patient=patient) as tx:
+            for _ in range(times):
+                await tx.run("SELECT pg_sleep(0.1)")
+
+    try:
+        with pytest.raises(TimeoutError):
+            await wait(100, patient=False)
+        await wait(5, patient=True)
+    finally:
+        await database.close()
 
 
 async def test_every_session_of_the_service_has_its_limits(living: Living) -> None:
