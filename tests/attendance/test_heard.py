@@ -88,3 +88,24 @@ def test_whatever_is_said_is_kept_as_text_the_database_takes(person: dict[str, A
     assert found.at.tzinfo is UTC
     for text in (found.connection, found.registrant_id, found.zoom_user_id, found.email, found.name):
         assert text is None or (text.encode() and text.isprintable())
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("Leave waiting room.", "waits_ended"),
+        ("Mia left the meeting.<br>Reason: Removed by host from waiting room.", "waits_ended"),
+        ("Mia got disconnected from the meeting.<br />Reason : Host did not join.", "waits_ended"),
+        ("Mia left the meeting.", "left_inside"),
+        ("Mia left the meeting.<br>Reason: Host ended the meeting.", "left_inside"),
+        ("Leave waiting room. left the meeting.", "left_inside"),
+        ("x<br>Reason: Leave waiting room. left the meeting.", "left_inside"),
+        ("", "leaves"),
+        (None, "leaves"),
+        (7.5, "leaves"),
+    ],
+)
+def test_the_reason_for_leaving_tells_who_only_waited_whatever_their_name(reason: object, kind: str) -> None:
+    found = said({"user_id": "1", "leave_reason": reason}, "meeting.participant_left")
+    assert found
+    assert found.kind == kind
