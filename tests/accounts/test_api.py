@@ -54,8 +54,8 @@ async def test_a_whole_connect_ends_with_the_account_on_the_card(living: Living)
     assert card == {"configured": True, "message": None, "accounts": [account]}
     assert account["connected_at"].endswith("Z")
     assert set(account) == {
-        "id", "email", "status", "reason", "connected_at", "hosts", "warnings", "missing_scopes", "upcoming_events",
-        "webhook",
+        "id", "email", "status", "reason", "last_error", "connected_at", "hosts", "warnings", "missing_scopes",
+        "upcoming_events", "webhook",
     }  # fmt: skip
 
 

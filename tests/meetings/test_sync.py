@@ -326,7 +326,7 @@ async def test_a_link_that_is_not_zooms_is_never_kept(living: Living) -> None:
     simulator = living.simulator.state.simulator
     simulator.base_url = lambda _requested: "https://zoom.us.evil.example"
     event = await living.event()
-    assert event["zoom"]["state"] == "scheduled"
+    assert (event["zoom"]["state"], event["zoom"]["last_error"]["type"]) == ("failed", "foreign-link")
     assert [row["join_url"] for row in await meeting_rows(living, event)] == [None]
 
 
