@@ -61,6 +61,14 @@ def redis_at(url: str) -> ArqRedis:
     )
 
 
+def _heed_cancellation() -> None:
+    """Raise a cancellation of this task that was lost. redis-py sends with `asyncio.wait_for`, which before Python 3.12
+    forgets one that comes at the moment it ends (github.com/python/cpython/issues/86296)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Wire(Worker):
     """An arq worker that looks into its queue when it is told to, besides at its polls. `on_answer` hears of each."""
 
@@ -72,6 +80,7 @@ class Wire(Worker):
 
     async def _poll_iteration(self) -> None:
         await super()._poll_iteration()
+        _heed_cancellation()
         self.on_answer()
 
     async def drop(self) -> None:
@@ -211,6 +220,7 @@ class Station:
         except REDIS_FAULTS as error:
             self.readiness.redis.away(error)
             return False
+        _heed_cancellation()
         return True
 
     async def _start(self, ctx: dict[Any, Any], ids: Sequence[int]) -> None:  # noqa: ARG002 - arq passes it

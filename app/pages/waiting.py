@@ -39,6 +39,7 @@ async def until_synced(held: Resources, event_id: UUID, seconds: float) -> bool:
             if left <= 0:
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(rung.wait(), min(left, LOOK_EVERY))
+                async with asyncio.timeout(min(left, LOOK_EVERY)):
+                    await rung.wait()
             rung.clear()
     return True

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import arq.worker
 import asyncpg
 import pytest
 from redis.asyncio import Redis
@@ -198,3 +199,26 @@ async def test_the_api_works_without_redis_and_never_connects_to_it(
         assert await living.pending(), "the change waits for a worker"
         number = urlsplit(redis_url).path.strip("/")
         assert len([client for client in await redis.client_list() if client["db"] == number]) == 1, "our own"
+
+
+async def test_a_worker_ends_when_it_is_told_to_though_a_library_loses_the_word(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` does before Python 3.12, by which redis-py sends."""
+    polling = asyncio.Event()
+
+    async def loses_a_cancellation(_worker: object) -> None:
+        polling.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(arq.worker.Worker, "_poll_iteration", loses_a_cancellation)
+    async with house.working() as worker:
+        async with asyncio.timeout(PATIENCE):
+            await polling.wait()
+        polling.clear()
+        async with asyncio.timeout(PATIENCE):
+            await polling.wait()
+        worker.cancel()
+        await asyncio.wait({worker}, timeout=PATIENCE)
+        assert worker.done()
