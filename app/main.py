@@ -25,7 +25,7 @@ from app.core.bounds import BodyRefused, BoundedBody
 from app.core.clock import Clock
 from app.core.connections import Config, end_late
 from app.core.errors import MOST_NAMED, Problem, wrong_fields
-from app.core.limits import REQUEST
+from app.core.limits import REQUEST, Limits
 from app.core.observe import Observe
 from app.core.private import Private
 from app.core.settings import Settings
@@ -84,13 +84,15 @@ class Api(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, clock: Clock | None = None, hooks: Hooks | None = None, limits: Limits = REQUEST
+) -> FastAPI:
     """The application; it opens what it holds when it starts and closes it when it ends. Tests give a clock of their
-    own, and hooks that reach their own machine."""
+    own, hooks that reach their own machine, and limits of waiting that a busy machine does not meet."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings, TABLE, clock, hooks, REQUEST) as held, Hub(held) as hub:
+        async with open_resources(settings, TABLE, clock, hooks, limits) as held, Hub(held) as hub:
             app.state.resources, app.state.live = held, hub
             with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)):
                 yield
@@ -113,6 +115,11 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     _answer_errors(app)
+    _add_middleware(app, settings)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(BoundedBody, largest=LARGEST_BODY, raw=RAW_BODIES)
     app.add_middleware(Private)
     app.add_middleware(
@@ -124,7 +131,6 @@ def create_app(settings: Settings, clock: Clock | None = None, hooks: Hooks | No
         allow_headers=["*"],
         expose_headers=["Content-Disposition", "ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
     )
-    return app
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -22,6 +22,7 @@ from app.clients.trust import trust
 from app.clients.zoom import SCOPES
 from app.core import outbox
 from app.core.clock import Clock
+from app.core.limits import Limits
 from app.core.observe import Observe
 from app.core.settings import Settings
 from app.demo.mailbox import Mailbox
@@ -29,7 +30,7 @@ from app.main import create_app
 from app.reactions import TABLE
 from app.resources import Resources, open_resources
 from app.worker import Station
-from tests.patience import KEPT_ALIVE, PATIENCE
+from tests.patience import AT_LEISURE, KEPT_ALIVE, PATIENCE
 
 COMMUNITY = {"id": "c-reviewers", "slug": "zoom-reviewer"}
 ISSUER, AUDIENCE = "https://platform.example", "kindryn-zoom"
@@ -238,10 +239,11 @@ async def alive(
     *,
     worker: bool = True,
     hooks: Hooks | None = None,
+    limits: Limits = AT_LEISURE,
     **overrides: Any,
 ) -> AsyncIterator[Living]:
     """The service on these servers; `overrides` are settings. Without `worker` nothing happens by itself. `hooks` may
-    reach receivers on this machine."""
+    reach receivers on this machine; `limits` are how long a request waits for the database."""
     platform, clock, api_port = Platform(), MovableClock(), held_port()
     public = f"http://127.0.0.1:{api_port.getsockname()[1]}"
     config = simulator.Config(
@@ -283,7 +285,7 @@ async def alive(
         held = await stack.enter_async_context(open_resources(settings, TABLE, clock, hooks))
         if worker:
             await stack.enter_async_context(_working(held))
-        await stack.enter_async_context(served(Observe(create_app(settings, clock, hooks)), api_port))
+        await stack.enter_async_context(served(Observe(create_app(settings, clock, hooks, limits)), api_port))
         api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=PATIENCE, verify=trust()))
         zoom = await stack.enter_async_context(httpx.AsyncClient(base_url=zoom_url, timeout=PATIENCE, verify=trust()))
         app = server.config.app

@@ -3,8 +3,16 @@
 import sys
 from typing import Final
 
+from app.core.limits import Limits
+
 PATIENCE: Final = 300.0
 """Seconds after which a test calls missing what it waits for. No promise: a machine that is busy may take its time."""
+
+AT_LEISURE: Final = Limits(
+    lock=PATIENCE, statement=PATIENCE, idle=PATIENCE, connect=PATIENCE, turn=PATIENCE, command=PATIENCE, answer=PATIENCE
+)
+"""How long the service waits for the database in tests about something else. What people are promised is short, and many
+requests at once on a busy machine would meet it."""
 
 PYTHON: Final = ("env", "--default-signal=INT", sys.executable)
 """Runs Python as a terminal does. Children of a run in the background would otherwise ignore Ctrl-C."""

@@ -61,7 +61,9 @@ class StartPass:
     zoom_meeting_id: int
 
 
-TOO_MANY_CLICKS = Refusal("too-many-clicks", "You click very often: wait a minute, then try once more.", retry_after=60)
+TOO_MANY_CLICKS = Refusal(
+    "too-many-clicks", "You clicked very often: wait a minute, then try once more.", retry_after=60
+)
 RECONNECT = Refusal("needs-reauth", "The Zoom account must be connected again: start the meeting in Zoom itself.")
 
 

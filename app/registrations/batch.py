@@ -129,10 +129,9 @@ def _to_be_added(seat: Seat) -> bool:
 
 
 async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], answers: Mapping[str, Answer]) -> None:
-    """Keep the links Zoom answered with, and hand back everybody else's row; who was asked for in vain goes the single
-    way now."""
+    """Keep the links Zoom answered with. Whoever else waited for the batch goes the single way now; rows with a moment
+    of their own were not taken."""
     ready, pending = list[str](), list[str]()
-    asked = [str(seat.registration_id) for seat in people]
     async with work.transaction() as tx:
         for seat in people:
             answer = answers.get(seat.email.casefold())
@@ -144,4 +143,4 @@ async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], a
             elif work.resources.zoom.is_link(answer.join_url):
                 await seats.keep(tx, work, seat, "ready", None, answer)
                 ready.append(str(seat.registration_id))
-        await together.settle(tx, taken, ready, asked, pending, tx.now + registrants.LOOK_AGAIN)
+        await together.settle(tx, taken, ready, list(taken.rows), pending, tx.now + registrants.LOOK_AGAIN)

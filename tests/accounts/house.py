@@ -201,10 +201,7 @@ class House:
 
     async def waits_for_a_lock(self) -> None:
         """Wait until somebody waits for a lock in the database."""
-        waiting = (
-            "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database"
-            " WHERE datname = current_database() AND NOT granted"
-        )
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         async with asyncio.timeout(PATIENCE):
             while not await self.rows(waiting):  # noqa: ASYNC110 - a lock rings nobody
                 await asyncio.sleep(0.01)

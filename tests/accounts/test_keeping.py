@@ -57,7 +57,9 @@ async def test_what_has_served_its_time_is_deleted_and_nothing_else(house: House
     counted = "SELECT (SELECT count(*) FROM connects), (SELECT count(*) FROM revocations),"
     counted += " (SELECT count(*) FROM idempotency_keys), (SELECT count(*) FROM budgets)"
     await house.sweep("accounts.tidy")
-    assert [tuple(row) for row in await house.rows(counted)] == [(2, 1, 1, 1)]
+    assert [tuple(row) for row in await house.rows(counted)] == [(2, 1, 1, 2)], (
+        "the limits of a day and of an hour are counted"
+    )
     house.clock.ahead = timedelta(days=1, minutes=11)
     await house.sweep("accounts.tidy")
     assert [tuple(row) for row in await house.rows(counted)] == [(0, 0, 0, 0)]

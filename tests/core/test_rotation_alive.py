@@ -23,7 +23,7 @@ from app.core.observe import Observe
 from app.demo.mailbox import Mailbox
 from app.main import create_app
 from tests.living import COMMUNITY, Living, alive, served
-from tests.patience import PATIENCE
+from tests.patience import AT_LEISURE, PATIENCE
 
 OLD, NEW = "old:" + "A" * 42 + "E", "new:" + "B" * 42 + "E"
 FORMER, PRESENT, ONLY_NEW = Seal.parse(f"{OLD},{NEW}"), Seal.parse(f"{NEW},{OLD}"), Seal.parse(NEW)
@@ -100,7 +100,7 @@ def query(url: str) -> dict[str, str]:
 async def api_with_only_the_new_key(living: Living) -> AsyncIterator[httpx.AsyncClient]:
     settings = living.settings.model_copy(update={"encryption_keys": SecretStr(NEW)})
     async with (
-        served(Observe(create_app(settings, living.clock))) as url,
+        served(Observe(create_app(settings, living.clock, limits=AT_LEISURE))) as url,
         httpx.AsyncClient(base_url=url, timeout=PATIENCE) as api,
     ):
         yield api

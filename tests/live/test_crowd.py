@@ -21,7 +21,7 @@ from app.main import Server, create_app
 from tests.joining.crowd import Visitor, crowd
 from tests.live.house import listening, live_evening, says
 from tests.living import Living, alive, held_port, running
-from tests.patience import PATIENCE
+from tests.patience import AT_LEISURE, PATIENCE
 
 LISTENERS, FLOOD = 1000, 3000
 
@@ -128,7 +128,7 @@ async def test_a_process_that_is_to_end_ends_its_streams_first(living: Living, m
     monkeypatch.setattr(main, "LONGEST_GOODBYE", 3600)  # whoever waited for the streams would wait as long
     event = await live_evening(living, "member")
     settings = living.settings.model_copy(update={"metrics_port": 0})
-    server = Server(create_app(settings, living.clock), "127.0.0.1", 0)
+    server = Server(create_app(settings, living.clock, limits=AT_LEISURE), "127.0.0.1", 0)
     async with contextlib.AsyncExitStack() as stack:
         async with running(server, held_port()) as url:
             mia = await stack.enter_async_context(listening(living, event, at=url))

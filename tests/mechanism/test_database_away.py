@@ -43,7 +43,7 @@ async def living(own_database: servers.Server, redis_url: str, mailbox: Mailbox)
     """The service on it."""
     url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
     await migrate(url)
-    async with alive(url, redis_url, mailbox) as living:
+    async with alive(url, redis_url, mailbox, limits=REQUEST) as living:
         yield living
 
 

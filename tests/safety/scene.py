@@ -21,8 +21,8 @@ from tests.living import COMMUNITY, Living
 from tests.safety.callers import as_somebody, bearer
 
 HERE, ELSEWHERE = COMMUNITY["slug"], "elsewhere"
-# What a refused click leaves on purpose.
-LEFT_BY_CLICKS = {"clicks", "click_rates"}
+# What a refused call leaves on purpose: that somebody clicked, and which communities their token named.
+LEFT_BY_REFUSALS = {"clicks", "click_rates", "memberships"}
 GUEST = {"email": "gus@guests.example", "name": "Gus Guest"}
 HOOK = {"url": "https://hooks.example/here", "kinds": ["event.live"]}
 Arguments = dict[str, Any]
@@ -146,7 +146,7 @@ class Scene:
         """A digest of every table, without what refusals leave on purpose."""
         found = {}
         for table in await self.living.held.db.hot.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-            if table[0] not in LEFT_BY_CLICKS:
+            if table[0] not in LEFT_BY_REFUSALS:
                 rows = await self.living.held.db.hot.fetch(f'SELECT t::text FROM "{table[0]}" AS t ORDER BY 1')  # noqa: S608 - our own tables
                 found[table[0]] = hashlib.sha256("\n".join(row[0] for row in rows).encode()).hexdigest()
         return found
