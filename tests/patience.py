@@ -11,7 +11,7 @@ PATIENCE: Final = 300.0
 AT_LEISURE: Final = Limits(
     lock=PATIENCE, statement=PATIENCE, idle=PATIENCE, connect=PATIENCE, turn=PATIENCE, command=PATIENCE, answer=PATIENCE
 )
-"""How long the service waits for the database in tests about something else. What people are promised is short, and many
+"""How long the service waits for the database in tests about something else. What is promised is short, and many
 requests at once on a busy machine would meet it."""
 
 PYTHON: Final = ("env", "--default-signal=INT", sys.executable)
