@@ -1,6 +1,7 @@
 """Reminders before the start: once for each moment, for those who are going, and about the event as it is."""
 
 import re
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
+from httpx import Response
 
 from app.clients.mail import Mail as MailClient
 from app.clients.mail import MailUnavailable
@@ -246,7 +248,9 @@ async def test_a_lost_connection_does_not_make_two_reminders_of_one(
     assert str(arrived["Message-ID"]) == str(taken[0]["Message-ID"])
 
 
-async def test_many_are_reminded_one_row_each_in_the_lane_of_the_mail_server(living: Living) -> None:
+async def test_many_are_reminded_one_row_each_in_the_mail_queue_of_their_community(
+    living: Living,
+) -> None:
     event = await native(living)
     await rsvp(living, event)
     await living.held.db.hot.execute(
@@ -261,7 +265,7 @@ async def test_many_are_reminded_one_row_each_in_the_lane_of_the_mail_server(liv
         await before(living, event, 59.9)
         rows = await outbox(living, "registrations.remind")
     assert len(rows) == 41
-    assert {row["lane"] for row in rows} == {"mail"}
+    assert {row["lane"] for row in rows} == {f"mail:{COMMUNITY['id']}"}
     for _ in range(2):
         await later(living)  # longer than the longest pause after a failure
     assert reminded(living) == sorted([MIA, *(f"m{n}@many.example" for n in range(1, 41))])
@@ -282,12 +286,15 @@ async def test_other_reminders_hold_for_events_to_come_and_make_up_for_nothing(l
 
 
 async def test_settings_are_read_and_changed_by_admins(living: Living) -> None:
-    assert (await living.get("admin", SETTINGS)).json() == {"reminders": {"minutes_before": [60]}}
+    async def minutes(answering: Awaitable[Response]) -> Any:
+        return (await answering).json()["reminders"]
+
+    assert await minutes(living.get("admin", SETTINGS)) == {"minutes_before": [60]}
     await choose(living, 5, 10080, 60)
-    assert (await living.get("owner", SETTINGS)).json() == {"reminders": {"minutes_before": [10080, 60, 5]}}
-    assert (await living.patch("admin", SETTINGS, {})).json() == {"reminders": {"minutes_before": [10080, 60, 5]}}
+    assert await minutes(living.get("owner", SETTINGS)) == {"minutes_before": [10080, 60, 5]}
+    assert await minutes(living.patch("admin", SETTINGS, {})) == {"minutes_before": [10080, 60, 5]}
     await choose(living)
-    assert (await living.get("admin", SETTINGS)).json() == {"reminders": {"minutes_before": []}}
+    assert await minutes(living.get("admin", SETTINGS)) == {"minutes_before": []}
 
 
 @pytest.mark.parametrize("wrong", [[4], [10081], [60, 60], [60, 30, 20, 10], [1.5], ["60"], [True], None, 60, [None]])
