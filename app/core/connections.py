@@ -18,7 +18,8 @@ from app.core.errors import Problem
 LARGEST_HEAD = 32 * 1024  # bytes of the request line and all headers; trailers and chunk extensions have as much again
 MOST_HEADERS = 100
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of the headers
-WHOLE_SECONDS = 30.0  # from there to the end of the body
+SILENT_SECONDS = 10.0  # between two pieces of the body
+WHOLE_SECONDS = 30.0  # from the end of the headers to the end of the body
 STALLED_SECONDS = 30.0  # in which a client takes nothing of its answer
 LARGEST_FRAME = 6  # bytes that frame a chunk of one byte, that byte included (RFC 9112 section 7.1)
 _log = logs.get("http")
@@ -49,6 +50,7 @@ class Connection(HttpToolsProtocol):
         self._slug = "bad-request"
         # When what is being read has to be there; None where nothing is.
         self._due_at: float | None = self.loop.time() + HEAD_SECONDS
+        self._whole_at = self.loop.time() + WHOLE_SECONDS
         self._stalled_at: float | None = None
 
     def end_if_late(self, now: float) -> None:
@@ -99,12 +101,17 @@ class Connection(HttpToolsProtocol):
             raise _TooManyHeaders
         super().on_headers_complete()
         self._in_head = False
-        self._due_at = self.loop.time() + WHOLE_SECONDS
+        self._whole_at = self.loop.time() + WHOLE_SECONDS
+        self._await_body()
 
     def on_body(self, body: bytes) -> None:
         """The parser's: some of the body."""
         self._body += len(body)
+        self._await_body()
         super().on_body(body)
+
+    def _await_body(self) -> None:
+        self._due_at = min(self.loop.time() + SILENT_SECONDS, self._whole_at)
 
     def on_message_complete(self) -> None:
         """The parser's: the request is read."""

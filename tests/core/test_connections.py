@@ -17,6 +17,7 @@ from app.core.connections import (
     HEAD_SECONDS,
     LARGEST_HEAD,
     MOST_HEADERS,
+    SILENT_SECONDS,
     STALLED_SECONDS,
     WHOLE_SECONDS,
     Config,
@@ -228,13 +229,24 @@ async def test_half_a_body_is_told_that_it_came_too_late_and_nobody_waits_for_it
     async with served.connected() as (reader, writer):
         writer.write(HEAD + b"Content-Length: 10\r\n\r\n12345")
         await served.in_body(await served.one())
-        served.later(WHOLE_SECONDS - 1)
+        served.later(SILENT_SECONDS - 1)
         assert len(served.open) == 1
-        served.later(WHOLE_SECONDS)
+        served.later(SILENT_SECONDS)
         problem_of(await rest(reader), 408)
     async with asyncio.timeout(ENOUGH):
         await served.app.gone.wait()
     assert served.app.read == []
+
+
+async def test_a_body_that_comes_drop_by_drop_has_an_end_too(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "SILENT_SECONDS", 2 * WHOLE_SECONDS)
+    async with served.connected() as (reader, writer):
+        writer.write(HEAD + b"Content-Length: 10\r\n\r\n12345")
+        await served.in_body(await served.one())
+        served.later(WHOLE_SECONDS - 1)
+        assert len(served.open) == 1
+        served.later(WHOLE_SECONDS)
+        problem_of(await rest(reader), 408)
 
 
 async def test_who_was_answered_already_and_never_sends_the_rest_is_let_go(served: Served) -> None:
