@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from app.core.db import migrate
@@ -32,6 +33,11 @@ hypothesis.settings.register_profile(
     "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("here")
+
+# structlog's own choice shows the values of all variables with a traceback, and can take a minute to do so, in which
+# nobody is answered.
+_PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 
 def pytest_collection_finish() -> None:
