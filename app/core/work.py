@@ -124,8 +124,10 @@ class Reactions(Generic[R]):
 
 @dataclass
 class Run:
-    """A run under way, and when its lease was last known to be kept (`time.monotonic`)."""
+    """A run under way, and when its lease was last known to be kept (`time.monotonic`). Once its row is finished there
+    is no lease any more, though it may do others' rows beside."""
 
+    work: Work[Any]
     task: asyncio.Task[None]
     kept_at: float
 
@@ -211,7 +213,8 @@ class Runner(Generic[R]):
             self._promised -= len(ids)
         for row in rows:
             taken = outbox.Taken(**row)
-            run = Run(asyncio.create_task(self._run(taken), name=taken.reaction), asked_at)
+            work = Work(taken, self._resources, self._db, self._reactions.named[taken.reaction].every)
+            run = Run(work, asyncio.create_task(self._run(taken, work), name=taken.reaction), asked_at)
             self._running[taken.lease] = run
             run.task.add_done_callback(functools.partial(self._over, taken))
 
@@ -231,9 +234,8 @@ class Runner(Generic[R]):
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _run(self, taken: outbox.Taken) -> None:
+    async def _run(self, taken: outbox.Taken, work: Work[R]) -> None:
         reaction = self._reactions.named[taken.reaction]
-        work = Work(taken, self._resources, self._db, reaction.every)
         started = time.perf_counter()
         with logs.correlated(taken.correlation):
             try:
@@ -279,10 +281,13 @@ class Runner(Generic[R]):
         pause = self._lease.total_seconds() / 4
         while True:
             await asyncio.sleep(pause)
-            asked_at, asked = time.monotonic(), list(self._running)
+            asked_at = time.monotonic()
+            asked = [lease for lease, run in self._running.items() if not run.work.finished]
             kept = await self._renew(asked, pause) if asked else set()
             for lease in self._running.keys() & set(asked):
                 run = self._running[lease]
+                if run.work.finished:
+                    continue
                 if kept is not None and lease in kept:
                     run.kept_at = asked_at
                 elif kept is not None or time.monotonic() - run.kept_at >= 2 * pause:
