@@ -19,7 +19,7 @@ from app.accounts import api as accounts
 from app.attendance import api as attendance
 from app.clients.hooks import Hooks
 from app.clients.jwks import KeysUnavailable
-from app.core import logs, metrics, schema
+from app.core import logs, metrics, schema, silent
 from app.core.away import RETRY_AFTER, SUSPECTS, is_away
 from app.core.bounds import BodyRefused, BoundedBody
 from app.core.clock import Clock
@@ -95,7 +95,8 @@ def create_app(
         async with open_resources(settings, TABLE, clock, hooks, limits) as held, Hub(held) as hub:
             app.state.resources, app.state.live = held, hub
             with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)):
-                yield
+                async with silent.ended(held.db.hot):
+                    yield
 
     app = Api(
         title="Kindryn Zoom",

@@ -22,7 +22,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from app.accounts import counted
-from app.core import logs, metrics, outbox
+from app.core import logs, metrics, outbox, silent
 from app.core.clock import Clock
 from app.core.hot import DATABASE_FAULTS
 from app.core.limits import JOB
@@ -113,6 +113,7 @@ class Station:
                 group.create_task(self._keep_wire(), name="wire")
                 group.create_task(self._relay(), name="relay")
                 group.create_task(self._overview().run(), name="overview")
+                group.create_task(silent.keep_ending(self._held.db.hot), name="silent")
         finally:
             await self._runner.drain(DRAIN)
             leases.cancel()

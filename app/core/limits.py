@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 IDLE_WHILE_FINISHING = 2.0  # seconds: while a run writes what others may wait for, it does nothing else
+APPLICATION = "kindryn-zoom"  # what sessions are called, before what `silent` reads
 _SILENCE = 10  # seconds after which the kernel gives a silent connection up, on either side
 
 
@@ -16,7 +17,8 @@ _SILENCE = 10  # seconds after which the kernel gives a silent connection up, on
 class Limits:
     """Seconds, for one kind of process. The server keeps the first three, the process itself the others.
 
-    `lock`: waiting for somebody's lock. `statement`: one statement. `idle`: a transaction in which nothing happens.
+    `lock`: waiting for somebody's lock. `statement`: one statement. `idle`: a transaction in which nothing happens, or
+    a statement of which only half has come (`silent`).
     `connect`: a new connection. `turn`: a free connection. `command`: the answer to one statement. `answer`: the same
     on a hot route, with the turn. `transaction`: all of one, however many waits there are in it; None is no limit.
     """
@@ -40,13 +42,14 @@ class Limits:
             "tcp_user_timeout": _SILENCE,
         }
         probes = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
-        return probes | {name: str(int(1000 * value)) for name, value in seconds.items()}
+        told = {"application_name": f"{APPLICATION}/{int(1000 * self.idle)}"}
+        return probes | told | {name: str(int(1000 * value)) for name, value in seconds.items()}
 
 
 # A person waits: whatever happens, they are told within three seconds.
 REQUEST = Limits(lock=2.0, statement=2.2, idle=10.0, connect=2.0, turn=2.0, command=2.3, answer=2.3, transaction=2.6)
-# Nobody waits for a job, but people may wait for what it holds. A process that stops while a statement is being
-# prepared is not idle to the server, so `statement` is as short; sweeps, which are in nobody's way, have `SWEEP`.
+# Nobody waits for a job, but people may wait for what it holds. Sweeps, which are in nobody's way, have `SWEEP` for a
+# statement.
 JOB = Limits(lock=4.0, statement=5.0, idle=4.0, connect=5.0, turn=30.0, command=65.0, answer=8.0)
 SWEEP = 60.0
 # Somebody at a terminal has patience.

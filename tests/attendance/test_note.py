@@ -64,9 +64,9 @@ async def test_a_thousand_people_are_reported_exactly(living: Living) -> None:
     began = living.clock.now().replace(microsecond=0) - timedelta(minutes=61)
     async with living.held.db.transaction() as tx:
         await tx.run(
-            "INSERT INTO registrations (id, event_id, member_id, email, name, rsvp, join_link, created_at, updated_at)"
-            " SELECT gen_random_uuid(), :event, 'm-' || n, n || '@members.example', 'Member ' || n, 'not_going',"
-            " 'link-' || n, :now, :now FROM generate_series(1, 1000) AS n",
+            "INSERT INTO registrations (id, event_id, member_id, email, email_verified, name, rsvp, join_link,"
+            " created_at, updated_at) SELECT gen_random_uuid(), :event, 'm-' || n, n || '@members.example', true,"
+            " 'Member ' || n, 'not_going', 'link-' || n, :now, :now FROM generate_series(1, 1000) AS n",
             event=UUID(event["id"]),
             now=tx.now,
         )

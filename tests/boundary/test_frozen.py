@@ -11,6 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
+from app.core.limits import APPLICATION, JOB, REQUEST
 from app.demo.mailbox import Mailbox
 from tests.boundary.frozen_worker import serve, stopped
 from tests.living import Living, alive
@@ -27,8 +28,8 @@ EVENTS = 8
 
 @pytest.fixture
 async def idle(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Living]:
-    """The service without a worker, and eight events on Zoom."""
-    async with alive(database_url, redis_url, mailbox, worker=False) as living:
+    """The service without a worker, whose requests wait no longer than people do."""
+    async with alive(database_url, redis_url, mailbox, worker=False, limits=REQUEST) as living:
         yield living
 
 
@@ -96,6 +97,42 @@ async def test_a_worker_frozen_in_a_transaction_makes_nobody_wait(idle: Living, 
         await idle.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
         await idle.quiet(timeout=60)
     assert await idle.held.db.hot.fetchval("SELECT count(*) FROM registrants WHERE state = 'ready'") == EVENTS
+
+
+async def test_a_job_that_fell_silent_between_the_halves_of_a_statement_keeps_nobody_out(idle: Living) -> None:
+    """Where a worker stops just there, the server thinks that it is busy."""
+    (event, *_) = await events_of(idle)
+    url = idle.settings.database_url.get_secret_value()
+    silent = await asyncpg.connect(url, server_settings=JOB.settings)
+    await silent.execute("BEGIN; SELECT FROM events FOR UPDATE")
+    await silent.prepare("SELECT $1::int")
+    status, longest = 503, 0.0
+    async with asyncio.timeout(STOPPED):
+        while status == 503:
+            asking = idle.call("member", "PUT", f"/api/events/{event}/rsvp", json={"status": "going"})
+            took, answer = await timed(asking)
+            status, longest = answer.status_code, max(longest, took)
+    assert status == 200, answer.text
+    assert longest < BOUND
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+        await silent.fetchval("SELECT 1")
+
+
+async def test_nobody_else_is_ended_for_their_silence_nor_anybody_before_their_time(idle: Living) -> None:
+    hot, url = idle.held.db.hot, idle.settings.database_url.get_secret_value()
+    names = ["psql", "", f"{APPLICATION}/many", f"x-{APPLICATION}/0", f"{APPLICATION}/{1000 * int(STOPPED)}"]
+    others = [await asyncpg.connect(url, server_settings={"application_name": name}) for name in names]
+    late = await asyncpg.connect(url, server_settings={"application_name": f"{APPLICATION}/0"})
+    for each in (*others, late):
+        await each.prepare("SELECT $1::int")
+    running = hot.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", late.get_server_pid())
+    async with asyncio.timeout(STOPPED):
+        while await running:
+            running = hot.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", late.get_server_pid())
+    for each in others:
+        assert await each.fetchval("SELECT 1") == 1
+        await each.close()
+    late.terminate()
 
 
 async def test_a_lock_that_somebody_keeps_is_answered_503_and_join_with_a_page(idle: Living) -> None:
