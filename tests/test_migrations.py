@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import JSON, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.core.db import MIGRATIONS, Model, migrate
@@ -51,6 +51,18 @@ async def differences(url: str) -> list[Any]:
         found = await connection.run_sync(compare)
     await engine.dispose()
     return found
+
+
+def test_a_document_that_is_not_there_is_null_to_the_database_too() -> None:
+    models_of_every_room()
+    documents = [
+        column for table in Model.metadata.tables.values() for column in table.columns if isinstance(column.type, JSON)
+    ]
+    assert len(documents) > 5
+    for column in documents:
+        assert isinstance(column.type, JSON)
+        # SQLAlchemy writes None as JSON's null otherwise, which IS NOT NULL.
+        assert not column.nullable or column.type.none_as_null, f"{column.table.name}.{column.name}"
 
 
 async def done(url: str, script: str) -> None:

@@ -40,7 +40,7 @@ class Account(Model):
     status: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     # What the token endpoint said when it last gave no token, without ending the grant; None once it has given one.
-    trouble: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    trouble: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     settings: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     webhook_secret: Mapped[Sealed | None]

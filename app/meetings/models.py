@@ -65,13 +65,13 @@ class Meeting(Model):
     marker: Mapped[str] = mapped_column(Text)
     attempted_at: Mapped[datetime | None]
     # The plan Zoom last accepted, and what it answered when it was read back.
-    pushed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    pushed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # Optional fields Zoom refused, by name, with the value it did not take: not asked for again with that value.
     left_out: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     join_url: Mapped[Sealed | None]
     protected: Mapped[bool] = mapped_column(server_default="true")
-    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # A second creation leaves a possible orphan: the markers we gave up on.
     orphan_markers: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
     created_at: Mapped[datetime]

@@ -49,8 +49,8 @@ class Registration(Model):
     no_show: Mapped[bool] = mapped_column(server_default="false")
     join_link: Mapped[str] = mapped_column(Text, unique=True)
     # The invite as last sent, or being sent: its state, the one before, and the number every mail raises.
-    invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    invite_before: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    invite_before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_sequence: Mapped[int] = mapped_column(server_default="0")
     invite_sent_at: Mapped[datetime | None]
     # When the member asked for the invite once more, lately.

@@ -67,6 +67,22 @@ async def test_a_refusal_of_the_token_is_shown_on_the_card_and_passes(
     assert (card.status, card.reason, card.last_error) == ("connected", None, None)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["connected once", "connected again"])
+async def test_a_token_that_comes_as_usual_has_nothing_done_twice(again: bool, house: House) -> None:
+    account_id = await house.connect(admin())
+    if again:
+        await house.disconnect(account_id)
+        assert await house.connect(admin()) == account_id
+    await house.expire(account_id)
+    # A row that runs, needs a token, and would be asked for again if it were taken for one that waited for the token.
+    await house.change("UPDATE outbox SET lease = gen_random_uuid() WHERE lane = :lane", lane=str(account_id))
+    asked = await house.rows("SELECT reaction, key, generation FROM outbox ORDER BY id")
+    assert "accounts.read" in {row.reaction for row in asked}
+    await grants.AccountTokens(house.resources, account_id).access_token()
+    assert len(await house.calls(REFRESH)) == 1
+    assert await house.rows("SELECT reaction, key, generation FROM outbox ORDER BY id") == asked
+
+
 async def test_the_card_says_since_when_no_token_has_come(house: House) -> None:
     account_id = await house.connect(admin())
     await house.expire(account_id)

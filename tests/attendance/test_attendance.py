@@ -124,10 +124,11 @@ async def test_what_zoom_says_in_any_order_and_twice_is_the_same(order: tuple[in
 async def test_whoever_zoom_forgot_to_see_leaving_left_at_the_end(living: Living) -> None:
     event = await evening(living, "member")
     begun = datetime.fromisoformat(event["starts_at"])
-    await to_minute(living, event, 55)
+    await to_minute(living, event, 1)
     person = {"user_id": 16778240, "email": "member@members.example", "date_time": stamp(begun), "unheard_of": [1]}
     await told(living, event, "participant_joined", person)
     assert by_member(await attendance(living, event))["m-member"]["left_at"] is None
+    await to_minute(living, event, 55)
     ended = {"start_time": stamp(begun), "end_time": stamp(begun + timedelta(minutes=50))}
     await told(living, event, "ended", {}, **ended)
     mia = by_member(await attendance(living, event))["m-member"]
@@ -291,15 +292,18 @@ async def test_nobody_is_taken_for_who_clicked_who_cannot_have(somebody: dict[st
     assert [each["name"] for each in report["unknown"]] == [somebody["user_name"]]
 
 
-async def test_a_member_with_the_hosts_address_is_not_the_host(living: Living) -> None:
+@pytest.mark.parametrize(("verified", "suggestion"), [(True, "m-member"), (False, None)])
+async def test_a_member_with_the_hosts_address_is_not_the_host_and_is_suggested_if_it_is_theirs(
+    verified: bool, suggestion: str | None, living: Living
+) -> None:
     event = await evening(living, "member2")
     await living.held.db.hot.execute("UPDATE hosts SET member_id = NULL")
-    await rsvp(living, event, "member", email="ada@riverside.example", email_verified=False)
+    await rsvp(living, event, "member", email="ada@riverside.example", email_verified=verified)
     await to_minute(living, event, 0)
     await inside(living, event, "start")
     report = await attendance(living, event)
     assert report["items"] == []
-    assert [(each["is_host"], each["suggestion"]) for each in report["unknown"]] == [(True, "m-member")]
+    assert [(each["is_host"], each["suggestion"]) for each in report["unknown"]] == [(True, suggestion)]
 
 
 async def test_whoever_goes_from_room_to_room_is_one_session_without_a_gap_and_one_assignment(living: Living) -> None:

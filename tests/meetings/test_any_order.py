@@ -61,6 +61,11 @@ class AtOnce(Work[Resources]):
     def __init__(self, resources: Resources, key: str) -> None:
         self.resources, self.key = resources, key
 
+    @property
+    def queue(self) -> str:
+        """None: nothing waits beside it."""
+        return ""
+
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         async with self.resources.db.transaction() as tx:

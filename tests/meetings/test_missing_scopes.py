@@ -41,7 +41,8 @@ async def lived(living: Living) -> set[str]:
     worked |= {"registered"} if mine["registrant"]["state"] == "ready" else set()
     for meeting in await at_zoom(living):
         worked |= {"renamed"} if meeting["topic"] == "Renamed" else set()
-        await living.zoom.post(f"/simulator/meetings/{meeting['id']}/start")
+        # Nobody is inside yet: whoever comes would make it live by themselves.
+        await living.zoom.post(f"/simulator/meetings/{meeting['id']}/start", json={"host_joins": False})
         await living.quiet()
         worked |= {"live"} if (await seen(living, event))["status"] == "live" else set()
         await living.zoom.post(f"/simulator/meetings/{meeting['id']}/end")
@@ -93,6 +94,16 @@ async def test_without_what_serves_livestreams_attendance_and_recordings_all_the
     account = await living.connect()
     assert [missing["scope"] for missing in account["missing_scopes"]] == OTHERS
     assert await lived(living) == EVERYTHING
+
+
+async def test_without_the_permission_to_read_meetings_an_event_is_live_once_somebody_comes(living: Living) -> None:
+    await grants_all_but(living, "meeting:read:meeting")
+    await living.connect()
+    event = await living.event()
+    started = await living.zoom.post(f"/simulator/meetings/{event['zoom']['meeting_id']}/start")
+    assert started.is_success, started.text
+    await living.quiet()
+    assert (await seen(living, event))["status"] == "live"
 
 
 async def test_what_is_lost_is_said_on_the_event_and_comes_back_with_the_permission(living: Living) -> None:
