@@ -124,8 +124,7 @@ class Reactions(Generic[R]):
 
 @dataclass
 class Run:
-    """A run under way, and when its lease was last known to be kept (`time.monotonic`). Once its row is finished there
-    is no lease any more, though it may do others' rows beside."""
+    """A run, and when its lease was last known to be kept (`time.monotonic`); once its row is finished it has none."""
 
     work: Work[Any]
     task: asyncio.Task[None]
@@ -179,12 +178,10 @@ class Runner(Generic[R]):
         Goes on where the claim before ended, until something is found or every queue was looked at;
         `may_have_more` tells whether there are queues it has not looked at."""
         given = (self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, *self._caps)
-        ends = 0 if self._after else 1
+        bounds, ends = (queues.WINDOW, queues.USUAL.kind), 0 if self._after else 1
         while True:
             began = self._after
-            row = await self._db.hot.fetchrow(
-                queues.CLAIM, self._clock.now(), *given, began, queues.WINDOW, queues.USUAL.kind
-            )
+            row = await self._db.hot.fetchrow(queues.CLAIM, self._clock.now(), *given, began, *bounds)
             ids, self._after = list(row["ids"]), row["after"]
             ends += not self._after
             if ids or ends == 2:
@@ -235,11 +232,10 @@ class Runner(Generic[R]):
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _run(self, taken: outbox.Taken, work: Work[R]) -> None:
-        reaction = self._reactions.named[taken.reaction]
         started = time.perf_counter()
         with logs.correlated(taken.correlation):
             try:
-                await reaction.run(work)
+                await self._reactions.named[taken.reaction].run(work)
                 if not work.finished:
                     async with work.done():
                         pass
