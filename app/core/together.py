@@ -21,9 +21,8 @@ from app.core.queues import WINDOW
 from app.core.work import Work
 
 log = logs.get("together")
-MANY, HOLD = 500, timedelta(seconds=5)
-SLICE = 50  # rows one transaction finishes: whoever is among them waits for the others, whose they may not be
-SHARE = 25  # rows of one queue, of a slice: who has more waits for a further turn
+MANY, HOLD = 100, timedelta(seconds=5)
+SHARE = 50  # rows of one queue, of `MANY`: who has more waits for a further turn
 
 _TAKE = """
 UPDATE outbox SET lease = :lease, claimed_until = clock_timestamp() + CAST(:hold AS interval), beside = true
@@ -167,19 +166,12 @@ async def beside(work: Work[Any], hot: Hot, reaction: str, do: Do, many: int = M
 
 
 async def along(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do, many: int = MANY) -> None:
-    """Do what of `reaction` is due and nobody has taken, as `beside` does, slice by slice."""
-    for _ in range(0, many, SLICE):
-        if not await _slice(work, hot, reaction, now, do, min(many, SLICE)):
-            return
-
-
-async def _slice(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do, many: int) -> bool:
-    """Do so many rows in one transaction; whether it went well and there may be more. What somebody else has taken
-    since counts for nothing."""
+    """Do what of `reaction` is due and nobody has taken, as `beside` does. What somebody else has taken since counts
+    for nothing."""
     lease = uuid4()
     rows = await hot.fetch(_TAKE_WAITING, lease, reaction, many, HOLD, now, work.queue, WINDOW, SHARE)
     if not rows:
-        return False
+        return
     taken = Taken(lease, {key: Held(*held) for key, *held in rows})
     try:
         async with work.transaction() as tx:
@@ -192,8 +184,6 @@ async def _slice(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do
         log.warning("not together, one by one", reaction=reaction, rows=len(rows), reason=type(error).__name__)
         async with work.transaction() as tx:
             await settle(tx, taken, (), alone=not isinstance(error, outbox.LeaseLost))
-        return False
-    return True
 
 
 async def settle(

@@ -2,15 +2,17 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from app.core.outbox import PARKED_PAUSE, LeaseLost, Taken
 from app.core.queues import USUAL
-from app.core.work import Runner, Work
+from app.core.work import Binding, Reaction, Reactions, Runner, Work
 from app.worker import LANE_CAP, PLACES
 from tests.mechanism.conftest import LEASE, House
 from tests.mechanism.table import SWEEPING_TABLE, TABLE, Changed, Hurried
+from tests.patience import PATIENCE
 
 
 async def test_a_change_committed_while_its_reaction_runs_is_not_lost(house: House) -> None:
@@ -289,3 +291,30 @@ async def test_a_worker_that_is_told_to_end_finishes_what_runs(house: House) -> 
         await house.thing("a", open=True)
         await house.settled()
     assert (await house.state("a"))["observed"] == 1
+
+
+async def test_what_a_run_does_besides_once_its_row_is_finished_is_not_stopped_for_the_lease(house: House) -> None:
+    """As a batch does, whose own row comes first."""
+    go_on, besides = asyncio.Event(), list[str]()
+
+    async def run(work: Work[Any]) -> None:
+        if work.key == "finished":
+            async with work.done():
+                pass
+        await go_on.wait()
+        besides.append(work.key)
+
+    binding = Binding(Reaction("things.observe", run), lambda fact: str(fact.key), lambda fact: str(fact.lane))
+    runner = Runner(house.held.db, house.clock, Reactions({Changed: [binding]}), house.held, lease=LEASE)
+    await house.change("finished")
+    await house.change("running")
+    keeping = asyncio.create_task(runner.keep_leases())
+    await runner.start(await runner.claim(2, LANE_CAP))
+    await house.until("NOT EXISTS (SELECT FROM outbox WHERE key = 'finished')")
+    for _ in range(2):  # the first renewal may have been asked for before
+        until = await house.held.db.hot.fetchval("SELECT claimed_until FROM outbox WHERE key = 'running'")
+        await house.until("(SELECT claimed_until > $1 FROM outbox WHERE key = 'running')", until)
+    go_on.set()
+    await runner.drain(PATIENCE)
+    keeping.cancel()
+    assert sorted(besides) == ["finished", "running"]
