@@ -96,11 +96,11 @@ class Boundaries:
         return commit
 
     def _counting(self, method: Method) -> Method:
-        async def counted(runner: Any, taken: Taken) -> None:
+        async def counted(runner: Any, taken: Taken, work: Any) -> None:
             if TABLE.named[taken.reaction].every is None:
                 _RUN.set(_Run(taken.reaction))
                 self._pass("taken")
-            await method(runner, taken)
+            await method(runner, taken, work)
 
         return counted
 
