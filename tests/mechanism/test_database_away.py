@@ -85,7 +85,7 @@ async def well(living: Living) -> None:
     async with asyncio.timeout(60):
         while {answer.status_code for _, answer in await refusals(living)} != {404}:  # noqa: ASYNC110 - nobody rings
             await asyncio.sleep(0.2)
-        while not living.held.bell.alive:  # noqa: ASYNC110
+        while not living.held.bell.alive:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.05)
 
 
