@@ -160,8 +160,8 @@ TABLE: Reactions[Resources] = Reactions(
     caps={
         MAIL: Caps(each=4, tenant=4, kind=4),
         HOOK: Caps(each=4, tenant=8, kind=16),
-        # Each run does hundreds that wait beside its own.
-        HEARD: Caps(each=4, tenant=4, kind=16),
+        # Each run does what waits in its queue beside its own row.
+        HEARD: Caps(each=2, tenant=2, kind=16),
         TOLD: Caps(each=4, tenant=4, kind=16),
     },
     sweeps=[

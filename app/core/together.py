@@ -17,12 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import db, logs, outbox
 from app.core.hot import Hot
-from app.core.queues import WINDOW
 from app.core.work import Work
 
 log = logs.get("together")
-MANY, HOLD = 100, timedelta(seconds=5)
-SHARE = 50  # rows of one queue, of `MANY`: who has more waits for a further turn
+# Short batches: while one is written, what other tenants wait for waits for the event loop too.
+MANY, HOLD = 25, timedelta(seconds=5)
 
 _TAKE = """
 UPDATE outbox SET lease = :lease, claimed_until = clock_timestamp() + CAST(:hold AS interval), beside = true
@@ -35,29 +34,13 @@ WHERE id IN (
 RETURNING key, generation, attempts, failing_since
 """
 
-# For asyncpg: whatever of a reaction is due and nobody has taken, beginning with the run's own queue, and so much of
-# each queue that all of them have their turn.
+# For asyncpg: what of a reaction is due in the run's own queue and nobody has taken.
 _TAKE_WAITING = """
-WITH RECURSIVE walk (lane, looked, wrapped) AS (
-    SELECT $6::text, 1, false
-    UNION ALL
-    SELECT next.lane, looked + 1, next.wrapped FROM walk CROSS JOIN LATERAL (
-        (SELECT lane, walk.wrapped FROM outbox
-         WHERE reaction = $2 AND dead_at IS NULL AND lane > walk.lane ORDER BY lane LIMIT 1)
-        UNION ALL
-        (SELECT lane, true FROM outbox
-         WHERE NOT walk.wrapped AND reaction = $2 AND dead_at IS NULL AND lane < $6 ORDER BY lane LIMIT 1)
-        LIMIT 1
-    ) AS next (lane, wrapped)
-    WHERE looked < $7::int AND NOT (next.wrapped AND next.lane >= $6)
-), waiting AS (
-    SELECT found.id FROM walk CROSS JOIN LATERAL (
-        SELECT id FROM outbox
-        WHERE reaction = $2 AND outbox.lane = walk.lane AND dead_at IS NULL AND NOT alone AND due_at <= $5
-          AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
-        ORDER BY priority, due_at, id
-        LIMIT (SELECT LEAST($8::int, GREATEST($3::int / count(*), 1)) FROM walk) FOR UPDATE SKIP LOCKED
-    ) AS found LIMIT $3::int
+WITH waiting AS (
+    SELECT id FROM outbox
+    WHERE lane = $6 AND reaction = $2 AND dead_at IS NULL AND NOT alone AND due_at <= $5
+      AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+    ORDER BY priority, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox SET lease = $1, claimed_until = clock_timestamp() + $4::interval, beside = true
 FROM waiting WHERE outbox.id = waiting.id
@@ -147,7 +130,7 @@ async def take(tx: db.Tx, reaction: str, keys: Collection[str], limit: int, hold
 
 @contextlib.asynccontextmanager
 async def beside(work: Work[Any], hot: Hot, reaction: str, do: Do, many: int = MANY) -> AsyncIterator[None]:
-    """After the row of `work`, which the block does, do what else of its `reaction` waits for a worker.
+    """After the row of `work`, which the block does, do what else of its `reaction` waits in its queue.
 
     The own row comes first, and whether or not it could be done: it was claimed in its turn, and the others may be
     many. `do` gets a transaction and the keys, and says what became of each. For reactions that work on the database
@@ -166,10 +149,12 @@ async def beside(work: Work[Any], hot: Hot, reaction: str, do: Do, many: int = M
 
 
 async def along(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do, many: int = MANY) -> None:
-    """Do what of `reaction` is due and nobody has taken, as `beside` does. What somebody else has taken since counts
-    for nothing."""
+    """Do what of `reaction` is due in the queue of `work` and nobody has taken, as `beside` does.
+
+    What somebody else has taken since counts for nothing.
+    """
     lease = uuid4()
-    rows = await hot.fetch(_TAKE_WAITING, lease, reaction, many, HOLD, now, work.queue, WINDOW, SHARE)
+    rows = await hot.fetch(_TAKE_WAITING, lease, reaction, many, HOLD, now, work.queue)
     if not rows:
         return
     taken = Taken(lease, {key: Held(*held) for key, *held in rows})

@@ -58,21 +58,17 @@ async def test_what_an_account_has_too_much_of_is_not_taken_before_what_others_h
     assert await queues_of(full, claimed) == ["heard:flood", *(f"heard:quiet-{number}" for number in range(5))]
 
 
-async def test_the_batch_takes_of_every_queue_in_turn(full: House) -> None:
-    for number in range(9):
-        await fill(full, f"heard:quiet-{number}", 3)
-    seen = await taken_along(full, "heard:flood", many=40)
-    assert seen == {"heard:flood": 4} | {f"heard:quiet-{number}": 3 for number in range(9)}
-
-
-async def test_of_one_queue_a_batch_takes_a_share_at_most(full: House) -> None:
-    assert await taken_along(full, "heard:flood", many=500) == {"heard:flood": together.SHARE}
+async def test_a_batch_takes_of_its_own_queue_alone(full: House) -> None:
+    """The row of another tenant has its own turn: in a batch of somebody's thousands it would wait for all of them."""
+    await fill(full, "heard:quiet", 3)
+    assert await taken_along(full, "heard:flood", many=40) == {"heard:flood": 40}
+    assert await taken_along(full, "heard:quiet", many=40) == {"heard:quiet": 3}
 
 
 async def taken_along(house: House, queue: str, many: int) -> dict[str, int]:
     """How many rows of which queue a run in `queue` does beside its own."""
-    await house.change("own", lane=queue)
-    own = await house.take_key("own")
+    await house.change(f"own {queue}", lane=queue)
+    own = await house.take_key(f"own {queue}")
     taken: list[str] = []
 
     async def note(tx: db.Tx, keys: Sequence[str]) -> together.Batch:
@@ -98,7 +94,7 @@ async def test_rows_that_a_batch_holds_take_nobodys_place(full: House) -> None:
     work = Work(own, full.held, full.held.db, None)
     await together.along(work, full.held.db.hot, OBSERVE, full.clock.now(), meanwhile)
     left = await full.held.db.hot.fetchval("SELECT count(*) FROM outbox WHERE lane = 'heard:flood'")
-    assert left == 1_001 - together.SHARE, "done, and not handed back because of what was claimed meanwhile"
+    assert left == 1_001 - together.MANY, "done, and not handed back because of what was claimed meanwhile"
 
 
 async def test_a_row_that_asked_to_wait_is_not_read_before_its_moment(house: House) -> None:
@@ -194,14 +190,21 @@ async def test_all_queues_of_one_tenant_share_its_places(house: House) -> None:
     caps = {HOOK: Caps(each=4, tenant=8, kind=16)}
     for number in range(50):
         await fill(house, queues.name(HOOK, "many", number), 2, ago=timedelta(hours=1))
+    runner = runner_of(house, caps)
+    assert len(await claim_all(runner)) == 8
     for number in range(30):
         await fill(house, queues.name(HOOK, f"other-{number}", uuid4()), 1)
-    runner, claimed = runner_of(house, caps), list[int]()
+    others = await queues_of(house, await claim_all(runner))
+    assert len(others) == 2 * 16 - 8
+    assert not [queue for queue in others if queue.startswith("hook:many/")]
+
+
+async def claim_all(runner: Runner[Any]) -> list[int]:
+    """Claim row by row until there is no place for another."""
+    claimed = list[int]()
     while ids := await runner.claim(1, LANE_CAP):
         claimed += ids
-    taken = await queues_of(house, claimed)
-    assert sum(queue.startswith("hook:many/") for queue in taken) == 8
-    assert len(taken) == 2 * 16
+    return claimed
 
 
 async def test_a_claim_looks_at_every_queue_however_many_there_are(
