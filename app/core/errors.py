@@ -17,7 +17,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "too-early": (403, "The door is not open yet"),
     "not-on-zoom": (409, "This event does not run on Zoom"),
     "use-start": (409, "You are the host: start the meeting instead"),
-    "not-ready": (503, "Your place is being prepared"),
+    "not-ready": (503, "The way into the meeting is not ready yet"),
     "ticket-used": (410, "This pass was already used"),
     "ticket-expired": (410, "This pass has expired"),
     "not-your-link": (403, "This link belongs to somebody else"),
