@@ -54,7 +54,7 @@ _SPEECHES = {
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What the host is told: about which event, how many wait, and where the event's page is."""
+    """What the host is told: about which event, how many waited, and where the event's page is."""
 
     event: Event
     host: Host
@@ -80,7 +80,8 @@ async def look(work: Work[Resources]) -> None:
         event = await events.lock(tx, work.id)
         if event is None or not is_missing(event, tx.now) or event.host_missed_at == event.starts_at:
             return
-        event.host_missed_at = event.starts_at
+        # Kept, so that a mail that is sent twice says the same.
+        event.host_missed_at, event.host_missed_by = event.starts_at, (await presence.of_event(tx, event)).waiting
         tx.record(commands.TellMissingHost(event.id, event.community_id))
 
 
@@ -122,8 +123,7 @@ async def _missed(tx: db.Tx, work: Work[Resources]) -> Missed | None:
         member_id=host.member_id,
     )
     slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
-    waiting = (await presence.of_event(tx, event)).waiting
-    return Missed(event, host, locale.scalar(), waiting, slug)
+    return Missed(event, host, locale.scalar(), event.host_missed_by or 0, slug)
 
 
 def message(missed: Missed, to: mailing.Addresses) -> EmailMessage:

@@ -11,13 +11,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 import httpx
 from sqlalchemy import text
@@ -74,7 +75,7 @@ class Boundaries:
     """The boundaries of this process; each is named by its reaction, its number within the run, and what was done."""
 
     def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+        self._orders, self._woken = orders, False
 
     def wrap_everything(self) -> None:
         """Wrap what every commit, call, mail and run goes through."""
@@ -87,6 +88,8 @@ class Boundaries:
         patch.object(Tx, "write_outbox", self._before(Tx.write_outbox, "write")).start()
         patch.object(Hot, "execute", self._before(Hot.execute, "write at once")).start()
         patch.object(Runner, "_run", self._counting(Runner._run)).start()
+        if self._orders.stop_at:
+            patch.object(Runner, "_renew", self._renewing(Runner._renew)).start()
 
     def _around(self, method: Method, called: Callable[..., str]) -> Method:
         async def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -129,6 +132,15 @@ class Boundaries:
 
         return counted
 
+    def _renewing(self, method: Method) -> Method:
+        """Who renews leases wakes last, and stops no run before it has gone on."""
+
+        async def renewed(runner: Any, leases: Sequence[UUID], patience: float) -> Any:
+            held = await method(runner, leases, patience)
+            return set(leases) if self._woken else held
+
+        return renewed
+
     def _approach(self, what: str) -> None:
         """Just before a boundary, for those who are only stopped."""
         if self._orders.finer:
@@ -144,7 +156,7 @@ class Boundaries:
         if name == self._orders.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if name == self._orders.stop_at and not run.stopped:
-            run.stopped = True
+            run.stopped = self._woken = True
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def _note(self, line: str) -> None:
