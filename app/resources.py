@@ -23,6 +23,7 @@ from app.core.crypto import Seal
 from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
 from app.core.limits import COMMAND, Limits
+from app.core.run import may_call
 from app.core.settings import BadSettings, Settings
 from app.core.work import Reactions
 
@@ -80,14 +81,14 @@ async def open_resources(
     """Open everything, in the order of need; close it in reverse. Raises `BadSettings` where there is no database.
 
     `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine. `limits` say how
-    long the database is waited for.
+    long the database is waited for. Every client asks `may_call` right before it changes something at a vendor.
     """
     clock = clock or Clock()
     seal = Seal.parse(settings.encryption_keys.get_secret_value())
-    mail = Mail(settings.smtp_url.get_secret_value(), _called)
+    mail = Mail(settings.smtp_url.get_secret_value(), _called, may_call)
     url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(Http(_called, follow_redirects=False, verify=trust()))
+        http = await stack.enter_async_context(Http(_called, may_call, follow_redirects=False, verify=trust()))
         stack.push_async_callback(mail.close)
         bell = Bell(url)
         await _opened(bell)
@@ -95,6 +96,8 @@ async def open_resources(
         db = Database(url, clock, bell, reactions.wants, limits)
         await _opened(db)
         stack.push_async_callback(db.close)
+        hooks = hooks or Hooks(permitted=settings.hook_origins, tell=_called)
+        hooks.ask = may_call
         secret = settings.zoom_client_secret.get_secret_value()
         oauth = OAuth(http, settings.zoom_oauth_url, settings.zoom_client_id, secret, clock.now)
         yield Resources(
@@ -105,7 +108,7 @@ async def open_resources(
             seal=seal,
             jwks=Jwks(http, settings.auth_jwks_url, tell=metrics.keys_refreshed),
             mail=mail,
-            hooks=hooks or Hooks(permitted=settings.hook_origins, tell=_called),
+            hooks=hooks,
             zoom=_zoom(settings, http, oauth, clock),
             reactions=reactions,
         )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from app.clients.zoom import NotSent, RateLimited, ServerError, Unauthorized
 from app.core import db, outbox
 from app.core.errors import Problem
-from app.core.outbox import NotNow
+from app.core.outbox import LeaseLost, NotNow
 from app.resources import Resources
 
 MEETINGS_PER_HOST = 100  # creates and updates together
@@ -30,8 +30,8 @@ INSERT INTO budgets (subject, day, used) VALUES ($1, $2, $3)
 ON CONFLICT (subject, day) DO UPDATE SET used = GREATEST(budgets.used, excluded.used)
 """
 _GIVE_BACK = "UPDATE budgets SET used = used - 1 WHERE subject = :subject AND day = :day AND used > 0"
-# With these Zoom cannot have counted the call.
-NOT_COUNTED = (NotSent, ServerError, Unauthorized, RateLimited, NotNow)
+# With these Zoom cannot have counted the call. A lease is found lost before it is made.
+NOT_COUNTED = (NotSent, ServerError, Unauthorized, RateLimited, NotNow, LeaseLost)
 _SPEND_AT_ONCE = outbox.positional(_SPEND, ("subject", "day", "limit"))
 _GIVE_BACK_AT_ONCE = outbox.positional(_GIVE_BACK, ("subject", "day"))
 
@@ -81,7 +81,10 @@ async def left(tx: db.Tx, subject: str, limit: int) -> int:
 async def counted(resources: Resources, subject: str, limit: int, used_up: str) -> AsyncIterator[None]:
     """Around one call: counted before it is made, and given back where Zoom cannot have counted it, or an outage
     would use up a day. Raises NotNow with the sentence `used_up`, until 00:00 UTC, where nothing is left of `limit`,
-    also where only Zoom knows: others change meetings of a host and add registrants too."""
+    also where only Zoom knows: others change meetings of a host and add registrants too.
+
+    Nothing of this asks whose the row is: a call is counted by whoever makes it, and given back by whoever counted it.
+    """
     now = resources.clock.now()
     today = day_of(now)
     if await resources.db.hot.fetchval(_SPEND_AT_ONCE, subject, today, limit) is None:

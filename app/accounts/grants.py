@@ -2,7 +2,8 @@
 
 Zoom's refresh token is spent by using it (developers.zoom.us/docs/integrations/oauth/#using-a-refresh-token), so a
 refresh is the one call to a vendor that is made under a row lock. The lock is on `grants`, which no table references.
-Where a grant and its account are both locked, the grant comes first.
+Where a grant and its account are both locked, the grant comes first. What Zoom answers is written whoever has the row
+of the job by now, for it is spent: `generation` tells whether it is still the word on this grant.
 """
 
 import asyncio
@@ -144,7 +145,7 @@ class AccountTokens:
 
     def __init__(self, resources: Resources, account_id: UUID, fresh: Stored | None = None) -> None:
         self._resources, self._account_id, self._fresh = resources, account_id, fresh
-        self._asking = False  # whether Zoom has been asked for a token and has not answered
+        self._asking: Stored | None = None  # with what Zoom has been asked for a token, while it has not answered
 
     async def access_token(self, *, rejected: str | None = None) -> str:
         """A token to use now, another than `rejected`. Raises NotNow: parked once the grant is dead, later where the
@@ -162,7 +163,7 @@ class AccountTokens:
                 token = await self._renew(seen, rejected)
         except TimeoutError:
             if self._asking:
-                await self._note(NoAnswer("no answer in time", operation="refresh"))
+                await self._note(self._asking, NoAnswer("no answer in time", operation="refresh"))
             raise NotNow("the account's tokens are still being renewed") from None
         if token is None:
             raise NotNow(PARKED, "parked")
@@ -193,13 +194,13 @@ class AccountTokens:
 
     async def _asked(self, grant: Stored) -> Token | ZoomError:
         refresh_token = self._resources.seal.open(grant.refresh_token, _place("refresh_token", self._account_id))
-        self._asking = True
+        self._asking = grant
         try:
             with metrics.refreshing():
                 answer: Token | ZoomError = await self._resources.zoom.oauth.refresh(refresh_token)
         except ZoomError as error:
             answer = error
-        self._asking = False
+        self._asking = None
         return answer
 
     async def _settled(self, tx: db.Tx, asked: Stored, answer: Token | ZoomError) -> str | ZoomError | None:
@@ -227,9 +228,11 @@ class AccountTokens:
         log.warning("grant is dead", account_id=str(self._account_id), reason=answer.message)
         return None
 
-    async def _note(self, error: ZoomError) -> None:
+    async def _note(self, asked: Stored, error: ZoomError) -> None:
+        """Say what became of asking with a grant; nothing, where somebody else has renewed it meanwhile."""
         async with self._resources.db.transaction() as tx:
-            await trouble.note(tx, self._account_id, error)
+            if (await _stored(tx, self._account_id)).generation == asked.generation:
+                await trouble.note(tx, self._account_id, error)
 
     async def _replace(self, tx: db.Tx, token: Token) -> None:
         await tx.run(

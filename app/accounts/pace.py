@@ -85,7 +85,8 @@ class Pacer:
         """Hold a moment for the first call. Raises NotNow ("at") where it would be a wait of over 250 ms."""
         held, moment = await self._reserve(label, LONG if urgent else SHORT)
         if not held:
-            # The lane opens again a little before, so that the moments to come find somebody.
+            # The lane opens again a little before, so that the moments to come find somebody. Whoever has lost the row
+            # meanwhile may say so too: it is true of the account, and over by itself.
             opens = self._resources.clock.now() + timedelta(seconds=moment - time.monotonic()) - SHORT / 2
             await self._resources.db.hot.execute(outbox.PAUSE_LANE, self._lane, opens)
             raise outbox.NotNow("the Zoom account's calls are paced", "at", opens)

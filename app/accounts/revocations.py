@@ -14,7 +14,8 @@ LIFE = timedelta(hours=24)
 # A live grant of the same Zoom user is the same permission to Zoom: revoking old tokens of it could end the new ones
 # (code 4741, developers.zoom.us/docs/integrations/oauth/).
 _WAITING = """
-SELECT revocations.access_token, revocations.refresh_token, revocations.expires_at, revocations.created_at,
+SELECT revocations.account_id, revocations.access_token, revocations.refresh_token, revocations.expires_at,
+    revocations.created_at,
     EXISTS (
         SELECT 1 FROM accounts AS live JOIN accounts AS former ON former.id = revocations.account_id
         WHERE live.zoom_user_id = former.zoom_user_id AND live.status <> 'disconnected'
@@ -27,6 +28,7 @@ FROM revocations WHERE revocations.id = :id
 class Waiting:
     """Opened tokens that wait; `superseded`: the same Zoom user has connected again, and they may be forgotten."""
 
+    account_id: UUID
     access_token: str
     refresh_token: str
     expires_at: datetime
@@ -58,6 +60,7 @@ async def waiting(tx: db.Tx, seal: Seal, revocation_id: UUID) -> Waiting | None:
     if row is None:
         return None
     return Waiting(
+        row.account_id,
         seal.open(row.access_token, _place("access_token", revocation_id)),
         seal.open(row.refresh_token, _place("refresh_token", revocation_id)),
         row.expires_at,
@@ -66,21 +69,28 @@ async def waiting(tx: db.Tx, seal: Seal, revocation_id: UUID) -> Waiting | None:
     )
 
 
-async def renew(tx: db.Tx, seal: Seal, revocation_id: UUID, token: Token) -> None:
-    """Put fresh tokens in place of those that had expired."""
-    await tx.run(
+async def renew(tx: db.Tx, seal: Seal, revocation_id: UUID, account_id: UUID, token: Token) -> datetime:
+    """Put fresh tokens in place of those that had expired; when they end. Where those are gone meanwhile, as they were
+    of no use to somebody else, the fresh ones wait by themselves."""
+    expires_at = tx.now + timedelta(seconds=token.expires_in)
+    renewed = await tx.run(
         "UPDATE revocations SET access_token = :access_token, refresh_token = :refresh_token, expires_at = :expires_at"
         " WHERE id = :id",
         access_token=seal.seal(token.access_token, _place("access_token", revocation_id)),
         refresh_token=seal.seal(token.refresh_token, _place("refresh_token", revocation_id)),
-        expires_at=tx.now + timedelta(seconds=token.expires_in),
+        expires_at=expires_at,
         id=revocation_id,
     )
+    if not renewed.rowcount:
+        await begin(tx, seal, account_id, token.access_token, token.refresh_token, expires_at)
+    return expires_at
 
 
-async def end(tx: db.Tx, revocation_id: UUID) -> None:
-    """Forget the tokens."""
-    await tx.run("DELETE FROM revocations WHERE id = :id", id=revocation_id)
+async def end(tx: db.Tx, revocation_id: UUID, expires_at: datetime) -> None:
+    """Forget the tokens that end then; fresher ones, which somebody else has put there, are still to be revoked."""
+    forgotten = "DELETE FROM revocations WHERE id = :id AND expires_at = :expires_at"
+    if not (await tx.run(forgotten, id=revocation_id, expires_at=expires_at)).rowcount:
+        tx.record(GrantRevocable(revocation_id))
 
 
 def _place(column: str, revocation_id: UUID) -> str:

@@ -20,7 +20,7 @@ log = logs.get("accounts")
 
 async def read_account(work: Work[Resources]) -> None:
     """Make our picture of an account equal to Zoom: profile, settings, all pages of users."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         account = await service.get(tx, work.id)
     if account is None or account.status == "disconnected":
         return
@@ -36,17 +36,20 @@ async def read_account(work: Work[Resources]) -> None:
 async def revoke(work: Work[Resources]) -> None:
     """End at Zoom what was disconnected here; a token Zoom does not know any more is as good as revoked."""
     seal, oauth = work.resources.seal, work.resources.zoom.oauth
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         waiting = await revocations.waiting(tx, seal, work.id)
         now = tx.now
-    if waiting and not waiting.superseded and now < waiting.created_at + revocations.LIFE:
-        access_token = waiting.access_token
+    if waiting is None:
+        return
+    access_token, ends = waiting.access_token, waiting.expires_at
+    if not waiting.superseded and now < waiting.created_at + revocations.LIFE:
         try:
             # Zoom might not recognise an access token that ran out, and leave the grant alive.
             if now >= waiting.expires_at:
                 token = await oauth.refresh(waiting.refresh_token)
-                async with work.transaction() as tx:
-                    await revocations.renew(tx, seal, work.id, token)
+                # The former ones are spent, so these are kept whoever has the row by now.
+                async with work.unfenced() as tx:
+                    ends = await revocations.renew(tx, seal, work.id, waiting.account_id, token)
                 access_token = token.access_token
             await oauth.revoke(access_token)
         except AppMisconfigured as error:
@@ -54,7 +57,7 @@ async def revoke(work: Work[Resources]) -> None:
         except NeedsReauth:
             log.info("tokens were of no use any more", revocation_id=work.key)
     async with work.done() as tx:
-        await revocations.end(tx, work.id)
+        await revocations.end(tx, work.id, ends)
 
 
 async def tidy(work: Work[Resources]) -> None:

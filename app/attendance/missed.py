@@ -76,7 +76,7 @@ async def miss(tx: db.Tx) -> None:
 
 async def ask(work: Work[Resources]) -> None:
     """Ask Zoom whether the meeting of an event (the key) was held, if nothing is known of it still."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         unheard = await _unheard(tx, work.id)
     if unheard is None:
         return

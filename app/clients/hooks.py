@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import httpx
 from standardwebhooks import Webhook
 
-from app.clients.told import Tell, nobody, told
+from app.clients.told import Ask, Tell, asking, nobody, told, unasked
 from app.clients.trust import trust as usual_trust
 
 TIMEOUT = 15.0  # seconds from the look-up to the end of the answer
@@ -94,7 +94,10 @@ def headers(message_id: str, body: str, signing: Sequence[str], now: datetime) -
 
 class Hooks:
     """Sends messages. `permitted` are origins such as `http://platform.internal:8080` that may be anywhere and on any
-    port: the operator's own; `trust` is what proves a receiver's name in tests."""
+    port: the operator's own; `trust` is what proves a receiver's name in tests. `ask` is awaited right before a message
+    leaves."""
+
+    ask: Ask = staticmethod(unasked)
 
     def __init__(
         self,
@@ -193,14 +196,14 @@ class Hooks:
         ) as client:
             for address in addresses[:-1]:
                 with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                    return await _answered(client, target, address, body, said)
-            return await _answered(client, target, addresses[-1], body, said)
+                    return await _answered(client, target, address, body, said, self.ask)
+            return await _answered(client, target, addresses[-1], body, said, self.ask)
 
 
 async def _answered(
-    client: httpx.AsyncClient, target: httpx.URL, address: str, body: bytes, said: dict[str, str]
+    client: httpx.AsyncClient, target: httpx.URL, address: str, body: bytes, said: dict[str, str], ask: Ask
 ) -> int:
-    named = {"sni_hostname": target.raw_host.decode().strip("[]")}
+    named = {"sni_hostname": target.raw_host.decode().strip("[]"), **asking(ask)}
     read = 0
     async with client.stream(
         "POST", target.copy_with(host=address), content=body, headers=said, extensions=named

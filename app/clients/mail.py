@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiosmtplib
 
-from app.clients.told import Tell, nobody, told
+from app.clients.told import Ask, Tell, nobody, told, unasked
 
 Security = Literal["none", "tls", "starttls"]
 
@@ -102,10 +102,11 @@ def _split(url: str) -> SplitResult:
 
 
 class Mail:
-    """Hands mails to the SMTP server of `smtp_url`, and tells of each. Open until `close`."""
+    """Hands mails to the SMTP server of `smtp_url`, and tells of each. `ask` is awaited right before what a mail says
+    leaves. Open until `close`."""
 
-    def __init__(self, smtp_url: str, tell: Tell = nobody) -> None:
-        self._server, self._tell = parse_smtp_url(smtp_url), tell
+    def __init__(self, smtp_url: str, tell: Tell = nobody, ask: Ask = unasked) -> None:
+        self._server, self._tell, self._ask = parse_smtp_url(smtp_url), tell, ask
         self._idle: list[_Connection] = []
 
     async def send(self, message: EmailMessage) -> None:
@@ -143,7 +144,8 @@ class Mail:
 
     async def _opened(self) -> "_Connection":
         server = self._server
-        smtp = aiosmtplib.SMTP(
+        smtp = _Smtp(
+            self._ask,
             hostname=server.host,
             port=server.port,
             username=server.username,
@@ -177,11 +179,24 @@ class Mail:
         connection.smtp.close()
 
 
+class _Smtp(aiosmtplib.SMTP):
+    """One that asks before it hands over what a mail says."""
+
+    def __init__(self, ask: Ask, **options: Any) -> None:
+        super().__init__(**options)
+        self._ask = ask
+
+    async def data(self, *arguments: Any, **options: Any) -> aiosmtplib.SMTPResponse:
+        """Hand over what a mail says."""
+        await self._ask()
+        return await super().data(*arguments, **options)
+
+
 @dataclass(eq=False, slots=True)
 class _Connection:
     """A connection to the mail server, how many mails it has taken, and what ends it when it is idle."""
 
-    smtp: aiosmtplib.SMTP
+    smtp: _Smtp
     mails: int = 0
     ending: asyncio.TimerHandle | None = None
 

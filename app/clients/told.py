@@ -1,8 +1,9 @@
-"""Telling of every call to a vendor what it was, how it ended and how long it took, to whoever counts that."""
+"""Every call to a vendor: whoever may object to it is asked right before it is made, and whoever counts is told what it
+was, how it ended and how long it took."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,27 @@ import httpx
 
 # Vendor, operation, outcome (an HTTP status or a slug), seconds.
 Tell = Callable[[str, str, str, float], None]
+# Awaited right before a call is made that changes something; what it raises stops the call.
+Ask = Callable[[], Awaitable[None]]
 
 
 def nobody(vendor: str, operation: str, outcome: str, seconds: float) -> None:
     """Tells nobody."""
+
+
+async def unasked() -> None:
+    """Objects to nothing."""
+
+
+def asking(ask: Ask) -> dict[str, Any]:
+    """The `extensions` of a request that have `ask` awaited when the connection stands, and the first byte is about to
+    leave (www.encode.io/httpcore/extensions/#trace)."""
+
+    async def trace(event: str, _info: object) -> None:
+        if event.endswith(".send_request_headers.started"):
+            await ask()
+
+    return {"trace": trace}
 
 
 def named(vendor: str, operation: str) -> dict[str, Any]:
@@ -22,17 +40,19 @@ def named(vendor: str, operation: str) -> dict[str, Any]:
 
 
 class Http(httpx.AsyncClient):
-    """An HTTP client that tells of every request that is `named`."""
+    """An HTTP client that tells of every request that is `named`, and asks before those that do more than read."""
 
-    def __init__(self, tell: Tell, **options: Any) -> None:
+    def __init__(self, tell: Tell, ask: Ask = unasked, **options: Any) -> None:
         super().__init__(**options)
-        self._tell = tell
+        self._tell, self._ask = tell, ask
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send a request; what comes to nothing is told by the class of its error."""
         if "call" not in request.extensions:
             return await super().send(request, **options)
         vendor, operation = request.extensions["call"]
+        if request.method != "GET":
+            request.extensions |= asking(self._ask)
         with told(self._tell, vendor, operation, (httpx.HTTPError,)) as call:
             response = await super().send(request, **options)
             call.outcome = str(response.status_code)

@@ -45,10 +45,11 @@ Wants = Callable[[object, datetime], Sequence[outbox.Wanted]]
 
 
 class Tx:
-    """One transaction: a session, the moment it began, and the facts that become outbox rows when it commits."""
+    """One transaction: a session, the moment it began, and the facts that become outbox rows when it commits. With a
+    `fence` it commits only while that row is held."""
 
-    def __init__(self, session: AsyncSession, now: datetime, wants: Wants) -> None:
-        self.session, self.now, self._wants = session, now, wants
+    def __init__(self, session: AsyncSession, now: datetime, wants: Wants, fence: outbox.Taken | None = None) -> None:
+        self.session, self.now, self._wants, self._fence = session, now, wants, fence
         self._wanted: list[outbox.Wanted] = []
         self._woken: list[tuple[str, dict[str, Any]]] = []
         self._topics: set[str] = set()
@@ -90,15 +91,16 @@ class Tx:
         self._woken.append((outbox.REVIVE, {"lane": lane}))
 
     async def write_outbox(self, own: outbox.Taken | None = None, due_at: datetime | None = None) -> None:
-        """Write the recorded facts' rows and, for a reaction, strike or release the row it held (`LeaseLost`).
+        """Write the recorded facts' rows and, for a reaction, strike or release the row it held, or see that it is held
+        (`LeaseLost`).
 
         Rows are locked in their order, the own one in its place among the others; what never waits comes last.
         """
         await self.session.flush()
-        if own:
-            place = (own.reaction, own.key)
+        if held := own or self._fence:
+            place = (held.reaction, held.key)
             await self._write([row for row in self._wanted if (row.reaction, row.key) <= place])
-            await self._finish(own, due_at)
+            await (self._finish(own, due_at) if own else self._hold(held))
             await self._write([row for row in self._wanted if (row.reaction, row.key) > place])
         else:
             await self._write(self._wanted)
@@ -119,6 +121,11 @@ class Tx:
         if not (await self.run(outbox.RELEASE, **held, now=self.now)).rowcount:
             raise outbox.LeaseLost(own.reaction)
         self._topics.add(outbox.TOPIC)
+
+    async def _hold(self, held: outbox.Taken) -> None:
+        """Nobody takes the row over until this is committed."""
+        if not (await self.run(outbox.FENCE, id=held.id, lease=held.lease)).rowcount:
+            raise outbox.LeaseLost(held.reaction)
 
     @property
     def topics(self) -> frozenset[str]:
@@ -169,9 +176,12 @@ class Database:
         own: outbox.Taken | None = None,
         due_at: Callable[[], datetime | None] = lambda: None,
         *,
+        fence: outbox.Taken | None = None,
+        reading: bool = False,
         patient: bool = False,
     ) -> AsyncIterator[Tx]:
-        """A transaction that commits when the block ends well, then rings. `own` is a reaction's row to be finished.
+        """A transaction that commits when the block ends well, then rings. `own` is a reaction's row to be finished,
+        `fence` one that must be held still; in one for `reading` the server refuses to write.
 
         Raises TimeoutError where it takes longer than a transaction of this process may; one that is `patient`, because
         a vendor is asked in it, may take any time.
@@ -179,7 +189,9 @@ class Database:
         if self._sessions is None:
             raise RuntimeError("the database is not open")
         async with asyncio.timeout(None if patient else self._limits.transaction), self._sessions() as session:
-            tx = Tx(session, self._clock.now(), self._wants)
+            if reading:
+                await session.connection(execution_options={"postgresql_readonly": True})
+            tx = Tx(session, self._clock.now(), self._wants, fence)
             yield tx
             if own:
                 # Whoever asks for one of these rows waits for us: frozen from here on, we lose them soon.

@@ -76,7 +76,7 @@ class NotNow(Exception):
 
 
 class LeaseLost(Exception):
-    """Somebody else holds the row by now; what this run found out must not be written."""
+    """Somebody else holds the row by now; what this run found out must not be written, and no vendor be called."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def stagger(until: datetime, now: datetime) -> timedelta:
 
 
 # Rows are written in the order of (reaction, key) as Python sorts them, and wherever several are locked it is in that
-# order (COLLATE "C") or without waiting (SKIP LOCKED), so that no two transactions wait for each other.
+# order (COLLATE "C") or without waiting (SKIP LOCKED), so that no two transactions wait for each other. How they are
+# locked: `FOR UPDATE` by whoever takes a row over, and `FOR KEY SHARE` by whoever has it, until what they write is
+# committed (`FENCE`): that keeps the former out, and lets in whoever asks for the row again (`FOR NO KEY UPDATE`).
 UPSERT = """
 INSERT INTO outbox (reaction, key, due_at, priority, lane, correlation, recorded_at)
 SELECT reaction, key, due_at, priority, lane, CAST(:correlation AS text), CAST(:now AS timestamptz)
@@ -159,10 +161,19 @@ RETURNING outbox.id, reaction, key, generation, lease, attempts, failing_since, 
 
 RENEW = """
 WITH held AS (
-    SELECT id FROM outbox WHERE lease = ANY($1::uuid[]) ORDER BY reaction COLLATE "C", key COLLATE "C" FOR UPDATE
+    SELECT id FROM outbox WHERE lease = ANY($1::uuid[])
+    ORDER BY reaction COLLATE "C", key COLLATE "C" FOR NO KEY UPDATE
 )
 UPDATE outbox SET claimed_until = clock_timestamp() + $2::interval
 FROM held WHERE outbox.id = held.id RETURNING lease
+"""
+
+FENCE = "SELECT FROM outbox WHERE id = :id AND lease = :lease FOR KEY SHARE"
+
+# As committed: how many rows are held by these leases, and for how many seconds yet.
+HELD = """
+SELECT count(*), min(EXTRACT(EPOCH FROM claimed_until - clock_timestamp()))::float8 FROM outbox
+WHERE lease = ANY($1::uuid[])
 """
 
 STRIKE = """
@@ -186,7 +197,7 @@ UPDATE outbox SET lease = NULL, claimed_until = NULL, reason = $3,
     due_at = CASE WHEN generation = $10 OR ($11 AND $5 IS NOT NULL) THEN $4 ELSE LEAST(due_at, $9) END,
     attempts = attempts + $6::int, failing_since = $7,
     dead_at = CASE WHEN $8 AND generation = $10 THEN $9::timestamptz END
-WHERE id = $1 AND lease = $2
+WHERE id = $1 AND lease = $2 RETURNING id
 """
 
 PAUSE_LANE = """
@@ -198,7 +209,8 @@ OPENING = "SELECT EXTRACT(EPOCH FROM min(not_before) - $1)::float8 FROM lanes WH
 
 HURRY = """
 UPDATE outbox SET due_at = :now, not_before = NULL
-WHERE id IN (SELECT id FROM outbox WHERE key = ANY(:keys) AND lease IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT id FROM outbox WHERE key = ANY(:keys) AND lease IS NULL AND dead_at IS NULL
+             FOR NO KEY UPDATE SKIP LOCKED)
 """
 
 COUNT = """
@@ -224,7 +236,7 @@ UPDATE outbox SET due_at = LEAST(due_at, :now), generation = generation + 1
 WHERE id IN (
     SELECT id FROM outbox
     WHERE lane = :lane AND dead_at IS NULL AND not_before IS NULL AND (reason IS NOT NULL OR lease IS NOT NULL)
-    FOR UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE SKIP LOCKED
 )
 """
 
@@ -232,7 +244,7 @@ WHERE id IN (
 REVIVE = """
 UPDATE outbox SET dead_at = NULL, failing_since = NULL, attempts = 0, not_before = NULL, due_at = :now,
     generation = generation + 1
-WHERE id IN (SELECT id FROM outbox WHERE lane = :lane AND dead_at IS NOT NULL FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT id FROM outbox WHERE lane = :lane AND dead_at IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)
 """
 
 

@@ -159,16 +159,33 @@ async def along(work: Work[Any], hot: Hot, reaction: str, now: datetime, do: Do,
         return
     taken = Taken(lease, {key: Held(*held) for key, *held in rows})
     try:
-        async with work.transaction() as tx:
+        # The own row is finished by now: these are held by their own lease.
+        async with work.unfenced() as tx:
             batch = await do(tx, list(taken.rows))
-            if (await tx.run(_LOCK, lease=lease)).rowcount < len(rows):
-                raise outbox.LeaseLost
+            await hold(tx, taken)
             await _fail(tx, taken, batch.failed)
             await settle(tx, taken, batch.done, alone=True)
     except Exception as error:  # whatever it is, the one that causes it fails by itself, and the others do not
         log.warning("not together, one by one", reaction=reaction, rows=len(rows), reason=type(error).__name__)
-        async with work.transaction() as tx:
+        async with work.unfenced() as tx:
             await settle(tx, taken, (), alone=not isinstance(error, outbox.LeaseLost))
+
+
+@contextlib.asynccontextmanager
+async def taking(
+    work: Work[Any], reaction: str, keys: Collection[str], limit: int, hold: timedelta
+) -> AsyncIterator[Taken]:
+    """Take rows as `take` does, for a block that calls a vendor for them."""
+    async with work.transaction() as tx:
+        taken = await take(tx, reaction, keys, limit, hold)
+    with work.holding(taken.lease, len(taken.rows)):
+        yield taken
+
+
+async def hold(tx: db.Tx, taken: Taken) -> None:
+    """Nobody takes one of these rows over until the transaction is committed. Raises LeaseLost where somebody has."""
+    if (await tx.run(_LOCK, lease=taken.lease)).rowcount < len(taken.rows):
+        raise outbox.LeaseLost
 
 
 async def settle(

@@ -1,15 +1,14 @@
 """Reactions: what the service does by itself, and how one of them is run.
 
 A reaction gets a key, reads the present, calls a vendor outside any transaction, then writes the result, further
-facts and "done" in one transaction. Running it twice is harmless.
+facts and "done" in one transaction. Running it twice is harmless. What it is given for that is in `run`.
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -20,54 +19,12 @@ from app.core.away import is_away
 from app.core.clock import Clock
 from app.core.db import Database
 from app.core.hot import DATABASE_FAULTS
-from app.core.limits import SWEEP
+from app.core.run import RUN, Work
+
+__all__ = ["Binding", "Reaction", "Reactions", "Runner", "Work"]
 
 R = TypeVar("R")
 log = logs.get("work")
-
-
-class Work(Generic[R]):
-    """One run of a reaction for one key."""
-
-    def __init__(self, taken: outbox.Taken, resources: R, db: Database, every: timedelta | None) -> None:
-        self.key, self.priority, self.resources = taken.key, taken.priority, resources
-        self.failing_since = taken.failing_since
-        self._taken, self._db, self._every = taken, db, every
-        self.finished = False
-
-    @property
-    def urgent(self) -> bool:
-        """Whether somebody stands and waits for it."""
-        return self.priority == 0
-
-    @property
-    def queue(self) -> str:
-        """The queue of its row."""
-        return self._taken.lane
-
-    @property
-    def id(self) -> UUID:
-        """The key of a row, where keys are ids."""
-        return UUID(self.key)
-
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
-        """Read the present, or commit an attempt, before the end of the run."""
-        async with self._db.transaction() as tx:
-            yield tx
-
-    @contextlib.asynccontextmanager
-    async def done(self, again_at: datetime | None = None) -> AsyncIterator[Any]:
-        """The last transaction: what it writes counts only together with "done". Due again `again_at`, if given."""
-
-        def due_at() -> datetime | None:
-            return again_at or (tx.now + self._every if self._every else None)
-
-        async with self._db.transaction(self._taken, due_at) as tx:
-            if self._every:
-                await tx.allow_long(SWEEP)
-            yield tx
-        self.finished = True
 
 
 @dataclass(frozen=True)
@@ -233,6 +190,7 @@ class Runner(Generic[R]):
 
     async def _run(self, taken: outbox.Taken, work: Work[R]) -> None:
         started = time.perf_counter()
+        RUN.set(work)
         with logs.correlated(taken.correlation):
             try:
                 await self._reactions.named[taken.reaction].run(work)
@@ -242,20 +200,21 @@ class Runner(Generic[R]):
                 outcome = "done"
             except outbox.LeaseLost:
                 outcome = "lease-lost"
-                log.warning("lease lost", reaction=taken.reaction)
             except Exception as error:  # whatever a reaction raises is a row to be tried again, never a dead worker
-                outcome = "failed"
-                await self._failed(taken, error)
+                outcome = "failed" if await self._failed(taken, error) else "lease-lost"
+            if outcome == "lease-lost":
+                log.warning("lease lost", reaction=taken.reaction)
             metrics.reaction_ran(taken.reaction, outcome, time.perf_counter() - started)
 
-    async def _failed(self, taken: outbox.Taken, error: Exception) -> None:
+    async def _failed(self, taken: outbox.Taken, error: Exception) -> bool:
+        """Have the row wait as `error` says; False where somebody else has it by now, whose it is to say that."""
         now = self._clock.now()
         verdict = outbox.judge(error, taken, now)
         # What needs no traceback: it was said on purpose, or says that the database is away, as everybody else's does.
         told, reason = hasattr(error, "again") or is_away(error), outbox.reason_of(error)
         level = logging.WARNING if told else logging.ERROR
         log.log(level, "reaction failed", reaction=taken.reaction, reason=reason, dead=verdict.dead, exc_info=not told)
-        await self._db.hot.execute(
+        held = await self._db.hot.fetchval(
             outbox.FAIL,
             taken.id,
             taken.lease,
@@ -269,8 +228,9 @@ class Runner(Generic[R]):
             taken.generation,
             verdict.holds,
         )
-        if verdict.not_before and getattr(error, "whole_lane", False):
+        if held and verdict.not_before and getattr(error, "whole_lane", False):
             await self._db.hot.execute(outbox.PAUSE_LANE, taken.lane, verdict.not_before)
+        return held is not None
 
     async def keep_leases(self) -> None:
         """Renew what is running, for ever; a run whose lease could not be kept is stopped before it can overlap."""

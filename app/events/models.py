@@ -76,8 +76,9 @@ class Event(Model):
     # What the meeting's instances say: since when one is open, and when the last one that was no rehearsal ended.
     live_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
-    # The start for which it was told that no host had come.
+    # The start for which it was told that no host had come, and how many people were waiting then.
     host_missed_at: Mapped[datetime | None]
+    host_missed_by: Mapped[int | None]
 
     @property
     def on_zoom(self) -> bool:

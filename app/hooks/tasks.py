@@ -146,9 +146,11 @@ class Outcome:
 
 async def send(work: Work[Resources]) -> None:
     """Send a message (the key) to its endpoint; the same id and body every time, until it was taken or is given up."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         letter = await _letter(tx, work)
     if letter is None:
+        async with work.done() as tx:
+            await _let_be(tx, work.id)
         return
     outcome = await _sent(work, letter)
     if outcome.arrived or outcome.status == GONE:
@@ -164,15 +166,19 @@ async def send(work: Work[Resources]) -> None:
 
 async def _letter(tx: db.Tx, work: Work[Resources]) -> Letter | None:
     """None where nothing is to be sent: it was taken, or the endpoint is gone or switched off."""
-    message = await tx.session.get(HookMessage, work.id, with_for_update=True)
+    message = await tx.session.get(HookMessage, work.id)
     endpoint = await tx.session.get(HookEndpoint, message.endpoint_id) if message else None
-    if message is None or endpoint is None or message.state == "delivered":
-        return None
-    if not endpoint.enabled:
-        message.state, message.next_at = "given_up", None
+    if message is None or endpoint is None or message.state == "delivered" or not endpoint.enabled:
         return None
     signing = secrets.signing(endpoint, work.resources.seal, tx.now)
     return Letter(endpoint.url, message.body, signing, endpoint.community_id)
+
+
+async def _let_be(tx: db.Tx, message_id: UUID) -> None:
+    """A message that is not sent is given up, unless it was taken before."""
+    message = await tx.session.get(HookMessage, message_id, with_for_update=True)
+    if message is not None and message.state != "delivered":
+        message.state, message.next_at = "given_up", None
 
 
 async def _sent(work: Work[Resources], letter: Letter) -> Outcome:

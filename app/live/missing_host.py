@@ -7,9 +7,9 @@ from email.message import EmailMessage
 
 from app import commands
 from app.accounts.models import Host
-from app.clients.mail import MailRefused, MailUnavailable
-from app.core import db, logs, metrics
+from app.core import db, logs
 from app.core.cleaning import line
+from app.core.run import Overtaken
 from app.core.work import Work
 from app.events import service as events
 from app.events.models import Event
@@ -18,6 +18,7 @@ from app.registrations import mailing
 from app.registrations.envelopes import MAIL_POLICY, header, mailbox
 from app.registrations.invites import valid_address
 from app.registrations.letters import Letter, greeting, html, text
+from app.registrations.posting import post
 from app.registrations.texts import language, when
 from app.resources import Resources
 
@@ -53,7 +54,7 @@ _SPEECHES = {
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What the host is told: about which event, how many wait, and where the event's page is."""
+    """What the host is told: about which event, how many waited, and where the event's page is."""
 
     event: Event
     host: Host
@@ -71,7 +72,7 @@ def is_missing(event: Event, now: datetime) -> bool:
 
 async def look(work: Work[Resources]) -> None:
     """Say that the host of an event (the key) has not come, once for each start; or look again when it is time."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         event = await events.get(tx, work.id)
         look_at = event.starts_at + PATIENCE if event and event.on_zoom else None
     waits = look_at is not None and work.resources.clock.now() < look_at
@@ -79,42 +80,50 @@ async def look(work: Work[Resources]) -> None:
         event = await events.lock(tx, work.id)
         if event is None or not is_missing(event, tx.now) or event.host_missed_at == event.starts_at:
             return
-        event.host_missed_at = event.starts_at
+        # Kept, so that a mail that is sent twice says the same.
+        event.host_missed_at, event.host_missed_by = event.starts_at, (await presence.of_event(tx, event)).waiting
         tx.record(commands.TellMissingHost(event.id, event.community_id))
 
 
 async def mail(work: Work[Resources]) -> None:
     """Tell the host of an event (the key). Sent twice it is the same mail; who came meanwhile is told nothing."""
-    held = work.resources
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         missed = await _missed(tx, work)
     if missed is None:
         return
+
+    async def still_missing() -> bool:
+        async with work.reading() as tx:
+            now = await _expected(tx, work)
+            return now is not None and (now[0].starts_at, now[1].email) == (missed.event.starts_at, missed.host.email)
+
     try:
-        await held.mail.send(message(missed, mailing.addresses(held.settings)))
-        metrics.mail_sent("sent")
-    except MailRefused as refused:
-        metrics.mail_sent("MailRefused")
-        log.warning("a host could not be told", event_id=work.key, reason=str(refused))
-    except MailUnavailable:
-        metrics.mail_sent("MailUnavailable")
-        raise
+        mail = message(missed, mailing.addresses(work.resources.settings))
+        if refusal := await post(work, mail, still_missing):
+            log.warning("a host could not be told", event_id=work.key, reason=refusal)
+    except Overtaken:
+        return
 
 
-async def _missed(tx: db.Tx, work: Work[Resources]) -> Missed | None:
+async def _expected(tx: db.Tx, work: Work[Resources]) -> tuple[Event, Host] | None:
+    """The event, and its host who has not come and can be reached."""
     event = await events.get(tx, work.id)
     if event is None or event.host_id is None or not is_missing(event, tx.now):
         return None
     host = await tx.session.get(Host, event.host_id)
-    if host is None or host.email is None or not valid_address(host.email):
+    return (event, host) if host and host.email and valid_address(host.email) else None
+
+
+async def _missed(tx: db.Tx, work: Work[Resources]) -> Missed | None:
+    if (expected := await _expected(tx, work)) is None:
         return None
+    event, host = expected
     locale = await tx.run(
         "SELECT locale FROM registrations WHERE member_id = :member_id ORDER BY updated_at DESC LIMIT 1",
         member_id=host.member_id,
     )
     slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
-    waiting = (await presence.of_event(tx, event)).waiting
-    return Missed(event, host, locale.scalar(), waiting, slug)
+    return Missed(event, host, locale.scalar(), event.host_missed_by or 0, slug)
 
 
 def message(missed: Missed, to: mailing.Addresses) -> EmailMessage:

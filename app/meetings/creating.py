@@ -49,8 +49,10 @@ class Creation(NamedTuple):
 async def create(work: Work[Resources], situation: service.Situation) -> None:
     """Create the meeting the event wants, unless an earlier attempt may have done so already."""
     assert situation.host is not None  # noqa: S101 - `wanted` was asked first
-    async with work.transaction() as tx:
-        row = situation.meeting or await service.begin(tx, situation)
+    row = situation.meeting
+    if row is None:
+        async with work.transaction() as tx:
+            row = await service.begin(tx, situation)
     zoom = await grants.zoom(work.resources, row.account_id)
     if row.attempted_at is not None:
         found = await _made_earlier(work, zoom, row, [row.marker], row.attempted_at)
@@ -192,7 +194,7 @@ async def _made_earlier(
 ) -> list[Said]:
     """Meetings that carry one of `markers`, among those Zoom says were created on the host `since` then, or else among
     those a list of the host's has under them, where the grant permits to list."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         host = await tx.session.get_one(Host, row.host_id)
         account = await tx.session.get_one(Account, row.account_id)
         numbers = await inbox.created_since(tx, work.resources.seal, row.account_id, host.zoom_user_id, since - SKEW)

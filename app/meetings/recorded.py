@@ -105,7 +105,7 @@ async def miss(tx: db.Tx) -> None:
 async def ask(work: Work[Resources]) -> None:
     """Ask Zoom for the recording of one instance (the key), if that is still of use."""
     asked_at = work.resources.clock.now()
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         row = await tx.session.get(Instance, work.id)
         meeting = await tx.session.get_one(Meeting, row.meeting_id) if row else None
         account = await tx.session.get_one(Account, meeting.account_id) if meeting else None

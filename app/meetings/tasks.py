@@ -22,14 +22,15 @@ log = logs.get("meetings")
 
 async def sync(work: Work[Resources]) -> None:
     """Make the Zoom meeting of one event (the key) what the event wants: create it, change it, or let it go."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         situation = await service.situation(tx, work.id)
-        if situation is None:
-            return
-        if situation.on_another_host and situation.meeting:
-            service.retire(tx, situation.meeting)
-            situation.meeting = None
+    if situation is None:
+        return
+    if situation.on_another_host and situation.meeting:
+        async with work.transaction() as tx:
+            service.retire(tx, await service.lock(tx, situation.meeting.id))
             tx.record(facts.MeetingSynced(work.id, None))
+        situation.meeting = None
     try:
         await _converge(work, situation)
     except (ZoomError, NotNow) as error:
@@ -152,7 +153,7 @@ async def _in_step(work: Work[Resources], situation: service.Situation, meeting:
 
 async def retire(work: Work[Resources]) -> None:
     """Delete a meeting (the key) that no longer serves its event, with what attempts without answer left behind."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         meeting = await tx.session.get(Meeting, work.id)
         if meeting is None:
             return
@@ -175,7 +176,7 @@ async def retire(work: Work[Resources]) -> None:
 
 async def notice(work: Work[Resources]) -> None:
     """Zoom created a meeting (the key is a delivery): if one of ours lacks its answer on that host, look again."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         notification = await inbox.notification(tx, work.resources.seal, work.id)
         account_ids = await inbox.account_ids(tx, work.id, notification)
         undecided = await service.undecided(tx, account_ids, notification.host_id or "")

@@ -14,10 +14,10 @@ from sqlalchemy import and_, or_, select
 from app import facts
 from app.accounts import budgets, grants
 from app.accounts.models import Account
-from app.clients.zoom import MAX_BATCH, Label, RateLimited, ZoomError, allows
+from app.clients.zoom import MAX_BATCH, AccountClient, Label, RateLimited, ZoomError, allows
 from app.clients.zoom import Registrant as Answer
 from app.core import db, logs, together
-from app.core.outbox import NotNow
+from app.core.outbox import LeaseLost, NotNow
 from app.core.together import Taken
 from app.core.work import Work
 from app.meetings import service as meetings
@@ -70,13 +70,20 @@ async def expect(tx: db.Tx, event_id: UUID) -> frozenset[UUID]:
 
 async def add(work: Work[Resources]) -> None:
     """Register up to thirty people of one event (the key) by one call, and go on until nobody is left."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         account_id, found = await crowd(tx, work.id, LOOKED_AT)
     if account_id is None or not found:
         return
     zoom = await grants.zoom(work.resources, account_id, Label.HEAVY)
-    async with work.transaction() as tx:
-        taken = await together.take(tx, SINGLE, [str(one) for one in found], MAX_BATCH, HOLD)
+    async with together.taking(work, SINGLE, [str(one) for one in found], MAX_BATCH, HOLD) as taken:
+        answers = await _added(work, zoom, taken)
+    # Without an answer for anybody the single way is left to find out why.
+    async with work.done(work.resources.clock.now() if answers else None):
+        pass
+
+
+async def _added(work: Work[Resources], zoom: AccountClient, taken: Taken) -> Mapping[str, Answer]:
+    """Add those who wait in the rows taken, and settle these; what Zoom answered, by address."""
     people = await _people(work, taken)
     answers: Mapping[str, Answer] = {}
     try:
@@ -84,18 +91,16 @@ async def add(work: Work[Resources]) -> None:
             bodies = [registrants.body_of(seat.name, seat.email) for seat in people]
             said = await zoom.add_registrants(people[0].number, bodies)
             answers = {answer.email.casefold(): answer for answer in said}
-    except (ZoomError, NotNow) as error:
+    except (ZoomError, NotNow, LeaseLost) as error:
         log.info("no batch, one by one", event_id=work.key, people=len(people), reason=type(error).__name__)
         if isinstance(error, budgets.NOT_COUNTED):
             await _give_back(work, people)
         # The day's batches may be used up by other apps of the account; the single way has no such limit.
-        if isinstance(error, RateLimited) and error.whole_lane and not error.daily:
+        if isinstance(error, LeaseLost) or (isinstance(error, RateLimited) and error.whole_lane and not error.daily):
             raise
     finally:
         await _settle(work, taken, people, answers)
-    # Without an answer for anybody the single way is left to find out why.
-    async with work.done(work.resources.clock.now() if answers else None):
-        pass
+    return answers
 
 
 async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
@@ -117,7 +122,8 @@ async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
 
 
 async def _give_back(work: Work[Resources], people: Sequence[Seat]) -> None:
-    async with work.transaction() as tx:
+    # What this run has counted, and Zoom has not, nobody else gives back.
+    async with work.unfenced() as tx:
         for subject in sorted(map(registrants.adds_of, people)):
             await budgets.give_back(tx, subject)
 
@@ -131,16 +137,31 @@ def _to_be_added(seat: Seat) -> bool:
 async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], answers: Mapping[str, Answer]) -> None:
     """Keep the links Zoom answered with. Whoever else waited for the batch goes the single way now; rows with a moment
     of their own were not taken."""
+    try:
+        async with work.unfenced() as tx:
+            ready, pending = await _keep(tx, work, people, answers)
+            await together.hold(tx, taken)
+            await together.settle(tx, taken, ready, list(taken.rows), pending, tx.now + registrants.LOOK_AGAIN)
+    except LeaseLost:
+        # Some go the single way by now, and find out there what became of them; the others follow.
+        async with work.unfenced() as tx:
+            await together.settle(tx, taken, (), list(taken.rows))
+        raise
+
+
+async def _keep(
+    tx: db.Tx, work: Work[Resources], people: Sequence[Seat], answers: Mapping[str, Answer]
+) -> tuple[list[str], list[str]]:
+    """Write down what Zoom answered; the keys of those who are registered, and of those whose link is still to come."""
     ready, pending = list[str](), list[str]()
-    async with work.transaction() as tx:
-        for seat in people:
-            answer = answers.get(seat.email.casefold())
-            if answer is None:
-                continue
-            if not answer.join_url:
-                await seats.keep(tx, work, seat, "pending", "Zoom has not made the link yet.", answer)
-                pending.append(str(seat.registration_id))
-            elif work.resources.zoom.is_link(answer.join_url):
-                await seats.keep(tx, work, seat, "ready", None, answer)
-                ready.append(str(seat.registration_id))
-        await together.settle(tx, taken, ready, list(taken.rows), pending, tx.now + registrants.LOOK_AGAIN)
+    for seat in people:
+        answer = answers.get(seat.email.casefold())
+        if answer is None:
+            continue
+        if not answer.join_url:
+            await seats.keep(tx, work, seat, "pending", "Zoom has not made the link yet.", answer)
+            pending.append(str(seat.registration_id))
+        elif work.resources.zoom.is_link(answer.join_url):
+            await seats.keep(tx, work, seat, "ready", None, answer)
+            ready.append(str(seat.registration_id))
+    return ready, pending

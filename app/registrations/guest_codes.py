@@ -10,6 +10,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
@@ -17,13 +18,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from app import facts
-from app.clients.mail import MailRefused, MailUnavailable
-from app.core import db, logs, metrics
+from app.core import db, logs
 from app.core.crypto import Seal
+from app.core.run import Overtaken
 from app.core.work import Work
 from app.events import service as events
 from app.registrations import guest_texts, mailing
 from app.registrations.models import Guest, GuestCode, Registration
+from app.registrations.posting import post
 from app.resources import Resources
 
 LIFETIME = timedelta(minutes=10)
@@ -34,6 +36,16 @@ MAILS_AN_HOUR = 20  # codes of one guest, whichever browsers asked
 SPARE_LIFETIME = timedelta(hours=4)
 SPARE_LENGTH, SPARE_LETTERS = 12, "BCDFGHJKLMNPQRSTVWXZ"  # 51 bits, and no word
 log = logs.get("registrations")
+
+
+@dataclass(frozen=True)
+class Due:
+    """Codes to be mailed, for which event, and to whom."""
+
+    codes: guest_texts.Codes
+    title: str
+    registration: Registration
+    guest_id: UUID
 
 
 async def ask(tx: db.Tx, seal: Seal, guest_id: UUID, browser: bytes) -> int | None:
@@ -79,27 +91,36 @@ async def confirm(
 
 async def mail(work: Work[Resources]) -> None:
     """Mail the code of one browser (the key) to its guest, while it counts. A mail sent twice is the same mail."""
-    held = work.resources
-    async with work.transaction() as tx:
-        row = await tx.session.get(GuestCode, work.id)
-        guest = await tx.session.get_one(Guest, row.guest_id) if row else None
-        registration = await tx.session.get_one(Registration, guest.registration_id) if guest else None
-        event = await events.get(tx, registration.event_id) if registration else None
-        code = _good_code(row, held.seal, tx.now) if row else None
-    if row is None or guest is None or registration is None or event is None or code is None:
+    async with work.reading() as tx:
+        due = await _due(tx, work)
+    if due is None:
         return
-    sender = mailing.sender_of(mailing.addresses(held.settings))
-    codes = guest_texts.Codes(row.id, code, _spare(guest, held.seal), datetime.fromisoformat(row.asked[-1]))
-    message = guest_texts.code_mail(codes, event.title, registration, sender)
+
+    async def still_counts() -> bool:
+        async with work.reading() as tx:
+            now = await _due(tx, work)
+            return now is not None and now.codes == due.codes
+
+    sender = mailing.sender_of(mailing.addresses(work.resources.settings))
     try:
-        await held.mail.send(message)
-        metrics.mail_sent("sent")
-    except MailRefused as refused:
-        metrics.mail_sent("MailRefused")
-        log.warning("a code was refused", guest_id=str(guest.id), reason=str(refused))
-    except MailUnavailable:
-        metrics.mail_sent("MailUnavailable")
-        raise
+        mail = guest_texts.code_mail(due.codes, due.title, due.registration, sender)
+        if refusal := await post(work, mail, still_counts):
+            log.warning("a code was refused", guest_id=str(due.guest_id), reason=refusal)
+    except Overtaken:
+        return
+
+
+async def _due(tx: db.Tx, work: Work[Resources]) -> Due | None:
+    """The codes to be mailed for one browser, as they are; None where none counts."""
+    row, seal = await tx.session.get(GuestCode, work.id), work.resources.seal
+    code = _good_code(row, seal, tx.now) if row else None
+    if row is None or code is None:
+        return None
+    guest = await tx.session.get_one(Guest, row.guest_id)
+    registration = await tx.session.get_one(Registration, guest.registration_id)
+    event = await events.get(tx, registration.event_id)
+    codes = guest_texts.Codes(row.id, code, _spare(guest, seal), datetime.fromisoformat(row.asked[-1]))
+    return Due(codes, event.title, registration, guest.id) if event else None
 
 
 def _good_code(row: GuestCode, seal: Seal, now: datetime) -> str | None:

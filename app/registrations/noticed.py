@@ -94,7 +94,7 @@ async def note(work: Work[Resources]) -> None:
 
     Raises NotNow where it speaks of somebody whom we are adding at this moment.
     """
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         said = await _said(tx, work)
         stranger = said is not None and said.event == "created" and await _is_a_stranger(tx, said)
         can_list = said is not None and stranger and await _can_list(tx, said)

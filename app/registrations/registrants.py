@@ -215,7 +215,7 @@ async def _cancel(work: Work[Resources], seat: Seat, registrant: Known) -> None:
 
     To Zoom one address is one registrant, also where a guest and a member have it: it stays while either is coming.
     """
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         registration = await tx.session.get_one(Registration, seat.registration_id)
         still_coming = await rivals.coming(tx, registration, registrant.email)
     if not still_coming:

@@ -16,8 +16,8 @@ from sqlalchemy import or_, select
 
 from app import facts
 from app.accounts.models import Host
-from app.clients.mail import MailRefused, MailUnavailable
-from app.core import db, logs, metrics
+from app.core import db, logs
+from app.core.run import Overtaken
 from app.core.work import Work
 from app.events import service as events
 from app.events import settings
@@ -25,6 +25,7 @@ from app.events.models import Event
 from app.registrations import mailing, preferences, reminder_texts
 from app.registrations.envelopes import headed
 from app.registrations.models import Registration, is_guest
+from app.registrations.posting import post
 from app.resources import Resources
 
 log = logs.get("registrations")
@@ -60,7 +61,7 @@ def latest(event: Event, minutes_before: Sequence[int], since: datetime | None, 
 
 async def plan(work: Work[Resources]) -> None:
     """Remind everybody going to an event (the key) if a moment has come, and wait for the next one."""
-    async with work.transaction() as tx:
+    async with work.reading() as tx:
         event = await events.get(tx, work.id)
         minutes, since = await settings.reminders(tx, event.community_id) if event else ([], None)
         moment = latest(event, minutes, since, tx.now) if event else None
@@ -89,17 +90,19 @@ async def send(work: Work[Resources]) -> None:
         due = await begin(tx, work.id)
     if due is None:
         return
-    held, refusal = work.resources, None
+
+    async def still_due() -> bool:
+        async with work.reading() as tx:
+            found = await _due(tx, await tx.session.get(Registration, work.id))
+            return found is not None and found[1] == due.moment
+
+    held = work.resources
     try:
-        await held.mail.send(mail(due, mailing.addresses(held.settings), held.clock.now()))
-        metrics.mail_sent("sent")
-    except MailRefused as error:
-        metrics.mail_sent("MailRefused")
-        log.warning("a reminder was refused", registration_id=work.key, reason=str(error))
-        refusal = str(error)
-    except MailUnavailable:
-        metrics.mail_sent("MailUnavailable")
-        raise
+        refusal = await post(work, mail(due, mailing.addresses(held.settings), held.clock.now()), still_due)
+    except Overtaken:
+        return
+    if refusal:
+        log.warning("a reminder was refused", registration_id=work.key, reason=refusal)
     async with work.done() as tx:
         await finish(tx, due, refusal)
 
@@ -110,18 +113,27 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | None:
     One whose fate is unknown is due again as it was, and so with the same Message-ID.
     """
     registration = await tx.session.get(Registration, registration_id, with_for_update=True)
-    event = await events.get(tx, registration.event_id) if registration else None
-    if registration is None or event is None or not await preferences.reminded_of(tx, registration, event):
+    found = await _due(tx, registration)
+    if registration is None or found is None:
         return None
-    moment = latest(event, *await settings.reminders(tx, event.community_id), tx.now)
-    if moment is None or not _may_be_reminded(event, registration, moment, tx.now):
-        return None
+    event, moment = found
     registration.reminded_for, registration.reminded_at = moment, None
     link = await preferences.link_in(tx, registration, event)
     slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
     name = (host.name if host else None) or ""
     return Due(registration, mailing.shown(event, registration), moment, slug, name, link)
+
+
+async def _due(tx: db.Tx, registration: Registration | None) -> tuple[Event, datetime] | None:
+    """Of what, and for which moment, a member is to be reminded now; None where they are not."""
+    event = await events.get(tx, registration.event_id) if registration else None
+    if registration is None or event is None or not await preferences.reminded_of(tx, registration, event):
+        return None
+    moment = latest(event, *await settings.reminders(tx, event.community_id), tx.now)
+    if moment is None or not _may_be_reminded(event, registration, moment, tx.now):
+        return None
+    return event, moment
 
 
 def _may_be_reminded(event: Event, registration: Registration, moment: datetime, now: datetime) -> bool:

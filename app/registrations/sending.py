@@ -9,21 +9,29 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+import orjson
 from sqlalchemy import select
 
 from app import facts
 from app.accounts.models import Host
-from app.clients.mail import MailRefused, MailUnavailable
-from app.core import db, metrics
+from app.clients.mail import MailUnavailable
+from app.core import db
 from app.core.models import Community
+from app.core.run import Overtaken
 from app.core.work import Work
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.registrations import mailing
 from app.registrations.models import Registration
+from app.registrations.posting import post
 from app.resources import Resources
 
 HELD_BACK = timedelta(minutes=10)
+_IS_LATEST = """
+SELECT EXISTS (
+    SELECT FROM registrations WHERE id = $1 AND invite_sequence = $2 AND invite = $3::jsonb AND invite_sent_at IS NULL
+)
+"""
 
 
 class Former(NamedTuple):
@@ -58,22 +66,29 @@ async def send(work: Work[Resources]) -> None:
     if not isinstance(due, Due):
         async with work.done(again_at=due):
             return
-    to, refusal = mailing.addresses(work.resources.settings), None
-    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, work.resources.clock.now(), due.host)
+    held, to = work.resources, mailing.addresses(work.resources.settings)
+    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, held.clock.now(), due.host)
     try:
-        await work.resources.mail.send(mail)
-        metrics.mail_sent("sent")
-    except MailRefused as error:
-        metrics.mail_sent("MailRefused")
-        refusal = str(error)
+        refusal = await post(work, mail, lambda: _is_latest(held, due))
+    except Overtaken:
+        async with work.done(again_at=held.clock.now()):
+            return
     except MailUnavailable as error:
-        metrics.mail_sent("MailUnavailable")
         if not error.maybe_sent:
             async with work.transaction() as tx:
                 await take_back(tx, due)
         raise
     async with work.done() as tx:
         await finish(tx, due, refusal)
+
+
+async def _is_latest(held: Resources, due: Due) -> bool:
+    """Whether no later mail was made for the entry, and this one was not sent by anybody else."""
+    sequence = due.registration.invite_sequence
+    latest: bool = await held.db.hot.fetchval(
+        _IS_LATEST, due.registration.id, sequence, orjson.dumps(due.state).decode()
+    )
+    return latest
 
 
 async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:

@@ -1,4 +1,7 @@
-"""Kill a real worker at every boundary of a path, let another one finish, and compare what is left."""
+"""Kill a real worker at every boundary of a path, or stop it there, let another one finish, and compare what is left.
+
+Who was stopped wakes up when everything is done, and goes on as if nothing had happened.
+"""
 
 import asyncio
 import contextlib
@@ -19,10 +22,12 @@ from app.core.db import Model
 from app.core.models import OutboxRow
 from app.demo.mailbox import Mail
 from tests.boundary.ends import End, read_end
-from tests.boundary.worker_process import Orders, serve
+from tests.boundary.frozen_worker import stopped as is_stopped
+from tests.boundary.worker_process import WOKEN, Orders, serve
 from tests.living import Living
 from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
+from tests.patience import PATIENCE
 from tests.registrations import calendars
 
 UNKNOWN_IS_OVER = timedelta(minutes=11)
@@ -40,7 +45,8 @@ class Path:
     """One thing the service does: what must be there first, and what somebody then does.
 
     `prepare` runs with a worker and returns what `act` needs to know. `act` only asks; it waits for nothing a worker
-    does, because at that moment none may be alive. `settle` moves what only time or Zoom moves before it is all over.
+    does, because at that moment none may be alive. `meanwhile` is what somebody does once a worker was stopped and
+    another has done its work. `settle` moves what only time or Zoom moves before it is all over.
 
     `only` names the reactions that are new here, where other paths kill a worker in the rest; `settings` are those the
     path needs. Of a member who `flaps` only what their calendar shows in the end is compared: how many changes of mind
@@ -54,6 +60,7 @@ class Path:
     only: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     flaps: bool = False
+    meanwhile: Callable[[Living, Known], Awaitable[None]] | None = None
 
     def passes(self, boundary: str) -> bool:
         """Whether a worker is to be killed at a boundary."""
@@ -80,12 +87,13 @@ class Harness:
     folder: File
     children: list[Child] = field(default_factory=list)
 
-    async def boundaries(self, beginning: Beginning) -> tuple[End, list[str]]:
+    async def boundaries(self, beginning: Beginning, *, finer: bool = False) -> tuple[End, list[str]]:
         """Walk undisturbed: the end, and the boundaries in the order in which they were first passed."""
         await self._restore(beginning)
-        async with self._worker():
+        async with self._worker(finer=finer):
             await self.path.act(self.living, beginning.known)
             await self._settle(beginning.known)
+            await self._meanwhile(beginning.known)
         passed = dict.fromkeys(self._notes.read_text().splitlines())
         return await self._end(beginning), [at for at in passed if self.path.passes(at)]
 
@@ -103,6 +111,25 @@ class Harness:
                 # The dead hold their leases for some seconds, which nobody here needs to wait for.
                 await self.living.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
                 async with self._worker():
+                    await self._settle(beginning.known)
+                return await self._end(beginning)
+        return None
+
+    async def stopped(self, beginning: Beginning, boundary: str) -> End | None:
+        """Walk with a worker that is stopped at `boundary` until another one has done all there is; the end, once both
+        are awake. None as above."""
+        for _ in range(WALKS):
+            await self._restore(beginning)
+            async with self._worker(stop_at=boundary, finer=True) as first:
+                await self.path.act(self.living, beginning.known)
+                if not await self._stops(first, beginning.known):
+                    continue
+                await self.living.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
+                async with self._worker():
+                    await self._settle(beginning.known)
+                    await self._meanwhile(beginning.known)
+                    first.signal(signal.SIGCONT)
+                    await self._noted(WOKEN)
                     await self._settle(beginning.known)
                 return await self._end(beginning)
         return None
@@ -158,6 +185,11 @@ class Harness:
                 return
         raise AssertionError(f"{self.path.name}: never over: {[tuple(row) for row in waiting]}")
 
+    async def _meanwhile(self, known: Known) -> None:
+        if self.path.meanwhile:
+            await self.path.meanwhile(self.living, known)
+            await self._settle(known)
+
     async def _dies(self, child: Child, known: Known) -> bool:
         """Wait until the worker has died, or everything is over."""
         end, settled = asyncio.create_task(child.ended()), asyncio.create_task(self._settle(known))
@@ -171,6 +203,22 @@ class Harness:
         assert await end == -signal.SIGKILL, "it ended by itself"
         return True
 
+    async def _stops(self, child: Child, known: Known) -> bool:
+        """Wait until the worker is stopped, or everything is over."""
+        settled = asyncio.create_task(self._settle(known))
+        try:
+            while not (is_stopped(child.process.pid or 0) or settled.done()):  # noqa: ASYNC110 - nobody rings when a process is stopped
+                await asyncio.sleep(0.01)
+        finally:
+            settled.cancel()
+            await asyncio.gather(settled, return_exceptions=True)
+        return is_stopped(child.process.pid or 0)
+
+    async def _noted(self, line: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while line not in self._notes.read_text().splitlines():  # noqa: ASYNC110 - nobody rings for a file
+                await asyncio.sleep(0.01)
+
     async def _quiet(self) -> None:
         self.living.held.bell.ring(outbox.TOPIC)
         await self.living.quiet()
@@ -183,8 +231,10 @@ class Harness:
         await self.living.forward(ahead - self.living.clock.ahead)
 
     @contextlib.asynccontextmanager
-    async def _worker(self, die_at: str | None = None) -> AsyncIterator[Child]:
-        orders = Orders(self._notes, self._clock, die_at)
+    async def _worker(
+        self, die_at: str | None = None, *, stop_at: str | None = None, finer: bool = False
+    ) -> AsyncIterator[Child]:
+        orders = Orders(self._notes, self._clock, die_at, stop_at, finer)
         child = await start(serve, environment(self.living.settings), orders)
         try:
             yield child

@@ -1,7 +1,8 @@
-"""A real worker that notes every boundary it passes, and can be told at which one to die.
+"""A real worker that notes every boundary it passes, and can be told at which one to die, or to stop until it is woken.
 
 Boundaries of a reaction's run: its row was taken; a change was committed; a vendor answered; a mail was accepted.
 Whatever happens between two of them ends with the process, so dying before one is dying after the one before it.
+Who is only stopped goes on, so for them there are more: just before each of these, and before a change is written.
 The service knows nothing of this: the methods all of them go through are wrapped here.
 """
 
@@ -10,13 +11,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 import httpx
 from sqlalchemy import text
@@ -25,6 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.clients.mail import Mail
 from app.core import logs
 from app.core.clock import Clock
+from app.core.db import Tx
+from app.core.hot import Hot
 from app.core.outbox import Taken
 from app.core.settings import read_settings
 from app.core.work import Runner
@@ -32,15 +36,19 @@ from app.reactions import TABLE
 from app.worker import work
 
 Method = Callable[..., Awaitable[Any]]
+WOKEN = "a run that was stopped has ended"
 
 
 @dataclass(frozen=True)
 class Orders:
-    """Where to note boundaries, where the clock stands (seconds ahead), and the boundary not to live beyond."""
+    """Where to note boundaries, where the clock stands (seconds ahead), and the boundary not to live beyond; or
+    where to stop, of boundaries that are `finer`."""
 
     notes: Path
     clock: Path
     die_at: str | None = None
+    stop_at: str | None = None
+    finer: bool = False
 
 
 class FileClock(Clock):
@@ -57,6 +65,7 @@ class FileClock(Clock):
 class _Run:
     reaction: str
     passed: int = 0
+    stopped: bool = False
 
 
 _RUN: ContextVar[_Run | None] = ContextVar("run", default=None)
@@ -66,7 +75,7 @@ class Boundaries:
     """The boundaries of this process; each is named by its reaction, its number within the run, and what was done."""
 
     def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+        self._orders, self._woken = orders, False
 
     def wrap_everything(self) -> None:
         """Wrap what every commit, call, mail and run goes through."""
@@ -76,19 +85,33 @@ class Boundaries:
         ):
             patch.object(owner, name, self._around(getattr(owner, name), called)).start()
         patch.object(AsyncSession, "commit", self._committing(AsyncSession.commit)).start()
+        patch.object(Tx, "write_outbox", self._before(Tx.write_outbox, "write")).start()
+        patch.object(Hot, "execute", self._before(Hot.execute, "write at once")).start()
         patch.object(Runner, "_run", self._counting(Runner._run)).start()
+        if self._orders.stop_at:
+            patch.object(Runner, "_renew", self._renewing(Runner._renew)).start()
 
     def _around(self, method: Method, called: Callable[..., str]) -> Method:
         async def wrapped(*arguments: Any, **options: Any) -> Any:
+            self._approach(called(*arguments))
             answer = await method(*arguments, **options)
             self._pass(called(*arguments))
             return answer
 
         return wrapped
 
+    def _before(self, method: Method, what: str) -> Method:
+        async def wrapped(*arguments: Any, **options: Any) -> Any:
+            self._approach(what)
+            return await method(*arguments, **options)
+
+        return wrapped
+
     def _committing(self, method: Method) -> Method:
         async def commit(session: AsyncSession) -> None:
             changed = (await session.execute(text("SELECT pg_current_xact_id_if_assigned()"))).scalar()
+            if changed is not None:
+                self._approach("committed")
             await method(session)
             if changed is not None:
                 self._pass("committed")
@@ -97,12 +120,31 @@ class Boundaries:
 
     def _counting(self, method: Method) -> Method:
         async def counted(runner: Any, taken: Taken, work: Any) -> None:
+            run = _Run(taken.reaction)
             if TABLE.named[taken.reaction].every is None:
-                _RUN.set(_Run(taken.reaction))
+                _RUN.set(run)
                 self._pass("taken")
-            await method(runner, taken, work)
+            try:
+                await method(runner, taken, work)
+            finally:
+                if run.stopped:
+                    self._note(WOKEN)
 
         return counted
+
+    def _renewing(self, method: Method) -> Method:
+        """Who renews leases wakes last, and stops no run before it has gone on."""
+
+        async def renewed(runner: Any, leases: Sequence[UUID], patience: float) -> Any:
+            held = await method(runner, leases, patience)
+            return set(leases) if self._woken else held
+
+        return renewed
+
+    def _approach(self, what: str) -> None:
+        """Just before a boundary, for those who are only stopped."""
+        if self._orders.finer:
+            self._pass(f"before {what}")
 
     def _pass(self, what: str) -> None:
         run = _RUN.get()
@@ -110,10 +152,16 @@ class Boundaries:
             return
         run.passed += 1
         name = f"{run.reaction} {run.passed}: {what}"
-        with self._orders.notes.open("a") as notes:
-            notes.write(f"{name}\n")
+        self._note(name)
         if name == self._orders.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if name == self._orders.stop_at and not run.stopped:
+            run.stopped = self._woken = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _note(self, line: str) -> None:
+        with self._orders.notes.open("a") as notes:
+            notes.write(f"{line}\n")
 
 
 def _call(request: httpx.Request) -> str:

@@ -6,12 +6,14 @@ from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
+from app import commands
 from app.accounts.models import Host
 from app.demo.mailbox import Mail
 from app.events import service as events
 from app.live import missing_host
 from app.registrations import mailing
-from tests.living import Living
+from tests.attendance.house import link_of
+from tests.living import COMMUNITY, Living
 from tests.meetings.house import cancel, change, meeting_rows, rsvp
 
 ADA, BEN = "ada@riverside.example", "ben@riverside.example"
@@ -91,3 +93,20 @@ async def test_the_mail_speaks_the_hosts_language_and_is_the_same_mail_each_time
     assert "Es warten: 3." in text_of(mails[0])
     assert "Es warten" not in text_of(mails[2])
     assert len({str(mail["Message-ID"]) for mail in mails}) == 1
+
+
+async def test_a_mail_that_is_sent_twice_says_the_same_whoever_comes_meanwhile(living: Living) -> None:
+    event = await opened(living)
+    await rsvp(living, event)
+    await to_start(living, event, 5.1)
+    link = {"join_url": await link_of(living, event, "member")}
+    [meeting] = await meeting_rows(living, event)
+    waits = await living.zoom.post(f"/simulator/meetings/{meeting['zoom_meeting_id']}/join", json=link)
+    assert waits.status_code == 409
+    await living.quiet()
+    async with living.held.db.transaction() as tx:
+        tx.record(commands.TellMissingHost(UUID(event["id"]), COMMUNITY["id"]))
+    await living.quiet()
+    first, again = (mail.message for mail in told(living))
+    assert str(first["Message-ID"]) == str(again["Message-ID"])
+    assert text_of(first) == text_of(again)

@@ -1,0 +1,283 @@
+"""Who has lost a row to another worker writes nothing any more and calls nobody, at whatever point it was frozen."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from email.message import EmailMessage
+from types import SimpleNamespace
+from typing import Any
+
+import aiosmtpd.smtp
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clients import told
+from app.clients.hooks import Hooks
+from app.clients.mail import Mail
+from app.core import outbox, together
+from app.core.outbox import LeaseLost, NotNow
+from app.core.run import RUN, Overtaken, may_call
+from app.core.work import Binding, Reaction, Reactions, Runner, Work
+from app.resources import Resources
+from tests.mechanism.conftest import House
+from tests.mechanism.table import Changed
+
+Step = Callable[[Work[Resources]], Awaitable[None]]
+
+
+def work_of(house: House, taken: outbox.Taken) -> Work[Resources]:
+    """The run of a worker that has taken a row."""
+    return Work(taken, house.held, house.held.db, None)
+
+
+async def write(work: Work[Resources]) -> None:
+    """Commit something in the middle of a run, with what follows from it."""
+    async with work.transaction() as tx:
+        await tx.run("UPDATE things SET wanted = wanted + 1 WHERE key = :key", key=work.key)
+        tx.record(Changed("follows"))
+
+
+async def finish(work: Work[Resources]) -> None:
+    """Commit the end of a run, which is due again."""
+    async with work.done(again_at=work.resources.clock.now() + timedelta(hours=1)) as tx:
+        await tx.run("UPDATE things SET wanted = wanted + 1 WHERE key = :key", key=work.key)
+        tx.record(Changed("follows"))
+
+
+async def call(work: Work[Resources]) -> None:
+    """Be about to call a vendor."""
+    await work.may_call()
+
+
+STEPS: dict[str, Step] = {"write": write, "call": call, "finish": finish}
+
+
+async def test_whichever_of_two_owners_of_a_row_writes_the_writes_of_the_other_fail(house: House) -> None:
+    """Two workers, each of which may take the row, write, call and finish at any time, also long after the other."""
+    moves = list(itertools.product(("one", "two"), ("take", *STEPS)))
+    shuffled = random.Random(4711)
+    await house.change("a")
+    works: dict[str, Work[Resources]] = {}
+    owner, expected = None, (await house.state("a"))["wanted"]
+    for _ in range(400):
+        who, what = shuffled.choice(moves)
+        if what == "take":
+            owner, works[who] = who, work_of(house, await house.take_key("a"))
+        elif who not in works:
+            continue
+        elif who != owner:
+            with pytest.raises(LeaseLost):
+                await STEPS[what](works[who])
+        else:
+            await STEPS[what](works[who])
+            expected += what != "call"
+            owner = None if what == "finish" else owner
+        assert (await house.state("a"))["wanted"] == expected
+        follows = await house.row("follows")
+        assert (follows["generation"] if follows else 0) == expected - 1
+
+
+async def test_nobody_takes_a_row_over_before_what_its_owner_writes_is_committed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whoever asks for it again need not wait for that."""
+    await house.change("a")
+    work = work_of(house, await house.take_key("a"))
+    connection = await asyncpg.connect(house.settings.database_url.get_secret_value())
+    commit = AsyncSession.commit
+
+    async def looked_at_first(session: AsyncSession) -> None:
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await connection.execute("SELECT FROM outbox WHERE key = 'a' FOR UPDATE NOWAIT")
+        await connection.execute("UPDATE outbox SET claimed_until = clock_timestamp() WHERE key = 'a'")
+        runner: Runner[Resources] = Runner(house.held.db, house.clock, house.held.reactions, house.held)
+        assert await runner.claim(10, 10) == []
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            await connection.execute("UPDATE outbox SET generation = generation + 1 WHERE key = 'a'")
+        await commit(session)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncSession, "commit", looked_at_first)
+        async with work.transaction() as tx:
+            await tx.run("UPDATE things SET wanted = 7 WHERE key = 'a'")
+    await connection.execute("SELECT FROM outbox WHERE key = 'a' FOR UPDATE NOWAIT")
+    await connection.close()
+    assert (await house.state("a"))["wanted"] == 7
+
+
+async def test_where_a_run_only_reads_the_database_writes_nothing(house: House) -> None:
+    await house.thing("a", wanted=3)
+    await house.change("b")
+    work = work_of(house, await house.take_key("b"))
+    async with work.reading() as tx:
+        assert (await tx.run("SELECT wanted FROM things WHERE key = 'a'")).scalar() == 3
+    for forbidden in ("UPDATE things SET wanted = 4", "SELECT FROM things FOR UPDATE", "DELETE FROM outbox"):
+        with pytest.raises(DBAPIError, match="read-only"):
+            async with work.reading() as tx:
+                await tx.run(forbidden)
+    with pytest.raises(DBAPIError, match="read-only"):
+        async with work.reading() as tx:
+            tx.record(Changed("c"))
+    await write(work)
+    assert await house.row("c") is None
+
+
+async def test_a_failure_is_noted_by_the_owner_alone(house: House) -> None:
+    """A run that was frozen, and fails when it wakes, keeps neither the row nor its queue from the one who has it."""
+
+    class Limited(NotNow):
+        whole_lane = True
+
+    went_on = asyncio.Event()
+    until = house.clock.now() + timedelta(minutes=4)
+
+    async def fail(_work: Work[Resources]) -> None:
+        await went_on.wait()
+        raise Limited("a limit was met", "at", until)
+
+    runner = running(house, fail)
+    await house.change("a", lane="account")
+    await runner.start(await runner.claim(10, 10))
+    await house.held.db.hot.execute("UPDATE outbox SET lease = gen_random_uuid()")
+    before = await house.row("a")
+    went_on.set()
+    await runner.drain(60)
+    assert await house.row("a") == before
+    assert await house.held.db.hot.fetch("SELECT FROM lanes") == []
+
+
+def running(house: House, run: Step) -> Runner[Resources]:
+    """A worker's runner whose every run is `run`."""
+    binding = Binding(Reaction("things.observe", run), lambda fact: fact.key, lambda fact: fact.lane)
+    reactions: Reactions[Resources] = Reactions(facts={Changed: [binding]})
+    return Runner(house.held.db, house.clock, reactions, house.held)
+
+
+async def test_a_call_is_asked_about_right_before_it_leaves_and_not_made_for_a_lost_row(house: House) -> None:
+    """Whatever client makes it: over HTTP, by mail, or to a hook. Reading is nobody's loss."""
+    came: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append((await reader.readline()).decode().split()[0])
+        while (await reader.readline()).strip():
+            pass
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    hooks = Hooks(permitted=[origin])
+    hooks.ask = may_call
+    async with told.Http(told.nobody, may_call) as http, server:
+
+        async def request(method: str) -> None:
+            await http.request(method, origin, extensions=told.named("zoom", "anything"))
+
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "POST": lambda: request("POST"),
+            "PATCH": lambda: request("PATCH"),
+            "DELETE": lambda: request("DELETE"),
+            "hook": lambda: hooks.send(origin, "id", "{}", ["whsec_" + "A" * 44], house.clock.now(), "tenant"),
+        }
+        await house.change("a")
+        RUN.set(work_of(house, await house.take_key("a")))
+        for make in calls.values():
+            await make()
+        assert came == ["POST", "PATCH", "DELETE", "POST"]
+        await house.take_key("a")
+        for make in calls.values():
+            with pytest.raises(LeaseLost):
+                await make()
+        await request("GET")
+        assert came == ["POST", "PATCH", "DELETE", "POST", "GET"]
+
+
+async def test_a_lease_that_is_over_though_nobody_has_the_row_yet_is_lost(house: House) -> None:
+    await house.change("a")
+    work = work_of(house, await house.take_key("a"))
+    await house.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp() WHERE key = 'a'")
+    with pytest.raises(LeaseLost):
+        await work.may_call()
+    await write(work)  # what is committed before somebody takes it is in nobody's way
+
+
+async def test_a_process_that_was_frozen_after_it_asked_does_not_call(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of the database is as old as the process was frozen."""
+    await house.change("a")
+    work = work_of(house, await house.take_key("a"))
+    await work.may_call()
+    moments = iter([100.0, 110.0])  # the lease is one of nine seconds
+    monkeypatch.setattr("app.core.run.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    with pytest.raises(LeaseLost):
+        await work.may_call()
+
+
+async def test_a_call_for_rows_of_others_is_made_only_while_all_of_them_are_held(house: House) -> None:
+    for key in ("own", "lost", "kept"):
+        await house.change(key)
+    work = work_of(house, await house.take_key("own"))
+    hold = timedelta(seconds=30)
+    async with together.taking(work, "things.observe", ["lost", "kept"], 10, hold) as taken:
+        assert set(taken.rows) == {"lost", "kept"}
+        await work.may_call()
+        await house.take_key("lost")
+        with pytest.raises(LeaseLost):
+            await work.may_call()
+        with pytest.raises(LeaseLost):
+            async with work.unfenced() as tx:
+                await together.hold(tx, taken)
+    await work.may_call()
+
+
+async def test_what_is_not_true_any_more_is_not_said(house: House) -> None:
+    await house.change("a")
+    work = work_of(house, await house.take_key("a"))
+    true = True
+
+    async def still_true() -> bool:
+        return true
+
+    with work.only_while(still_true):
+        await work.may_call()
+        true = False
+        with pytest.raises(Overtaken):
+            await work.may_call()
+    await work.may_call()
+
+
+async def test_nothing_of_a_mail_leaves_for_a_row_that_is_lost_while_the_server_is_greeted(
+    house: House, mail_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first word to the mail server and the mail itself another worker takes the row."""
+    message = EmailMessage()
+    message["From"], message["To"] = "events@kindryn.example", "member@members.example"
+    message.set_content("Hello.")
+    await house.change("a")
+    RUN.set(work_of(house, await house.take_key("a")))
+    seen: list[str] = []
+    greeted, data = aiosmtpd.smtp.SMTP.smtp_MAIL, aiosmtpd.smtp.SMTP.smtp_DATA
+
+    async def lost_meanwhile(session: aiosmtpd.smtp.SMTP, arg: str) -> None:
+        seen.append("MAIL")
+        await house.take_key("a")
+        await greeted(session, arg)
+
+    async def noted(session: aiosmtpd.smtp.SMTP, arg: str) -> None:
+        seen.append("DATA")
+        await data(session, arg)
+
+    monkeypatch.setattr(aiosmtpd.smtp.SMTP, "smtp_MAIL", lost_meanwhile)
+    monkeypatch.setattr(aiosmtpd.smtp.SMTP, "smtp_DATA", noted)
+    mail = Mail(mail_url, ask=may_call)
+    with pytest.raises(LeaseLost):
+        await mail.send(message)
+    await mail.close()
+    assert seen == ["MAIL"]
