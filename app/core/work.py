@@ -159,18 +159,6 @@ class Runner(Generic[R]):
         """How many more rows could run now."""
         return self._places - len(self._running) - self._promised
 
-    async def plant_sweeps(self) -> None:
-        """See to it that every sweep has its row."""
-        async with self._db.transaction() as tx:
-            for sweep in sorted(self._reactions.sweeps, key=lambda sweep: sweep.name):
-                await tx.run(
-                    "INSERT INTO outbox (reaction, key, due_at, priority, recorded_at)"
-                    " VALUES (:reaction, '', :now, :priority, :now) ON CONFLICT DO NOTHING",
-                    reaction=sweep.name,
-                    priority=sweep.priority,
-                    now=tx.now,
-                )
-
     async def claim(self, limit: int, lane_cap: int) -> list[int]:
         """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within queues, of
         which no more than `lane_cap` rows run at once in all workers together.
