@@ -278,10 +278,16 @@ class Runner(Generic[R]):
                     run.task.cancel()
 
     async def _renew(self, leases: Sequence[UUID], patience: float) -> set[UUID] | None:
-        """The leases that were renewed; None where the database did not say within `patience` seconds."""
-        try:
-            async with asyncio.timeout(patience):
-                return {row["lease"] for row in await self._db.hot.fetch(outbox.RENEW, leases, self._lease)}
-        except DATABASE_FAULTS as error:
-            log.warning("leases could not be renewed", reason=type(error).__name__)
-            return None
+        """The leases that were renewed; None where the database did not say. A connection that does not answer within
+        `patience` seconds is given up, and another asked: a lease lasts for four times as long."""
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(patience):
+                    return {row["lease"] for row in await self._db.hot.fetch(outbox.RENEW, leases, self._lease)}
+            except TimeoutError:
+                self._db.distrust()
+            except DATABASE_FAULTS as error:
+                log.warning("leases could not be renewed", reason=type(error).__name__)
+                return None
+        log.warning("leases could not be renewed", reason="TimeoutError")
+        return None
