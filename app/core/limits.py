@@ -47,7 +47,7 @@ class Limits:
 
 
 # A person waits: whatever happens, they are told within three seconds.
-REQUEST = Limits(lock=2.0, statement=2.2, idle=10.0, connect=2.0, turn=2.0, command=2.3, answer=2.3, transaction=2.6)
+REQUEST = Limits(lock=2.0, statement=2.2, idle=3.0, connect=2.0, turn=2.0, command=2.3, answer=2.3, transaction=2.6)
 # Nobody waits for a job, but people may wait for what it holds. Sweeps, which are in nobody's way, have `SWEEP` for a
 # statement.
 # A connection that is open and dead shows by an answer that does not come, so what the process waits is little more

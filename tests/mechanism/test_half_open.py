@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -144,3 +144,19 @@ async def test_a_transaction_that_falls_silent_in_the_middle_is_over_within_its_
         print(f"over after {took:.1f} s")  # noqa: T201 - the figure is asked for
         assert took < IN_TIME
         await database.close()
+
+
+async def test_a_sweep_may_take_longer_than_others_and_nobody_after_it(database_url: str) -> None:
+    database = Database(database_url, Clock(), Bell(database_url), lambda *_: [], replace(JOB, command=0.5))
+    await database.open()
+
+    async def wait(*, long: bool) -> None:
+        async with database.transaction() as tx:
+            if long:
+                await tx.allow_long(60)
+            await tx.run("SELECT pg_sleep(1)")
+
+    await wait(long=True)
+    with pytest.raises(TimeoutError):
+        await wait(long=False)
+    await database.close()
