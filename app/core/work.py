@@ -160,12 +160,13 @@ class Runner(Generic[R]):
         return self._places - len(self._running) - self._promised
 
     async def claim(self, limit: int, lane_cap: int) -> list[int]:
-        """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within queues, of
-        which no more than `lane_cap` rows run at once in all workers together.
+        """Up to `limit` due rows, promised to this worker for half a lease's time; the best placed first within queues,
+        of which no more than `lane_cap` rows run at once in all workers together. They start at once, unless whoever
+        asked has gone meanwhile: a database that hung claims for them when it goes on.
 
         Goes on where the claim before ended, until something is found or every queue was looked at;
         `may_have_more` tells whether there are queues it has not looked at."""
-        given = (self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, *self._caps)
+        given = (self._names, limit, lane_cap, self._lease / 2, outbox.SHORT_LANE_PAUSE, *self._caps)
         bounds, ends = (queues.WINDOW, queues.USUAL.kind), 0 if self._after else 1
         while True:
             began = self._after

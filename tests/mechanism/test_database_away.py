@@ -38,17 +38,6 @@ BOUND = 15.0  # seconds; three are promised, and a busy machine may need longer 
 
 
 @pytest.fixture
-async def own_database(tmp_path: Path) -> AsyncIterator[servers.Server]:
-    """A PostgreSQL that a test may stop, whatever the others use."""
-    identity = servers.not_root(servers.postgres_programs() / "postgres", tmp_path)
-    await servers.create_cluster(tmp_path, "secret", identity)
-    server = servers.postgres(tmp_path, identity, durable=True)
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def living(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Living]:
     """The service on it."""
     url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"

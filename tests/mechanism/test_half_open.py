@@ -13,19 +13,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.bell import Bell
 from app.core.clock import Clock
-from app.core.db import Database
+from app.core.db import Database, migrate
 from app.core.limits import JOB, REQUEST
 from app.demo.mailbox import Mailbox
-from app.demo.servers import free_port
+from app.demo.servers import Server, free_port
 from app.resources import open_resources
 from app.worker import Station
 from tests.living import Living, alive
-from tests.mechanism.conftest import House
+from tests.mechanism.conftest import House, house_on
 from tests.mechanism.silencer import silencer
-from tests.mechanism.table import TABLE
-from tests.mechanism.test_database_away import BOUND, refusals
+from tests.mechanism.table import TABLE, Changed
+from tests.mechanism.test_database_away import BOUND, hanging, refusals
 
 HEALS_IN = 15.0  # seconds, the promise
+LATE = "INSERT INTO things (key, wanted) SELECT 'late ' || n, 1 FROM generate_series(1, 30) AS n"
 IN_TIME = 4.0  # seconds: three are promised, and the machine may be busy; a goodbye would take two more
 Silence = Callable[[], Awaitable[None]]
 
@@ -160,3 +161,46 @@ async def test_a_sweep_may_take_longer_than_others_and_nobody_after_it(database_
     with pytest.raises(TimeoutError):
         await wait(long=False)
     await database.close()
+
+
+async def test_whoever_waits_for_a_ring_hears_again_when_the_connection_fell_silent(database_url: str) -> None:
+    async with behind_a_silencer(database_url) as (url, silence):
+        deaf, ringing = Bell(url), Bell(database_url)
+        await deaf.open()
+        await ringing.open()
+        with deaf.listening("topic") as rung:
+            await silence()
+            began = perf_counter()
+            ringing.ring("topic")
+            await rung.wait()
+            took = perf_counter() - began
+            print(f"heard after {took:.1f} s")  # noqa: T201 - the figure is asked for
+            assert took < HEALS_IN
+            rung.clear()
+            ringing.ring("topic")
+            await rung.wait()
+        await deaf.close()
+        await ringing.close()
+
+
+async def test_a_worker_works_on_when_a_database_that_hung_goes_on(own_database: Server, redis_url: str) -> None:
+    url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
+    await migrate(url)
+    async with house_on(url, redis_url) as house, open_resources(house.settings, TABLE, limits=JOB) as held:
+        working = asyncio.create_task(Station(held, TABLE).run())
+        for number in range(30):
+            await house.change(f"thing {number}")
+        await house.settled()
+        await house.held.db.hot.execute(LATE)
+        async with house.held.db.transaction() as tx:
+            for number in range(1, 31):
+                tx.record(Changed(f"late {number}"))
+        with hanging(own_database):
+            await asyncio.sleep(2 * JOB.answer)  # everything that waits has given up once
+        began = perf_counter()
+        await house.settled()
+        took = perf_counter() - began
+        print(f"30 changes {took:.1f} s after it went on")  # noqa: T201 - the figure is asked for
+        assert took < HEALS_IN
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
