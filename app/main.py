@@ -197,6 +197,7 @@ async def readyz(request: Request) -> Response:
         checks["keys"] = "ok"
     except KeysUnavailable as error:
         checks["keys"] = str(error)
+    checks["clock"] = held.clock.state
     ready = set(checks.values()) == {"ok"}
     return JSONResponse({"status": "ok" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 

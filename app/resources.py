@@ -1,7 +1,7 @@
 """What a process holds: opened once, closed once, passed to whoever needs it."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,9 +80,11 @@ async def open_resources(
 ) -> AsyncIterator[Resources]:
     """Open everything, in the order of need; close it in reverse. Raises `BadSettings` where there is no database.
 
-    `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine. `limits` say how
-    long the database is waited for. Every client asks `may_call` right before it changes something at a vendor.
+    `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine. Without one, the
+    clock follows the database's. `limits` say how long the database is waited for. Every client asks `may_call` right
+    before it changes something at a vendor.
     """
+    follows = clock is None
     clock = clock or Clock()
     seal = Seal.parse(settings.encryption_keys.get_secret_value())
     mail = Mail(settings.smtp_url.get_secret_value(), _called, may_call)
@@ -91,15 +93,15 @@ async def open_resources(
         http = await stack.enter_async_context(Http(_called, may_call, follow_redirects=False, verify=trust()))
         stack.push_async_callback(mail.close)
         bell = Bell(url)
-        await _opened(bell)
+        await _opened(bell.open())
         stack.push_async_callback(bell.close)
         db = Database(url, clock, bell, reactions.wants, limits)
-        await _opened(db)
+        await _opened(db.open())
         stack.push_async_callback(db.close)
+        if follows:
+            await _opened(stack.enter_async_context(clock.following(db.hot)))
         hooks = hooks or Hooks(permitted=settings.hook_origins, tell=_called)
         hooks.ask = may_call
-        secret = settings.zoom_client_secret.get_secret_value()
-        oauth = OAuth(http, settings.zoom_oauth_url, settings.zoom_client_id, secret, clock.now)
         yield Resources(
             settings=settings,
             clock=clock,
@@ -109,12 +111,14 @@ async def open_resources(
             jwks=Jwks(http, settings.auth_jwks_url, tell=metrics.keys_refreshed),
             mail=mail,
             hooks=hooks,
-            zoom=_zoom(settings, http, oauth, clock),
+            zoom=_zoom(settings, http, clock),
             reactions=reactions,
         )
 
 
-def _zoom(settings: Settings, http: Http, oauth: OAuth, clock: Clock) -> Zoom:
+def _zoom(settings: Settings, http: Http, clock: Clock) -> Zoom:
+    secret = settings.zoom_client_secret.get_secret_value()
+    oauth = OAuth(http, settings.zoom_oauth_url, settings.zoom_client_id, secret, clock.now)
     return Zoom(
         http,
         oauth,
@@ -132,9 +136,9 @@ def _called(vendor: str, operation: str, outcome: str, seconds: float) -> None:
         metrics.limited(LABELS.get(operation, Label.LIGHT))
 
 
-async def _opened(opening: Bell | Database) -> None:
+async def _opened(opening: Awaitable[None]) -> None:
     try:
-        await opening.open()
+        await opening
     except DATABASE_FAULTS as error:
         raise unopened(error) from None
 

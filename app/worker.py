@@ -22,7 +22,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from app.accounts import counted
-from app.core import logs, metrics, outbox, silent
+from app.core import logs, metrics, outbox, periodic, silent
 from app.core.clock import Clock
 from app.core.hot import DATABASE_FAULTS
 from app.core.limits import JOB
@@ -97,21 +97,22 @@ class Station:
     """One worker process: the relay, the wire and the lease keeper around a runner."""
 
     def __init__(self, held: Resources, reactions: Reactions[Any], lease: timedelta = LEASE) -> None:
-        self._held, self._lease = held, lease.total_seconds()
+        self._held, self._lease, self._sweeps = held, lease.total_seconds(), reactions.sweeps
         self._runner = Runner(held.db, held.clock, reactions, held, lease=lease, places=PLACES)
         self._wire: Wire | None = None
         self._on_wire = dict[int, float]()  # what was handed over and did not come back yet, and when
         self._stranded = list[int]()  # of that, what was on the wire when it broke
-        self.readiness = Readiness()
+        self.readiness = Readiness(held.clock)
 
     async def run(self) -> None:
         """Work until cancelled, then finish what runs."""
-        await self._runner.plant_sweeps()
+        await periodic.plant(self._held.db, self._sweeps)
         leases = asyncio.create_task(self._runner.keep_leases(), name="leases")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_wire(), name="wire")
                 group.create_task(self._relay(), name="relay")
+                group.create_task(periodic.keep(self._held.db.hot, self._held.clock, self._sweeps), name="periodic")
                 group.create_task(self._overview().run(), name="overview")
                 group.create_task(silent.keep_ending(self._held.db.hot), name="silent")
         finally:

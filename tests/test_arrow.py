@@ -23,6 +23,9 @@ ORDER = (
 )  # fmt: skip
 PLACES = {room: place for place, rooms in enumerate(ORDER) for room in rooms}
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
+WALL_CLOCK = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")} | {
+    ("time", name) for name in ("time", "time_ns", "gmtime", "localtime", "clock_gettime")
+}
 
 Found = Iterator[tuple[int, str]]
 Rule = Callable[[str, ast.Module], Found]
@@ -117,6 +120,19 @@ def only_settings_reads_the_environment(path: str, tree: ast.Module) -> Found:
             yield getattr(node, "lineno", 1), f"os.{name}"
 
 
+def only_the_clock_asks_the_machine(path: str, tree: ast.Module) -> Found:
+    """A machine's clock may be wrong: time is `resources.clock`, the database's. Lines of the log carry the machine's,
+    as all lines there do; the demo and the simulator are programs of their own."""
+    if path in {"app/core/clock.py", "app/core/logs.py"} or room_of(path) in {"demo", "simulator"}:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if (node.value.id, node.attr) in WALL_CLOCK:
+                yield node.lineno, f"{node.value.id}.{node.attr}"
+        elif isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield from ((node.lineno, f"time.{name.name}") for name in node.names if ("time", name.name) in WALL_CLOCK)
+
+
 def modules_are_short(_path: str, tree: ast.Module) -> Found:
     """A module past 300 lines asks to be split by meaning."""
     last = max((node.end_lineno or 0 for node in tree.body), default=0)
@@ -155,6 +171,7 @@ BROKEN: dict[Rule, tuple[str, str]] = {
     httpx_is_used_by_clients_only: ("app/web.py", "import httpx"),
     only_the_database_commits: ("app/events/service.py", "async def f(s):\n    await s.commit()"),
     only_settings_reads_the_environment: ("app/main.py", "from os import environ"),
+    only_the_clock_asks_the_machine: ("app/web.py", "from time import time"),
     modules_are_short: ("app/main.py", "x = 1\n" * 301),
     functions_are_short: ("app/main.py", "def f():\n" + "    x = 1\n" * 40),
     no_file_is_called_after_nothing: ("app/core/utils.py", ""),

@@ -19,7 +19,7 @@ from app.core.limits import keep_alive
 CHANNEL = "kindryn"
 PAUSE = 0.010
 RECONNECT_PAUSE = 0.25
-STILL_THERE = 8.0  # seconds without a ring after which it is tried whether the connection is still there
+STILL_THERE = 5.0  # seconds without a ring after which it is tried whether the connection is still there
 NAME = {"application_name": "kindryn-bell"}
 ANSWER = 5.0  # seconds after which a connection that does not answer is given up
 RING = "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic"
@@ -57,6 +57,10 @@ class Bell:
     def ring(self, topic: str) -> None:
         """Ring `topic` everywhere, soon. Call it after the commit it announces."""
         self._topics.add(topic)
+        self._wanted.set()
+
+    def doubt(self) -> None:
+        """Try now whether the connection still answers."""
         self._wanted.set()
 
     @contextlib.contextmanager

@@ -6,10 +6,12 @@ Rooms use SQLAlchemy sessions. The door and the ear are hot, and speak asyncpg d
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import DateTime, MetaData, event, text
@@ -20,9 +22,10 @@ from sqlalchemy.orm import DeclarativeBase
 from app.core import logs, metrics, outbox
 from app.core.bell import Bell
 from app.core.clock import Clock
-from app.core.hot import Hot
-from app.core.limits import COMMAND, IDLE_WHILE_FINISHING, Limits, keep_alive
+from app.core.hot import GOODBYE, Hot
+from app.core.limits import COMMAND, IDLE_WHILE_FINISHING, ON_THE_WAY, Limits, answer_within, keep_alive
 
+_MADE_AT = "made_at"
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
@@ -73,6 +76,8 @@ class Tx:
     async def allow_long(self, seconds: float) -> None:
         """From here on a statement of this transaction may take so long."""
         await self._allow("statement_timeout", seconds)
+        connection = await (await self.session.connection()).get_raw_connection()
+        answer_within(connection.driver_connection, seconds + ON_THE_WAY)
 
     async def _allow(self, setting: str, seconds: float) -> None:
         value = str(int(1000 * seconds))
@@ -143,7 +148,10 @@ class Database:
         self._limits = limits
         self._engine: AsyncEngine | None = None
         self._sessions: async_sessionmaker[AsyncSession] | None = None
+        self._trusted_since = 0.0
+        self._open = WeakSet[Any]()
         self.hot = Hot(url, pool_size, limits)
+        self.hot.on_silence = self.distrust
 
     async def open(self) -> None:
         """Connect; raises what asyncpg raises when the database cannot be reached."""
@@ -159,16 +167,21 @@ class Database:
         self._engine = create_engine(self._url, connecting, **pool, **waiting)
         metrics.pool_opened("statements", self._size, lambda: self.hot.busy)
         metrics.pool_opened("transactions", sum(pool.values()), self._engine.pool.checkedout)  # type: ignore[attr-defined]  # a QueuePool, which counts
-        event.listen(self._engine.sync_engine, "connect", _kept_alive)
-        event.listen(self._engine.sync_engine, "checkout", _still_open)
-        event.listen(self._engine.sync_engine, "handle_error", _let_go)
+        event.listen(self._engine.sync_engine, "connect", self._made)
+        event.listen(self._engine.sync_engine, "checkout", self._lent)
+        event.listen(self._engine.sync_engine, "handle_error", self._let_go)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
     async def close(self) -> None:
         """Give every connection back."""
         await self.hot.close()
         if self._engine:
-            await self._engine.dispose()
+            try:
+                async with asyncio.timeout(GOODBYE):
+                    await self._engine.dispose()
+            except TimeoutError:
+                for connection in self._open:
+                    connection.terminate()
 
     @contextlib.asynccontextmanager
     async def transaction(
@@ -201,6 +214,39 @@ class Database:
         for topic in tx.topics:
             self._bell.ring(topic)
 
+    def distrust(self) -> None:
+        """A connection did not answer, so others may not either: those that are free are made anew, and the bell looks
+        at its own. Those in use give up by themselves."""
+        self._trusted_since = time.monotonic()
+        self.hot.distrust()
+        self._bell.doubt()
+
+    def _made(self, connection: Any, record: Any) -> None:
+        keep_alive(connection.driver_connection)
+        record.info[_MADE_AT] = time.monotonic()
+        self._open.add(connection.driver_connection)
+
+    def _lent(self, connection: Any, record: Any, _proxy: object) -> None:
+        """The pool lends a connection. One that was closed, by a restart of the database, or is not trusted any more,
+        it replaces, unasked."""
+        driver = connection.driver_connection
+        if record.info[_MADE_AT] < self._trusted_since:
+            driver.terminate()  # or it would be asked to say goodbye
+        if driver.is_closed():
+            raise DisconnectionError
+        answer_within(driver, self._limits.command)
+
+    def _let_go(self, context: Any) -> None:
+        """A connection that does not answer, or whose user cannot wait any longer, is given up, instead of being asked
+        to roll back or to say goodbye. Where it did not answer, all that may be like it are given up with it."""
+        silent = isinstance(context.original_exception, TimeoutError)
+        if context.connection is None or not (silent or isinstance(context.original_exception, asyncio.CancelledError)):
+            return
+        context.connection.connection.driver_connection.terminate()
+        if silent:
+            context.is_disconnect = True
+            self.distrust()
+
     async def ping(self) -> None:
         """Raises when the database does not answer within the limits of this process."""
         await self.hot.fetchval("SELECT 1")
@@ -211,24 +257,6 @@ def create_engine(url: str, connecting: Mapping[str, Any] | None = None, **optio
     further arguments of `asyncpg.connect`."""
     connect = functools.partial(asyncpg.connect, url, **(connecting or {}))
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
-
-
-def _kept_alive(connection: Any, _record: object) -> None:
-    keep_alive(connection.driver_connection)
-
-
-def _let_go(context: Any) -> None:
-    """A connection that does not answer is given up, with all that may be like it, instead of being asked to roll
-    back."""
-    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
-        context.connection.connection.driver_connection.terminate()
-        context.is_disconnect = True
-
-
-def _still_open(connection: Any, _record: object, _proxy: object) -> None:
-    """After a restart of the database the pool's connections are known to be closed: have them replaced, unasked."""
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError
 
 
 def violated(error: DBAPIError) -> str | None:

@@ -4,7 +4,7 @@ asyncpg's own pool wraps, watches and shields every connection it lends, which c
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -13,6 +13,7 @@ from app.core.limits import COMMAND, Limits, keep_alive
 
 # What a lost database raises. The last: the server said goodbye on an idle connection, and has not hung up yet.
 DATABASE_FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+GOODBYE = 2.0  # seconds for a server to take leave
 
 
 class Hot:
@@ -30,6 +31,8 @@ class Hot:
         # First come, first served; a queue would let who comes just now overtake whoever it has woken.
         self._turns = asyncio.Semaphore(size)
         self._closed = False
+        # Hears of a connection that did not answer; whoever has others distrusts them too.
+        self.on_silence: Callable[[], None] = self.distrust
 
     @property
     def busy(self) -> int:
@@ -47,7 +50,10 @@ class Hot:
             await self._turns.acquire()
             connection = self._free.pop()
             if connection is not None:
-                await connection.close()
+                try:
+                    await connection.close(timeout=GOODBYE)
+                except DATABASE_FAULTS:  # it is terminated, and nobody waits for those that are like it
+                    self.distrust()
 
     async def execute(self, sql: str, *values: object) -> str:
         """Run a statement, or without values several; the status of the last."""
@@ -70,14 +76,17 @@ class Hot:
     async def _run(self, method: str, sql: str, values: Sequence[object]) -> Any:
         if self._closed:
             raise asyncpg.InterfaceError("the database is closed")
+        had_turn = False
         try:
             async with asyncio.timeout(self._limits.answer), self._turns:
+                had_turn = True
                 return await self._run_now(method, sql, values)
         except TimeoutError:
-            self._distrust()
+            if had_turn:
+                self.on_silence()
             raise
 
-    def _distrust(self) -> None:
+    def distrust(self) -> None:
         """One connection did not answer, so others may not either: have them made anew."""
         for place, connection in enumerate(self._free):
             if connection is not None:

@@ -47,11 +47,14 @@ class Limits:
 
 
 # A person waits: whatever happens, they are told within three seconds.
-REQUEST = Limits(lock=2.0, statement=2.2, idle=10.0, connect=2.0, turn=2.0, command=2.3, answer=2.3, transaction=2.6)
+REQUEST = Limits(lock=2.0, statement=2.2, idle=3.0, connect=2.0, turn=2.0, command=2.3, answer=2.3, transaction=2.6)
 # Nobody waits for a job, but people may wait for what it holds. Sweeps, which are in nobody's way, have `SWEEP` for a
 # statement.
-JOB = Limits(lock=4.0, statement=5.0, idle=4.0, connect=5.0, turn=30.0, command=65.0, answer=8.0)
+# A connection that is open and dead shows by an answer that does not come, so what the process waits is little more
+# than what the server takes.
+JOB = Limits(lock=4.0, statement=5.0, idle=4.0, connect=5.0, turn=30.0, command=6.0, answer=6.0)
 SWEEP = 60.0
+ON_THE_WAY = 5.0  # seconds more than the server takes for a long statement
 # Somebody at a terminal has patience.
 COMMAND = Limits(lock=10.0, statement=600.0, idle=60.0, connect=5.0, turn=30.0, command=605.0, answer=605.0)
 
@@ -67,3 +70,9 @@ def keep_alive(connection: Any) -> None:
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _SILENCE)
+
+
+def answer_within(connection: Any, seconds: float) -> None:
+    """From here on an asyncpg connection waits so long for the answer to a statement."""
+    # Nor to this, where somebody else gives the statement.
+    connection._config = connection._config._replace(command_timeout=seconds)

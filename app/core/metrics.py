@@ -150,6 +150,18 @@ def reached(what: str, yes: bool) -> None:
     _reached.labels(what).set(yes)
 
 
+_clock_offset = Gauge(
+    "kindryn_zoom_clock_offset_seconds",
+    "How far this machine's clock is ahead of the database's.",
+    registry=REGISTRY,
+)
+
+
+def clock_followed(offset: Callable[[], float]) -> None:
+    """This process follows the database's clock; `offset` is asked whenever somebody looks."""
+    _clock_offset.set_function(offset)
+
+
 def mail_sent(outcome: str) -> None:
     """A mail was taken or refused by the mail server."""
     _mails.labels(outcome).inc()

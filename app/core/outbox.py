@@ -2,7 +2,7 @@
 
 A row counts how often it was asked for (`generation`). A worker takes it by a lease, and what it finishes is struck
 only if neither has changed since, so a change made during a run is never lost. Leases run on the database's own clock
-because they measure whether a process lives; everything else takes `now` from the process's clock.
+because they measure whether a process lives; everything else takes `now` from the process's clock, which follows it.
 """
 
 import random
@@ -147,10 +147,12 @@ ON CONFLICT (reaction, key) DO UPDATE SET
     dead_at = NULL
 """
 
+# What is promised was due by the clock of whoever claimed it, which may be a little ahead of ours.
 START = """
 WITH ready AS (
     SELECT id FROM outbox
-    WHERE id = ANY($1::bigint[]) AND reaction = ANY($2::text[]) AND dead_at IS NULL AND due_at <= $3
+    WHERE id = ANY($1::bigint[]) AND reaction = ANY($2::text[]) AND dead_at IS NULL
+      AND (due_at <= $3 OR claimed_until > clock_timestamp())
       AND (lease IS NULL OR claimed_until <= clock_timestamp())
     ORDER BY reaction COLLATE "C", key COLLATE "C" FOR UPDATE
 )

@@ -55,7 +55,7 @@ class Overview:
     async def _take_part(self) -> None:
         """Wait for our turn, then count, as long as the connection stands."""
         connection = await asyncpg.connect(
-            self._url, command_timeout=ANSWER, server_settings={"application_name": "kindryn-overview"}
+            self._url, timeout=ANSWER, command_timeout=ANSWER, server_settings={"application_name": "kindryn-overview"}
         )
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - rings nobody

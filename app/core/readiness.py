@@ -7,13 +7,14 @@ The log speaks when something goes or comes back, and once a minute while it is 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import orjson
 
 from app.core import logs, metrics
+from app.core.clock import Clock
 
 REMINDER = 60.0  # seconds between two lines about the same absence
 STALE = 15.0  # seconds without an answer after which something is taken for away
@@ -56,19 +57,20 @@ class Reached:
 
 @dataclass
 class Readiness:
-    """What a worker reaches, and its last moments."""
+    """What a worker reaches, whether its machine's clock is right, and its last moments."""
 
+    clock: Clock = field(default_factory=Clock)
     database: Reached = field(default_factory=lambda: Reached("database"))
     redis: Reached = field(default_factory=lambda: Reached("redis"))
     moments: dict[str, datetime | None] = field(default_factory=lambda: {"last_claim": None, "last_run": None})
 
     def note(self, moment: str) -> None:
         """It happened now."""
-        self.moments[moment] = datetime.now(UTC)
+        self.moments[moment] = self.clock.now()
 
     def answer(self) -> tuple[bool, Mapping[str, Any]]:
         """Whether everything is well, and what to say of it."""
-        checks = {each.what: each.state for each in (self.database, self.redis)}
+        checks = {each.what: each.state for each in (self.database, self.redis)} | {"clock": self.clock.state}
         ready = set(checks.values()) == {"ok"}
         moments = {name: moment.isoformat() if moment else None for name, moment in self.moments.items()}
         return ready, {"status": "ok" if ready else "not ready", "checks": checks, **moments}

@@ -116,25 +116,14 @@ class Runner(Generic[R]):
         """How many more rows could run now."""
         return self._places - len(self._running) - self._promised
 
-    async def plant_sweeps(self) -> None:
-        """See to it that every sweep has its row."""
-        async with self._db.transaction() as tx:
-            for sweep in sorted(self._reactions.sweeps, key=lambda sweep: sweep.name):
-                await tx.run(
-                    "INSERT INTO outbox (reaction, key, due_at, priority, recorded_at)"
-                    " VALUES (:reaction, '', :now, :priority, :now) ON CONFLICT DO NOTHING",
-                    reaction=sweep.name,
-                    priority=sweep.priority,
-                    now=tx.now,
-                )
-
     async def claim(self, limit: int, lane_cap: int) -> list[int]:
-        """Up to `limit` due rows, promised to this worker for a lease's time; the best placed first within queues, of
-        which no more than `lane_cap` rows run at once in all workers together.
+        """Up to `limit` due rows, promised to this worker for half a lease's time; the best placed first within queues,
+        of which no more than `lane_cap` rows run at once in all workers together. They start at once, unless whoever
+        asked has gone meanwhile: a database that hung claims for them when it goes on.
 
         Goes on where the claim before ended, until something is found or every queue was looked at;
         `may_have_more` tells whether there are queues it has not looked at."""
-        given = (self._names, limit, lane_cap, self._lease, outbox.SHORT_LANE_PAUSE, *self._caps)
+        given = (self._names, limit, lane_cap, self._lease / 2, outbox.SHORT_LANE_PAUSE, *self._caps)
         bounds, ends = (queues.WINDOW, queues.USUAL.kind), 0 if self._after else 1
         while True:
             began = self._after
@@ -250,10 +239,16 @@ class Runner(Generic[R]):
                     run.task.cancel()
 
     async def _renew(self, leases: Sequence[UUID], patience: float) -> set[UUID] | None:
-        """The leases that were renewed; None where the database did not say within `patience` seconds."""
-        try:
-            async with asyncio.timeout(patience):
-                return {row["lease"] for row in await self._db.hot.fetch(outbox.RENEW, leases, self._lease)}
-        except DATABASE_FAULTS as error:
-            log.warning("leases could not be renewed", reason=type(error).__name__)
-            return None
+        """The leases that were renewed; None where the database did not say. A connection that does not answer within
+        `patience` seconds is given up, and another asked: a lease lasts for four times as long."""
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(patience):
+                    return {row["lease"] for row in await self._db.hot.fetch(outbox.RENEW, leases, self._lease)}
+            except TimeoutError:
+                self._db.distrust()
+            except DATABASE_FAULTS as error:
+                log.warning("leases could not be renewed", reason=type(error).__name__)
+                return None
+        log.warning("leases could not be renewed", reason="TimeoutError")
+        return None

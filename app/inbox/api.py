@@ -8,7 +8,6 @@ import asyncio
 from datetime import timedelta
 from typing import Annotated, Any
 
-import asyncpg
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
@@ -17,7 +16,9 @@ from app import web
 from app.clients.zoom import notifications
 from app.clients.zoom.notifications import Notification
 from app.core import logs, metrics
+from app.core.away import RETRY_AFTER
 from app.core.errors import Problem
+from app.core.hot import DATABASE_FAULTS
 from app.inbox import ear, tempo
 from app.web import Held
 
@@ -27,8 +28,6 @@ LARGEST_BODY = 1024 * 1024  # bytes
 MAX_AGE = timedelta(hours=2)
 PATIENCE = 2.5  # seconds, of the 3 Zoom waits
 CHALLENGE = "endpoint.url_validation"
-
-_NO_DATABASE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _TEMPO = tempo.Tempo()
 router = APIRouter(tags=["Zoom"])
@@ -96,7 +95,7 @@ async def receive_account_notification(
     try:
         async with asyncio.timeout(PATIENCE):
             speaker = await ear.the_account(held, account_id)
-    except _NO_DATABASE as error:
+    except DATABASE_FAULTS as error:
         raise _not_stored(error) from None
     return await _heard(request, held, speaker)
 
@@ -152,7 +151,7 @@ async def _kept(held: Held, speaker: ear.Speaker, notification: Notification, bo
     try:
         async with asyncio.timeout(PATIENCE):
             return "stored" if await ear.keep(held, speaker, notification, body) else "known"
-    except _NO_DATABASE as error:
+    except DATABASE_FAULTS as error:
         raise _not_stored(error) from None
 
 
@@ -165,4 +164,5 @@ def _refused(outcome: str, slug: str, detail: str, headers: dict[str, str] | Non
 def _not_stored(error: Exception) -> Problem:
     metrics.delivery_heard("not-stored")
     log.error("delivery not stored", reason=type(error).__name__)
-    return Problem("not-available", "The notification could not be stored. Send it again.")
+    retry = {"Retry-After": str(RETRY_AFTER)}
+    return Problem("not-available", "The notification could not be stored. Send it again.", headers=retry)

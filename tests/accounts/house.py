@@ -15,6 +15,7 @@ from app import facts
 from app.accounts import cards, confirm, connect, service, tasks
 from app.accounts.models import Account
 from app.clients.zoom import SCOPES
+from app.core import periodic
 from app.core.clock import Clock
 from app.core.identity import Caller, Role
 from app.core.settings import Settings
@@ -170,7 +171,7 @@ class House:
     async def sweep(self, *names: str) -> None:
         """Run sweeps as if their time had come; all of them, unless some are named."""
         runner = Runner(self.resources.db, self.clock, REACTIONS, self.resources)
-        await runner.plant_sweeps()
+        await periodic.plant(self.resources.db, REACTIONS.sweeps)
         await self.change(
             "UPDATE outbox SET due_at = :now WHERE key = '' AND reaction = ANY(:names)",
             now=self.clock.now(),

@@ -1,4 +1,4 @@
-"""A real worker that stops itself in the middle of a transaction, as a machine does that freezes."""
+"""A real worker, and a real API, that stop themselves in the middle of a transaction, as a machine that freezes."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from unittest.mock import patch
 
+from app import main
 from app.core import logs
 from app.core.db import Tx
 from app.core.outbox import Taken
@@ -32,6 +33,23 @@ def serve(say_ready: Callable[[], None], reaction: str, when: str) -> None:
     patch.object(Tx, "write_outbox", stopping).start()
     say_ready()
     asyncio.run(work(read_settings()))
+
+
+def serve_api(say_ready: Callable[[], None], port: int, when: str) -> None:
+    """An API process that stops `before` or `after` it writes what a request asks for, in its transaction."""
+    logs.configure(sys.stderr.buffer)
+    write = Tx.write_outbox
+
+    async def stopping(tx: Tx, own: Taken | None = None, due_at: datetime | None = None) -> None:
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        await write(tx, own, due_at)
+        if when == "after":
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    patch.object(Tx, "write_outbox", stopping).start()
+    say_ready()
+    asyncio.run(main.serve(read_settings(), "127.0.0.1", port))
 
 
 def stopped(pid: int) -> bool:

@@ -1,6 +1,7 @@
 """Whatever is frozen, nobody waits without bound: they are answered, or told in a sentence to try again."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -13,7 +14,8 @@ import pytest
 
 from app.core.limits import APPLICATION, JOB, REQUEST
 from app.demo.mailbox import Mailbox
-from tests.boundary.frozen_worker import serve, stopped
+from app.demo.servers import free_port
+from tests.boundary.frozen_worker import serve, serve_api, stopped
 from tests.living import Living, alive
 from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
@@ -23,6 +25,7 @@ from tests.safety.scene import working
 # is a minute: as long as the other process is stopped.
 STOPPED = 60.0
 BOUND = 10.0
+BLOCKED = 8.0  # a transaction in which nothing happens is ended after three seconds
 EVENTS = 8
 
 
@@ -97,6 +100,43 @@ async def test_a_worker_frozen_in_a_transaction_makes_nobody_wait(idle: Living, 
         await idle.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
         await idle.quiet(timeout=60)
     assert await idle.held.db.hot.fetchval("SELECT count(*) FROM registrants WHERE state = 'ready'") == EVENTS
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_an_api_frozen_in_a_transaction_blocks_its_event_for_seconds(idle: Living, when: str) -> None:
+    (event, *_) = await events_of(idle)
+    port, path = free_port(), f"/api/events/{event}/rsvp"
+    child = await start(serve_api, environment(idle.settings), port, when)
+    headers = {"Authorization": f"Bearer {idle.platform.token('member', idle.clock.now())}"}
+    async with httpx.AsyncClient(timeout=STOPPED) as http:
+        asking = asyncio.create_task(ask_until_frozen(http, f"http://127.0.0.1:{port}{path}", headers))
+        try:
+            async with asyncio.timeout(STOPPED):
+                while not stopped(child.process.pid or 0):  # noqa: ASYNC110 - nobody rings when a process is stopped
+                    await asyncio.sleep(0.01)
+            began, longest, status = perf_counter(), 0.0, 503
+            while status == 503:
+                took, answer = await timed(idle.call("member2", "PUT", path, json={"status": "going"}))
+                status, longest = answer.status_code, max(longest, took)
+            blocked = perf_counter() - began
+            print(f"{when}: blocked for {blocked:.1f} s, the longest wait {longest:.2f} s")  # noqa: T201 - the figure is asked for
+            assert status == 200, answer.text
+            assert longest < BOUND
+            assert blocked < BLOCKED
+            assert stopped(child.process.pid or 0), "nobody woke it"
+        finally:
+            child.signal(signal.SIGKILL)
+            await child.ended()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+
+async def ask_until_frozen(http: httpx.AsyncClient, url: str, headers: dict[str, str]) -> None:
+    """Answer at a process that may not listen yet; the one that takes the request keeps it."""
+    while True:
+        with contextlib.suppress(httpx.ConnectError):
+            await http.put(url, json={"status": "going"}, headers=headers)
+        await asyncio.sleep(0.05)
 
 
 async def test_a_job_that_fell_silent_between_the_halves_of_a_statement_keeps_nobody_out(idle: Living) -> None:

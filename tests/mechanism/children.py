@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.mechanism.table", "tests.boundary.worker_process"])
+FORKS.set_forkserver_preload(["tests.mechanism.table", "tests.boundary.worker_process", "tests.mechanism.wrong_clocks"])
 
 Main = Callable[..., None]
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from app.core import outbox
 from app.core.clock import Clock
 from app.core.settings import Settings
 from app.core.work import Reactions
+from app.demo import servers
 from app.resources import Resources, open_resources
 from app.worker import Station
 from tests.mechanism.children import Child, start
@@ -199,3 +201,14 @@ async def house(database_url: str, redis_url: str) -> AsyncIterator[House]:
     """A house of this test's own."""
     async with house_on(database_url, redis_url) as house:
         yield house
+
+
+@pytest.fixture
+async def own_database(tmp_path: Path) -> AsyncIterator[servers.Server]:
+    """A PostgreSQL that a test may stop, whatever the others use."""
+    identity = servers.not_root(servers.postgres_programs() / "postgres", tmp_path)
+    await servers.create_cluster(tmp_path, "secret", identity)
+    server = servers.postgres(tmp_path, identity, durable=True)
+    await server.start()
+    yield server
+    await server.stop()

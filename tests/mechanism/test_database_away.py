@@ -1,9 +1,13 @@
 """While PostgreSQL is away or hangs, people are told within seconds, and everything goes on when it is back."""
 
 import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -11,10 +15,12 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoTurn
 
+from app.clients.hooks import Hooks
 from app.core.away import is_away
 from app.core.bell import Bell
 from app.core.clock import Clock
@@ -22,20 +28,13 @@ from app.core.db import Database, migrate
 from app.core.limits import COMMAND, JOB, REQUEST
 from app.demo import servers
 from app.demo.mailbox import Mailbox
-from tests.living import Living, alive
+from tests.hooks.receiver import Directory
+from tests.living import COMMUNITY, WEBHOOK_SECRET, Living, alive
+from tests.safety.callers import as_somebody, bearer
+from tests.safety.scene import Scene, request, set_up
+from tests.safety.table import TABLE as ROUTES
 
 BOUND = 15.0  # seconds; three are promised, and a busy machine may need longer to say so
-
-
-@pytest.fixture
-async def own_database(tmp_path: Path) -> AsyncIterator[servers.Server]:
-    """A PostgreSQL that a test may stop, whatever the others use."""
-    identity = servers.not_root(servers.postgres_programs() / "postgres", tmp_path)
-    await servers.create_cluster(tmp_path, "secret", identity)
-    server = servers.postgres(tmp_path, identity, durable=True)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture
@@ -104,18 +103,111 @@ async def test_a_database_that_hangs_is_told_and_forgotten_when_it_goes_on(
     living: Living, own_database: servers.Server
 ) -> None:
     await well(living)
-    assert own_database.process is not None
-    postmaster = own_database.process.pid
-    stopped = [postmaster, *children_of(postmaster)]
+    with hanging(own_database):
+        await told(living)
+        await told(living)
+    await well(living)
+
+
+# What is answered without the database: what a process says of itself, and what nobody could say more about.
+WITHOUT_DATABASE = {
+    "GET /healthz": "200",
+    "GET /docs": "200",
+    "HEAD /docs": "200",
+    "GET /openapi.json": "200",
+    "HEAD /openapi.json": "200",
+    "GET /readyz": "503",
+    "GET /api/integrations/zoom/callback": "303",  # without a state, there is nothing to look up
+    # Whoever only looks ahead uses nothing up and is told nothing.
+    "HEAD /j/{ticket}": "204",
+    "HEAD /join/{join_link}": "204",
+    "HEAD /guest/{guest_link}": "204",
+    "HEAD /guest/{guest_link}/code": "204",
+    "HEAD /unsubscribe/{link}": "204",
+}
+
+
+@pytest.fixture
+async def scene(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Scene]:
+    """A community in the middle of its day, on it."""
+    url, hooks = (
+        f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres",
+        Hooks(resolve=Directory().resolve),
+    )
+    await migrate(url)
+    async with alive(url, redis_url, mailbox, worker=False, hooks=hooks, limits=REQUEST) as living:
+        yield await set_up(living)
+
+
+async def test_while_the_database_is_gone_every_address_says_to_try_again(
+    scene: Scene, own_database: servers.Server
+) -> None:
+    asked = await everything(scene)
+    await own_database.stop()
+    await nothing_is_our_fault(scene, asked)
+    await own_database.start()
+
+
+async def test_while_the_database_hangs_every_address_says_to_try_again(
+    scene: Scene, own_database: servers.Server
+) -> None:
+    asked = await everything(scene)
+    with hanging(own_database):
+        await nothing_is_our_fault(scene, asked)
+
+
+async def everything(scene: Scene) -> dict[str, Mapping[str, Any]]:
+    """A request to every address, of somebody who would succeed; Zoom's are signed."""
+    asked = dict[str, Mapping[str, Any]]()
+    for route, row in ROUTES.items():
+        who = "registered" if row.registered < "4" else "admin"
+        headers = bearer(as_somebody(scene.living, who)) | {"Origin": scene.living.settings.public_url}
+        asked[route] = {"headers": headers} | await request(scene, route, community=COMMUNITY["id"])
+    body = json.dumps(
+        {"event": "meeting.started", "event_ts": 1, "payload": {"account_id": "a", "object": {}}}
+    ).encode()
+    for route in (route for route in ROUTES if "webhooks" in route):
+        secret = WEBHOOK_SECRET.encode()
+        stamp = str(int(scene.living.clock.now().timestamp()))
+        digest = hmac.new(secret, b"v0:%s:%s" % (stamp.encode(), body), hashlib.sha256).hexdigest()
+        signed = {"x-zm-request-timestamp": stamp, "x-zm-signature": f"v0={digest}", "Content-Type": "application/json"}
+        asked[route] = dict(asked[route]) | {"headers": signed, "content": body}
+    return asked
+
+
+async def nothing_is_our_fault(scene: Scene, asked: Mapping[str, Mapping[str, Any]]) -> None:
+    """Whoever asks, as a program or in a browser."""
+
+    async def answered(route: str, accept: str) -> tuple[str, str, float, httpx.Response]:
+        began, request = perf_counter(), asked[route]
+        headers = {**request["headers"], "Accept": accept}
+        answer = await scene.living.api.request(**{**request, "headers": headers})
+        return route, accept, perf_counter() - began, answer
+
+    asking = [answered(route, accept) for route in asked for accept in ("application/json", "text/html")]
+    wrong = []
+    for route, accept, took, answer in await asyncio.gather(*asking):
+        a_page = accept == "text/html" and "webhooks" not in route
+        form = "text/html" if a_page else "application/problem+json"
+        told = answer.status_code == 503 and answer.headers.get("content-type", "").startswith(form)
+        again = int(answer.headers.get("Retry-After", 0)) > 0
+        if not (str(answer.status_code) == WITHOUT_DATABASE.get(route) or (told and again)) or took > BOUND:
+            wrong.append((route, accept, answer.status_code, dict(answer.headers), round(took, 1), answer.text[:150]))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+@contextlib.contextmanager
+def hanging(database: servers.Server) -> Iterator[None]:
+    """The database and all its backends are stopped, and go on at the end of the block."""
+    assert database.process is not None
+    stopped = [database.process.pid, *children_of(database.process.pid)]
     for process in stopped:
         os.kill(process, signal.SIGSTOP)
     try:
-        await told(living)
-        await told(living)
+        yield
     finally:
         for process in reversed(stopped):
             os.kill(process, signal.SIGCONT)
-    await well(living)
 
 
 def children_of(process: int) -> list[int]:
@@ -170,6 +262,7 @@ def test_a_person_waits_three_seconds_at_most_for_any_one_thing() -> None:
     assert max(REQUEST.lock, REQUEST.statement, REQUEST.turn, REQUEST.connect, REQUEST.command, REQUEST.answer) < 3
     assert REQUEST.transaction is not None
     assert REQUEST.transaction < 3
+    assert REQUEST.idle <= 3, "nor for a process that was stopped with what it had locked"
     assert JOB.idle < COMMAND.idle
     assert JOB.statement < COMMAND.statement
 

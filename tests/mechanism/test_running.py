@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from app.core import periodic
 from app.core.outbox import PARKED_PAUSE, LeaseLost, Taken
 from app.core.queues import USUAL
 from app.core.work import Binding, Reaction, Reactions, Runner, Work
 from app.worker import LANE_CAP, PLACES
-from tests.mechanism.conftest import LEASE, House
+from tests.mechanism.conftest import LEASE, House, MovableClock
 from tests.mechanism.table import SWEEPING_TABLE, TABLE, Changed, Hurried
 from tests.patience import PATIENCE
 
@@ -275,9 +276,32 @@ async def test_a_sweep_comes_round_by_itself(house: House) -> None:
 
 
 async def test_two_processes_plant_one_row_of_a_sweep(house: House) -> None:
-    runners = [Runner(house.held.db, house.clock, SWEEPING_TABLE, house.held) for _ in range(2)]
-    await asyncio.gather(*(runner.plant_sweeps() for runner in runners))
+    await asyncio.gather(*(periodic.plant(house.held.db, SWEEPING_TABLE.sweeps) for _ in range(2)))
     assert await house.held.db.hot.fetchval("SELECT count(*) FROM outbox WHERE reaction = 'things.sweep'") == 1
+
+
+async def test_a_sweep_that_a_wrong_clock_put_off_comes_round_within_its_time(house: House) -> None:
+    await house.thing("")
+    await periodic.plant(house.held.db, SWEEPING_TABLE.sweeps)
+    put_off = "UPDATE outbox SET due_at = $1, not_before = $1 WHERE key = ''"
+    await house.held.db.hot.execute(put_off, house.clock.now() + timedelta(hours=26))
+    async with house.working(SWEEPING_TABLE):
+        await house.until("(SELECT due_at <= $1 FROM outbox WHERE key = '')", house.clock.now() + timedelta(minutes=11))
+        await house.forward(timedelta(minutes=11))
+        await house.until("(SELECT count(*) = 1 FROM runs WHERE key = '' AND ended_at IS NOT NULL)")
+
+
+async def test_what_is_due_by_the_clock_of_who_claims_it_is_run_by_whoever_gets_it(house: House) -> None:
+    """Two processes agree on the time to milliseconds only. What it was promised for is not left lying."""
+    ahead, behind = MovableClock(), MovableClock()
+    behind.stopped_at = ahead.now()
+    await house.change("a")
+    ids = await Runner(house.held.db, ahead, TABLE, house.held).claim(1, LANE_CAP)
+    behind.ahead = -timedelta(milliseconds=50)
+    runner = Runner(house.held.db, behind, TABLE, house.held)
+    await runner.start(ids)
+    await runner.drain(PATIENCE)
+    assert (await house.state("a"))["observed"] == 1
 
 
 async def test_a_worker_that_is_told_to_end_finishes_what_runs(house: House) -> None:

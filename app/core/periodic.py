@@ -1,0 +1,50 @@
+"""Jobs that come round by themselves: each has its row, which is never due later than its period says."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from app.core.clock import Clock
+from app.core.db import Database
+from app.core.hot import DATABASE_FAULTS, Hot
+from app.core.work import Reaction
+
+EVERY = 30.0  # seconds between two looks at when they are due
+_PLANT = """
+INSERT INTO outbox (reaction, key, due_at, priority, recorded_at) VALUES (:reaction, '', :now, :priority, :now)
+ON CONFLICT DO NOTHING
+"""
+
+# Whatever clock was wrong when it was put off, a process's or the database's.
+_BRING_BACK = """
+UPDATE outbox SET due_at = put_off.latest, not_before = NULL
+FROM (
+    SELECT id, latest FROM outbox JOIN unnest($1::text[], $2::timestamptz[]) AS jobs (reaction, latest) USING (reaction)
+    WHERE key = '' AND lease IS NULL AND dead_at IS NULL AND due_at > latest
+    FOR UPDATE OF outbox SKIP LOCKED
+) AS put_off
+WHERE outbox.id = put_off.id
+"""
+
+
+async def plant(db: Database, jobs: Sequence[Reaction[Any]]) -> None:
+    """See to it that every job has its row."""
+    async with db.transaction() as tx:
+        for job in sorted(jobs, key=lambda job: job.name):
+            await tx.run(_PLANT, reaction=job.name, priority=job.priority, now=tx.now)
+
+
+async def keep(hot: Hot, clock: Clock, jobs: Sequence[Reaction[Any]]) -> None:
+    """See to it, for ever, that none is put off for longer than its period."""
+    while True:
+        with contextlib.suppress(*DATABASE_FAULTS):  # others tell of a database that is away
+            await bring_back(hot, clock, jobs)
+        await asyncio.sleep(EVERY)
+
+
+async def bring_back(hot: Hot, clock: Clock, jobs: Sequence[Reaction[Any]]) -> None:
+    """What is due later than a period from now is due then."""
+    now = clock.now()
+    await hot.execute(_BRING_BACK, [job.name for job in jobs], [now + (job.every or timedelta()) for job in jobs])

@@ -1,0 +1,253 @@
+"""Time is the database's, in every process: as exact as it can be asked for, and never the machine's."""
+
+import contextlib
+import io
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core import clock as module
+from app.core import logs
+from app.core.clock import DRIFT, TOLERATED, Clock, Reading, better
+from app.core.hot import Hot
+from app.core.metrics import REGISTRY
+
+NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    """A machine, a database far away, and the truth; the network takes its time there and back."""
+
+    steady: float = 1000.0
+    true: float = NOON.timestamp()
+    machine_ahead: float = 0.0
+    database_ahead: float = 0.0
+    there: float = 0.0005
+    back: float = 0.0005
+    away: bool = False
+    asked: int = 0
+
+    def passes(self, seconds: float) -> None:
+        """Time goes on."""
+        self.steady += seconds
+        self.true += seconds
+
+    @property
+    def database_time(self) -> datetime:
+        """What the database says now."""
+        return datetime.fromtimestamp(self.true + self.database_ahead, UTC)
+
+    async def fetchval(self, _sql: str) -> datetime:
+        """The database's answer, after the way there and back."""
+        self.asked += 1
+        self.passes(self.there)
+        if self.away:
+            raise ConnectionRefusedError
+        said = self.database_time
+        self.passes(self.back)
+        return said
+
+    @property
+    def hot(self) -> Hot:
+        """Itself, as what a clock asks."""
+        return cast(Hot, self)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world whose machine shows its own time to everybody who asks for it."""
+    world = World()
+
+    class Shown(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.fromtimestamp(world.true + world.machine_ahead, tz)
+
+    monkeypatch.setattr(module, "datetime", Shown)
+    monkeypatch.setattr(time, "clock_gettime", lambda _which: world.steady)
+    return world
+
+
+def apart(one: datetime, other: datetime) -> float:
+    """Seconds between two moments."""
+    return abs((one - other).total_seconds())
+
+
+@pytest.mark.parametrize("wrong", [timedelta(seconds=60), timedelta(hours=26), timedelta(days=-400)])
+async def test_a_machine_whose_clock_is_wrong_tells_the_databases_time(world: World, wrong: timedelta) -> None:
+    world.machine_ahead = wrong.total_seconds()
+    clock = Clock()
+    await clock.look(world.hot)
+    world.passes(100)
+    assert apart(clock.now(), world.database_time) < 0.001
+    assert clock.offset == pytest.approx(wrong.total_seconds(), abs=0.001)
+
+
+async def test_a_machines_clock_that_is_set_changes_nothing_at_all(world: World) -> None:
+    clock = Clock()
+    await clock.look(world.hot)
+    for hours in (26, -26, 0):
+        world.machine_ahead = 3600.0 * hours
+        world.passes(1)
+        assert apart(clock.now(), world.database_time) < 0.001
+
+
+async def test_telling_the_time_asks_nobody(world: World) -> None:
+    clock = Clock()
+    await clock.look(world.hot)
+    for _ in range(1000):
+        clock.now()
+    assert world.asked == 1
+
+
+async def test_time_goes_on_from_what_the_database_said_last_while_it_is_away(world: World) -> None:
+    clock = Clock()
+    await clock.look(world.hot)
+    world.away, world.machine_ahead = True, 3600.0
+    with pytest.raises(ConnectionRefusedError):
+        await clock.look(world.hot)
+    world.passes(600)
+    assert apart(clock.now(), world.database_time) < 0.001
+
+
+@pytest.mark.parametrize("seconds", [-90_000.0, -20.0, -2.0, 3.0, 7200.0])
+async def test_a_database_that_another_server_follows_is_followed(world: World, seconds: float) -> None:
+    clock = Clock()
+    await clock.look(world.hot)
+    world.passes(2)
+    world.database_ahead = seconds
+    await clock.look(world.hot)
+    assert apart(clock.now(), world.database_time) < 0.001
+
+
+async def test_an_answer_that_took_long_spoils_no_exact_reading(world: World) -> None:
+    """The process was stopped while it asked, or all connections were in use."""
+    clock = Clock()
+    await clock.look(world.hot)
+    world.back = 30.0
+    await clock.look(world.hot)
+    assert apart(clock.now(), world.database_time) < 0.02
+
+
+async def test_time_does_not_run_backwards_for_a_better_reading(world: World) -> None:
+    clock = Clock()
+    world.there, world.back = 0.5, 0.0  # it believes half a second has passed on the way back
+    await clock.look(world.hot)
+    before = clock.now()
+    world.there = world.back = 0.0005
+    world.database_ahead = 0.0
+    await clock.look(world.hot)
+    assert clock.now() >= before
+    world.passes(1)
+    assert apart(clock.now(), world.database_time) < 0.001
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 30), st.floats(0, 2), st.floats(0, 2), st.floats(-DRIFT / 2, DRIFT / 2), st.booleans()),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_however_long_answers_take_the_time_is_no_more_wrong_than_it_says(steps: list[Any]) -> None:
+    """Ways there and back of any length, clocks that run apart, and a database that is set now and then."""
+    steady, far, known = 0.0, 1e6, None
+    for pause, there, back, drift, is_set in steps:
+        rate = 1 + drift
+        steady, far = steady + pause, far + pause * rate
+        far += 3600.0 if is_set else 0.0
+        said = far + there * rate
+        new = Reading.between(steady, steady + there + back, said)
+        steady, far = steady + there + back, said + back * rate
+        known = new if known is None or is_set else better(known, new)
+        assert abs(known.time_at(steady) - far) <= known.error_at(steady) + 1e-6
+
+
+@given(st.floats(0, 2), st.floats(0, 2), st.floats(0, 600), st.floats(10, 1e6) | st.floats(-1e6, -10))
+def test_a_clock_that_was_set_is_noticed_by_the_next_reading(
+    there: float, back: float, later: float, step: float
+) -> None:
+    known = Reading.between(0.0, there + back, 1e6 + there)
+    new = Reading.between(later, later + there + back, 1e6 + later + step + there)
+    assert better(known, new) is new
+
+
+@dataclass
+class Told:
+    """What the log says of the clock."""
+
+    lines: io.BytesIO = field(default_factory=io.BytesIO)
+
+    @property
+    def events(self) -> list[tuple[str, Any]]:
+        """Each line's event, and how far it says the machine is ahead."""
+        read = map(json.loads, self.lines.getvalue().splitlines())
+        return [(line["event"], line.get("ahead_seconds")) for line in read]
+
+
+@pytest.fixture
+def told() -> Told:
+    """The log of a process."""
+    told = Told()
+    logs.configure(told.lines)
+    return told
+
+
+async def test_a_wrong_clock_is_told_on_change_and_once_a_minute(world: World, told: Told) -> None:
+    clock = Clock()
+    await clock.look(world.hot)
+    clock._tell()
+    assert told.events == []
+    world.machine_ahead = 60.0
+    for _ in range(61):
+        clock._tell()
+        world.passes(2)
+    world.machine_ahead = 93_600.0
+    clock._tell()
+    world.machine_ahead = -2.0
+    clock._tell()
+    clock._tell()
+    ahead = [(event, seconds and round(seconds)) for event, seconds in told.events]
+    wrong = ("clock is wrong", 60)
+    assert ahead == [wrong, wrong, wrong, ("clock is wrong", 93_600), ("clock is right again", None)]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state"),
+    [
+        (0.0, "ok"),
+        (TOLERATED - 0.1, "ok"),
+        (0.1 - TOLERATED, "ok"),
+        (61.0, "61 s ahead of the database's"),
+        (-93_600.0, "93600 s behind the database's"),
+    ],
+)
+async def test_readiness_says_how_wrong_the_machines_clock_is(world: World, ahead: float, state: str) -> None:
+    world.machine_ahead = ahead
+    clock = Clock()
+    await clock.look(world.hot)
+    assert clock.state == state
+
+
+async def test_a_metric_shows_how_far_the_machine_is_ahead_while_a_process_runs(world: World, told: Told) -> None:
+    world.machine_ahead = 61.0
+    clock = Clock()
+    async with clock.following(world.hot):
+        assert REGISTRY.get_sample_value("kindryn_zoom_clock_offset_seconds") == pytest.approx(61.0, abs=0.01)
+        world.machine_ahead = -7.0
+        assert REGISTRY.get_sample_value("kindryn_zoom_clock_offset_seconds") == pytest.approx(-7.0, abs=0.01)
+    assert told.events[0] == ("clock is wrong", pytest.approx(61.0, abs=0.1))
+
+
+async def test_a_process_without_a_database_to_ask_does_not_start(world: World) -> None:
+    world.away = True
+    with pytest.raises(ConnectionRefusedError):
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(Clock().following(world.hot))
