@@ -9,14 +9,16 @@ an organiser may have it asked once more, whatever our own count says.
 import contextlib
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from uuid import UUID
 
 from app.accounts import budgets
 from app.core import db
+from app.core.hot import Hot
 from app.core.work import Work
+from app.registrations.models import MEMBER, ORGANISER
 from app.registrations.seats import Seat
 from app.resources import Resources
 
-MEMBER, ORGANISER = "member", "organiser"
 KEPT = 1  # of the day's additions
 BY_ORGANISERS = 3  # a day, beyond our own count
 USED_UP = "Zoom takes three registrations of one address a day; this one is made after midnight UTC."
@@ -25,10 +27,17 @@ KEPT_BACK = (
     " you join or RSVP again, otherwise after midnight UTC."
 )
 
+_ASK = "UPDATE registrations SET asked_by = $2 WHERE id = $1 AND asked_by IS NULL"
+
 
 def subject(seat: Seat) -> str:
     """Under which the day's additions of an address at a meeting are counted."""
     return f"registrant:{_address(seat)}"
+
+
+async def ask_at_the_door(hot: Hot, registration_id: UUID) -> None:
+    """A member stands at the door: the next addition may be the one that is kept for them."""
+    await hot.execute(_ASK, registration_id, MEMBER)
 
 
 @contextlib.asynccontextmanager

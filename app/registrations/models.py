@@ -12,6 +12,9 @@ from app.core.db import Model
 from app.core.identity import GUEST
 from app.core.sealed import Sealed
 
+# Who may ask for a registrant.
+MEMBER, ORGANISER = "member", "organiser"
+
 
 def guest_member_id(guest_id: UUID) -> str:
     """What stands for the member id in the registration of a guest."""

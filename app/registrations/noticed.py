@@ -40,6 +40,8 @@ UNWRITTEN = timedelta(minutes=1)
 # Where Zoom's list may not be read, a stranger is denied who was told of soon, and soon after: later a host may have
 # approved them.
 TOLD_WITHIN, DENIED_WITHIN = timedelta(minutes=5), timedelta(hours=1)
+# So long after we asked for it Zoom may still carry out a cancel.
+OWN_WITHIN = timedelta(minutes=1)
 log = logs.get("registrations")
 
 _THEIRS = """
@@ -207,7 +209,7 @@ async def _changed(tx: db.Tx, said: Said) -> Sequence[UUID]:
     """The registrations about which something is to be done now: two answers under one address share a registrant."""
     theirs = {"meeting_id": said.meeting.id, "zoom_registrant_id": said.zoom_registrant_id}
     if said.event in {"cancelled", "denied"}:
-        about = {"what": said.event, "at": said.at, "late": TOLD_WITHIN, "skew": seats.SKEW, "reason": TAKEN_OFF}
+        about = {"what": said.event, "at": said.at, "late": OWN_WITHIN, "skew": seats.SKEW, "reason": TAKEN_OFF}
         taken: Sequence[UUID] = (await tx.run(_DENY, **about, **theirs)).scalars().all()
         if not taken and tx.now - said.received_at < UNWRITTEN:
             adding = await tx.run(_BEING_ADDED, event_id=said.meeting.event_id, email=said.email, **theirs)

@@ -252,8 +252,8 @@ async def keep(
 
     An attempt is closed by it, unless its outcome is still `in_doubt`. `retry_at` is when it goes on by itself.
 
-    Raises Overtaken where somebody else has written the first record meanwhile, to whose id our link is not bound, or has
-    taken back the link, or where Zoom has told since that the registrant was taken off.
+    Raises Overtaken where somebody else has written the first record meanwhile, to whose id our link is not bound, or
+    has taken back the link, or where Zoom has told since that the registrant was taken off.
     """
     registrant_id = seat.record.id if seat.record else uuid4()
     link = answer.join_url if answer is not None and state == "ready" else None
