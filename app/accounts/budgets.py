@@ -25,6 +25,7 @@ INSERT INTO budgets (subject, day, used) VALUES (:subject, :day, 1)
 ON CONFLICT (subject, day) DO UPDATE SET used = budgets.used + 1 WHERE budgets.used < :limit
 RETURNING used
 """
+_USED = "SELECT used FROM budgets WHERE subject = $1 AND day = $2"
 _USE_UP = """
 INSERT INTO budgets (subject, day, used) VALUES ($1, $2, $3)
 ON CONFLICT (subject, day) DO UPDATE SET used = GREATEST(budgets.used, excluded.used)
@@ -34,6 +35,13 @@ _GIVE_BACK = "UPDATE budgets SET used = used - 1 WHERE subject = :subject AND da
 NOT_COUNTED = (NotSent, ServerError, Unauthorized, RateLimited, NotNow, LeaseLost)
 _SPEND_AT_ONCE = outbox.positional(_SPEND, ("subject", "day", "limit"))
 _GIVE_BACK_AT_ONCE = outbox.positional(_GIVE_BACK, ("subject", "day"))
+
+
+class UsedUp(NotNow):
+    """Nothing is left of a day's budget: not before 00:00 UTC (`retry_at`)."""
+
+    def __init__(self, sentence: str, retry_at: datetime) -> None:
+        super().__init__(sentence, "at", retry_at)
 
 
 def day_of(now: datetime) -> str:
@@ -69,6 +77,12 @@ async def give_back(tx: db.Tx, subject: str) -> None:
     await tx.run(_GIVE_BACK, subject=subject, day=day_of(tx.now))
 
 
+async def used(resources: Resources, subject: str) -> int:
+    """How many calls were counted today."""
+    found: int | None = await resources.db.hot.fetchval(_USED, subject, day_of(resources.clock.now()))
+    return found or 0
+
+
 async def left(tx: db.Tx, subject: str, limit: int) -> int:
     """How many calls of `limit` are left today."""
     found = await tx.run(
@@ -78,22 +92,24 @@ async def left(tx: db.Tx, subject: str, limit: int) -> int:
 
 
 @contextlib.asynccontextmanager
-async def counted(resources: Resources, subject: str, limit: int, used_up: str) -> AsyncIterator[None]:
+async def counted(
+    resources: Resources, subject: str, limit: int, used_up: str, *, kept: int = 0
+) -> AsyncIterator[None]:
     """Around one call: counted before it is made, and given back where Zoom cannot have counted it, or an outage
-    would use up a day. Raises NotNow with the sentence `used_up`, until 00:00 UTC, where nothing is left of `limit`,
-    also where only Zoom knows: others change meetings of a host and add registrants too.
+    would use up a day. Raises UsedUp with the sentence `used_up` where of `limit` nothing is left but what is `kept`
+    for others, also where only Zoom knows: others change meetings of a host and add registrants too.
 
     Nothing of this asks whose the row is: a call is counted by whoever makes it, and given back by whoever counted it.
     """
     now = resources.clock.now()
     today = day_of(now)
-    if await resources.db.hot.fetchval(_SPEND_AT_ONCE, subject, today, limit) is None:
-        raise NotNow(used_up, "at", renewed_at(now))
+    if await resources.db.hot.fetchval(_SPEND_AT_ONCE, subject, today, limit - kept) is None:
+        raise UsedUp(used_up, renewed_at(now))
     try:
         yield
     except NOT_COUNTED as error:
         if isinstance(error, RateLimited) and error.daily and not error.whole_lane:
             await resources.db.hot.execute(_USE_UP, subject, today, limit)
-            raise NotNow(used_up, "at", error.retry_at) from error
+            raise UsedUp(used_up, error.retry_at or renewed_at(now)) from error
         await resources.db.hot.execute(_GIVE_BACK_AT_ONCE, subject, today)
         raise

@@ -16,8 +16,6 @@ from app.registrations import texts
 from app.registrations.rivals import TAKEN
 
 MOST_CLICKS = 20  # per member and minute
-PREPARING = 5  # seconds until another try is worth while
-UNTIL_HEALED = 300  # seconds, where somebody has to do something first
 IN_ZOOM_ITSELF = (
     "Zoom counts you among the hosts of this meeting: start it in Zoom itself, signed in there as {address}."
 )
@@ -80,7 +78,7 @@ def decide(seen: Situation, now: datetime, opens: timedelta) -> Refusal | Pass:
         sentence,
         "Go to the event" if sentence == TAKEN else "Try again",
         {"reason": reason},
-        retry_after=PREPARING if readiness.may_heal_now(seen) else UNTIL_HEALED,
+        retry_after=readiness.seconds(seen, now),
         own_link=seen.registration.join_link if seen.registration else None,
     )
 
@@ -96,7 +94,7 @@ def decide_start(seen: Situation, now: datetime) -> Refusal | StartPass | Pass:
         return StartPass(zoom.account_id, zoom.zoom_meeting_id)
     if zoom is not None and seen.is_alternative and (found := readiness.meeting_link(zoom)):
         return Pass(*found)
-    return Refusal("not-ready", "The Zoom meeting is still being made.", "Try again", retry_after=PREPARING)
+    return Refusal("not-ready", "The Zoom meeting is still being made.", "Try again", retry_after=readiness.PREPARING)
 
 
 def decide_ticket(

@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse, Response
 from app import web
 from app.core.crypto import new_token, token_digest
 from app.core.errors import Problem, not_found
-from app.joining import guest_browser, sentences, situation, tickets, waiting
-from app.joining.decide import TOO_MANY_CLICKS, UNTIL_HEALED, Refusal, decide
+from app.joining import guest_browser, readiness, sentences, situation, tickets, waiting
+from app.joining.decide import TOO_MANY_CLICKS, Refusal, decide
 from app.joining.door import Door, is_prefetch, look_only, opens
 from app.joining.guest_browser import Guest
 from app.joining.join_context import Situation
@@ -148,10 +148,16 @@ def _refused(request: Request, held: Resources, guest: Guest, seen: Situation, r
     words, event = speech(guest.locale), seen.event
     language = texts.language(guest.locale)
     when = texts.when(event.starts_at, event.ends_at, event.timezone, language) if event else ""
-    slug = "not-prepared" if refusal.retry_after == UNTIL_HEALED else refusal.slug
-    ours = words.refusals.get(slug, "").format(minutes=held.settings.join_opens_minutes, when=when)
+    ours = words.refusals.get(_said_as(seen, refusal), "").format(minutes=held.settings.join_opens_minutes, when=when)
     problem = sentences.problem_of(refusal, ours or refusal.detail)
     return sentences.answered(request, held.settings, problem, words.again, _url(held, guest), language.code)
+
+
+def _said_as(seen: Situation, refusal: Refusal) -> str:
+    """Under which name the words for a refusal are kept."""
+    if refusal.sentence == readiness.AFTER_MIDNIGHT:
+        return "after-midnight"
+    return "not-prepared" if refusal.slug == "not-ready" and not readiness.may_heal_now(seen) else refusal.slug
 
 
 def _page(guest: Guest, sentence: str, way_on: str, status: int = 200) -> HTMLResponse:

@@ -57,7 +57,7 @@ class ZoomSeen:
 
     Links are sealed. `is_host`, `is_alternative`: the member is the host, or one of the alternative hosts; neither has
     a registrant. `protected`: only registrants get in. `registrant_barred`: the member's link was taken back, and Zoom
-    makes no other.
+    makes no other. `registrant_retry_at`: before that moment Zoom makes none.
     """
 
     account_id: UUID
@@ -72,6 +72,7 @@ class ZoomSeen:
     registrant_id: UUID | None = None
     registrant_state: str | None = None
     registrant_reason: str | None = None
+    registrant_retry_at: datetime | None = None
     registrant_link: bytes | None = field(default=None, repr=False)
     registrant_barred: bool = False
     is_host: bool = False

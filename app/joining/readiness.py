@@ -1,9 +1,14 @@
 """Whether there is a Zoom link for whoever may enter, and if not, why (pure)."""
 
+import math
+from datetime import datetime
+
 from app.joining.join_context import Situation, ZoomSeen
-from app.registrations import seats
+from app.registrations import additions, seats
 from app.registrations.rivals import TAKEN
 
+PREPARING = 5  # seconds until another try is worth while
+UNTIL_HEALED = 300  # seconds, where somebody has to do something first
 Link = tuple[bytes, str]  # sealed, and what it is bound to
 UNVERIFIED = "Verify your e-mail address in Kindryn, then join again: Zoom knows people by their address."
 BARRED = "Your link was taken back, and Zoom makes no other: ask the organisers to let you in."
@@ -11,6 +16,9 @@ DISCONNECTED = "Your place cannot be prepared until the organisers connect their
 FAILED = "Your place in the meeting could not be prepared. {reason} Please tell the organisers."
 FAILED_SOMEHOW = "Your place in the meeting could not be prepared. Please tell the organisers."
 NOT_YET = "Your place in the meeting is not ready yet. {reason}"
+AFTER_MIDNIGHT = (
+    "Zoom takes three registrations of one address a day: your place in the meeting is made after midnight UTC."
+)
 SOON = "Your place in the meeting is being prepared: try again in a few seconds."
 
 
@@ -64,6 +72,21 @@ def _verified_since(seen: Situation) -> bool:
     return seen.zoom is not None and seen.zoom.registrant_reason == seats.UNVERIFIED and not unverified(seen)
 
 
+def seconds(seen: Situation, now: datetime) -> int:
+    """Until another try is worth while."""
+    if not may_heal_now(seen):
+        return UNTIL_HEALED
+    retry_at = seen.zoom.registrant_retry_at if seen.zoom else None
+    if retry_at is None or _kept_for_them(seen):
+        return PREPARING
+    return max(PREPARING, math.ceil((retry_at - now).total_seconds()))
+
+
+def _kept_for_them(seen: Situation) -> bool:
+    """Whether the last addition of the day is made as soon as the member asks."""
+    return seen.zoom is not None and seen.zoom.registrant_reason == additions.KEPT_BACK
+
+
 def why_not(seen: Situation) -> tuple[str, str]:
     """The sentence that says why there is no link, and the reason that goes into it."""
     reason = (seen.zoom.registrant_reason if seen.zoom and not _verified_since(seen) else None) or ""
@@ -77,4 +100,6 @@ def why_not(seen: Situation) -> tuple[str, str]:
         return DISCONNECTED, ""
     if not may_heal_now(seen):
         return FAILED if reason else FAILED_SOMEHOW, reason
-    return (NOT_YET, reason) if reason else (SOON, "")
+    if reason == additions.USED_UP:
+        return AFTER_MIDNIGHT, ""
+    return (NOT_YET, reason) if reason and not _kept_for_them(seen) else (SOON, "")

@@ -38,6 +38,8 @@ SELECT asked.*,
     meeting.id AS meeting_id, meeting.state AS meeting_state, meeting.zoom_meeting_id, meeting.join_url AS meeting_link,
     meeting.protected,
     registrant.id AS registrant_id, registrant.state AS registrant_state, registrant.reason AS registrant_reason,
+    GREATEST(registrant.retry_at, CASE WHEN registrant.attempt = 'cancel' THEN registrant.attempt_ends_at END)
+        AS registrant_retry_at,
     registrant.join_url AS registrant_link, registrant.barred AS registrant_barred,
     membership.named_at, membership.left_at
 FROM asked
@@ -179,6 +181,7 @@ def _zoom(row: Any) -> ZoomSeen | None:
         registrant_id=row["registrant_id"],
         registrant_state=row["registrant_state"],
         registrant_reason=row["registrant_reason"],
+        registrant_retry_at=row["registrant_retry_at"],
         registrant_link=row["registrant_link"],
         registrant_barred=bool(row["registrant_barred"]),
         is_host=row["is_host"],

@@ -10,6 +10,7 @@ from app.core.identity import Caller
 from app.joining import situation
 from app.joining.decide import Pass, Refusal, can_wait, decide
 from app.joining.join_context import RegistrationSeen, Situation
+from app.registrations import additions
 from app.resources import Resources
 
 PATIENCE = 3.0  # seconds
@@ -44,7 +45,8 @@ def _verdict(held: Resources, seen: Situation) -> Refusal | Pass:
 
 
 async def _ask(held: Resources, seen: Situation, registration: RegistrationSeen) -> None:
-    """Have the registrant made before anything else."""
+    """Have the registrant made before anything else, by the addition that is kept for this if need be."""
+    await additions.ask_at_the_door(held.db.hot, registration.id)
     now = held.clock.now()
     fact = facts.MemberWaiting(registration.id, seen.zoom.account_id if seen.zoom else None)
     columns = outbox.columns(held.reactions.wants(fact, now), logs.correlation(), now)

@@ -88,6 +88,9 @@ GERMAN = {
     "Your place in the meeting is being prepared: try again in a few seconds.": (
         "Dein Platz im Meeting wird vorbereitet: Versuch es in ein paar Sekunden noch einmal."
     ),
+    "Zoom takes three registrations of one address a day: your place in the meeting is made after midnight UTC.": (
+        "Zoom nimmt jede Adresse nur dreimal am Tag an: Dein Platz im Meeting entsteht nach Mitternacht (UTC)."
+    ),
     "This pass belongs to somebody else: join from the event's page.": (
         "Dieser Zugang gehört jemand anderem: Nimm von der Seite des Events aus teil."
     ),

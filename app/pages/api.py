@@ -22,6 +22,7 @@ from app.pages import query, schemas, views
 from app.pages.waiting import preferred_wait, until_synced
 from app.registrations import retries
 from app.registrations import service as registrations
+from app.registrations.models import ORGANISER
 from app.resources import Resources
 
 router = APIRouter(tags=["Events"])
@@ -196,7 +197,7 @@ async def sync_event(
         if not asked.on_zoom:
             raise Problem("not-on-zoom", "This event has no meeting on Zoom, so there is nothing to bring together.")
         await meetings.ask_sync(tx, asked, wish.on_unknown)
-        await retries.ask(tx, asked, await registrations.account_of(tx, asked))
+        await retries.ask(tx, asked, await registrations.account_of(tx, asked), ORGANISER)
     event, headers = await _afterwards(held, who, event_id, prefer)
     response.headers.update(headers)
     return event

@@ -145,17 +145,19 @@ async def put_registration(
     "/api/events/{event_id}/registrations/{member_id}/new-link",
     status_code=202,
     summary="Take back a personal link and make a new one",
-    responses={409: {"description": PROBLEMS["no-link"][1]}},
+    responses={
+        409: {"description": f"{PROBLEMS['no-link'][1]}; `Retry-After` where Zoom takes none before midnight UTC"}
+    },
 )
 async def replace_link(event_id: EventId, member_id: MemberId, who: Caller, tx: Tx, held: Held) -> RegistrationView:
     """For a link that was passed on. The old one ends at Zoom, which sends nobody out who is inside; the member's own
     join link stays as it is and leads to the new one. If Zoom makes the same link again it stays `cancelled`, with the
-    reason beside it."""
+    reason beside it. Who has no link yet is registered, if Zoom takes the address today."""
     event = await _led(tx, event_id, who)
     registration = await service.of_member(tx, event.id, member_id)
     if registration is None:
         raise not_found("registration")
-    registrant = await new_links.replace(tx, held.seal, event, registration, who.member_id)
+    registrant = await new_links.replace(held, tx, event, registration, who.member_id)
     return _row(tx, event, service.Listed(registration, registrant, await waiting_list.position(tx, registration)))
 
 

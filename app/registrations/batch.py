@@ -21,7 +21,8 @@ from app.core.outbox import LeaseLost, NotNow
 from app.core.together import Taken
 from app.core.work import Work
 from app.meetings import service as meetings
-from app.registrations import registrants, seats
+from app.registrations import additions, at_zoom, attempts, registrants, seats
+from app.registrations.attempts import Begun
 from app.registrations.models import Registrant, Registration
 from app.registrations.seats import Seat
 from app.resources import Resources
@@ -47,7 +48,8 @@ async def crowd(tx: db.Tx, event_id: UUID, limit: int | None = None) -> tuple[UU
     if not meeting.protected or account.status != "connected" or not allows(account.scopes, SCOPE):
         return None, []
     record = (Registrant.registration_id == Registration.id) & (Registrant.meeting_id == meeting.id)
-    unknown = or_(Registrant.id.is_(None), and_(Registrant.state == "pending", Registrant.zoom_registrant_id.is_(None)))
+    pending = and_(Registrant.state == "pending", Registrant.zoom_registrant_id.is_(None))
+    unknown = or_(Registrant.id.is_(None), and_(pending, Registrant.attempt.is_(None)))
     coming = (Registration.rsvp == "going") & Registration.waiting_since.is_(None)
     found = await tx.session.scalars(
         select(Registration.id)
@@ -88,11 +90,13 @@ async def _added(work: Work[Resources], zoom: AccountClient, taken: Taken) -> Ma
     answers: Mapping[str, Answer] = {}
     try:
         if people:
-            bodies = [registrants.body_of(seat.name, seat.email) for seat in people]
-            said = await zoom.add_registrants(people[0].number, bodies)
+            bodies = [at_zoom.body_of(one.seat.name, one.seat.email) for one in people]
+            said = await zoom.add_registrants(people[0].seat.number, bodies)
             answers = {answer.email.casefold(): answer for answer in said}
     except (ZoomError, NotNow, LeaseLost) as error:
         log.info("no batch, one by one", event_id=work.key, people=len(people), reason=type(error).__name__)
+        if not isinstance(error, LeaseLost):
+            await attempts.failed(work, people, error)
         if isinstance(error, budgets.NOT_COUNTED):
             await _give_back(work, people)
         # The day's batches may be used up by other apps of the account; the single way has no such limit.
@@ -103,38 +107,40 @@ async def _added(work: Work[Resources], zoom: AccountClient, taken: Taken) -> Ma
     return answers
 
 
-async def _people(work: Work[Resources], taken: Taken) -> list[Seat]:
+async def _people(work: Work[Resources], taken: Taken) -> list[Begun]:
     """Who of the rows taken is to be added at one meeting, as it stands now: no host, no address twice or that is not
-    theirs, and nobody whose address was added before today. Their adds are counted before the call."""
+    theirs, and nobody whose address was added before today. Their adds are counted and written down before the call."""
     people: dict[str, Seat] = {}
     for key in sorted(taken.rows):
         seat = await seats.read(work.resources, UUID(key))
         if seat and _to_be_added(seat):
             people.setdefault(seat.email.casefold(), seat)
     first = next(iter(people.values()), None)
-    counted = []
+    begun = []
     async with work.transaction() as tx:
         for seat in people.values():
             same = first is not None and seat.meeting_id == first.meeting_id
-            if same and await budgets.spend(tx, registrants.adds_of(seat), ADDS_BY_BATCH):
-                counted.append(seat)
-    return counted
+            if same and await budgets.spend(tx, additions.subject(seat), ADDS_BY_BATCH):
+                try:
+                    begun.append(await attempts.begin(tx, seat, "add"))
+                except seats.Overtaken:
+                    await budgets.give_back(tx, additions.subject(seat))
+    return begun
 
 
-async def _give_back(work: Work[Resources], people: Sequence[Seat]) -> None:
+async def _give_back(work: Work[Resources], people: Sequence[Begun]) -> None:
     # What this run has counted, and Zoom has not, nobody else gives back.
     async with work.unfenced() as tx:
-        for subject in sorted(map(registrants.adds_of, people)):
+        for subject in sorted(additions.subject(one.seat) for one in people):
             await budgets.give_back(tx, subject)
 
 
 def _to_be_added(seat: Seat) -> bool:
-    known_to_zoom = seat.known is not None and seat.known.zoom_registrant_id is not None
     kept_out = seat.is_host or seat.denied or seat.not_theirs
-    return seat.wanted and seat.protected and not (kept_out or known_to_zoom)
+    return seat.wanted and seat.protected and not (kept_out or seat.known)
 
 
-async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], answers: Mapping[str, Answer]) -> None:
+async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Begun], answers: Mapping[str, Answer]) -> None:
     """Keep the links Zoom answered with. Whoever else waited for the batch goes the single way now; rows with a moment
     of their own were not taken."""
     try:
@@ -150,11 +156,11 @@ async def _settle(work: Work[Resources], taken: Taken, people: Sequence[Seat], a
 
 
 async def _keep(
-    tx: db.Tx, work: Work[Resources], people: Sequence[Seat], answers: Mapping[str, Answer]
+    tx: db.Tx, work: Work[Resources], people: Sequence[Begun], answers: Mapping[str, Answer]
 ) -> tuple[list[str], list[str]]:
     """Write down what Zoom answered; the keys of those who are registered, and of those whose link is still to come."""
     ready, pending = list[str](), list[str]()
-    for seat in people:
+    for seat in (one.seat for one in people):
         answer = answers.get(seat.email.casefold())
         if answer is None:
             continue

@@ -80,6 +80,8 @@ ENGLISH = Speech(
         "not-on-zoom": "This event does not run on Zoom: ask whoever invited you where to go.",
         "use-start": "You are the host of this event: start the meeting in Zoom.",
         "not-ready": "Your place in the meeting is being prepared: try again in a few seconds.",
+        "after-midnight": "Zoom takes three registrations of one address a day: your place in the meeting is made "
+        "after midnight UTC.",
         "not-prepared": "Your place in the meeting could not be prepared: ask whoever invited you.",
         "ticket-used": "This pass was already used: join once more.",
         "ticket-expired": "This pass has expired: join once more.",
@@ -129,6 +131,8 @@ GERMAN = Speech(
         "not-on-zoom": "Dieses Event findet nicht auf Zoom statt: Frag die Person, die dich eingeladen hat, wo.",
         "use-start": "Du bist Host dieses Events: Starte das Meeting in Zoom.",
         "not-ready": "Dein Platz im Meeting wird vorbereitet: Versuch es in ein paar Sekunden noch einmal.",
+        "after-midnight": "Zoom nimmt jede Adresse nur dreimal am Tag an: Dein Platz im Meeting entsteht nach "
+        "Mitternacht (UTC).",
         "not-prepared": "Dein Platz im Meeting ließ sich nicht vorbereiten: Frag die Person, die dich eingeladen hat.",
         "ticket-used": "Dieser Zugang wurde schon benutzt: Nimm noch einmal teil.",
         "ticket-expired": "Dieser Zugang ist abgelaufen: Nimm noch einmal teil.",

@@ -12,6 +12,9 @@ from app.core.db import Model
 from app.core.identity import GUEST
 from app.core.sealed import Sealed
 
+# Who may ask for a registrant.
+MEMBER, ORGANISER = "member", "organiser"
+
 
 def guest_member_id(guest_id: UUID) -> str:
     """What stands for the member id in the registration of a guest."""
@@ -30,6 +33,7 @@ class Registration(Model):
     __table_args__ = (
         UniqueConstraint("event_id", "member_id"),
         CheckConstraint("rsvp IN ('going', 'maybe', 'not_going')", name="rsvp"),
+        CheckConstraint("asked_by IN ('member', 'organiser')", name="asked_by"),
         Index("ix_registrations_member_id", "member_id"),
         Index("ix_registrations_event_id_email", "event_id", text("lower(email)")),
     )
@@ -47,6 +51,8 @@ class Registration(Model):
     # Since when the member waits for a place; None for those who have one.
     waiting_since: Mapped[datetime | None]
     no_show: Mapped[bool] = mapped_column(server_default="false")
+    # Who has asked for the registrant since it was last added: for them one of the day's additions is kept.
+    asked_by: Mapped[str | None] = mapped_column(Text)
     join_link: Mapped[str] = mapped_column(Text, unique=True)
     # The invite as last sent, or being sent: its state, the one before, and the number every mail raises.
     invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -76,6 +82,7 @@ class Registrant(Model):
         CheckConstraint(
             "state IN ('pending', 'ready', 'cancelled', 'denied', 'unsupported', 'host', 'failed')", name="state"
         ),
+        CheckConstraint("attempt IN ('add', 'approve', 'cancel')", name="attempt"),
         Index("ix_registrants_known", "meeting_id", "zoom_registrant_id"),
     )
 
@@ -95,6 +102,14 @@ class Registrant(Model):
     cancel_due: Mapped[bool] = mapped_column(server_default="false")
     # Zoom has no other link for this address than one that was taken back, so none is asked for by itself.
     barred: Mapped[bool] = mapped_column(server_default="false")
+    # What was attempted at Zoom and is not known to be done or not done; until when Zoom may still be at it.
+    attempt: Mapped[str | None] = mapped_column(Text)
+    attempted_at: Mapped[datetime | None]
+    attempt_ends_at: Mapped[datetime | None]
+    # When Zoom was last asked to cancel the registrant: a cancel it tells of then is that one.
+    cancel_sent_at: Mapped[datetime | None]
+    # When it goes on by itself, where that takes long.
+    retry_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
     # Of what moment the last is that Zoom told of it: what comes later and is older means nothing any more.
     told_at: Mapped[datetime | None]

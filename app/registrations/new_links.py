@@ -4,6 +4,7 @@ It ends at Zoom by cancelling the registrant, and adding the address again makes
 link that was taken back, that one is cancelled once more, and stays so until somebody asks again.
 """
 
+import math
 from hashlib import sha256
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
@@ -11,24 +12,28 @@ from uuid import UUID, uuid4
 from sqlalchemy import or_, select
 
 from app import facts
+from app.accounts import budgets
 from app.core import db, logs
 from app.core.crypto import Seal
 from app.core.errors import Problem
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrations.models import Registrant, Registration, RevokedLink
+from app.registrations import additions, seats
+from app.registrations.models import ORGANISER, Registrant, Registration, RevokedLink
 from app.resources import Resources
 
+NONE_YET = "There is no personal link yet that could be taken back."
 REPLACED = "The personal link was taken back; a new one is being made."
 SAME_LINK = "Zoom has only the link for this address that was taken back, so it stays cancelled."
 log = logs.get("registrations")
 
 
-async def replace(tx: db.Tx, seal: Seal, event: Event, registration: Registration, by: str) -> Registrant:
+async def replace(held: Resources, tx: db.Tx, event: Event, registration: Registration, by: str) -> Registrant:
     """Take back the link of a registration, and have a new one made; who asked (`by`) is kept.
 
     Raises the problem `event-closed` for an event that is over, `no-link` where there is none to take back. A link two
-    answers under one address share is taken from both. Who could not be registered is tried again.
+    answers under one address share is taken from both. Who has none because registering did not work is tried again;
+    `no-link` with `Retry-After` where Zoom takes the address no more today.
     """
     if event.status(tx.now) in {"cancelled", "ended"}:
         raise Problem("event-closed", "This event is over or was cancelled, so its links lead nowhere any more.")
@@ -36,23 +41,34 @@ async def replace(tx: db.Tx, seal: Seal, event: Event, registration: Registratio
     at_meeting = Registrant.meeting_id == (meeting.id if meeting else None)
     own = select(Registrant).where(Registrant.registration_id == registration.id, at_meeting)
     registrant = await tx.session.scalar(own.with_for_update())
-    if registrant is not None and registrant.state == "failed":
-        # There is nothing to be taken back, but somebody asks for a link: it is tried again.
-        account_id = meeting.account_id if meeting else None
-        tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
-        tx.hurry(str(registration.id))
+    if meeting is None or registrant is None:
+        raise Problem("no-link", NONE_YET)
+    if not (registrant.join_url or registrant.barred or registrant.cancel_due):
+        await _try_again(held, tx, event, registration, meeting.account_id)
         return registrant
-    if meeting is None or registrant is None or not (registrant.join_url or registrant.barred or registrant.cancel_due):
-        raise Problem("no-link", "There is no personal link yet that could be taken back.")
     shared = Registrant.zoom_registrant_id == (registrant.zoom_registrant_id or "")
     affected = select(Registrant).where(at_meeting, or_(Registrant.id == registrant.id, shared))
+    registration.asked_by = ORGANISER
     for each in await tx.session.scalars(affected.order_by(Registrant.id).with_for_update()):
-        _take_back(tx, seal, each, by)
+        _take_back(tx, held.seal, each, by)
         tx.record(facts.RegistrationChanged(each.registration_id, meeting.account_id, event.community_id))
         tx.hurry(str(each.registration_id))
         tx.ring(f"registration:{each.registration_id}")
     log.info("link taken back", event_id=str(event.id), member_id=registration.member_id, by=by)
     return registrant
+
+
+async def _try_again(held: Resources, tx: db.Tx, event: Event, registration: Registration, account_id: UUID) -> None:
+    """There is nothing to be taken back, but somebody asks for a link: it is tried again."""
+    seat = await seats.read(held, registration.id)
+    if seat is None or not seat.wanted:
+        raise Problem("no-link", NONE_YET)
+    if await additions.hopeless(tx, seat):
+        wait = math.ceil((budgets.renewed_at(tx.now) - tx.now).total_seconds())
+        raise Problem("no-link", additions.USED_UP, headers={"Retry-After": str(wait)})
+    registration.asked_by = ORGANISER
+    tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
+    tx.hurry(str(registration.id))
 
 
 def _take_back(tx: db.Tx, seal: Seal, registrant: Registrant, by: str) -> None:

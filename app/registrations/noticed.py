@@ -3,7 +3,7 @@
 Whoever a host took off there is not put back by us: that would be a quarrel of machines. They are told so at our door,
 and an admin who answers on their behalf, or invites a guest again, has them added again. Of notifications about one
 registrant the one of the latest moment counts, however late the others come, and none that is older than our own last
-cancel. A cancel of somebody who is not wanted in any more is most likely our own, whose answer was lost.
+cancel. A cancel is our own where we had sent one a moment before, whatever became of its answer.
 """
 
 from collections.abc import Sequence
@@ -40,17 +40,30 @@ UNWRITTEN = timedelta(minutes=1)
 # Where Zoom's list may not be read, a stranger is denied who was told of soon, and soon after: later a host may have
 # approved them.
 TOLD_WITHIN, DENIED_WITHIN = timedelta(minutes=5), timedelta(hours=1)
+# So long after we asked for it Zoom may still carry out a cancel.
+OWN_WITHIN = timedelta(minutes=1)
 log = logs.get("registrations")
 
 _THEIRS = """
 SELECT id FROM registrants WHERE meeting_id = :meeting_id AND zoom_registrant_id = :zoom_registrant_id
 ORDER BY id FOR UPDATE
 """
+# It is our own call that is told of: the cancel we sent a moment before, or the denial of somebody who was a stranger.
+_OURS = """
+(:what = 'cancelled' AND coalesce(
+        registrants.cancel_sent_at BETWEEN :at - CAST(:late AS interval) AND :at + CAST(:skew AS interval), false)
+    OR :what = 'denied' AND EXISTS (
+        SELECT FROM budgets WHERE subject = 'status:' || registrants.zoom_registrant_id AND used > 0))
+"""
 _TAKEN_OFF = f"""
-(registrants.state = 'denied' OR {seats.WANTED} AND lower(registrations.email) = lower(registrants.email))
+(registrants.state = 'denied'
+    OR {seats.WANTED} AND lower(registrations.email) = lower(registrants.email) AND NOT {_OURS})
 """
 _DENY = f"""
 UPDATE registrants SET join_url = NULL, told_at = :at,
+  attempt = CASE WHEN attempt <> 'cancel' THEN attempt END,
+  attempted_at = CASE WHEN attempt <> 'cancel' THEN attempted_at END,
+  attempt_ends_at = CASE WHEN attempt <> 'cancel' THEN attempt_ends_at END,
   state = CASE WHEN {_TAKEN_OFF} THEN 'denied' ELSE 'cancelled' END,
   reason = CASE WHEN {_TAKEN_OFF} THEN :reason END
 FROM registrations JOIN events ON events.id = registrations.event_id
@@ -196,7 +209,8 @@ async def _changed(tx: db.Tx, said: Said) -> Sequence[UUID]:
     """The registrations about which something is to be done now: two answers under one address share a registrant."""
     theirs = {"meeting_id": said.meeting.id, "zoom_registrant_id": said.zoom_registrant_id}
     if said.event in {"cancelled", "denied"}:
-        taken: Sequence[UUID] = (await tx.run(_DENY, reason=TAKEN_OFF, at=said.at, **theirs)).scalars().all()
+        about = {"what": said.event, "at": said.at, "late": OWN_WITHIN, "skew": seats.SKEW, "reason": TAKEN_OFF}
+        taken: Sequence[UUID] = (await tx.run(_DENY, **about, **theirs)).scalars().all()
         if not taken and tx.now - said.received_at < UNWRITTEN:
             adding = await tx.run(_BEING_ADDED, event_id=said.meeting.event_id, email=said.email, **theirs)
             if adding.scalar():

@@ -2,8 +2,6 @@
 
 import contextlib
 from datetime import datetime, timedelta
-from hashlib import sha256
-from typing import Literal
 
 from app import facts
 from app.accounts import budgets, grants
@@ -17,21 +15,18 @@ from app.clients.zoom import (
     MeetingOver,
     NotFound,
     RateLimited,
-    RegistrantBody,
-    RegistrantReference,
     RegistrationOff,
     ZoomError,
 )
 from app.clients.zoom import Registrant as Answer
-from app.core import db
-from app.core.cleaning import line
+from app.core import db, outbox
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.events import service as events
 from app.events.models import Event
 from app.meetings import drift
 from app.meetings import service as meetings
-from app.registrations import new_links, rivals, seats
+from app.registrations import at_zoom, new_links, rivals, seats
 from app.registrations.models import Registration
 from app.registrations.new_links import REPLACED, SAME_LINK
 from app.registrations.seats import Known, Seat
@@ -43,9 +38,6 @@ LOOK_AGAIN, LOOK_LATER = timedelta(seconds=20), timedelta(minutes=10)
 # So long a registrant is kept who may come back: nothing Zoom says lets one hope that a cancelled registrant can be
 # approved again, so coming back would cost another of the three additions.
 CHANGE_OF_MIND = timedelta(minutes=1)
-MAX_NAME = 64  # characters, of the first and of the last name
-ADDS_USED_UP = "Zoom takes three registrations of one address a day; this one is made after midnight UTC."
-CHANGES_USED_UP = "Zoom takes ten changes of one registrant a day; this one is made after midnight UTC."
 TOO_MANY_TODAY = "Zoom takes no more of this today; it goes on after midnight UTC."
 DISCONNECTED = "The organisers must connect their Zoom account again first."
 FOREIGN_LINK = "Zoom answered with a link that is not Zoom's."
@@ -70,16 +62,39 @@ async def sync(work: Work[Resources]) -> None:
         await _converge(work, seat)
     except NotFound:
         await _meeting_gone(work, seat)
+    except budgets.UsedUp as error:
+        await _go_on_at(work, error)
+    except seats.Overtaken:
+        raise
     except (ZoomError, NotNow) as error:
-        can_wait = seat.wanted and not seat.ready and not seat.not_theirs
-        if can_wait and not meetings.passes_soon(error, work.resources.clock.now()):
+        if not meetings.passes_soon(error, work.resources.clock.now()):
             async with work.transaction() as tx:
-                due, barred = (seat.record.cancel_due, seat.record.barred) if seat.record else (False, False)
-                await seats.keep(tx, work, seat, "pending", why(error), cancel_due=due, barred=barred)
+                await _explain(tx, work, error)
         raise
 
 
+async def _go_on_at(work: Work[Resources], error: budgets.UsedUp) -> None:
+    """Wait for the day's end, as done as can be: whoever asks meanwhile has it looked at at once."""
+    now, retry_at = work.resources.clock.now(), error.retry_at
+    async with work.done(retry_at + outbox.stagger(retry_at, now) if retry_at else None) as tx:
+        await _explain(tx, work, error)
+        tx.ring(f"registration:{work.id}")
+
+
+async def _explain(tx: db.Tx, work: Work[Resources], error: ZoomError | NotNow) -> None:
+    """Tell the member why they have no link; what was attempted meanwhile is still to be found out."""
+    seat = await seats.read(work.resources, work.id)
+    if seat is None or not seat.wanted or seat.ready or seat.not_theirs or seat.denied:
+        return
+    due, barred = (seat.record.cancel_due, seat.record.barred) if seat.record else (False, False)
+    retry_at = error.retry_at if error.again == "at" else None
+    await seats.keep(
+        tx, work, seat, "pending", why(error), cancel_due=due, barred=barred, in_doubt=True, retry_at=retry_at
+    )
+
+
 async def _converge(work: Work[Resources], seat: Seat) -> None:
+    _wait_for_the_opposite(seat, work.resources.clock.now())
     if seat.record and seat.record.cancel_due:
         await _take_back(work, seat, seat.record)
     elif seat.barred or seat.denied:
@@ -95,8 +110,21 @@ async def _converge(work: Work[Resources], seat: Seat) -> None:
         await _cancel(work, seat, seat.known)
     elif seat.wanted and not seat.ready:
         await _add(work, seat)
+    elif seat.record and seat.record.state == "pending" and not seat.wanted:
+        await _write(work, seat, "cancelled", None)  # Zoom never had them
     else:
         await _nothing(work, seat)
+
+
+def _wait_for_the_opposite(seat: Seat, now: datetime) -> None:
+    """While Zoom may still be at the opposite of what is wanted now, a call of ours might come first, and be undone.
+    Raises NotNow until then."""
+    attempt = seat.record.attempt if seat.record else None
+    if attempt is None or attempt.ends_at <= now:
+        return
+    added = seat.wanted and not (seat.under_another_address or (seat.record and seat.record.cancel_due))
+    if added == (attempt.kind == "cancel"):
+        raise NotNow("Zoom may still be at what was asked before", "at", attempt.ends_at)
 
 
 async def _refuse(work: Work[Resources], seat: Seat, reason: str) -> None:
@@ -137,21 +165,21 @@ async def _tell_rivals(tx: db.Tx, seat: Seat, state: str) -> None:
 
 
 async def _add(work: Work[Resources], seat: Seat) -> None:
-    """Register the member. Adding the same address again answers the same registrant, so repeating it is harmless."""
-    looked_for = seat.known is not None and seat.known.zoom_registrant_id is not None
-    label = Label.MEDIUM if looked_for else Label.LIGHT
+    """Register the member, or find out that Zoom has them."""
+    known = seat.known
+    label = Label.MEDIUM if known and (seat.can_list or _waits_for_approval(known)) else Label.LIGHT
     zoom = await grants.zoom(work.resources, seat.account_id, label, urgent=work.urgent)
     try:
-        answer = await _approved(work, zoom, seat, seat.known) if looked_for and seat.known else None
+        answer = await _known_there(work, zoom, seat, known) if known else None
         if answer is None:
-            async with budgets.counted(work.resources, adds_of(seat), budgets.ADDS_PER_REGISTRANT, ADDS_USED_UP):
-                answer = await zoom.add_registrant(seat.number, body_of(seat.name, seat.email))
+            seat, answer = await at_zoom.add(work, zoom, seat)
     except NotFound:
         raise
     except ZoomError as error:
         if error.again != "never":
             raise
         state, reason = REFUSALS.get(type(error), ("failed", f"Zoom refused: {error.message}"))
+        seat = await seats.read(work.resources, work.id) or seat
         await _write(work, seat, state, reason, again=_tried_again(seat, error))
     else:
         await _registered(work, seat, answer)
@@ -165,20 +193,19 @@ def _tried_again(seat: Seat, refusal: ZoomError) -> timedelta | None:
     return LOOK_LATER if seat.record and seat.record.state == "failed" else CHANGE_OF_MIND
 
 
-async def _approved(work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Known) -> Answer | None:
-    """The link of a registrant Zoom knows already, where it lets us list them; who still waits is approved."""
-    listed = await _listed(zoom, seat) if seat.can_list else None
-    if listed is not None:
-        return listed
-    await _set_status(work, zoom, seat, registrant, "approve")
-    return await _listed(zoom, seat) if seat.can_list else None
+def _waits_for_approval(registrant: Known) -> bool:
+    """Whether Zoom has answered our addition, and made no link."""
+    attempt = registrant.attempt
+    return registrant.zoom_registrant_id is not None and (attempt is None or attempt.kind == "approve")
 
 
-async def _listed(zoom: AccountClient, seat: Seat) -> Answer | None:
-    async for registrant in zoom.list_registrants(seat.number):
-        if registrant.email.casefold() == seat.email.casefold() and registrant.join_url:
-            return registrant
-    return None
+async def _known_there(work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Known) -> Answer | None:
+    """The link of a registrant Zoom has, or may have, where it lets us list them; who still waits is approved."""
+    found = await at_zoom.listed(zoom, seat) if seat.can_list else None
+    if found is not None or not _waits_for_approval(registrant):
+        return found
+    await at_zoom.set_status(work, zoom, seat, registrant, "approve")
+    return await at_zoom.listed(zoom, seat) if seat.can_list else None
 
 
 async def _registered(work: Work[Resources], seat: Seat, answer: Answer) -> None:
@@ -204,7 +231,7 @@ async def _take_back(work: Work[Resources], seat: Seat, record: Known) -> None:
     """End a link at Zoom, whoever else it was made for; then, if Zoom has not shown to have none, make another."""
     zoom = await grants.zoom(work.resources, seat.account_id, Label.MEDIUM, urgent=work.urgent)
     with contextlib.suppress(RegistrationOff, MeetingOver):
-        await _set_status(work, zoom, seat, record, "cancel")
+        seat = await at_zoom.set_status(work, zoom, seat, record, "cancel")
     again = timedelta() if seat.wanted and not seat.barred else None
     reason = SAME_LINK if record.barred else REPLACED if seat.wanted else None
     await _write(work, seat, "cancelled", reason, again=again, barred=record.barred)
@@ -222,19 +249,8 @@ async def _cancel(work: Work[Resources], seat: Seat, registrant: Known) -> None:
         zoom = await grants.zoom(work.resources, seat.account_id, Label.MEDIUM, urgent=work.urgent)
         # Then there is nothing left to be taken off.
         with contextlib.suppress(RegistrationOff, MeetingOver):
-            await _set_status(work, zoom, seat, registrant, "cancel")
+            seat = await at_zoom.set_status(work, zoom, seat, registrant, "cancel")
     await _write(work, seat, "cancelled", None, again=timedelta() if seat.wanted else None)
-
-
-async def _set_status(
-    work: Work[Resources], zoom: AccountClient, seat: Seat, registrant: Known, action: Literal["approve", "cancel"]
-) -> None:
-    reference: RegistrantReference = {"email": registrant.email}
-    if registrant.zoom_registrant_id:
-        reference["id"] = registrant.zoom_registrant_id
-    subject, limit = f"status:{registrant.id}", budgets.STATUS_CHANGES_PER_REGISTRANT
-    async with budgets.counted(work.resources, subject, limit, CHANGES_USED_UP):
-        await zoom.set_registrants_status(seat.number, action, [reference])
 
 
 async def _meeting_gone(work: Work[Resources], seat: Seat) -> None:
@@ -274,18 +290,3 @@ def why(error: ZoomError | NotNow) -> str:
     if isinstance(error, NotNow) and error.again == "at":
         return str(error)
     return TOO_MANY_TODAY if isinstance(error, RateLimited) and error.daily else TRIED_AGAIN
-
-
-def body_of(name: str, email: str) -> RegistrantBody:
-    """Zoom needs a first name: of somebody without a name it is what stands before the @."""
-    full = " ".join(line(name).split()) or email.partition("@")[0]
-    first, _, last = full.partition(" ")
-    body: RegistrantBody = {"email": email, "first_name": first[:MAX_NAME], "auto_approve": True}
-    if last:
-        body["last_name"] = last[:MAX_NAME]
-    return body
-
-
-def adds_of(seat: Seat) -> str:
-    """The subject under which the day's adds of an address at a meeting are counted."""
-    return f"registrant:{seat.meeting_id}:{sha256(seat.email.casefold().encode()).hexdigest()}"

@@ -11,8 +11,9 @@ from app.meetings import service as meetings
 from app.registrations.models import Registrant, Registration
 
 
-async def ask(tx: db.Tx, event: Event, account_id: UUID | None, only: UUID | None = None) -> None:
-    """Have everybody who is coming to the event and has no link registered now, or `only` that registration."""
+async def ask(tx: db.Tx, event: Event, account_id: UUID | None, by: str, only: UUID | None = None) -> None:
+    """Have everybody who is coming to the event and has no link registered now, or `only` that registration: a member
+    or an organiser asks for it (`by`)."""
     meeting = await meetings.current(tx, event.id)
     record = (Registrant.registration_id == Registration.id) & (
         Registrant.meeting_id == (meeting.id if meeting else None)
@@ -25,6 +26,7 @@ async def ask(tx: db.Tx, event: Event, account_id: UUID | None, only: UUID | Non
     )
     found = await tx.session.scalars(lacking if only is None else lacking.where(Registration.id == only))
     ids = found.all()
+    await tx.run("UPDATE registrations SET asked_by = :by WHERE id = ANY(:ids)", by=by, ids=sorted(ids))
     for registration_id in ids:
         tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id))
     tx.hurry(*map(str, ids))

@@ -19,7 +19,8 @@ TAKEN = (
 )
 
 _ESTABLISHED = (
-    "coalesce({record}.state IN ('ready', 'pending') AND {record}.zoom_registrant_id IS NOT NULL"
+    "coalesce({record}.state IN ('ready', 'pending')"
+    " AND ({record}.zoom_registrant_id IS NOT NULL OR {record}.attempt IS NOT NULL)"
     " AND lower({record}.email) = lower({answer}.email), false)"
 )
 _PLACE = "(NOT {established}, {answer}.created_at, {answer}.id)"

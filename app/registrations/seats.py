@@ -6,6 +6,7 @@ Thousands of these are looked at when everybody answers at once, so they are rea
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from app.clients.zoom import Registrant as Answer
@@ -19,6 +20,7 @@ from app.registrations import rivals
 from app.registrations.models import is_guest
 from app.resources import Resources
 
+Kind = Literal["add", "approve", "cancel"]
 LIST = "meeting:read:list_registrants"
 UNVERIFIED = "The e-mail address is not verified: verify it in Kindryn, then join again."
 # Zoom's clock and ours may differ by this much.
@@ -36,8 +38,8 @@ SELECT registrations.id AS registration_id, registrations.email, registrations.n
     meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id AS number, meetings.protected,
     registrants.id AS registrant_id, registrants.zoom_registrant_id, registrants.email AS known_email,
     registrants.state, registrants.cancel_due, registrants.barred, registrants.updated_at AS known_since,
-    registrants.told_at,
-    {WANTED} AS wanted,
+    registrants.told_at, registrants.attempt, registrants.attempted_at, registrants.attempt_ends_at,
+    {WANTED} AS wanted, registrations.asked_by,
     events.cancelled_at IS NOT NULL AS cancelled, events.live_at, events.ended_at, events.ends_at,
     ARRAY(SELECT hosts.email FROM hosts WHERE hosts.id = meetings.host_id OR hosts.id = ANY(events.alternative_hosts))
         AS hosts_emails,
@@ -53,24 +55,36 @@ WHERE registrations.id = $1
 """  # noqa: S608 - the part put in is a constant
 # Whoever comes again after their record was cancelled begins anew.
 _ANEW = "(registrants.state = 'cancelled' AND excluded.state <> 'cancelled')"
-# What Zoom still tells of the time before we cancelled means nothing any more.
+# Whom Zoom answers with is another registrant than the last one known.
+_ANOTHER = """
+(excluded.zoom_registrant_id IS DISTINCT FROM
+    coalesce(registrants.zoom_registrant_id, registrants.former_ids[cardinality(registrants.former_ids)]))
+"""
+# What Zoom still tells of the time before we cancelled, or began to add, means nothing any more.
 _KEEP = f"""
 INSERT INTO registrants (id, registration_id, meeting_id, email, name, zoom_registrant_id, join_url, state, reason,
-    cancel_due, barred, updated_at)
+    cancel_due, barred, retry_at, updated_at)
 VALUES (:id, :registration_id, :meeting_id, :email, :name, :zoom_registrant_id, :join_url, :state, :reason,
-    :cancel_due, :barred, :now)
+    :cancel_due, :barred, :retry_at, :now)
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
-    state = excluded.state, reason = excluded.reason, join_url = excluded.join_url, updated_at = excluded.updated_at,
-    cancel_due = excluded.cancel_due, barred = excluded.barred,
-    former_ids = CASE WHEN (:answered OR {_ANEW}) AND registrants.zoom_registrant_id IS DISTINCT FROM
-            excluded.zoom_registrant_id AND registrants.zoom_registrant_id IS NOT NULL
-        THEN array_append(registrants.former_ids, registrants.zoom_registrant_id) ELSE registrants.former_ids END,
-    name = CASE WHEN registrants.name IS NULL OR excluded.zoom_registrant_id IS DISTINCT FROM
-            registrants.zoom_registrant_id THEN coalesce(excluded.name, registrants.name) ELSE registrants.name END,
+    state = excluded.state, reason = excluded.reason, updated_at = excluded.updated_at,
+    cancel_due = excluded.cancel_due, barred = excluded.barred, retry_at = excluded.retry_at,
+    join_url = CASE WHEN :in_doubt THEN registrants.join_url ELSE excluded.join_url END,
+    attempt = CASE WHEN :in_doubt THEN registrants.attempt END,
+    attempted_at = CASE WHEN :in_doubt THEN registrants.attempted_at END,
+    attempt_ends_at = CASE WHEN :in_doubt THEN registrants.attempt_ends_at END,
+    cancel_sent_at = CASE WHEN NOT (:answered AND {_ANOTHER}) THEN registrants.cancel_sent_at END,
+    former_ids = array_remove(CASE WHEN (:answered OR {_ANEW}) AND registrants.zoom_registrant_id IS NOT NULL
+        THEN array_append(registrants.former_ids, registrants.zoom_registrant_id)
+        ELSE registrants.former_ids END, excluded.zoom_registrant_id),
+    name = CASE WHEN registrants.name IS NULL OR {_ANOTHER} THEN coalesce(excluded.name, registrants.name)
+                ELSE registrants.name END,
     zoom_registrant_id = CASE WHEN :answered OR {_ANEW} THEN excluded.zoom_registrant_id
                               ELSE registrants.zoom_registrant_id END,
     email = CASE WHEN :answered OR {_ANEW} THEN excluded.email ELSE registrants.email END,
     told_at = CASE WHEN excluded.state = 'cancelled' THEN excluded.updated_at + CAST(:skew AS interval)
+                   WHEN :answered AND registrants.attempt = 'add' THEN GREATEST(registrants.told_at,
+                       registrants.attempted_at)
                    ELSE registrants.told_at END
 WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
     AND (registrants.told_at IS NOT DISTINCT FROM :told_at OR registrants.state NOT IN ('denied', 'cancelled')
@@ -78,18 +92,35 @@ WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
 """  # noqa: S608 - the part put in is a constant
 
 
+class Overtaken(NotNow):
+    """What was read of a registrant is not true any more: it is to be read again."""
+
+    def __init__(self) -> None:
+        super().__init__("the member was registered or taken off, or their link taken back, meanwhile")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What was attempted at Zoom `at` a moment, with an unknown outcome; until `ends_at` Zoom may still be at it."""
+
+    kind: Kind
+    at: datetime
+    ends_at: datetime
+
+
 @dataclass(frozen=True)
 class Known:
-    """Zoom's record of somebody, as we keep it."""
+    """Zoom's record of somebody, as we keep it; with an open `attempt` it is not known whether it is there."""
 
     id: UUID
     zoom_registrant_id: str | None
     email: str
     state: str
-    cancel_due: bool
-    barred: bool
     since: datetime
-    told_at: datetime | None
+    cancel_due: bool = False
+    barred: bool = False
+    told_at: datetime | None = None
+    attempt: Attempt | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +141,7 @@ class Seat:
     can_list: bool
     verified: bool
     taken: bool
+    asked_by: str | None
 
     @property
     def not_theirs(self) -> str | None:
@@ -118,8 +150,17 @@ class Seat:
 
     @property
     def known(self) -> Known | None:
-        """The record of somebody who may come in with it, now or once approved."""
-        return self.record if self.record and self.record.state in {"ready", "pending"} else None
+        """The record of somebody whom Zoom has, or may have: who may come in with it, now or once approved."""
+        record = self.record
+        if record is None or record.attempt is not None:
+            return record
+        at_zoom = record.state == "ready" or (record.state == "pending" and record.zoom_registrant_id is not None)
+        return record if at_zoom else None
+
+    @property
+    def in_doubt(self) -> Kind | None:
+        """What was attempted at Zoom and may have been done, or not."""
+        return self.record.attempt.kind if self.record and self.record.attempt else None
 
     @property
     def ready(self) -> bool:
@@ -151,16 +192,6 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
     times = {name: row[name] for name in ("cancelled", "live_at", "ended_at", "ends_at")}
     if status(**times, now=resources.clock.now()) == "ended":
         return None
-    record = row["registrant_id"] and Known(
-        row["registrant_id"],
-        row["zoom_registrant_id"],
-        row["known_email"],
-        row["state"],
-        row["cancel_due"],
-        row["barred"],
-        row["known_since"],
-        row["told_at"],
-    )
     return Seat(
         registration_id=row["registration_id"],
         email=row["email"],
@@ -169,7 +200,7 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
         account_id=row["account_id"],
         number=row["number"],
         protected=row["protected"],
-        record=record,
+        record=_known(row) if row["registrant_id"] else None,
         wanted=row["wanted"],
         is_guest=is_guest(row["member_id"]),
         is_host=hosts(
@@ -178,6 +209,22 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
         can_list=allows(row["scopes"], LIST),
         verified=row["verified"],
         taken=row["taken"],
+        asked_by=row["asked_by"],
+    )
+
+
+def _known(row: Any) -> Known:
+    begun = row["attempt"]
+    return Known(
+        id=row["registrant_id"],
+        zoom_registrant_id=row["zoom_registrant_id"],
+        email=row["known_email"],
+        state=row["state"],
+        since=row["known_since"],
+        cancel_due=row["cancel_due"],
+        barred=row["barred"],
+        told_at=row["told_at"],
+        attempt=Attempt(begun, row["attempted_at"], row["attempt_ends_at"]) if begun else None,
     )
 
 
@@ -198,11 +245,15 @@ async def keep(
     *,
     cancel_due: bool = False,
     barred: bool = False,
+    in_doubt: bool = False,
+    retry_at: datetime | None = None,
 ) -> None:
     """Write the record as it stands now; what Zoom answered is kept with it, the link sealed and only if `ready`.
 
-    Raises NotNow where somebody else has written the first record meanwhile, to whose id our link is not bound, or has
-    taken back the link, or where Zoom has told since that the registrant was taken off.
+    An attempt is closed by it, unless its outcome is still `in_doubt`. `retry_at` is when it goes on by itself.
+
+    Raises Overtaken where somebody else has written the first record meanwhile, to whose id our link is not bound, or
+    has taken back the link, or where Zoom has told since that the registrant was taken off.
     """
     registrant_id = seat.record.id if seat.record else uuid4()
     link = answer.join_url if answer is not None and state == "ready" else None
@@ -220,11 +271,13 @@ async def keep(
         answered=answer is not None,
         cancel_due=cancel_due,
         barred=barred,
+        in_doubt=in_doubt,
+        retry_at=retry_at,
         was_due=seat.record is not None and seat.record.cancel_due,
         told_at=seat.record.told_at if seat.record else None,
         skew=SKEW,
         now=tx.now,
     )
     if not kept.rowcount:
-        raise NotNow("the member was registered or taken off, or their link taken back, meanwhile")
+        raise Overtaken
     tx.ring(f"registration:{seat.registration_id}")

@@ -20,7 +20,7 @@ from app.meetings.models import Meeting
 from app.registrations import addresses, retries, standing, waiting_list
 from app.registrations.addresses import Address
 from app.registrations.invites import valid_address
-from app.registrations.models import Registrant, Registration
+from app.registrations.models import MEMBER, ORGANISER, Registrant, Registration
 
 MAX_NAME = 128
 DEFAULT_LOCALE = "en"
@@ -95,11 +95,12 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         # Who waits comes before who comes now, also where places were added a moment ago.
         await promote(tx, event)
         full = await waiting_list.free_places(tx, event) == 0
+    by = MEMBER if person.themselves else ORGANISER
     before, had_place = _shown(registration), _has_place(registration)
     _describe(registration, person)
     await _place(tx, registration, rsvp, full=full)
     if _shown(registration) != before:
-        registration.updated_at = tx.now
+        registration.updated_at, registration.asked_by = tx.now, by if _has_place(registration) else None
         tx.session.add(registration)
         await tx.session.flush()
         tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event), event.community_id))
@@ -107,7 +108,7 @@ async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Regist
         if person.themselves and await known_otherwise(tx, registration):
             tx.record(facts.AddressChanged(registration.id))
     elif _has_place(registration):
-        await retries.ask(tx, event, await account_of(tx, event), registration.id)
+        await retries.ask(tx, event, await account_of(tx, event), by, registration.id)
     if had_place and not _has_place(registration):
         await promote(tx, event)
     return registration

@@ -32,7 +32,14 @@ def test_every_refusal_can_be_said_in_german(seen: Situation, now: datetime) -> 
     "sentence",
     [
         *(getattr(readiness, name) for name in ("UNVERIFIED", "BARRED", "DISCONNECTED", "FAILED", "FAILED_SOMEHOW")),
-        *(readiness.NOT_YET, readiness.SOON, rivals.TAKEN, door.IN_ZOOM_ITSELF, door.RECONNECT.sentence),
+        *(
+            readiness.NOT_YET,
+            readiness.AFTER_MIDNIGHT,
+            readiness.SOON,
+            rivals.TAKEN,
+            door.IN_ZOOM_ITSELF,
+            door.RECONNECT.sentence,
+        ),
     ],
 )
 def test_each_reason_for_having_no_link_has_a_german_sentence(sentence: str) -> None:

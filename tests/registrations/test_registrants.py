@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.registrations.registrants import body_of
+from app.registrations.at_zoom import body_of
 from app.simulator import fields
 from app.simulator.limits import REGISTRANT_DAILY, STATUS_DAILY
 from tests.living import Living

@@ -93,15 +93,18 @@ class NotSent(ZoomError):
 
 
 class NoAnswer(ZoomError):
-    """The request was sent and no answer came; this call may simply be repeated."""
+    """The request was sent and no answer came; this call may simply be repeated. `hung` says that the connection did
+    not break: Zoom may still carry the request out."""
 
     again = "later"
+    hung: bool = False
 
 
 class OutcomeUnknown(ZoomError):
-    """The request was sent and may have had an effect, and doing it twice would be wrong."""
+    """The request was sent and may have had an effect, and doing it twice would be wrong. `hung` as for NoAnswer."""
 
     again = "unknown"
+    hung: bool = False
 
 
 class ServerError(ZoomError):

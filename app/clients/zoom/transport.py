@@ -43,7 +43,9 @@ async def send(
     except _NOT_SENT as error:
         failure: ZoomError = NotSent(type(error).__name__, operation=operation)
     except httpx.HTTPError as error:
-        failure = (NoAnswer if idempotent else OutcomeUnknown)(type(error).__name__, operation=operation)
+        unanswered = (NoAnswer if idempotent else OutcomeUnknown)(type(error).__name__, operation=operation)
+        unanswered.hung = isinstance(error, httpx.TimeoutException)
+        failure = unanswered
     else:
         return response.status_code, response.headers, response.content
     # Outside the handlers: httpx's errors hold the request, and that the token.
