@@ -41,13 +41,10 @@ async def revoke(work: Work[Resources]) -> None:
         now = tx.now
     if waiting and not waiting.superseded and now < waiting.created_at + revocations.LIFE:
         access_token = waiting.access_token
+        # Zoom might not recognise an access token that ran out, and leave the grant alive.
+        if now >= waiting.expires_at:
+            access_token = await _fresh(work, waiting)
         try:
-            # Zoom might not recognise an access token that ran out, and leave the grant alive.
-            if now >= waiting.expires_at:
-                token = await oauth.refresh(waiting.refresh_token)
-                async with work.transaction() as tx:
-                    await revocations.renew(tx, seal, work.id, token)
-                access_token = token.access_token
             await oauth.revoke(access_token)
         except AppMisconfigured as error:
             raise NotNow(str(error)) from None
@@ -55,6 +52,20 @@ async def revoke(work: Work[Resources]) -> None:
             log.info("tokens were of no use any more", revocation_id=work.key)
     async with work.done() as tx:
         await revocations.end(tx, work.id)
+
+
+async def _fresh(work: Work[Resources], waiting: revocations.Waiting) -> str:
+    """An access token for a grant whose own ran out. The old one where Zoom gives none: the answer that brought another
+    may have been lost, and Zoom may still know the old one."""
+    try:
+        token = await work.resources.zoom.oauth.refresh(waiting.refresh_token)
+    except AppMisconfigured as error:
+        raise NotNow(str(error)) from None
+    except NeedsReauth:
+        return waiting.access_token
+    async with work.transaction() as tx:
+        await revocations.renew(tx, work.resources.seal, work.id, token)
+    return token.access_token
 
 
 async def tidy(work: Work[Resources]) -> None:

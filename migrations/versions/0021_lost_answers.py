@@ -44,6 +44,7 @@ DELETE FROM outbox WHERE reaction IN ('hooks.tell_live', 'hooks.tell_ended', 'ho
 
 
 def upgrade() -> None:
+    op.add_column("grants", sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("meetings", sa.Column("unanswered", JSONB(), server_default="[]", nullable=False))
     op.add_column("events", sa.Column("holdings", sa.Integer(), server_default="0", nullable=False))
     op.execute(HOLDINGS)
@@ -79,3 +80,4 @@ def downgrade() -> None:
     op.drop_column("hook_messages", "number")
     op.drop_column("events", "holdings")
     op.drop_column("meetings", "unanswered")
+    op.drop_column("grants", "asked_at")
