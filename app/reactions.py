@@ -56,9 +56,7 @@ SEND_INVITE = reaction("registrations.invite", registrations.send_invite, priori
 PLAN_REMINDERS = reaction("registrations.plan_reminders", registrations.plan_reminders, priority=60)
 REMIND = reaction("registrations.remind", registrations.send_reminder, priority=65)
 MAIL_GUEST_CODE = reaction("registrations.guest_code", registrations.mail_guest_code, priority=10)
-TELL_LIVE = reaction("hooks.tell_live", hooks.tell_live, priority=60)
-TELL_HOST_MISSING = reaction("hooks.tell_host_missing", hooks.tell_host_missing, priority=60)
-TELL_ENDED = reaction("hooks.tell_ended", hooks.tell_ended, priority=60)
+TELL_EVENT = reaction("hooks.tell_event", hooks.tell_event, priority=60)
 TELL_ATTENDANCE = reaction("hooks.tell_attendance", hooks.tell_attendance, priority=60)
 TELL_REGISTRATION = reaction("hooks.tell_registration", hooks.tell_registration, priority=90)
 TELL_ACCOUNT = reaction("hooks.tell_account", hooks.tell_account, priority=60)
@@ -134,10 +132,10 @@ TABLE: Reactions[Resources] = Reactions(
             by(FOLLOW, "event_id"),
             by(LOOK_FOR_HOST, "event_id"),
         ],
-        commands.TellMissingHost: [of_community(TELL_HOST, "event_id", MAIL), by(TELL_HOST_MISSING, "event_id")],
+        commands.TellMissingHost: [of_community(TELL_HOST, "event_id", MAIL), by(TELL_EVENT, "event_id")],
         facts.LiveChanged: [by(FOLLOW, "event_id")],
-        facts.EventWentLive: [by(TELL_LIVE, "event_id")],
-        facts.EventEnded: [by(SETTLE, "event_id"), by(TELL_ENDED, "event_id")],
+        facts.EventWentLive: [by(TELL_EVENT, "event_id")],
+        facts.EventEnded: [by(SETTLE, "event_id"), by(TELL_EVENT, "event_id")],
         facts.HoldingMissed: [by(ASK_HOLDING, "event_id", lane="account_id")],
         facts.AttendanceSettled: [by(TELL_ATTENDANCE, "event_id")],
         facts.SyncAsked: [by(SYNC_MEETING, "event_id", lane="account_id", priority=10)],

@@ -238,6 +238,57 @@ async def test_answers_from_before_are_confirmed_where_something_shows_that_a_to
     assert [row["code"] for row in codes] == [None], "six digits are no spare code"
 
 
+TOLD_BEFORE = """
+INSERT INTO communities (id, slug) VALUES ('c1', 'one');
+INSERT INTO events (id, community_id, kind, title, starts_at, ends_at, timezone, is_virtual, created_by, created_at,
+                    updated_at, live_at, ended_at, host_missed_at)
+SELECT CAST('eeeeeeee-0000-4000-8000-00000000000' || number AS uuid), 'c1', 'community_event', 'x', now(),
+       now() + interval '1 hour', 'UTC', true, 'm', now(), now(),
+       CASE WHEN live THEN now() END, CASE WHEN ended THEN now() END, CASE WHEN missed THEN now() END
+FROM (VALUES (1, true, false, false), (2, false, true, true), (3, false, true, false), (4, false, true, false),
+             (5, false, false, false)) AS wanted (number, live, ended, missed);
+INSERT INTO outbox (reaction, key, due_at, priority, recorded_at)
+SELECT reaction, 'eeeeeeee-0000-4000-8000-00000000000' || number, now(), 60, now()
+FROM (VALUES (2, 'hooks.tell_host_missing'), (3, 'hooks.tell_ended'), (4, 'hooks.tell_live'), (4, 'hooks.tell_ended'))
+    AS waiting (number, reaction);
+INSERT INTO hook_endpoints (id, community_id, url, kinds, secret, created_by, created_at)
+VALUES ('aaaaaaaa-0000-4000-8000-000000000001', 'c1', 'https://x.example', '{event.live}', 'x', 'm', now());
+INSERT INTO hook_messages (id, endpoint_id, kind, subject, body, created_at)
+SELECT gen_random_uuid(), 'aaaaaaaa-0000-4000-8000-000000000001', kind, gen_random_uuid(), '', CAST(made AS timestamptz)
+FROM (VALUES ('second', '2026-01-02'), ('first', '2026-01-01')) AS sent (kind, made);
+"""
+
+
+async def test_what_was_told_of_events_is_not_told_again_and_what_waits_is_told(empty_url: str) -> None:
+    await migrate(empty_url, "0019")
+    await done(empty_url, TOLD_BEFORE)
+    await migrate(empty_url)
+    waiting = await asked(empty_url, "SELECT right(key, 1) AS event FROM outbox WHERE reaction = 'hooks.tell_event'")
+    assert sorted(row["event"] for row in waiting) == ["2", "3", "4"]
+    former = "('hooks.tell_live', 'hooks.tell_ended', 'hooks.tell_host_missing')"
+    assert await asked(empty_url, f"SELECT id FROM outbox WHERE reaction IN {former}") == []  # noqa: S608 - our names
+    told = await asked(
+        empty_url,
+        "SELECT right(CAST(event_id AS text), 1) AS event, live, holdings, host_missed_at IS NOT NULL AS missed"
+        " FROM hook_told ORDER BY event_id",
+    )
+    assert [tuple(row) for row in told] == [
+        ("1", True, 0, False),
+        ("2", False, 1, False),
+        ("3", True, 1, False),
+        ("4", False, 0, False),
+    ]
+    numbers = await asked(empty_url, "SELECT kind FROM hook_messages ORDER BY number")
+    assert [row["kind"] for row in numbers] == ["first", "second"]
+    await done(
+        empty_url,
+        "INSERT INTO hook_messages (id, endpoint_id, kind, subject, body, created_at)"
+        " SELECT gen_random_uuid(), endpoint_id, 'third', subject, '', now() FROM hook_messages LIMIT 1",
+    )
+    (newest,) = await asked(empty_url, "SELECT kind FROM hook_messages ORDER BY number DESC LIMIT 1")
+    assert newest["kind"] == "third"
+
+
 def configured(url: str) -> Config:
     """What Alembic is told of a database."""
     config = Config()

@@ -2,6 +2,7 @@
 
 Zoom's refresh token is spent by using it (developers.zoom.us/docs/integrations/oauth/#using-a-refresh-token), so a
 refresh is the one call to a vendor that is made under a row lock. The lock is on `grants`, which no table references.
+That Zoom is asked is committed before: where the answer was lost, the tokens may be, and admins are told so.
 Where a grant and its account are both locked, the grant comes first. What Zoom answers is written whoever has the row
 of the job by now, for it is spent: `generation` tells whether it is still the word on this grant.
 """
@@ -34,10 +35,6 @@ PATIENCE = 5.0  # seconds: waiting for the locks and for Zoom together
 NO_PACE = timedelta(minutes=1)  # a lane that is closed for longer waits for a daily limit
 PARKED = "the Zoom account is not connected"
 CLOSED = "Zoom takes no more calls of this account for now; it goes on by itself."
-NEEDS_REAUTH = (
-    "Disconnected: Zoom no longer accepts this connection, because the app was removed in Zoom or the permission ended."
-    " Connect the account again."
-)
 _LOST = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
 log = logs.get("accounts")
 
@@ -61,7 +58,14 @@ _KEEP = """
 INSERT INTO grants (account_id, access_token, refresh_token, api_url, expires_at)
 VALUES (:account_id, :access_token, :refresh_token, :api_url, :expires_at)
 ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, access_token = excluded.access_token,
-    refresh_token = excluded.refresh_token, api_url = excluded.api_url, expires_at = excluded.expires_at
+    refresh_token = excluded.refresh_token, api_url = excluded.api_url, expires_at = excluded.expires_at,
+    asked_at = NULL
+"""
+# Whether Zoom was asked before with the same tokens, and has not answered.
+_ASK = """
+WITH present AS (SELECT account_id, asked_at FROM grants WHERE account_id = $1 AND generation = $2 FOR NO KEY UPDATE)
+UPDATE grants SET asked_at = now() FROM present WHERE grants.account_id = present.account_id
+RETURNING present.asked_at IS NOT NULL
 """
 
 
@@ -69,8 +73,8 @@ ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, acces
 class Stored:
     """A connected account's tokens as they lie in the database; `generation` counts how often they were replaced.
 
-    The rest is that of all connections of the Zoom account: how many people its roomiest licensed host has meetings
-    for, and until when one of their lanes is closed, which may be over.
+    The rest is of all connections of the Zoom account: how many people its roomiest licensed host has meetings for, and
+    until when one of their lanes is closed, which may be over.
     """
 
     generation: int
@@ -88,9 +92,8 @@ async def zoom(
 ) -> AccountClient:
     """Calls to Zoom in the name of an account, the first of them, of rate label `label`, to be made now.
 
-    Raises ForeignHost, and NotNow: parked where the account is not connected, "at" where the call would have to wait
-    for longer than a moment (longer than 5 seconds if `urgent`), or where one of the Zoom account's connections has met
-    a daily limit.
+    Raises ForeignHost, and NotNow: parked where the account is not connected, "at" where the call would wait longer
+    than a moment (5 seconds if `urgent`), or where one of the Zoom account's connections has met a daily limit.
     """
     grant = await _read(resources, account_id)
     if grant.closed_until and grant.closed_until > resources.clock.now() + NO_PACE and not urgent:
@@ -146,6 +149,7 @@ class AccountTokens:
     def __init__(self, resources: Resources, account_id: UUID, fresh: Stored | None = None) -> None:
         self._resources, self._account_id, self._fresh = resources, account_id, fresh
         self._asking: Stored | None = None  # with what Zoom has been asked for a token, while it has not answered
+        self._lost = False  # whether it was asked before, and no answer was written down
 
     async def access_token(self, *, rejected: str | None = None) -> str:
         """A token to use now, another than `rejected`. Raises NotNow: parked once the grant is dead, later where the
@@ -174,13 +178,14 @@ class AccountTokens:
 
     async def _renew(self, seen: int, rejected: str | None) -> str | ZoomError | None:
         answer: Token | ZoomError | None = None
+        self._lost = bool(await self._resources.db.hot.fetchval(_ASK, self._account_id, seen))
         try:
             async with self._resources.db.transaction(patient=True) as tx:
                 await lock(tx, self._account_id)
                 await tx.allow_idle(2 * PATIENCE)  # Zoom is asked under the lock
                 grant = await _stored(tx, self._account_id)
                 token = self._opened(grant)
-                if token != rejected and (grant.generation != seen or not self._stale(grant)):
+                if token != rejected and grant.generation != seen:
                     return token
                 answer = await self._asked(grant)
                 return await self._settled(tx, grant, answer)
@@ -218,12 +223,10 @@ class AccountTokens:
             return answer.access_token
         if not isinstance(answer, NeedsReauth):
             await trouble.note(tx, self._account_id, answer)
+            if not self._lost and not trouble.may_have_renewed(answer):
+                await tx.run("UPDATE grants SET asked_at = NULL WHERE account_id = :id", id=self._account_id)
             return answer
-        await tx.run(
-            "UPDATE accounts SET status = 'needs_reauth', reason = :reason, trouble = NULL WHERE id = :account_id",
-            reason=NEEDS_REAUTH,
-            account_id=self._account_id,
-        )
+        await trouble.over(tx, self._account_id, lost=self._lost)
         tx.record(AccountLost(self._account_id))
         log.warning("grant is dead", account_id=str(self._account_id), reason=answer.message)
         return None
@@ -236,7 +239,7 @@ class AccountTokens:
 
     async def _replace(self, tx: db.Tx, token: Token) -> None:
         await tx.run(
-            "UPDATE grants SET generation = generation + 1, access_token = :access_token,"
+            "UPDATE grants SET generation = generation + 1, access_token = :access_token, asked_at = NULL,"
             " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url)"
             " WHERE account_id = :account_id",
             access_token=self._resources.seal.seal(token.access_token, _place("access_token", self._account_id)),

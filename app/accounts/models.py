@@ -65,6 +65,8 @@ class Grant(Model):
     api_url: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[datetime]
     generation: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    # When Zoom was last asked to renew these tokens, until it has answered: they may be spent, and the new ones lost.
+    asked_at: Mapped[datetime | None]
 
 
 class Revocation(Model):

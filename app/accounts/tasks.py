@@ -1,6 +1,6 @@
 """Reactions about accounts: reading them, revoking what was disconnected, and tidying up."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
@@ -43,14 +43,10 @@ async def revoke(work: Work[Resources]) -> None:
         return
     access_token, ends = waiting.access_token, waiting.expires_at
     if not waiting.superseded and now < waiting.created_at + revocations.LIFE:
+        # Zoom might not recognise an access token that ran out, and leave the grant alive.
+        if now >= waiting.expires_at:
+            access_token, ends = await _fresh(work, waiting)
         try:
-            # Zoom might not recognise an access token that ran out, and leave the grant alive.
-            if now >= waiting.expires_at:
-                token = await oauth.refresh(waiting.refresh_token)
-                # The former ones are spent, so these are kept whoever has the row by now.
-                async with work.unfenced() as tx:
-                    ends = await revocations.renew(tx, seal, work.id, waiting.account_id, token)
-                access_token = token.access_token
             await oauth.revoke(access_token)
         except AppMisconfigured as error:
             raise NotNow(str(error)) from None
@@ -58,6 +54,21 @@ async def revoke(work: Work[Resources]) -> None:
             log.info("tokens were of no use any more", revocation_id=work.key)
     async with work.done() as tx:
         await revocations.end(tx, work.id, ends)
+
+
+async def _fresh(work: Work[Resources], waiting: revocations.Waiting) -> tuple[str, datetime]:
+    """An access token for a grant whose own ran out, and when it ends. The old one where Zoom gives none: the answer that brought another
+    may have been lost, and Zoom may still know the old one."""
+    try:
+        token = await work.resources.zoom.oauth.refresh(waiting.refresh_token)
+    except AppMisconfigured as error:
+        raise NotNow(str(error)) from None
+    except NeedsReauth:
+        return waiting.access_token, waiting.expires_at
+    # The former ones are spent, so these are kept whoever has the row by now.
+    async with work.unfenced() as tx:
+        ends = await revocations.renew(tx, work.resources.seal, work.id, waiting.account_id, token)
+    return token.access_token, ends
 
 
 async def tidy(work: Work[Resources]) -> None:

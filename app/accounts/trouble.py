@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.clients.zoom import AppDisabled, AppMisconfigured, ZoomError
+from app.clients.zoom import AppDisabled, AppMisconfigured, NoAnswer, OutcomeUnknown, ZoomError
 from app.core import db
 from app.core.outbox import NotNow
 
@@ -21,6 +21,14 @@ _DISABLED = (
 _MISCONFIGURED = (
     "Zoom does not accept this installation's app. Ask the operator to check ZOOM_CLIENT_ID, ZOOM_CLIENT_SECRET and"
     f" ZOOM_REDIRECT_URI. {BY_ITSELF}"
+)
+NEEDS_REAUTH = (
+    "Disconnected: Zoom no longer accepts this connection, because the app was removed in Zoom or the permission ended."
+    " Connect the account again."
+)
+NEEDS_REAUTH_AFTER_LOSS = (
+    "Disconnected: Zoom no longer accepts this connection. An earlier answer of Zoom's did not arrive, and the new"
+    " permission in it is lost, or the app was removed in Zoom. Connect the account again."
 )
 # Zoom's own codes for a token whose permission has ended, of which only the next `invalid_grant` is believed.
 _ENDED = {
@@ -78,6 +86,21 @@ async def note(tx: db.Tx, account_id: UUID, error: ZoomError) -> None:
         type=slug(error),
         detail=sentence(error),
         at=_text(tx.now),
+    )
+
+
+def may_have_renewed(error: ZoomError) -> bool:
+    """Whether new tokens may have been given all the same, in an answer that nobody got."""
+    return isinstance(error, OutcomeUnknown | NoAnswer) and (error.status is None or error.status < 400)
+
+
+async def over(tx: db.Tx, account_id: UUID, *, lost: bool) -> None:
+    """The grant is dead, and admins have to connect again; `lost` where an earlier answer that may have held its
+    successor did not arrive."""
+    await tx.run(
+        "UPDATE accounts SET status = 'needs_reauth', reason = :reason, trouble = NULL WHERE id = :account_id",
+        reason=NEEDS_REAUTH_AFTER_LOSS if lost else NEEDS_REAUTH,
+        account_id=account_id,
     )
 
 

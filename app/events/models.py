@@ -76,6 +76,8 @@ class Event(Model):
     # What the meeting's instances say: since when one is open, and when the last one that was no rehearsal ended.
     live_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    # How many instances that were no rehearsals are over.
+    holdings: Mapped[int] = mapped_column(server_default="0")
     # The start for which it was told that no host had come, and how many people were waiting then.
     host_missed_at: Mapped[datetime | None]
     host_missed_by: Mapped[int | None]

@@ -100,22 +100,26 @@ async def delete(tx: Tx, event: Event) -> bool:
     return True
 
 
-async def note_instances(tx: Tx, event_id: UUID, live_at: datetime | None, ended_at: datetime | None) -> None:
-    """What the meeting's instances say now: since when one is open, and when the last one that counts ended.
+async def note_instances(
+    tx: Tx, event_id: UUID, live_at: datetime | None, ended_at: datetime | None, holdings: int
+) -> None:
+    """What the meeting's instances say now: since when one is open, when the last one that counts ended, and how many
+    that count are over. One that was over before it was heard of went live, too.
 
     It is no edit: the version stays, so that nobody's change is refused because the meeting began meanwhile.
     """
     event = await lock(tx, event_id)
-    if event is None or (event.live_at, event.ended_at) == (live_at, ended_at):
+    if event is None or (event.live_at, event.ended_at, event.holdings) == (live_at, ended_at, holdings):
         return
-    if event.cancelled_at is None and live_at is not None and event.live_at is None:
-        tx.record(EventWentLive(event_id))
     cancelled_at = event.cancelled_at
     was_live = event.live_at is not None and (cancelled_at is None or event.live_at < cancelled_at)
-    is_over = cancelled_at is None and event.ended_at is None and ended_at is not None
-    if live_at is None and (was_live or is_over):
+    went_by = cancelled_at is None and holdings > event.holdings
+    opened = cancelled_at is None and live_at is not None and event.live_at is None
+    if opened or (went_by and (live_at is not None or not was_live)):
+        tx.record(EventWentLive(event_id))
+    if live_at is None and (was_live or went_by):
         tx.record(EventEnded(event_id))
-    event.live_at, event.ended_at = live_at, ended_at
+    event.live_at, event.ended_at, event.holdings = live_at, ended_at, holdings
     tx.record(LiveChanged(event_id))
     tx.ring(topic(event_id))
 

@@ -56,7 +56,9 @@ def told_event_host_missing(
 @router.post("event.ended", summary="An event ended", status_code=204)
 def told_event_ended(body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
     """The meeting is over. `status` says how the event stands now: `ended`, `scheduled` where it was a rehearsal, or
-    `cancelled`. Opened again, it goes live, and ends, once more."""
+    `cancelled`. Opened again, it goes live, and ends, once more. It always comes after an `event.live`, also of a
+    meeting that was over before it was noticed: what is told of one event arrives in order, and a message that did not
+    arrive is tried again before the next one is sent."""
 
 
 @router.post("attendance.final", summary="The attendance of an event is complete", status_code=204)

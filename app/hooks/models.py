@@ -3,12 +3,13 @@
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
 from app.core.models import Community
 from app.core.sealed import Sealed
+from app.events.models import Event
 
 
 class HookEndpoint(Model):
@@ -31,8 +32,23 @@ class HookEndpoint(Model):
     created_at: Mapped[datetime]
 
 
+class HookTold(Model):
+    """What the platform was last told of an event: whether it is live, how many holdings are over, and for which start
+    its host was missing."""
+
+    __tablename__ = "hook_told"
+
+    event_id: Mapped[UUID] = mapped_column(ForeignKey(Event.id), primary_key=True)
+    live: Mapped[bool] = mapped_column(server_default="false")
+    holdings: Mapped[int] = mapped_column(server_default="0")
+    host_missed_at: Mapped[datetime | None]
+
+
 class HookMessage(Model):
     """One message for one endpoint. Its id is the `webhook-id`, and the body stays as it is, however often it is sent.
+
+    Messages about one subject are sent in the order of their numbers, each once those before it have arrived or were
+    given up.
 
     `attempts` counts since it was last asked for; what was tried before that is still listed.
     """
@@ -45,6 +61,7 @@ class HookMessage(Model):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    number: Mapped[int] = mapped_column(BigInteger, Identity())
     endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("hook_endpoints.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(Text)
     # The row the message is about.

@@ -122,13 +122,14 @@ async def tell(
         last = await _last_said(tx, endpoint.id, kind, subject) if only_news else None
         if last is None or {name: last.get(name) for name in said} != said:
             _make(tx, endpoint, kind, subject, data)
+    await tx.session.flush()  # which numbers them: what is told next comes after them
 
 
 async def _last_said(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> dict[str, Any] | None:
     last = select(HookMessage.body).where(
         HookMessage.endpoint_id == endpoint_id, HookMessage.kind == kind, HookMessage.subject == subject
     )
-    body = await tx.session.scalar(last.order_by(HookMessage.created_at.desc()).limit(1))
+    body = await tx.session.scalar(last.order_by(HookMessage.number.desc()).limit(1))
     data: dict[str, Any] | None = orjson.loads(body)["data"] if body else None
     return data
 
@@ -148,6 +149,25 @@ def _make(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Sch
     tx.session.add(message)
     tx.record(HookMessageMade(message.id, endpoint.id, endpoint.community_id))
     return message
+
+
+def about_the_same(message: HookMessage) -> Select[HookMessage]:
+    """What waits to be sent to the endpoint of a message about the subject of that message. Nobody who tries a hook out
+    waits for what was tried before."""
+    return select(HookMessage).where(
+        HookMessage.endpoint_id == message.endpoint_id,
+        HookMessage.subject == message.subject,
+        HookMessage.kind != TEST,
+        HookMessage.state == "waiting",
+    )
+
+
+async def let_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
+    """A message has arrived or was given up: it is the next one's turn."""
+    after = about_the_same(message).where(HookMessage.number > message.number)
+    following = await tx.session.scalar(after.order_by(HookMessage.number).limit(1))
+    if following is not None:
+        tx.record(HookMessageMade(following.id, message.endpoint_id, community_id))
 
 
 async def test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:

@@ -87,7 +87,8 @@ async def doubt_stale(tx: db.Tx) -> None:
 async def altered(tx: db.Tx, meeting: Meeting, notification: Notification, at: datetime) -> None:
     """Zoom told, of the moment `at`, that a meeting was edited, deleted or brought back.
 
-    What our own changes echo says nothing new. Where reading is not permitted, Zoom's word has to do.
+    What our own changes echo says nothing new. Where reading is not permitted, Zoom's word has to do; it may be that of
+    a change of ours that got no answer.
     """
     if notification.event == "meeting.updated":
         said = told(notification.about)
@@ -99,6 +100,8 @@ async def altered(tx: db.Tx, meeting: Meeting, notification: Notification, at: d
         if at > max(moment for moment in (row.told_at, row.synced_at, row.created_at) if moment):
             row.told_at, row.observed = at, as_observed(row.observed or {}, said)
             row.protected = is_protected(as_observed(row.pushed or {}, row.observed))
+            if row.unanswered:
+                _look_now(tx, row.event_id, row.account_id)
     elif not await doubt(tx, meeting) and notification.event != "meeting.recovered" and _whole(notification):
         await gone(tx, meeting)
 

@@ -72,4 +72,4 @@ async def _fold(tx: db.Tx, event: Event) -> None:
     found = select(Instance).join(Meeting, Meeting.id == Instance.meeting_id).where(Meeting.event_id == event.id, TIMED)
     known = await tx.session.scalars(found.execution_options(populate_existing=True))
     folded = fold((run for instance in known for run in instance.runs), event.starts_at)
-    await events.note_instances(tx, event.id, folded.live_at, folded.ended_at)
+    await events.note_instances(tx, event.id, folded.live_at, folded.ended_at, folded.holdings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import NamedTuple
 
 from app.clients.zoom.notifications import Notification, moment
@@ -22,10 +23,11 @@ class Holding(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """Since when an instance is open, and when the last one that counts ended."""
+    """Since when an instance is open, when the last one that counts ended, and how many that count are over."""
 
     live_at: datetime | None
     ended_at: datetime | None
+    holdings: int = 0
 
 
 def fold(holdings: Iterable[Holding], starts_at: datetime) -> Folded:
@@ -34,11 +36,14 @@ def fold(holdings: Iterable[Holding], starts_at: datetime) -> Folded:
 
     A meeting has one instance at a time, so only the last can be open: the end of an earlier one was not heard.
     """
-    known = sorted(holdings, key=_began)
+    known = sorted(set(holdings), key=lambda holding: (_began(holding), holding.ended_at is None, holding.ended_at))
     ended = [h.ended_at for h in known if h.ended_at is not None and h.ended_at >= starts_at]
+    begun_after = [_began(after) for after in known[1:]]
+    over_by = [h.ended_at or after for h, after in zip_longest(known, begun_after)]
+    count = sum(at is not None and at >= starts_at for at in over_by)
     if known and known[-1].ended_at is None:
-        return Folded(known[-1].started_at, None)
-    return Folded(None, max(ended, default=None))
+        return Folded(known[-1].started_at, None, count)
+    return Folded(None, max(ended, default=None), count)
 
 
 def runs(

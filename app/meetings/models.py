@@ -64,9 +64,11 @@ class Meeting(Model):
     # The nonce at the head of the agenda by which a meeting whose creation got no answer is recognised.
     marker: Mapped[str] = mapped_column(Text)
     attempted_at: Mapped[datetime | None]
-    # The plan Zoom last accepted, and what it answered when it was read back.
+    # The plan Zoom last accepted, and what it answered when it was read back; both without what is unknown since a
+    # change got no answer. Those changes, `{at, body}` each: Zoom may have made one, or make it yet.
     pushed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    unanswered: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     # Optional fields Zoom refused, by name, with the value it did not take: not asked for again with that value.
     left_out: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     join_url: Mapped[Sealed | None]

@@ -139,12 +139,10 @@ def told(about: Mapping[str, Any]) -> Plan:
     return {**said, **({"start_time": _utc(starts)} if starts else {}), "settings": chosen}
 
 
-def correction(
-    pushed: Mapping[str, Any], observed: Mapping[str, Any], wanted: Plan, *, undo: bool
-) -> MeetingBody | None:
-    """The body that makes the meeting what is `wanted`; None if it is. With `undo`, also of what was changed inside
-    Zoom; without, only of the door somebody opened there to whoever fills in the form."""
-    body = changes(as_observed(pushed, observed) if undo else pushed, wanted)
+def correction(has: Plan, observed: Mapping[str, Any], wanted: Plan) -> MeetingBody | None:
+    """The body that makes the meeting what is `wanted`, of which Zoom `has` so much; None if it is. The door somebody
+    opened inside Zoom to whoever fills in the form is closed in any case."""
+    body = changes(has, wanted)
     if body is None and lets_strangers_in(wanted, observed):
         return {"settings": {"approval_type": MANUAL_APPROVAL}}
     return body
@@ -176,6 +174,12 @@ def lets_strangers_in(wanted: Plan, observed: Mapping[str, Any]) -> bool:
     """Whether somebody has set inside Zoom that whoever fills in the form is approved, where approval is wanted."""
     said = observed.get("settings", {}).get("approval_type")
     return asks_registration(wanted) and said == AUTOMATIC_APPROVAL
+
+
+def sent(body: Mapping[str, Any]) -> Plan:
+    """The fields of a body that was sent, in a plan's shape."""
+    start = body.get("start_time")
+    return {**body, **({"start_time": _utc(start)} if start else {})}
 
 
 def _utc(moment: datetime) -> str:

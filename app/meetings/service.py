@@ -129,6 +129,7 @@ async def begin(tx: db.Tx, situation: Situation) -> Meeting:
         protected=situation.host.licensed,
         orphan_markers=[],
         left_out={},
+        unanswered=[],
         created_at=tx.now,
     )
     tx.session.add(meeting)

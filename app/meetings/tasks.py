@@ -1,19 +1,20 @@
 """Making wanted and observed equal: the reactions that call Zoom about meetings."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from app import facts
 from app.accounts import grants
 from app.clients.zoom import Meeting as Said
-from app.clients.zoom import NotFound, ZoomError
+from app.clients.zoom import MeetingBody, NotFound, ZoomError
 from app.core import logs
 from app.core.outbox import NotNow
 from app.core.work import Work
 from app.inbox import service as inbox
-from app.meetings import changing, creating, drift, holdings, observed, recorded, service
+from app.meetings import changing, creating, drift, holdings, observed, recorded, service, unanswered
 from app.meetings.instances import holding_of
 from app.meetings.models import Meeting
-from app.meetings.plan import correction, differences, observation
+from app.meetings.plan import Plan, as_observed, correction, differences, observation
 from app.resources import Resources
 
 NO_SUCH_MEETING = 3001  # developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
@@ -61,8 +62,27 @@ def _only_looks(situation: service.Situation) -> bool:
     meeting = situation.meeting
     if meeting is None or not meeting.doubted_at or not meeting.observed or not situation.wanted:
         return False
-    undo = meeting.carried_version not in {None, situation.event.version}
-    return correction(meeting.pushed or {}, meeting.observed, situation.asked(meeting), undo=undo) is None
+    return _body(situation, meeting) is None
+
+
+def _body(
+    situation: service.Situation,
+    meeting: Meeting,
+    said: Plan | None = None,
+    late: Sequence[unanswered.Change] = (),
+    *,
+    undo: bool = False,
+) -> MeetingBody | None:
+    """What is to be changed at Zoom, which just `said` what it has, or else as far as is known; None if nothing is.
+
+    What `late` changes name and Zoom did not say is sent again. What people changed inside Zoom is undone after a save,
+    and where it is asked to `undo` it.
+    """
+    observed = (meeting.observed or {}) if said is None else said
+    pushed = unanswered.unknown(meeting.pushed or {}, late, said) or {}
+    saved = meeting.carried_version not in {None, situation.event.version}
+    has = as_observed(pushed, observed) if undo or saved else unanswered.known(pushed, observed, meeting.unanswered)
+    return correction(has, observed, situation.asked(meeting))
 
 
 async def _finished(work: Work[Resources]) -> None:
@@ -82,28 +102,29 @@ async def _update(work: Work[Resources], situation: service.Situation, meeting: 
     """PATCH what differs from the plan Zoom last accepted, and read back what became of it.
 
     Where we cannot know what has become of the meeting meanwhile, it is read first: after a disconnect, when an admin
-    asks, or when something raised a doubt. What was changed inside Zoom is undone when an admin asks and after a save.
+    asks, when something raised a doubt, or when a change got no answer. What was changed inside Zoom is undone when an
+    admin asks and after a save.
     """
-    wanted, unsure = situation.asked(meeting), meeting.observed is None or meeting.state == "unavailable"
-    undo = unsure or meeting.carried_version not in {None, situation.event.version}
-    body = correction(meeting.pushed or {}, meeting.observed or {}, wanted, undo=undo)
+    undo, asked_at = meeting.observed is None or meeting.state == "unavailable", work.resources.clock.now()
+    late = unanswered.overdue(meeting.unanswered, asked_at)
+    unsure = undo or bool(late) or unanswered.is_unknown(meeting.pushed or {}, situation.asked(meeting))
+    body = _body(situation, meeting, undo=undo)
     if body is None and not unsure and not meeting.doubted_at and not meeting.orphan_markers:
         await _in_step(work, situation, meeting, None)
         return
-    asked_at = work.resources.clock.now()
     zoom = await grants.zoom(work.resources, meeting.account_id)
     await creating.clear_orphans(work, zoom, meeting)
     try:
         said = await changing.read_back(zoom, number) if unsure or meeting.doubted_at else None
         if said is not None:
             await _noted(work, meeting, said, asked_at)
-            body = correction(meeting.pushed or {}, observation(said), wanted, undo=undo)
+        body = _body(situation, meeting, observation(said) if said else None, late, undo=undo)
         if body is not None:
             said = await changing.change(work, zoom, situation, meeting, body)
     except NotFound as error:
         await _missing(work, situation, meeting, error)
     else:
-        await _in_step(work, situation, meeting, said)
+        await _in_step(work, situation, meeting, said, late)
 
 
 async def _noted(work: Work[Resources], meeting: Meeting, said: Said, asked_at: datetime) -> None:
@@ -127,20 +148,30 @@ async def _missing(work: Work[Resources], situation: service.Situation, meeting:
         await _now_is(work, meeting, "deleted_at_zoom")
 
 
-async def _in_step(work: Work[Resources], situation: service.Situation, meeting: Meeting, said: Said | None) -> None:
-    """Zoom has what is wanted, or `said` what it keeps instead; whoever may now be registered is looked at again."""
-    async with work.done() as tx:
+async def _in_step(
+    work: Work[Resources],
+    situation: service.Situation,
+    meeting: Meeting,
+    said: Said | None,
+    late: Sequence[unanswered.Change] = (),
+) -> None:
+    """Zoom has what is wanted, or `said` what it keeps instead; whoever may now be registered is looked at again. Of
+    changes without an answer, `late` ones count no more, and after the others it is looked again."""
+    waiting = [each for each in meeting.unanswered if each not in late]
+    async with work.done(unanswered.settles_at(waiting)) as tx:
         row = await service.lock(tx, meeting.id)
         wanted = situation.asked(row)
-        row.carried_version = situation.event.version
+        row.carried_version, row.unanswered = situation.event.version, waiting
         if row.doubted_at == meeting.doubted_at:
             row.doubted_at = None
         before = (row.state in service.SERVING, row.protected, row.join_url is not None)
         settled = said is not None or row.state in {meeting.state, "updating"}
         if said is None and row.observed is None:
             observed.believe(row, wanted)
+        if said is not None or unanswered.is_unknown(row.pushed or {}, wanted):
+            row.pushed = wanted
         if said is not None:
-            row.pushed, row.synced_at = wanted, tx.now
+            row.synced_at = tx.now
             observed.observe(row, said, work.resources)
             for difference in differences(wanted, row.observed or {}):
                 log.info("zoom keeps another value", event_id=work.key, field=difference["field"])

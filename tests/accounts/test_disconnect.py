@@ -57,6 +57,35 @@ async def test_a_disconnect_of_an_idle_account_ends_the_grant_although_its_acces
     assert await house.grants_alive() == 0
 
 
+async def test_a_grant_is_ended_though_the_fresh_token_for_it_was_lost(house: House) -> None:
+    account_id = await house.connect(admin())
+    await house.work()
+    house.clock.ahead = timedelta(hours=2)
+    await house.disconnect(account_id)
+    await house.fault("lose_answer", "oauthRefresh")
+    await house.work()
+    assert await house.grants_alive() == 1
+    house.clock.ahead += timedelta(seconds=5)
+    await house.work()
+    assert await house.grants_alive() == 0
+    assert await house.rows("SELECT count(*) FROM revocations") == [(0,)]
+
+
+async def test_an_ended_grant_whose_answer_was_lost_is_ended_once_and_a_new_one_lives(house: House) -> None:
+    account_id = await house.connect(admin())
+    await house.work()
+    await house.disconnect(account_id)
+    await house.fault("lose_answer", "oauthRevoke")
+    await house.work()
+    assert await house.grants_alive() == 0
+    await house.connect(admin())
+    house.clock.ahead += timedelta(seconds=5)
+    await house.work()
+    assert await house.grants_alive() == 1
+    assert await house.rows("SELECT count(*) FROM revocations") == [(0,)]
+    assert (await house.account(account_id)).status == "connected"
+
+
 async def test_a_revocation_is_repeated_until_zoom_answers(house: House) -> None:
     account_id = await house.connect(admin())
     await house.work()

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from app.accounts import grants
+from app.accounts import grants, trouble
 from app.accounts.trouble import NoToken
 from app.clients.zoom import Token
 from app.core.outbox import NotNow
@@ -145,8 +145,49 @@ async def test_a_dead_grant_is_noticed_on_the_next_call_and_says_to_connect_agai
     assert parked.value.again == "parked"
     account = await house.account(account_id)
     assert account.status == "needs_reauth"
-    assert account.reason == grants.NEEDS_REAUTH
+    assert account.reason == trouble.NEEDS_REAUTH
     assert len(await house.calls("oauthRefresh")) == 1
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["died", "unanswered"])
+async def test_a_grant_whose_new_tokens_were_lost_is_not_said_to_have_been_removed(house: House, dies: bool) -> None:
+    account_id = await house.connect(admin())
+    await house.expire(account_id)
+    if dies:
+        asking = await refreshing(house, account_id)
+        (renewal,) = (task for task in asyncio.all_tasks() if task.get_name() == "token refresh")
+        renewal.cancel()
+        await asyncio.gather(asking, renewal, return_exceptions=True)
+        await answered(house)
+    else:
+        await house.fault("lose_answer", "oauthRefresh")
+        with pytest.raises(NoToken):
+            await tokens_of(house, account_id).access_token()
+    assert (await house.account(account_id)).status == "connected", "nobody knows yet"
+    with pytest.raises(NotNow) as parked:
+        await tokens_of(house, account_id).access_token()
+    assert parked.value.again == "parked"
+    account = await house.account(account_id)
+    assert (account.status, account.reason) == ("needs_reauth", trouble.NEEDS_REAUTH_AFTER_LOSS)
+    await house.connect(admin())
+    await house.expire(account_id)
+    await house.control("POST", "/deauthorize", {"user": "ada@riverside.example", "notify": False})
+    with pytest.raises(NotNow):
+        await tokens_of(house, account_id).access_token()
+    assert (await house.account(account_id)).reason == trouble.NEEDS_REAUTH, "that loss is over"
+
+
+async def test_a_refresh_that_zoom_refused_or_never_got_is_no_loss(house: House) -> None:
+    account_id = await house.connect(admin())
+    refused = {"kind": "status", "status": 400, "body": {"error": "invalid_request"}}
+    for fault in (refused, {"kind": "rate_per_second"}):
+        await house.expire(account_id)
+        await house.control("PUT", "/faults", {"calls": [fault | {"operation": "oauthRefresh"}]})
+        with pytest.raises(NotNow):
+            await tokens_of(house, account_id).access_token()
+        assert await house.rows("SELECT asked_at FROM grants") == [(None,)]
+    assert await tokens_of(house, account_id).access_token()
+    assert await house.rows("SELECT asked_at FROM grants") == [(None,)]
 
 
 async def test_a_grant_known_to_be_dead_is_not_tried_again(house: House) -> None:

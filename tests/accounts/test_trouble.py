@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.accounts import grants, preflight
+from app.accounts import grants, preflight, trouble
 from app.accounts.cards import AccountCard, account_cards
 from app.accounts.trouble import NoToken
 from app.core.outbox import NotNow
@@ -129,7 +129,7 @@ async def test_only_invalid_grant_ends_a_connection_and_its_trouble(house: House
     with pytest.raises(NotNow):
         await grants.AccountTokens(house.resources, account_id).access_token()
     card = await card_of(house)
-    assert (card.status, card.reason, card.last_error) == ("needs_reauth", grants.NEEDS_REAUTH, None)
+    assert (card.status, card.reason, card.last_error) == ("needs_reauth", trouble.NEEDS_REAUTH, None)
 
 
 async def test_preflight_does_not_say_that_zoom_accepts_a_connection_in_trouble(house: House) -> None:

@@ -48,6 +48,8 @@ class Path:
     does, because at that moment none may be alive. `meanwhile` is what somebody does once a worker was stopped and
     another has done its work. `settle` moves what only time or Zoom moves before it is all over.
 
+    `regret` is what somebody asks for after that, while nobody knows yet what became of it; nor does it wait.
+
     `only` names the reactions that are new here, where other paths kill a worker in the rest; `settings` are those the
     path needs. Of a member who `flaps` only what their calendar shows in the end is compared: how many changes of mind
     become a mail is up to timing.
@@ -57,6 +59,7 @@ class Path:
     prepare: Callable[[Living], Awaitable[Known]]
     act: Callable[[Living, Known], Awaitable[None]]
     settle: Callable[[Living, Known], Awaitable[None]] | None = None
+    regret: Callable[[Living, Known], Awaitable[None]] | None = None
     only: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     flaps: bool = False
@@ -94,6 +97,9 @@ class Harness:
             await self.path.act(self.living, beginning.known)
             await self._settle(beginning.known)
             await self._meanwhile(beginning.known)
+            if self.path.regret:
+                await self.path.regret(self.living, beginning.known)
+                await self._settle(beginning.known)
         passed = dict.fromkeys(self._notes.read_text().splitlines())
         return await self._end(beginning), [at for at in passed if self.path.passes(at)]
 
@@ -110,6 +116,8 @@ class Harness:
             if died:
                 # The dead hold their leases for some seconds, which nobody here needs to wait for.
                 await self.living.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
+                if self.path.regret:
+                    await self.path.regret(self.living, beginning.known)
                 async with self._worker():
                     await self._settle(beginning.known)
                 return await self._end(beginning)
@@ -133,6 +141,23 @@ class Harness:
                     await self._settle(beginning.known)
                 return await self._end(beginning)
         return None
+
+    async def unanswered(self, beginning: Beginning, operation: str) -> End:
+        """Walk with the answer to the first call of an operation lost, and what Zoom would tell of it; the end."""
+        await self._restore(beginning)
+        lost = {
+            "calls": [{"kind": "lose_answer", "operation": operation, "times": 1}],
+            "notifications": [{"events": [], "lost": True, "times": 1}],
+        }
+        async with self._worker():
+            (await self.living.zoom.put("/simulator/faults", json=lost)).raise_for_status()
+            await self.path.act(self.living, beginning.known)
+            await self._quiet()
+            (await self.living.zoom.put("/simulator/faults", json={})).raise_for_status()
+            if self.path.regret:
+                await self.path.regret(self.living, beginning.known)
+            await self._settle(beginning.known)
+        return await self._end(beginning)
 
     async def begin(self) -> Beginning:
         """Prepare, and remember how everything stands."""

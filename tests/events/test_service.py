@@ -37,9 +37,13 @@ async def held(world: World) -> dict[str, tuple[datetime, datetime]]:
     return {row["subject"].removeprefix("host:"): (row["starts"], row["ends"]) for row in rows}
 
 
-async def noted(world: World, event_id: UUID, live_at: datetime | None, ended_at: datetime | None) -> None:
+async def noted(
+    world: World, event_id: UUID, live_at: datetime | None, ended_at: datetime | None, holdings: int | None = None
+) -> None:
+    """What the instances say; one of them is over where the event has ended, unless it is said how many are."""
+    many = int(ended_at is not None) if holdings is None else holdings
     async with world.db.transaction() as tx:
-        await service.note_instances(tx, event_id, live_at, ended_at)
+        await service.note_instances(tx, event_id, live_at, ended_at, many)
 
 
 async def test_an_event_on_zoom_holds_its_host_and_says_that_it_was_made(world: World) -> None:
@@ -273,25 +277,29 @@ async def test_what_the_instances_say_changes_the_state_and_not_the_version(worl
 async def test_going_live_and_ending_happen_once_each_time(world: World) -> None:
     """A rehearsal ends, too, what is known better later is no news, and what is opened again is live."""
     event_id, later = await on_zoom(world), world.soon + HOUR
-    for live_at, ended_at, happened in (
-        (world.soon, None, [EventWentLive(event_id)]),
-        (None, None, [EventEnded(event_id)]),
-        (world.soon, None, [EventWentLive(event_id)]),
-        (world.soon + HOUR / 4, None, []),
-        (None, later, [EventEnded(event_id)]),
-        (None, later + HOUR / 4, []),
-        (later + HOUR / 2, None, [EventWentLive(event_id)]),
-        (None, later + HOUR, [EventEnded(event_id)]),
+    both = [EventWentLive(event_id), EventEnded(event_id)]
+    for live_at, ended_at, holdings, happened in (
+        (world.soon, None, 0, both[:1]),
+        (None, None, 0, both[1:]),
+        (world.soon, None, 0, both[:1]),
+        (world.soon + HOUR / 4, None, 0, []),
+        (None, later, 1, both[1:]),
+        (None, later + HOUR / 4, 1, []),
+        (later + HOUR / 2, None, 1, both[:1]),
+        (None, later + HOUR, 2, both[1:]),
+        (None, later + 2 * HOUR, 3, both),
+        (later + 3 * HOUR, None, 3, both[:1]),
+        (later + 5 * HOUR, None, 4, both[:1]),
     ):
         world.facts.clear()
-        await noted(world, event_id, live_at, ended_at)
+        await noted(world, event_id, live_at, ended_at, holdings)
         assert world.facts == [*happened, LiveChanged(event_id)], "whoever follows it hears of every change"
 
 
-async def test_an_end_whose_start_was_never_heard_of_is_an_end(world: World) -> None:
+async def test_what_was_over_before_it_was_heard_of_went_live_and_ended(world: World) -> None:
     event_id = await on_zoom(world)
     await noted(world, event_id, None, world.soon + HOUR)
-    assert world.facts[1:] == [EventEnded(event_id), LiveChanged(event_id)]
+    assert world.facts[1:] == [EventWentLive(event_id), EventEnded(event_id), LiveChanged(event_id)]
 
 
 async def test_an_event_cancelled_while_it_is_live_ends_with_its_meeting(world: World) -> None:

@@ -48,6 +48,15 @@ def test_a_lost_end_is_known_by_the_next_start(history: list[Holding]) -> None:
     assert fold([*lost, history[-1]], STARTS).live_at == fold(history, STARTS).live_at
 
 
+@given(histories(), st.data())
+def test_what_is_learned_later_of_one_holding_makes_no_other(history: list[Holding], data: st.DataObject) -> None:
+    """An end that is heard late, of what was over anyway as the next had begun, is no further holding."""
+    counting = [holding for holding in history if holding.ended_at is None or holding.ended_at >= STARTS]
+    lost = [Holding(each.started_at, data.draw(st.sampled_from([each.ended_at, None]))) for each in counting[:-1]]
+    told = fold([*lost, *counting[-1:]], STARTS).holdings
+    assert told == fold(counting, STARTS).holdings == sum(each.ended_at is not None for each in counting)
+
+
 async def test_started_and_ended_in_any_order_and_repeated(living: Living) -> None:
     await living.connect()
     event = await living.event()

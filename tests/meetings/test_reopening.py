@@ -85,7 +85,7 @@ def test_runs_one_after_the_other_are_known_in_any_order_and_number(history: lis
 def test_a_rehearsal_that_is_opened_again_for_the_event_is_one_still() -> None:
     found = [Holding(at(-20), at(-10)), Holding(at(0), at(50))]
     assert runs([at(-20), at(0)], [at(-10), at(50)]) == found
-    assert fold(found, STARTS) == Folded(None, at(50))
+    assert fold(found, STARTS) == Folded(None, at(50), 1)
     assert list(windows(dict(enumerate(found)), {}, STARTS, at(90), over=True)) == [1]
 
 
