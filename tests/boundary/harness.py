@@ -23,6 +23,7 @@ from tests.boundary.worker_process import Orders, serve
 from tests.living import Living
 from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
+from tests.meetings.house import calls, faults, lost_answer
 from tests.registrations import calendars
 
 UNKNOWN_IS_OVER = timedelta(minutes=11)
@@ -30,6 +31,7 @@ UNKNOWN_IS_OVER = timedelta(minutes=11)
 FAR_OFF = timedelta(hours=2)
 ROUNDS = 8
 WALKS = 3
+ALWAYS = 50  # calls: as often as anybody tries
 _REMEMBERED = ("config", "switches", "world", "faults", "tally", "pages", "codes", "zaks", "secrets", "endpoints")
 
 Known = dict[str, Any]
@@ -44,7 +46,8 @@ class Path:
 
     `only` names the reactions that are new here, where other paths kill a worker in the rest; `settings` are those the
     path needs. Of a member who `flaps` only what their calendar shows in the end is compared: how many changes of mind
-    become a mail is up to timing.
+    become a mail is up to timing. `mind` is what somebody asks for instead, while nobody knows what became of the first
+    wish.
     """
 
     name: str
@@ -54,6 +57,12 @@ class Path:
     only: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     flaps: bool = False
+    mind: Callable[[Living, Known], Awaitable[None]] | None = None
+
+    async def change_of_mind(self, living: Living, known: Known) -> None:
+        """What is asked for instead, if anything."""
+        if self.mind:
+            await self.mind(living, known)
 
     def passes(self, boundary: str) -> bool:
         """Whether a worker is to be killed at a boundary."""
@@ -86,6 +95,9 @@ class Harness:
         async with self._worker():
             await self.path.act(self.living, beginning.known)
             await self._settle(beginning.known)
+            if self.path.mind:
+                await self.path.change_of_mind(self.living, beginning.known)
+                await self._settle(beginning.known)
         passed = dict.fromkeys(self._notes.read_text().splitlines())
         return await self._end(beginning), [at for at in passed if self.path.passes(at)]
 
@@ -102,10 +114,28 @@ class Harness:
             if died:
                 # The dead hold their leases for some seconds, which nobody here needs to wait for.
                 await self.living.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
+                await self.path.change_of_mind(self.living, beginning.known)
                 async with self._worker():
                     await self._settle(beginning.known)
                 return await self._end(beginning)
         return None
+
+    async def unanswered(self, beginning: Beginning, operation: str) -> None:
+        """Walk while the answers to an operation are lost, until the mind is changed."""
+        await self._restore(beginning)
+        await faults(self.living, lost_answer(operation, ALWAYS))
+        async with self._worker():
+            await self.path.act(self.living, beginning.known)
+            await self._quiet()
+            if not await calls(self.living, operation):
+                # What is not due at once is due soon.
+                await self._move(self.living.clock.ahead + UNKNOWN_IS_OVER)
+                await self._quiet()
+            assert await calls(self.living, operation), "the call was never made"
+            await self.path.change_of_mind(self.living, beginning.known)
+            await self._quiet()
+            await faults(self.living)
+            await self._settle(beginning.known)
 
     async def begin(self) -> Beginning:
         """Prepare, and remember how everything stands."""
