@@ -1,7 +1,8 @@
 """Zoom's daily limits, counted before the call: one row per subject and UTC day.
 
 developers.zoom.us/docs/api/rate-limits/: a day ends at 00:00 UTC. Subjects are `host:<Zoom user>`,
-`registrant:<meeting>:<SHA-256 of the e-mail>` and `status:<registrant>`. Limits of our own count here too:
+`registrant:<meeting>:<SHA-256 of the e-mail>` (`registrant-beyond:` what only Zoom can count) and
+`status:<registrant>`. Limits of our own count here too:
 `stranger:<member>` for the addresses somebody brings in, `message:<member>:<minute>` and its like for what is written
 live, `connect:<community>:<member>@<hour>` and its like for what is asked for by hand.
 """

@@ -57,8 +57,8 @@ async def revoke(work: Work[Resources]) -> None:
 
 
 async def _fresh(work: Work[Resources], waiting: revocations.Waiting) -> tuple[str, datetime]:
-    """An access token for a grant whose own ran out, and when it ends. The old one where Zoom gives none: the answer that brought another
-    may have been lost, and Zoom may still know the old one."""
+    """An access token for a grant whose own ran out, and when it ends. The old one where Zoom gives none: the answer
+    that brought another may have been lost, and Zoom may still know the old one."""
     try:
         token = await work.resources.zoom.oauth.refresh(waiting.refresh_token)
     except AppMisconfigured as error:

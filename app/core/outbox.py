@@ -215,6 +215,13 @@ WHERE id IN (SELECT id FROM outbox WHERE key = ANY(:keys) AND lease IS NULL AND 
              FOR NO KEY UPDATE SKIP LOCKED)
 """
 
+# For asyncpg: one row whose work somebody waits for.
+HURRY_ONE = """
+UPDATE outbox SET due_at = $3, not_before = NULL
+WHERE id = (SELECT id FROM outbox WHERE reaction = $1 AND key = $2 AND lease IS NULL AND dead_at IS NULL
+            FOR UPDATE SKIP LOCKED)
+"""
+
 COUNT = """
 SELECT CASE WHEN dead_at IS NOT NULL THEN 'dead' WHEN lease IS NOT NULL THEN 'running'
             WHEN due_at <= $1 THEN 'due' ELSE 'waiting' END AS name, count(*) AS value

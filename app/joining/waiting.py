@@ -49,6 +49,10 @@ async def _ask(held: Resources, seen: Situation, registration: RegistrationSeen)
     await additions.ask_at_the_door(held.db.hot, registration.id)
     now = held.clock.now()
     fact = facts.MemberWaiting(registration.id, seen.zoom.account_id if seen.zoom else None)
-    columns = outbox.columns(held.reactions.wants(fact, now), logs.correlation(), now)
+    wanted = held.reactions.wants(fact, now)
+    columns = outbox.columns(wanted, logs.correlation(), now)
+    # A pause after a failure is for nobody's sake who stands here; whatever Zoom has us wait for is kept elsewhere.
+    for row in wanted:
+        await held.db.hot.execute(outbox.HURRY_ONE, row.reaction, row.key, now)
     await held.db.hot.execute(_ASK, *(columns[name] for name in _COLUMNS))
     held.bell.ring(outbox.TOPIC)

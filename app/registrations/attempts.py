@@ -20,11 +20,16 @@ from app.resources import Resources
 
 # So long after it was sent Zoom may still carry out a call to which it said nothing: twice as long as we wait.
 UNDER_WAY = timedelta(seconds=30)
+LOOK_AGAIN = timedelta(seconds=2)
 # After these nobody knows what Zoom did; every other error says that it did nothing.
 IN_DOUBT = (NoAnswer, OutcomeUnknown, ServerError, BadAnswer)
 
 # An addition may make another registrant than the one that was known, so until it is answered no id is known.
+# Who asked for an addition has it now.
 _BEGIN = """
+WITH asked AS (
+    UPDATE registrations SET asked_by = NULL WHERE id = :registration_id AND asked_by = :asked_by
+)
 INSERT INTO registrants (id, registration_id, meeting_id, email, state, attempt, attempted_at, attempt_ends_at,
     cancel_sent_at, updated_at)
 VALUES (:id, :registration_id, :meeting_id, :email, 'pending', :attempt, :now, :ends_at, :cancel_sent_at, :now)
@@ -49,6 +54,11 @@ UPDATE registrants SET attempt = :attempt, attempted_at = :attempted_at, attempt
     former_ids = array_remove(former_ids, CAST(:zoom_registrant_id AS text)),
     state = CASE WHEN state = 'pending' AND NOT cancel_due THEN :state ELSE state END
 WHERE id = :id AND attempted_at = :at
+"""
+_BEING_CANCELLED = """
+SELECT max(attempt_ends_at) FROM registrants
+WHERE meeting_id = :meeting_id AND lower(email) = lower(:email) AND attempt = 'cancel' AND attempt_ends_at > :now
+  AND registration_id <> :id
 """
 _END = "UPDATE registrants SET attempt_ends_at = :now WHERE id = ANY(:ids) AND attempt IS NOT NULL"
 
@@ -78,17 +88,19 @@ async def made(work: Work[Resources], seat: Seat, kind: Kind) -> AsyncIterator[S
 
 
 async def begin(tx: db.Tx, seat: Seat, kind: Kind) -> Begun:
-    """Write down that `kind` is attempted. Raises Overtaken where somebody has changed the record since it was read."""
+    """Write down that `kind` is attempted. Raises Overtaken where somebody has changed the record since it was read,
+    NotNow where the address is just being cancelled for another answer."""
     record, ends_at = seat.record, tx.now + UNDER_WAY
     registrant_id = record.id if record else uuid4()
-    if kind == "add" and seat.asked_by:
-        await tx.run("UPDATE registrations SET asked_by = NULL WHERE id = :id", id=seat.registration_id)
+    if kind == "add":
+        await _wait_for_others(tx, seat)
     written = await tx.run(
         _BEGIN,
         id=registrant_id,
         registration_id=seat.registration_id,
         meeting_id=seat.meeting_id,
         email=seat.email,
+        asked_by=seat.asked_by if kind == "add" else None,
         attempt=kind,
         ends_at=ends_at,
         cancel_sent_at=tx.now if kind == "cancel" else None,
@@ -100,6 +112,15 @@ async def begin(tx: db.Tx, seat: Seat, kind: Kind) -> Begun:
         raise Overtaken
     open_now = _attempted(seat, registrant_id, Attempt(kind, tx.now, ends_at))
     return Begun(replace(seat, record=open_now), open_now, record)
+
+
+async def _wait_for_others(tx: db.Tx, seat: Seat) -> None:
+    """To Zoom one address is one registrant: a cancel that is under way would take off who is added now."""
+    found = await tx.run(
+        _BEING_CANCELLED, meeting_id=seat.meeting_id, email=seat.email, id=seat.registration_id, now=tx.now
+    )
+    if (ends_at := found.scalar()) is not None:
+        raise NotNow("the address is being cancelled for another answer", "at", min(ends_at, tx.now + LOOK_AGAIN))
 
 
 async def failed(work: Work[Resources], begun: Sequence[Begun], error: ZoomError | NotNow) -> None:

@@ -123,7 +123,7 @@ async def _people(work: Work[Resources], taken: Taken) -> list[Begun]:
             if same and await budgets.spend(tx, additions.subject(seat), ADDS_BY_BATCH):
                 try:
                     begun.append(await attempts.begin(tx, seat, "add"))
-                except seats.Overtaken:
+                except NotNow:
                     await budgets.give_back(tx, additions.subject(seat))
     return begun
 

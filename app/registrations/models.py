@@ -84,6 +84,12 @@ class Registrant(Model):
         ),
         CheckConstraint("attempt IN ('add', 'approve', 'cancel')", name="attempt"),
         Index("ix_registrants_known", "meeting_id", "zoom_registrant_id"),
+        Index(
+            "ix_registrants_being_cancelled",
+            "meeting_id",
+            text("lower(email)"),
+            postgresql_where=text("attempt = 'cancel'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)

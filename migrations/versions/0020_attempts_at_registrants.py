@@ -11,11 +11,19 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("registrations", sa.Column("asked_by", sa.Text(), nullable=True))
-    op.create_check_constraint(op.f("ck_registrations_asked_by"), "registrations", "asked_by IN ('member', 'organiser')")
+    op.create_check_constraint(
+        op.f("ck_registrations_asked_by"), "registrations", "asked_by IN ('member', 'organiser')"
+    )
     op.add_column("registrants", sa.Column("attempt", sa.Text(), nullable=True))
     op.create_check_constraint(op.f("ck_registrants_attempt"), "registrants", "attempt IN ('add', 'approve', 'cancel')")
     for moment in ("attempted_at", "attempt_ends_at", "cancel_sent_at", "retry_at"):
         op.add_column("registrants", sa.Column(moment, sa.DateTime(timezone=True), nullable=True))
+    op.create_index(
+        "ix_registrants_being_cancelled",
+        "registrants",
+        ["meeting_id", sa.text("lower(email)")],
+        postgresql_where=sa.text("attempt = 'cancel'"),
+    )
     # Nobody wrote down before whether these were ever added.
     op.execute(
         "UPDATE registrants SET attempt = 'add', attempted_at = updated_at, attempt_ends_at = updated_at"
@@ -24,6 +32,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_registrants_being_cancelled", table_name="registrants")
     for column in ("retry_at", "cancel_sent_at", "attempt_ends_at", "attempted_at", "attempt"):
         op.drop_column("registrants", column)
     op.drop_column("registrations", "asked_by")

@@ -27,6 +27,7 @@ from tests.boundary.worker_process import WOKEN, Orders, serve
 from tests.living import Living
 from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
+from tests.meetings.house import calls, faults, lost_answer
 from tests.patience import PATIENCE
 from tests.registrations import calendars
 
@@ -35,6 +36,7 @@ UNKNOWN_IS_OVER = timedelta(minutes=11)
 FAR_OFF = timedelta(hours=2)
 ROUNDS = 8
 WALKS = 3
+ALWAYS = 50  # calls: as often as anybody tries
 _REMEMBERED = ("config", "switches", "world", "faults", "tally", "pages", "codes", "zaks", "secrets", "endpoints")
 
 Known = dict[str, Any]
@@ -45,10 +47,9 @@ class Path:
     """One thing the service does: what must be there first, and what somebody then does.
 
     `prepare` runs with a worker and returns what `act` needs to know. `act` only asks; it waits for nothing a worker
-    does, because at that moment none may be alive. `meanwhile` is what somebody does once a worker was stopped and
-    another has done its work. `settle` moves what only time or Zoom moves before it is all over.
-
-    `regret` is what somebody asks for after that, while nobody knows yet what became of it; nor does it wait.
+    does, because at that moment none may be alive. `regret` is what somebody asks for after that, while nobody knows yet
+    what became of it; nor does it wait. `meanwhile` is what somebody does once a worker was stopped and another has done
+    its work. `settle` moves what only time or Zoom moves before it is all over.
 
     `only` names the reactions that are new here, where other paths kill a worker in the rest; `settings` are those the
     path needs. Of a member who `flaps` only what their calendar shows in the end is compared: how many changes of mind
@@ -158,6 +159,24 @@ class Harness:
                 await self.path.regret(self.living, beginning.known)
             await self._settle(beginning.known)
         return await self._end(beginning)
+
+    async def never_answered(self, beginning: Beginning, operation: str) -> None:
+        """Walk while the answers to an operation are lost, until somebody changes their mind."""
+        await self._restore(beginning)
+        await faults(self.living, lost_answer(operation, ALWAYS))
+        async with self._worker():
+            await self.path.act(self.living, beginning.known)
+            await self._quiet()
+            if not await calls(self.living, operation):
+                # What is not due at once is due soon.
+                await self._move(self.living.clock.ahead + UNKNOWN_IS_OVER)
+                await self._quiet()
+            assert await calls(self.living, operation), "the call was never made"
+            if self.path.regret:
+                await self.path.regret(self.living, beginning.known)
+            await self._quiet()
+            await faults(self.living)
+            await self._settle(beginning.known)
 
     async def begin(self) -> Beginning:
         """Prepare, and remember how everything stands."""

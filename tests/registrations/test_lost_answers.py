@@ -46,7 +46,7 @@ async def evening(living: Living, *scopes: str) -> dict[str, Any]:
         await grant(living, *scopes)
     await living.connect()
     now = living.clock.now()
-    starts, ends = now + timedelta(minutes=10), now + timedelta(hours=5)
+    starts, ends = now + timedelta(minutes=10), now + timedelta(hours=14)
     event: dict[str, Any] = await living.event(starts_at=starts.isoformat(), ends_at=ends.isoformat())
     return event
 
