@@ -43,7 +43,7 @@ _TURNS: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 _UNDER_WAY: set[asyncio.Task[str]] = set()
 
 _READ = """
-SELECT grants.generation, access_token, refresh_token, api_url, expires_at, accounts.zoom_account_id,
+SELECT grants.generation, access_token, refresh_token, api_url, expires_at, grants.doubted_at, accounts.zoom_account_id,
     (SELECT max(coalesce(capacity, 0)) FROM hosts JOIN accounts AS peers ON peers.id = hosts.account_id
      WHERE peers.zoom_account_id = accounts.zoom_account_id AND peers.status <> 'disconnected'
          AND licensed AND listed) AS roomiest,
@@ -59,7 +59,7 @@ INSERT INTO grants (account_id, access_token, refresh_token, api_url, expires_at
 VALUES (:account_id, :access_token, :refresh_token, :api_url, :expires_at)
 ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, access_token = excluded.access_token,
     refresh_token = excluded.refresh_token, api_url = excluded.api_url, expires_at = excluded.expires_at,
-    asked_at = NULL
+    asked_at = NULL, doubted_at = NULL
 """
 # Whether Zoom was asked before with the same tokens, and has not answered.
 _ASK = """
@@ -82,6 +82,7 @@ class Stored:
     refresh_token: bytes
     api_url: str
     expires_at: datetime
+    doubted_at: datetime | None
     zoom_account_id: str
     roomiest: int | None
     closed_until: datetime | None
@@ -131,6 +132,12 @@ async def surrender(tx: db.Tx, seal: Seal, account_id: UUID) -> None:
 async def destroy(tx: db.Tx, account_id: UUID) -> None:
     """Delete tokens that Zoom itself has ended."""
     await tx.run("DELETE FROM grants WHERE account_id = :account_id", account_id=account_id)
+
+
+async def doubt_all(tx: db.Tx) -> None:
+    """Have every account's tokens renewed before they are used again: another life of the database may have spent them
+    since. Whether Zoom still takes them is known then."""
+    await tx.run("UPDATE grants SET doubted_at = :now", now=tx.now)
 
 
 async def lock(tx: db.Tx, account_id: UUID) -> None:
@@ -240,7 +247,8 @@ class AccountTokens:
     async def _replace(self, tx: db.Tx, token: Token) -> None:
         await tx.run(
             "UPDATE grants SET generation = generation + 1, access_token = :access_token, asked_at = NULL,"
-            " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url)"
+            " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url),"
+            " doubted_at = NULL"
             " WHERE account_id = :account_id",
             access_token=self._resources.seal.seal(token.access_token, _place("access_token", self._account_id)),
             refresh_token=self._resources.seal.seal(token.refresh_token, _place("refresh_token", self._account_id)),
@@ -272,6 +280,8 @@ class AccountTokens:
         return self._resources.seal.open(grant.access_token, _place("access_token", self._account_id))
 
     def _stale(self, grant: Stored) -> bool:
+        if grant.doubted_at is not None:
+            return True
         early = EARLY + random.random() * JITTER  # noqa: S311 - jitter is no secret
         return self._resources.clock.now() >= grant.expires_at - early
 

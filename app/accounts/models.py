@@ -67,6 +67,8 @@ class Grant(Model):
     generation: Mapped[int] = mapped_column(BigInteger, server_default="1")
     # When Zoom was last asked to renew these tokens, until it has answered: they may be spent, and the new ones lost.
     asked_at: Mapped[datetime | None]
+    # Since when they may have been renewed elsewhere, as the database was restored: they are renewed before use.
+    doubted_at: Mapped[datetime | None]
 
 
 class Revocation(Model):

@@ -38,7 +38,8 @@ SELECT registrations.id AS registration_id, registrations.email, registrations.n
     meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id AS number, meetings.protected,
     registrants.id AS registrant_id, registrants.zoom_registrant_id, registrants.email AS known_email,
     registrants.state, registrants.cancel_due, registrants.barred, registrants.updated_at AS known_since,
-    registrants.told_at, registrants.attempt, registrants.attempted_at, registrants.attempt_ends_at,
+    registrants.told_at, registrants.doubted_at IS NOT NULL AS doubted,
+    registrants.attempt, registrants.attempted_at, registrants.attempt_ends_at,
     {WANTED} AS wanted, registrations.asked_by,
     events.cancelled_at IS NOT NULL AS cancelled, events.live_at, events.ended_at, events.ends_at,
     ARRAY(SELECT hosts.email FROM hosts WHERE hosts.id = meetings.host_id OR hosts.id = ANY(events.alternative_hosts))
@@ -69,6 +70,7 @@ VALUES (:id, :registration_id, :meeting_id, :email, :name, :zoom_registrant_id, 
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     state = excluded.state, reason = excluded.reason, updated_at = excluded.updated_at,
     cancel_due = excluded.cancel_due, barred = excluded.barred, retry_at = excluded.retry_at,
+    doubted_at = CASE WHEN :in_doubt THEN registrants.doubted_at END,
     join_url = CASE WHEN :in_doubt THEN registrants.join_url ELSE excluded.join_url END,
     attempt = CASE WHEN :in_doubt THEN registrants.attempt END,
     attempted_at = CASE WHEN :in_doubt THEN registrants.attempted_at END,
@@ -142,6 +144,7 @@ class Seat:
     verified: bool
     taken: bool
     asked_by: str | None
+    doubted: bool
 
     @property
     def not_theirs(self) -> str | None:
@@ -210,6 +213,7 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
         verified=row["verified"],
         taken=row["taken"],
         asked_by=row["asked_by"],
+        doubted=row["doubted"],
     )
 
 
