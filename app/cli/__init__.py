@@ -28,6 +28,7 @@ commands.command()(demo.simulator)
 commands.command()(demo.demo)
 commands.command()(demo.bench)
 commands.command()(demo.burst)
+commands.command()(demo.chaos)
 
 
 def main() -> None:
