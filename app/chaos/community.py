@@ -64,7 +64,7 @@ class Community:
         await self._done("POST", f"{INTEGRATION}/connect/confirm", {"handle": handle})
 
     async def _hosts(self) -> dict[str, str] | None:
-        picker = (await self._done("GET", f"{INTEGRATION}/hosts?limit=200")).json()
+        picker = (await self._done("GET", f"{INTEGRATION}/hosts")).json()
         found = {host["email"]: host["id"] for host in picker["items"]}
         return found if len(found) >= HOSTS else None
 

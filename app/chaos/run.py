@@ -78,8 +78,8 @@ class Outcome:
         )
 
 
-async def chaos(seed: int, seconds: float, say: Say, heals: float = HEALS) -> Outcome:
-    """Run so many seconds of faults; what came of it."""
+async def chaos(seed: int, seconds: float, say: Say, *, heals: float = HEALS, logs: Path | None = None) -> Outcome:
+    """Run so many seconds of faults; what came of it. The processes' logs are kept in the folder `logs`, if given."""
     outcome = Outcome(seed, seconds, all_scopes=bool(seed % 2))
     async with open_stage(say, all_scopes=outcome.all_scopes) as stage:
         people = People(stage.api_urls, stage.platform.signature, seed)
@@ -97,7 +97,8 @@ async def chaos(seed: int, seconds: float, say: Say, heals: float = HEALS) -> Ou
         finally:
             await stories.stop_listening()
             await people.aclose()
-            _keep_logs(stage)
+            if logs:
+                _keep_logs(stage, logs)
         outcome.findings = [
             *_judged(seen, community, stories),
             invariants_told.nobody_ended_by_itself({one.name: one.deaths for one in stage.processes.values()}),
@@ -155,13 +156,13 @@ def _judged(seen: Seen, community: Community, stories: Stories) -> list[Finding]
     ]
 
 
-def _keep_logs(stage: Stage) -> None:
-    """The processes' logs, for whoever looks into a violation: the folder they are in is deleted."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    for old in LOGS.iterdir():
+def _keep_logs(stage: Stage, logs: Path) -> None:
+    """Copy the logs, for whoever looks into a violation: the folder they are in is deleted."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for old in logs.iterdir():
         old.unlink()
     for log in stage.stack.folder.glob("*.log"):
-        (LOGS / log.name).write_bytes(log.read_bytes())
+        (logs / log.name).write_bytes(log.read_bytes())
 
 
 def _kind(status: int | None) -> str:
@@ -177,7 +178,7 @@ def run(seed: int, seconds: float) -> int:
 
     async def once() -> Outcome:
         cancel_on_sigterm()
-        return await chaos(seed, seconds, lambda line: print(line, flush=True))
+        return await chaos(seed, seconds, lambda line: print(line, flush=True), logs=LOGS)
 
     try:
         outcome = uvloop.run(once())
