@@ -15,6 +15,10 @@ from app.chaos.people import email_of, member_id_of
 from app.chaos.seen import Event, Held, Mail, Meeting, Message, Registration, Row, Said, Seen, Stay
 from app.demo import mailbox
 
+EVENTS = """
+SELECT events.id, zoom_meeting_id AS number FROM events
+LEFT JOIN meetings ON meetings.event_id = events.id AND state NOT IN ('retiring', 'retired')
+"""
 REGISTRATIONS = "SELECT id, event_id, member_id FROM registrations"
 MESSAGES = "SELECT id, kind, subject, body, state FROM hook_messages ORDER BY created_at"
 INTERPRETED = "SELECT encode(digest, 'hex') AS digest FROM deliveries WHERE interpreted_at IS NOT NULL"
@@ -32,32 +36,35 @@ BY_ID = {member_id_of(who): who for who in PEOPLE}
 async def gathered(community: Community) -> Seen:
     """Everything, as values."""
     stage = community.stage
-    state = await stage.zoom.control("GET", "state")
     database = await asyncpg.connect(stage.database_url)
     try:
-        ids = {(str(row["event_id"]), row["member_id"]): str(row["id"]) for row in await database.fetch(REGISTRATIONS)}
         events = {
-            str(row["id"]): await _event(community, str(row["id"]))
-            for row in await database.fetch("SELECT id FROM events")
+            str(row["id"]): await _event(community, str(row["id"]), row["number"])
+            for row in await database.fetch(EVENTS)
         }
-        answers = [one for event in events for one in await _registrations(community, event, ids)]
+        ids = {(str(row["event_id"]), row["member_id"]): str(row["id"]) for row in await database.fetch(REGISTRATIONS)}
+        registrations = [one for event in events for one in await _registrations(community, event, ids)]
         posts: dict[str, list[tuple[int, str]]] = {}
         for row in await database.fetch(POSTS):
             posts.setdefault(str(row["event_id"]), []).append((row["sequence"], row["text"]))
-        return Seen(
-            events,
-            tuple(answers),
-            {str(one["id"]): _meeting(one) for one in state["meetings"]},
-            tuple(await stage.zoom.journal()),
-            tuple(_said(one) for one in await stage.zoom.deliveries() if one["event"] != VALIDATION),
-            frozenset(row["digest"] for row in await database.fetch(INTERPRETED)),
-            tuple(read(stage.mailbox.all())),
-            tuple(_message(row) for row in await database.fetch(MESSAGES)),
-            tuple(Row(**row) for row in await database.fetch(ROWS)),
-            {event: tuple(said) for event, said in posts.items()},
-        )
+        interpreted = frozenset(row["digest"] for row in await database.fetch(INTERPRETED))
+        messages = tuple(_message(row) for row in await database.fetch(MESSAGES))
+        rows = tuple(Row(**row) for row in await database.fetch(ROWS))
     finally:
         await database.close()
+    said = [one for one in await stage.zoom.deliveries() if one["event"] != VALIDATION]
+    return Seen(
+        events,
+        tuple(registrations),
+        {str(one["id"]): _meeting(one) for one in (await stage.zoom.control("GET", "state"))["meetings"]},
+        tuple(await stage.zoom.journal()),
+        tuple(_said(one) for one in said),
+        interpreted,
+        tuple(read(stage.mailbox.all())),
+        messages,
+        rows,
+        {event: tuple(found) for event, found in posts.items()},
+    )
 
 
 def words(seen: Seen) -> dict[tuple[str, str], Any]:
@@ -72,7 +79,8 @@ def words(seen: Seen) -> dict[tuple[str, str], Any]:
     return found
 
 
-async def _event(community: Community, event_id: str) -> Event:
+async def _event(community: Community, event_id: str, number: int | None) -> Event:
+    """`number` is the meeting's that serves it: of what is over it is not shown any more."""
     said = await community.people.until(ADMIN, f"/api/events/{event_id}")
     zoom = said["zoom"] or {}
     attendance: Mapping[str, tuple[Stay, ...]] = {}
@@ -85,7 +93,7 @@ async def _event(community: Community, event_id: str) -> Event:
         _moment(said["starts_at"]),
         _moment(said["ends_at"]),
         said["status"],
-        zoom.get("meeting_id"),
+        zoom.get("meeting_id") or (str(number) if number else None),
         zoom.get("state"),
         len(zoom.get("differences", [])),
         attendance,

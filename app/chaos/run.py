@@ -182,7 +182,7 @@ def run(seed: int, seconds: float) -> int:
 
     try:
         outcome = uvloop.run(once())
-    except (StartError, StepFailed, httpx.HTTPError, OSError, asyncio.CancelledError, ExceptionGroup) as error:
+    except (StartError, StepFailed, httpx.HTTPError, OSError, asyncio.CancelledError) as error:
         print(f"the run did not come to its end: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     REPORT.parent.mkdir(exist_ok=True)
