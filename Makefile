@@ -6,12 +6,14 @@ BIN    := .venv/bin
 SETUP  := .venv/installed
 CLI    := $(BIN)/python -m app.cli
 KEEP   ?=
+FOR    ?= 1800
+SEED   ?= 7
 
 # Subprocesses start twice as fast from cached bytecode, whatever the environment says of it.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint openapi bench burst lock clean
+.PHONY: help demo test lint openapi bench burst chaos lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -38,6 +40,9 @@ bench: $(SETUP) ## measure the hot paths against their floors; writes var/bench.
 
 burst: $(SETUP) ## measure 5,000 RSVPs at once against Zoom's limits; writes var/burst.json
 	$(CLI) burst
+
+chaos: $(SETUP) ## run under faults for FOR=1800 seconds as SEED=7 says, then compare; writes var/chaos.json
+	$(CLI) chaos --for $(FOR) --seed $(SEED)
 
 lock: $(SETUP) ## resolve the dependencies of pyproject.toml again
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q \

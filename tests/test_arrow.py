@@ -20,7 +20,7 @@ ORDER = (
     ("core", "clients", "facts", "commands"), ("resources",), ("web",), ("accounts",), ("inbox",), ("events",),
     ("meetings",), ("registrations",), ("joining",), ("attendance",), ("simulcast",), ("recordings",), ("live",),
     ("pages",), ("hooks",), ("privacy",), ("reconciling",), ("reactions",), ("interface",), ("main", "worker"),
-    ("cli", "demo"),
+    ("cli", "demo", "chaos"),
 )  # fmt: skip
 PLACES = {room: place for place, rooms in enumerate(ORDER) for room in rooms}
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
@@ -65,8 +65,8 @@ def room_imports_only_rooms_to_its_left(path: str, tree: ast.Module) -> Found:
             allowed = True  # they start it; nobody else knows it
         elif own == "core" or (own, room) == ("facts", "clients"):
             allowed = inside
-        elif (own, room) == ("cli", "demo"):
-            allowed = True  # `kindryn-zoom demo` starts it
+        elif (own, room) in {("cli", "demo"), ("cli", "chaos"), ("chaos", "demo")}:
+            allowed = True  # `kindryn-zoom demo` and `chaos` start them; what runs under faults is what the demo runs
         else:
             allowed = inside or PLACES.get(room, len(ORDER)) < PLACES[own]
         if not allowed:
@@ -100,7 +100,7 @@ def arq_is_known_to_the_worker_only(path: str, tree: ast.Module) -> Found:
 def httpx_is_used_by_clients_only(path: str, tree: ast.Module) -> Found:
     """Vendors are called in clients; the demo and the simulator are programs of their own; resources opens the one
     connection pool, because it opens everything."""
-    if room_of(path) not in {"clients", "demo", "simulator", "resources"}:
+    if room_of(path) not in {"clients", "demo", "chaos", "simulator", "resources"}:
         yield from ((line, module) for line, module in imported(tree) if module.split(".")[0] == "httpx")
 
 
@@ -203,6 +203,8 @@ def test_the_rule_sees_what_breaks_it(rule: Rule) -> None:
         ("app/pages/api.py", "import app.demo.stack"),
         ("app/pages/api.py", "from app.simulator import server"),
         ("app/demo/stack.py", "from app.cli import main"),
+        ("app/demo/stack.py", "from app.chaos import run"),
+        ("app/pages/api.py", "from app.chaos import run"),
         ("app/facts.py", "from app.clients import zoom"),
     ],
 )

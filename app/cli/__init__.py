@@ -29,6 +29,7 @@ commands.command()(demo.simulator)
 commands.command()(demo.demo)
 commands.command()(demo.bench)
 commands.command()(demo.burst)
+commands.command()(demo.chaos)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands for trying the service out: a simulated Zoom, the reviewer plan as a walk, the bench."""
+"""Commands for trying the service out: a simulated Zoom, the reviewer plan as a walk, the bench, a run under faults."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app import simulator as zoom
+from app.chaos import run as under_faults
 from app.clients.zoom import SCOPES
 from app.demo import bench as benchmark
 from app.demo import burst as many
@@ -80,3 +81,16 @@ def burst(
 ) -> None:
     """Measure how much of Zoom's limit a burst of RSVPs uses; writes var/burst.json."""
     raise typer.Exit(many.run(rsvps))
+
+
+def chaos(
+    seconds: Annotated[
+        float, typer.Option("--for", min=20, help="Seconds of faults; coming to rest takes longer.")
+    ] = 1800,
+    seed: Annotated[int, typer.Option(help="The same seed, the same faults and the same workload.")] = 7,
+) -> None:
+    """Kill, freeze, restart and cut off whatever there is while a community uses it; then nothing accepted may be lost.
+
+    Writes var/chaos.json, and the processes' logs to var/chaos-logs. The status is 1 where an invariant does not hold.
+    """
+    raise typer.Exit(under_faults.run(seed, seconds))

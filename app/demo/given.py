@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 
-def run(settings: Path, command: list[str]) -> None:
-    """Becomes that command; what the file says wins over the environment we have."""
+def run(settings: Path, command: list[str], module: str = "app.cli") -> None:
+    """Becomes that command, of the command line or of another module; what the file says wins over the environment we
+    have."""
     for name, value in json.loads(settings.read_text()).items():
         os.putenv(name, value)
-    os.execv(sys.executable, [sys.executable, "-m", "app.cli", *command])  # noqa: S606 - the project's own command
+    os.execv(sys.executable, [sys.executable, "-m", module, *command])  # noqa: S606 - the project's own command
 
 
 if __name__ == "__main__":

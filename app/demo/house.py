@@ -93,13 +93,13 @@ async def open_house(given: Given, say: Say, workers: int = 1) -> AsyncIterator[
     Raises StartError for one that does not start.
     """
     async with AsyncExitStack() as exits:
-        ports = Ports(_reserved(exits), _reserved(exits), _reserved(exits), [_reserved(exits) for _ in range(workers)])
+        ports = Ports(reserved(exits), reserved(exits), reserved(exits), [reserved(exits) for _ in range(workers)])
         stack, mailbox, stand_in = await _ground(exits, given, say)
         _, database_url = await _together(
             _start(exits, say, _simulator(stack, ports)),
-            _timed(say, "database migrated", _database(stack, exits)),
+            _timed(say, "database migrated", database_of_its_own(stack, exits)),
         )
-        settings = _settings(stack, database_url, mailbox, stand_in, ports)
+        settings = settings_for(stack, database_url, mailbox, stand_in, ports)
         each = [settings | {"METRICS_PORT": str(port)} for port in ports.worker_metrics]
         working = [_worker(stack, mine, number) for number, mine in enumerate(each)]
         await _together(
@@ -107,7 +107,7 @@ async def open_house(given: Given, say: Say, workers: int = 1) -> AsyncIterator[
             _all(_start(exits, say, worker) for worker in working),
         )
         stand_in.api_url = settings["PUBLIC_URL"]
-        await _register_app(settings)
+        await register_app(settings)
         yield House(stack, mailbox, stand_in, settings, each[0], working)
 
 
@@ -122,7 +122,7 @@ async def _ground(exits: AsyncExitStack, given: Given, say: Say) -> tuple[Stack,
     return stack, mailbox, stand_in
 
 
-def _reserved(exits: AsyncExitStack) -> int:
+def reserved(exits: AsyncExitStack) -> int:
     """A free port. It stays bound here, which with SO_REUSEADDR on both sides keeps only others from it (socket(7))."""
     placeholder = exits.enter_context(socket.socket())
     placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -144,7 +144,7 @@ async def _all(starts: Iterable[Coroutine[Any, Any, None]]) -> None:
     await asyncio.gather(*starts)
 
 
-async def _database(stack: Stack, exits: AsyncExitStack) -> str:
+async def database_of_its_own(stack: Stack, exits: AsyncExitStack) -> str:
     """A database of this demo's own, also where the server is somebody else's."""
     name = f"demo_{secrets.token_hex(6)}"
     url = await stack.create_database(name)
@@ -203,7 +203,7 @@ def _with(stack: Stack, command: str, settings: dict[str, str], name: str = "") 
     return [sys.executable, "-m", "app.demo.given", file, command]
 
 
-def _settings(stack: Stack, database_url: str, mailbox: Mailbox, stand_in: Platform, ports: Ports) -> dict[str, str]:
+def settings_for(stack: Stack, database_url: str, mailbox: Mailbox, stand_in: Platform, ports: Ports) -> dict[str, str]:
     """Every setting of the API process; secrets are made for this run."""
     public_url, zoom_url = f"http://{LOOPBACK}:{ports.api}", f"http://{LOOPBACK}:{ports.simulator}"
     return {
@@ -238,7 +238,7 @@ def _settings(stack: Stack, database_url: str, mailbox: Mailbox, stand_in: Platf
     }
 
 
-async def _register_app(settings: dict[str, str]) -> None:
+async def register_app(settings: dict[str, str]) -> None:
     """What an operator enters at Zoom's Marketplace: secrets, redirect URI, event subscription; Zoom tries the URL."""
     app = {"client_secret": settings["ZOOM_CLIENT_SECRET"], "redirect_uris": [settings["ZOOM_REDIRECT_URI"]]}
     subscription = {

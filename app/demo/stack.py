@@ -93,6 +93,10 @@ class Stack:
         """The running children by name: PostgreSQL, Redis, S3; those that were given are not there."""
         return {name: server.process for name, server in self._servers.items() if server.process}
 
+    def server(self, name: str) -> Server:
+        """A server by its name. Raises KeyError where it was given, and is not ours to stop or start."""
+        return self._servers[name]
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
             self.folder = _private_folder(self._parent)

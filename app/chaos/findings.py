@@ -1,0 +1,33 @@
+"""What an invariant found. Pure."""
+
+from dataclasses import dataclass, field
+
+SHOWN = 20
+
+
+@dataclass
+class Finding:
+    """One invariant: how many things it looked at, what was wrong with which, and what it does not hold against."""
+
+    invariant: str
+    checked: int = 0
+    violations: list[str] = field(default_factory=list)
+    excused: list[str] = field(default_factory=list)
+
+    def expect(self, holds: bool, otherwise: str) -> None:
+        """One more thing was looked at."""
+        self.checked += 1
+        if not holds:
+            self.violations.append(otherwise)
+
+    def excuse(self, why: str) -> None:
+        """One thing that cannot be looked at, or need not hold."""
+        self.excused.append(why)
+
+    def __str__(self) -> str:
+        head = f"{self.invariant:<58}{self.checked:>7}  "
+        verdict = f"{len(self.violations)} VIOLATED" if self.violations else "holds" if self.checked else "not checked"
+        more = f", {len(self.excused)} excused" if self.excused else ""
+        lines = [f"    {each}" for each in self.violations[:SHOWN]]
+        hidden = len(self.violations) - SHOWN
+        return "\n".join([f"{head}{verdict}{more}", *lines, *([f"    and {hidden} more"] if hidden > 0 else [])])

@@ -1,0 +1,86 @@
+"""The processes of a run, each looked after as a supervisor does: whatever has ended is started again."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.chaos import moved
+from app.demo.servers import Server, StartError
+
+LOOK_EVERY = 0.1
+
+
+@dataclass
+class Process:
+    """One process of the service. `deaths` are the exit statuses of those that ended although nobody ended them."""
+
+    server: Server
+    folder: Path
+    shift: Path
+    deaths: list[int] = field(default_factory=list)
+    starts: int = 0
+    _struck: bool = False
+    _down_until: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.server.name
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or stands still."""
+        return self.server.process is not None and self.server.process.poll() is None
+
+    async def start(self) -> None:
+        """Start it, with a log of its own for every time. Raises StartError."""
+        self.starts += 1
+        self.server.log = self.folder / f"{self.name}.{self.starts}.log"
+        moved.move(self.shift, 0.0)
+        await self.server.start()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self.alive and self.server.process is not None:
+            self.server.process.send_signal(number)
+
+    def end(self, number: signal.Signals, seconds: float) -> None:
+        """End it, for so long at the least."""
+        self._struck, self._down_until = True, asyncio.get_running_loop().time() + seconds
+        self.send(number)
+
+    async def look_after(self) -> None:
+        """Start it again whenever it has ended, for ever; also where it does not start at once."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if self.alive or asyncio.get_running_loop().time() < self._down_until:
+                continue
+            if not self._struck and self.server.process is not None:
+                self.deaths.append(self.server.process.returncode)
+            try:
+                await self.start()
+            except StartError:
+                # It says why in its log: what it needs is away. Whatever ends while it starts is not one more death.
+                self._struck, self._down_until = True, asyncio.get_running_loop().time() + 1.0
+            else:
+                self._struck = False
+
+
+def children_of(parent: int) -> list[int]:
+    """The processes a process has started: field 4 of proc_pid_stat(5)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(entry.name))
+    return found
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to those that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

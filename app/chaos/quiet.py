@@ -1,0 +1,75 @@
+"""Waiting until nothing is left to do, and seeing what keeps it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from app.chaos.stage import Stage
+
+LOOK_EVERY = 0.5
+TELL_EVERY = 15.0
+CALM = 3  # looks in a row at which there is nothing
+# What is due later than that waits for a moment of its own: a reminder, the end of a day. A member who is not coming
+# any more is kept at Zoom for a minute, and whatever failed is tried again within ten.
+SOON = 600.0  # seconds
+# What waits by its nature: reminders, whether a host comes, the report ten minutes after the end.
+WAITING = (
+    "registrations.remind",
+    "registrations.plan_reminders",
+    "live.look_for_host",
+    "live.follow",
+    "attendance.settle",
+    "attendance.ask_holding",
+    "meetings.ask_recording",
+)
+LEFT = """
+SELECT reaction, key, attempts, reason, lease IS NOT NULL AS running,
+    EXTRACT(EPOCH FROM due_at - clock_timestamp())::float8 AS due_in
+FROM outbox
+WHERE key <> '' AND dead_at IS NULL AND (lease IS NOT NULL OR due_at < clock_timestamp() + $1 * interval '1 second')
+    AND NOT (reaction = ANY($2) AND lease IS NULL AND due_at > clock_timestamp())
+ORDER BY due_at
+"""
+
+
+async def until_quiet(stage: Stage, limit: float, say: Callable[[str], None]) -> tuple[float | None, list[str]]:
+    """Seconds until there was nothing left to do, None where there still is after `limit`; and what is left."""
+    loop = asyncio.get_running_loop()
+    began, calm, quiet_at, told = loop.time(), 0, 0.0, 0.0
+    while True:
+        left = await _left(stage)
+        now = loop.time() - began
+        if not left:
+            quiet_at, calm = (now, 1) if calm == 0 else (quiet_at, calm + 1)
+            if calm >= CALM:
+                return quiet_at, []
+        elif now > limit:
+            return None, left
+        else:
+            calm = 0
+        if now - told > TELL_EVERY:
+            told = now
+            say(f"{len(left)} things are left to do, {now:.0f} s after the last fault: {'; '.join(left[:3])}")
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _left(stage: Stage) -> list[str]:
+    with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+        database = await asyncpg.connect(stage.database_url, timeout=5)
+        try:
+            rows = await database.fetch(LEFT, SOON, list(WAITING))
+            unread = await database.fetchval("SELECT count(*) FROM deliveries WHERE interpreted_at IS NULL")
+        finally:
+            await database.close()
+        told = [_described(row) for row in rows]
+        return told + ([f"{unread} notifications are not interpreted"] if unread else [])
+    return ["the database does not answer"]
+
+
+def _described(row: Mapping[str, Any]) -> str:
+    when = "runs" if row["running"] else f"in {row['due_in']:.0f} s"
+    why = f" ({row['reason']})" if row["reason"] else ""
+    return f"{row['reaction']} {row['key']} {when} after {row['attempts']} failures{why}"

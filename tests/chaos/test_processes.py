@@ -1,0 +1,84 @@
+"""Whatever has ended is started again, and what nobody ended is noted."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.chaos.processes import Process, children_of
+from app.demo.calls import until
+from app.demo.servers import Server
+from tests.patience import PATIENCE
+
+RUNS = ["sh", "-c", "echo ready; exec sleep 1000"]
+
+
+@pytest.fixture
+async def process(tmp_path: Path) -> AsyncIterator[Process]:
+    """A process that is looked after."""
+    process = Process(Server("one", tmp_path / "log", lambda _: RUNS, ready="ready"), tmp_path, tmp_path / "shift")
+    await process.start()
+    looking = asyncio.create_task(process.look_after())
+    yield process
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    await process.server.stop()
+
+
+async def started(process: Process, times: int) -> None:
+    async def is_there() -> bool:
+        return process.starts >= times and process.alive
+
+    await until(f"it is started {times} times", is_there, PATIENCE)
+
+
+async def test_who_is_killed_by_us_comes_back_and_is_no_death(process: Process) -> None:
+    process.end(signal.SIGKILL, 0.3)
+    await started(process, 2)
+    assert process.deaths == []
+
+
+async def test_who_ends_without_us_comes_back_and_is_noted(process: Process, tmp_path: Path) -> None:
+    assert process.server.process is not None
+    process.server.process.kill()
+    await started(process, 2)
+    assert process.deaths == [-signal.SIGKILL]
+    assert process.server.log == tmp_path / "one.2.log"
+
+
+async def test_who_stands_still_is_alive(process: Process) -> None:
+    process.send(signal.SIGSTOP)
+    await asyncio.sleep(0.3)  # longer than it takes to look
+    process.send(signal.SIGCONT)
+    assert process.starts == 1
+    assert process.alive
+
+
+async def test_who_does_not_start_at_once_is_started_again(process: Process, tmp_path: Path) -> None:
+    file = tmp_path / "away"
+    file.touch()
+    process.server.command = lambda _: ["sh", "-c", f"test -f {file} && exit 2; echo ready; exec sleep 1000"]
+    process.end(signal.SIGKILL, 0.0)
+    await started_twice(process)
+    file.unlink()
+    await started(process, 3)
+    assert process.deaths == []
+
+
+async def started_twice(process: Process) -> None:
+    async def was_tried() -> bool:
+        return process.starts >= 2
+
+    await until("it was tried", was_tried, PATIENCE)
+
+
+def test_children_are_found() -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        assert children_of(child.pid) == [grandchild]
+        os.kill(grandchild, signal.SIGKILL)

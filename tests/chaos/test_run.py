@@ -1,0 +1,65 @@
+"""A short run under faults, as `make chaos` does a long one: nothing that was accepted is lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.chaos import run
+from app.chaos.findings import Finding
+from app.chaos.run import Outcome
+from tests.patience import PATIENCE
+
+SEED, SECONDS = 7, 30.0
+
+
+@pytest.mark.timeout(1500)  # everything is started, struck, and waited for
+async def test_half_a_minute_of_faults_loses_nothing() -> None:
+    said = list[str]()
+    outcome = await run.chaos(SEED, SECONDS, said.append, heals=PATIENCE)
+    assert outcome.violations == 0, "\n".join([*said, str(outcome)])
+    assert sum(outcome.strikes.values()) > 3
+    assert sum(outcome.requests.values()) > 30
+    assert [finding.invariant for finding in outcome.findings if not finding.checked] == []
+
+
+def outcome(*violations: str) -> Outcome:
+    """A run with one invariant."""
+    return Outcome(7, 30.0, all_scopes=True, findings=[Finding("it holds", 12, list(violations))], healed=4.2)
+
+
+@pytest.mark.parametrize(("violations", "status"), [((), 0), (("event e1: no meeting at Zoom",), 1)])
+def test_the_command_says_and_writes_what_came_of_it(
+    violations: tuple[str, ...],
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def once(*_: object, **__: object) -> Outcome:
+        return outcome(*violations)
+
+    monkeypatch.setattr(run, "chaos", once)
+    monkeypatch.setattr(run, "REPORT", tmp_path / "var" / "chaos.json")
+    assert run.run(7, 30.0) == status
+    written = json.loads(run.REPORT.read_text())
+    assert written["seed"] == 7
+    assert written["violations"] == len(violations)
+    assert written["findings"][0]["violations"] == list(violations)
+    text = capsys.readouterr().out
+    assert "healed: 4.2 s after the last fault" in text
+    assert all(violation in text for violation in violations)
+    assert ("SEED=7" in text) == bool(violations)
+
+
+def test_the_command_fails_where_the_run_did_not_come_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(*_: object, **__: object) -> Outcome:
+        raise OSError("no disk")
+
+    monkeypatch.setattr(run, "chaos", fail)
+    monkeypatch.setattr(run, "REPORT", tmp_path / "chaos.json")
+    assert run.run(7, 30.0) == 1
+    assert not run.REPORT.exists()
+    assert "did not come to its end: no disk" in capsys.readouterr().err
