@@ -48,10 +48,12 @@ class Registration(Model):
     waiting_since: Mapped[datetime | None]
     no_show: Mapped[bool] = mapped_column(server_default="false")
     join_link: Mapped[str] = mapped_column(Text, unique=True)
-    # The invite as last sent, or being sent: its state, the one before, and the number every mail raises.
+    # The invite as last sent, or being sent: its state, the one before, and the number every mail raises, with the
+    # moment it was given, so that a mail that is sent twice is the same.
     invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_sequence: Mapped[int] = mapped_column(server_default="0")
+    invite_stamped_at: Mapped[datetime | None]
     invite_sent_at: Mapped[datetime | None]
     # When the member asked for the invite once more, lately.
     invite_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
