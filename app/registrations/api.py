@@ -188,7 +188,7 @@ async def send_invite_again(event_id: EventId, who: Caller, tx: Tx) -> InviteAga
         raise Problem("too-many-clicks", "The invite was mailed often enough.", headers={"Retry-After": str(wait)})
     registration.invite_asked = [moment.isoformat() for moment in (*asked, tx.now)]
     if mailing.same(state, registration.invite):
-        registration.invite, registration.invite_sent_at = state, None
+        registration.invite, registration.invite_sent_at, registration.invite_stamped_at = state, None, tx.now
         registration.invite_sequence += 1
     tx.record(facts.InviteAsked(registration.id, event.community_id))
     return InviteAgain(invite="sending")

@@ -54,10 +54,12 @@ class Registration(Model):
     # Who has asked for the registrant since it was last added: for them one of the day's additions is kept.
     asked_by: Mapped[str | None] = mapped_column(Text)
     join_link: Mapped[str] = mapped_column(Text, unique=True)
-    # The invite as last sent, or being sent: its state, the one before, and the number every mail raises.
+    # The invite as last sent, or being sent: its state, the one before, and the number every mail raises, with the
+    # moment it was given, so that a mail that is sent twice is the same.
     invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_sequence: Mapped[int] = mapped_column(server_default="0")
+    invite_stamped_at: Mapped[datetime | None]
     # What is added to it in the mail: above every number that a lost life of the database may have used.
     sequence_base: Mapped[int] = mapped_column(server_default="0")
     invite_sent_at: Mapped[datetime | None]

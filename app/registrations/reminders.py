@@ -96,9 +96,8 @@ async def send(work: Work[Resources]) -> None:
             found = await _due(tx, await tx.session.get(Registration, work.id))
             return found is not None and found[1] == due.moment
 
-    held = work.resources
     try:
-        refusal = await post(work, mail(due, mailing.addresses(held.settings), held.clock.now()), still_due)
+        refusal = await post(work, mail(due, mailing.addresses(work.resources.settings)), still_due)
     except Overtaken:
         return
     if refusal:
@@ -156,10 +155,11 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
         registration.reminded_at, registration.reminder_error = tx.now, refusal
 
 
-def mail(due: Due, to: mailing.Addresses, now: datetime) -> EmailMessage:
-    """The reminder, with the headers that let a mail program end reminders by one click (RFC 8058)."""
+def mail(due: Due, to: mailing.Addresses) -> EmailMessage:
+    """The reminder, the same however often it is sent. Its headers let a mail program end reminders by one click
+    (RFC 8058)."""
     registration = due.registration
-    invite = mailing.invite_of(registration, due.state, to, due.slug, now, due.host)
+    invite = mailing.invite_of(registration, due.state, to, due.slug, due.moment, due.host)
     url = f"{to.public_url}/unsubscribe/{due.unsubscribe_link}"
     words = reminder_texts.words(invite, url, locale=registration.locale, guest=is_guest(registration.member_id))
     identity = "\n".join((invite.uid, f"{due.moment.timestamp():.0f}", invite.attendee_email))

@@ -35,24 +35,32 @@ SELECT EXISTS (
 
 
 class Former(NamedTuple):
-    """What was known of the mail before: the state before that one, when it had left, and why it was refused."""
+    """What was known of the mail before: the state before that one, its moment, when it had left, and why it was
+    refused."""
 
     before: mailing.State | None
+    stamped_at: datetime | None
     sent_at: datetime | None
     error: str | None
+
+    @classmethod
+    def of(cls, row: Registration) -> "Former":
+        """What is known as it stands."""
+        return cls(row.invite_before, row.invite_stamped_at, row.invite_sent_at, row.invite_error)
 
 
 @dataclass(frozen=True)
 class Due:
     """A mail to be sent: the registration as it was committed for it, the state it brings, and the one before.
 
-    `written` tells that this run wrote the state, so no earlier run can have sent it. `former` is what became of the
-    state before.
+    `stamp` is the moment of the mail, however often it is sent. `written` tells that this run wrote the state, so no
+    earlier run can have sent it. `former` is what became of the state before.
     """
 
     registration: Registration
     state: mailing.State
     before: mailing.State | None
+    stamp: datetime
     slug: str
     host: str
     written: bool
@@ -67,7 +75,7 @@ async def send(work: Work[Resources]) -> None:
         async with work.done(again_at=due):
             return
     held, to = work.resources, mailing.addresses(work.resources.settings)
-    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, held.clock.now(), due.host)
+    mail = mailing.letter(due.registration, due.state, due.before, to, due.slug, due.stamp, due.host)
     try:
         refusal = await post(work, mail, lambda: _is_latest(held, due))
     except Overtaken:
@@ -102,7 +110,7 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
         return None
     registration, event, slug, host = found
     held = registration.invite
-    former = Former(registration.invite_before, registration.invite_sent_at, registration.invite_error)
+    former = Former.of(registration)
     state = mailing.wanted(event, registration, tx.now)
     written = not mailing.same(state, held)
     if state is None or (not written and former.sent_at is not None):
@@ -116,27 +124,28 @@ async def begin(tx: db.Tx, registration_id: UUID) -> Due | datetime | None:
     if written:
         registration.invite_before, registration.invite = held, state
         registration.invite_sequence += 1 if held is not None else 0
-        registration.invite_sent_at = registration.invite_error = None
-    return Due(
-        registration, registration.invite or state, registration.invite_before, slug, host or "", written, former
-    )
+        registration.invite_sent_at = registration.invite_error = registration.invite_stamped_at = None
+    stamp = registration.invite_stamped_at = registration.invite_stamped_at or tx.now
+    before = registration.invite_before
+    return Due(registration, registration.invite or state, before, stamp, slug, host or "", written, former)
 
 
 async def take_back(tx: db.Tx, due: Due) -> None:
     """The mail has not left: the member still holds what they held before."""
     found = await _locked(tx, due.registration.id)
-    if found is None or not due.written or found[0].invite != due.state:
+    if found is None or not due.written or not _is_about(found[0], due):
         return
     registration = found[0]
     registration.invite = due.before
     registration.invite_sequence -= 1 if due.before is not None else 0
-    registration.invite_before, registration.invite_sent_at, registration.invite_error = due.former
+    registration.invite_before, registration.invite_stamped_at = due.former.before, due.former.stamped_at
+    registration.invite_sent_at, registration.invite_error = due.former.sent_at, due.former.error
 
 
 async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
     """The mail was taken, or with `refusal` refused for good. If it is not the last one due, the next follows."""
     found = await _locked(tx, due.registration.id)
-    if found is None or found[0].invite != due.state:
+    if found is None or not _is_about(found[0], due):
         return
     registration, event, *_ = found
     registration.invite_sent_at, registration.invite_error = tx.now, refusal
@@ -144,6 +153,11 @@ async def finish(tx: db.Tx, due: Due, refusal: str | None) -> None:
     registration.reminder_error = None
     if not mailing.same(mailing.wanted(event, registration, tx.now), registration.invite):
         tx.record(facts.InviteAsked(registration.id, event.community_id))
+
+
+def _is_about(registration: Registration, due: Due) -> bool:
+    """Whether the last mail that was made is still this one."""
+    return registration.invite == due.state and registration.invite_sequence == due.registration.invite_sequence
 
 
 async def _locked(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event, str, str | None] | None:

@@ -1,4 +1,4 @@
-"""how many people waited when a host was found missing"""
+"""what a mail that is sent twice has to repeat: its moment, and how many people waited for a host"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("registrations", sa.Column("invite_stamped_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("events", sa.Column("host_missed_by", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("events", "host_missed_by")
+    op.drop_column("registrations", "invite_stamped_at")
