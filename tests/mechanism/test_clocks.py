@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import json
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,7 +20,7 @@ import pytest
 from app.demo.mailbox import Mailbox
 from app.demo.servers import free_port
 from app.reactions import TABLE
-from tests.living import Living, alive
+from tests.living import WEBHOOK_SECRET, Living, alive
 from tests.mechanism import wrong_clocks
 from tests.mechanism.children import Child, Main, start
 from tests.mechanism.conftest import environment
@@ -98,11 +102,22 @@ async def ready(living: Living, members: int) -> float:
     return perf_counter() - began
 
 
-async def answer(living: Living, url: str, who: str, event: str) -> None:
-    """RSVP at the API of that address."""
+async def soon(living: Living) -> Any:
+    """An event on Zoom whose door is open."""
+    starts = living.clock.now() + timedelta(minutes=10)
+    return await living.event(starts_at=starts.isoformat(), ends_at=(starts + timedelta(hours=1)).isoformat())
+
+
+async def asked(living: Living, who: str, method: str, url: str, json: Any = None) -> httpx.Response:
+    """What somebody is answered at that address."""
     headers = {"Authorization": f"Bearer {living.platform.token(who)}"}
     async with httpx.AsyncClient(timeout=PATIENCE) as http:
-        said = await http.put(f"{url}/api/events/{event}/rsvp", json={"status": "going"}, headers=headers)
+        return await http.request(method, url, json=json, headers=headers)
+
+
+async def answer(living: Living, url: str, who: str, event: str) -> None:
+    """RSVP at the API of that address."""
+    said = await asked(living, who, "PUT", f"{url.rstrip('/')}/api/events/{event}/rsvp", {"status": "going"})
     assert said.status_code == 200, said.text
 
 
@@ -111,7 +126,7 @@ async def test_an_api_on_a_machine_whose_clock_is_wrong_puts_no_work_off(
     living: Living, tmp_path: Path, ahead: float
 ) -> None:
     await living.connect()
-    event = await living.event()
+    event = await soon(living)
     async with machine(living, tmp_path, wrong_clocks.serve_api, ahead, free_port()) as api:
         status, said = await api.readiness()
         assert status == 503
@@ -125,6 +140,36 @@ async def test_an_api_on_a_machine_whose_clock_is_wrong_puts_no_work_off(
         api.set(0)
         await api.says("ok")
         assert (await api.readiness())[0] == 200
+
+
+@pytest.mark.parametrize("ahead", [DAY_AND_MORE, -DAY_AND_MORE])
+async def test_an_api_on_a_machine_whose_clock_is_wrong_refuses_nobody_and_nothing(
+    living: Living, tmp_path: Path, ahead: float
+) -> None:
+    """Tokens, passes for the door and notifications of Zoom are good for a time, and others made them."""
+    await living.connect()
+    event = await soon(living)
+    await answer(living, str(living.api.base_url), "member", event["id"])
+    await ready(living, 1)
+    async with machine(living, tmp_path, wrong_clocks.serve_api, ahead, free_port()) as api:
+        await api.readiness()
+        apis = [api.url, str(living.api.base_url).rstrip("/")]
+        for mints, redeems in (apis, reversed(apis)):
+            joined = await asked(living, "member", "POST", f"{mints}/api/events/{event['id']}/zoom-join")
+            assert joined.status_code == 200, joined.text
+            entered = await asked(living, "member", "GET", redeems + urlsplit(joined.json()["url"]).path)
+            assert entered.status_code == 303, entered.text
+        body = b'{"event": "meeting.something", "event_ts": 1, "payload": {"account_id": "a", "object": {}}}'
+        stamp = str(int(living.clock.now().timestamp()))
+        digest = hmac.new(WEBHOOK_SECRET.encode(), b"v0:%s:%s" % (stamp.encode(), body), hashlib.sha256).hexdigest()
+        headers = {
+            "x-zm-request-timestamp": stamp,
+            "x-zm-signature": f"v0={digest}",
+            "Content-Type": "application/json",
+        }
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
+            heard = await http.post(f"{api.url}/api/integrations/zoom/webhooks", content=body, headers=headers)
+        assert heard.status_code == 204, heard.text
 
 
 @pytest.mark.parametrize("ahead", [DAY_AND_MORE, -DAY_AND_MORE])
