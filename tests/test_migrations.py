@@ -289,6 +289,39 @@ async def test_what_was_told_of_events_is_not_told_again_and_what_waits_is_told(
     assert newest["kind"] == "third"
 
 
+REGISTRANTS_FROM_BEFORE = """
+INSERT INTO communities (id, slug) VALUES ('c1', 'one');
+INSERT INTO events (id, community_id, kind, title, starts_at, ends_at, timezone, is_virtual, created_by, created_at,
+                    updated_at)
+VALUES ('eeeeeeee-0000-4000-8000-000000000001', 'c1', 'community_event', 'x', now(), now() + interval '1 hour', 'UTC',
+        true, 'm', now(), now());
+INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, status, connected_by, connected_at)
+VALUES ('aaaaaaaa-0000-4000-8000-000000000001', 'c1', 'riverside', 'ada', 'connected', 'm', now());
+INSERT INTO hosts (id, account_id, zoom_user_id, email, licensed, listed)
+VALUES ('bbbbbbbb-0000-4000-8000-000000000001', 'aaaaaaaa-0000-4000-8000-000000000001', 'ada', 'a@x.example', true,
+        true);
+INSERT INTO meetings (id, event_id, account_id, host_id, state, marker, created_at)
+VALUES ('dddddddd-0000-4000-8000-000000000001', 'eeeeeeee-0000-4000-8000-000000000001',
+        'aaaaaaaa-0000-4000-8000-000000000001', 'bbbbbbbb-0000-4000-8000-000000000001', 'scheduled', 'm', now());
+INSERT INTO registrations (id, event_id, member_id, email, name, rsvp, join_link, created_at, updated_at)
+SELECT CAST('cccccccc-0000-4000-8000-00000000000' || number AS uuid), 'eeeeeeee-0000-4000-8000-000000000001',
+       number, 'x@x.example', 'X', 'going', number, now(), now()
+FROM generate_series(1, 3) AS number;
+INSERT INTO registrants (id, registration_id, meeting_id, email, state, zoom_registrant_id, updated_at)
+SELECT gen_random_uuid(), CAST('cccccccc-0000-4000-8000-00000000000' || number AS uuid),
+       'dddddddd-0000-4000-8000-000000000001', 'x@x.example', state, known, now()
+FROM (VALUES (1, 'pending', NULL), (2, 'pending', 'r2'), (3, 'ready', 'r3')) AS given (number, state, known);
+"""
+
+
+async def test_whoever_may_have_been_added_before_it_was_written_down_is_in_doubt(empty_url: str) -> None:
+    await migrate(empty_url, "0019")
+    await done(empty_url, REGISTRANTS_FROM_BEFORE)
+    await migrate(empty_url)
+    found = await asked(empty_url, "SELECT attempt, attempt_ends_at <= now() FROM registrants ORDER BY registration_id")
+    assert [tuple(row) for row in found] == [("add", True), (None, None), (None, None)]
+
+
 def configured(url: str) -> Config:
     """What Alembic is told of a database."""
     config = Config()

@@ -263,25 +263,32 @@ async def keep(
     link = answer.join_url if answer is not None and state == "ready" else None
     kept = await tx.run(
         _KEEP,
+        **_about(seat, answer),
         id=registrant_id,
-        registration_id=seat.registration_id,
-        meeting_id=seat.meeting_id,
-        email=seat.email,
-        name=seat.name if answer else None,
-        zoom_registrant_id=answer.registrant_id if answer else None,
         join_url=work.resources.seal.seal(link, f"registrants.join_url:{registrant_id}") if link else None,
         state=state,
         reason=reason,
-        answered=answer is not None,
         cancel_due=cancel_due,
         barred=barred,
         in_doubt=in_doubt,
         retry_at=retry_at,
-        was_due=seat.record is not None and seat.record.cancel_due,
-        told_at=seat.record.told_at if seat.record else None,
         skew=SKEW,
         now=tx.now,
     )
     if not kept.rowcount:
         raise Overtaken
     tx.ring(f"registration:{seat.registration_id}")
+
+
+def _about(seat: Seat, answer: Answer | None) -> dict[str, Any]:
+    """Whose record it is, what Zoom answered, and what was read of it, which must still be true."""
+    return {
+        "registration_id": seat.registration_id,
+        "meeting_id": seat.meeting_id,
+        "email": seat.email,
+        "name": seat.name if answer else None,
+        "zoom_registrant_id": answer.registrant_id if answer else None,
+        "answered": answer is not None,
+        "was_due": seat.record is not None and seat.record.cancel_due,
+        "told_at": seat.record.told_at if seat.record else None,
+    }

@@ -22,6 +22,7 @@ from tests.meetings.house import (
     held_up,
     later,
     lost_answer,
+    lost_notification,
     rsvp,
     sync,
     the_meeting,
@@ -29,7 +30,7 @@ from tests.meetings.house import (
     used,
 )
 from tests.patience import PATIENCE
-from tests.registrations.test_noticed import STRANGER, fill_in
+from tests.registrations.test_noticed import STRANGER, fill_in, say
 from tests.registrations.test_registrants import registrant, statuses
 
 ADDRESS = "member@members.example"
@@ -96,6 +97,26 @@ async def test_who_comes_after_all_while_it_is_unknown_whether_they_were_cancell
     assert await let_in(living, event)
     assert (await statuses(living))[ADDRESS] == "approved"
     assert len(await calls(living, ADD)) == 2
+
+
+@pytest.mark.parametrize("scopes", [(NOTICES,), (NOTICES, LISTS)], ids=["notices", "all"])
+async def test_our_own_cancel_that_zoom_tells_of_after_the_change_of_mind_is_nobody_elses(
+    living: Living, scopes: tuple[str, ...]
+) -> None:
+    event = await evening(living, *scopes)
+    await rsvp(living, event)
+    await later(living, 2)
+    unheard = (lost_notification("meeting.registration_cancelled", None),)
+    await faults(living, lost_answer(STATUS, ALWAYS), notifications=unheard)
+    await rsvp(living, event, status="not_going")
+    cancelled_at = living.clock.now()
+    await rsvp(living, event)
+    await say(living, "cancelled", cancelled_at)
+    assert "inside Zoom" not in str(await registrant(living, event))
+    await faults(living)
+    await later(living, AGAIN)
+    assert await registrant(living, event) == {"state": "ready", "reason": None}
+    assert await let_in(living, event)
 
 
 async def test_until_it_is_known_join_leads_to_no_link_zoom_has_cancelled(living: Living) -> None:
