@@ -23,6 +23,7 @@ from tests.boundary.worker_process import Orders, serve
 from tests.living import Living
 from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
+from tests.meetings.house import at_zoom, notify_created
 from tests.registrations import calendars
 
 UNKNOWN_IS_OVER = timedelta(minutes=11)
@@ -116,7 +117,7 @@ class Harness:
         return None
 
     async def unanswered(self, beginning: Beginning, operation: str) -> End:
-        """Walk with the answer to the first call of an operation lost, and what Zoom would tell of it; the end."""
+        """Walk with the answer to the first call of an operation lost, and what Zoom tells of it late; the end."""
         await self._restore(beginning)
         lost = {
             "calls": [{"kind": "lose_answer", "operation": operation, "times": 1}],
@@ -129,6 +130,9 @@ class Harness:
             (await self.living.zoom.put("/simulator/faults", json={})).raise_for_status()
             if self.path.regret:
                 await self.path.regret(self.living, beginning.known)
+            await self._settle(beginning.known)
+            for meeting in await at_zoom(self.living):
+                await notify_created(self.living, meeting)
             await self._settle(beginning.known)
         return await self._end(beginning)
 
