@@ -27,7 +27,7 @@ from tests.boundary.worker_process import WOKEN, Orders, serve
 from tests.living import Living
 from tests.mechanism.children import Child, start
 from tests.mechanism.conftest import environment
-from tests.meetings.house import calls, faults, lost_answer
+from tests.meetings.house import at_zoom, calls, faults, lost_answer, notify_created
 from tests.patience import PATIENCE
 from tests.registrations import calendars
 
@@ -47,9 +47,9 @@ class Path:
     """One thing the service does: what must be there first, and what somebody then does.
 
     `prepare` runs with a worker and returns what `act` needs to know. `act` only asks; it waits for nothing a worker
-    does, because at that moment none may be alive. `regret` is what somebody asks for after that, while nobody knows yet
-    what became of it; nor does it wait. `meanwhile` is what somebody does once a worker was stopped and another has done
-    its work. `settle` moves what only time or Zoom moves before it is all over.
+    does, because at that moment none may be alive. `regret` is what somebody asks for after that, while nobody knows
+    yet what became of it; nor does it wait. `meanwhile` is what somebody does once a worker was stopped and another has
+    done its work. `settle` moves what only time or Zoom moves before it is all over.
 
     `only` names the reactions that are new here, where other paths kill a worker in the rest; `settings` are those the
     path needs. Of a member who `flaps` only what their calendar shows in the end is compared: how many changes of mind
@@ -144,7 +144,7 @@ class Harness:
         return None
 
     async def unanswered(self, beginning: Beginning, operation: str) -> End:
-        """Walk with the answer to the first call of an operation lost, and what Zoom would tell of it; the end."""
+        """Walk with the answer to the first call of an operation lost, and what Zoom tells of it late; the end."""
         await self._restore(beginning)
         lost = {
             "calls": [{"kind": "lose_answer", "operation": operation, "times": 1}],
@@ -157,6 +157,9 @@ class Harness:
             (await self.living.zoom.put("/simulator/faults", json={})).raise_for_status()
             if self.path.regret:
                 await self.path.regret(self.living, beginning.known)
+            await self._settle(beginning.known)
+            for meeting in await at_zoom(self.living):
+                await notify_created(self.living, meeting)
             await self._settle(beginning.known)
         return await self._end(beginning)
 
