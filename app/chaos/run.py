@@ -59,7 +59,9 @@ class Outcome:
     @property
     def entry(self) -> dict[str, Any]:
         """What the file says of it."""
-        return asdict(self) | {"violations": self.violations}
+        counted = {"requests": dict(self.requests), "faults": dict(self.strikes)}
+        said = {name: getattr(self, name) for name in ("seed", "seconds", "all_scopes", "healed", "skipped", "dead")}
+        return said | counted | {"findings": [asdict(one) for one in self.findings], "violations": self.violations}
 
     def __str__(self) -> str:
         healing = "not" if self.healed is None else f"{self.healed:.1f} s after the last fault"
@@ -185,7 +187,7 @@ def run(seed: int, seconds: float) -> int:
     except (StartError, StepFailed, httpx.HTTPError, OSError, asyncio.CancelledError) as error:
         print(f"the run did not come to its end: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
+    print(outcome)
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(outcome.entry, indent=2) + "\n")
-    print(outcome)
     return 1 if outcome.violations else 0

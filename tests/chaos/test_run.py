@@ -1,6 +1,7 @@
 """A short run under faults, as `make chaos` does a long one: nothing that was accepted is lost."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,15 @@ async def test_half_a_minute_of_faults_loses_nothing() -> None:
 
 def outcome(*violations: str) -> Outcome:
     """A run with one invariant."""
-    return Outcome(7, 30.0, all_scopes=True, findings=[Finding("it holds", 12, list(violations))], healed=4.2)
+    return Outcome(
+        7,
+        30.0,
+        all_scopes=True,
+        findings=[Finding("it holds", 12, list(violations))],
+        healed=4.2,
+        requests=Counter({"200": 3}),
+        strikes=Counter({"kill": 2}),
+    )
 
 
 @pytest.mark.parametrize(("violations", "status"), [((), 0), (("event e1: no meeting at Zoom",), 1)])
@@ -45,6 +54,8 @@ def test_the_command_says_and_writes_what_came_of_it(
     written = json.loads(run.REPORT.read_text())
     assert written["seed"] == 7
     assert written["violations"] == len(violations)
+    assert written["requests"] == {"200": 3}
+    assert written["faults"] == {"kill": 2}
     assert written["findings"][0]["violations"] == list(violations)
     text = capsys.readouterr().out
     assert "healed: 4.2 s after the last fault" in text
