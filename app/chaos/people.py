@@ -4,6 +4,7 @@ import asyncio
 import re
 from dataclasses import dataclass, replace
 from random import Random
+from time import perf_counter
 from typing import Any
 
 import httpx
@@ -21,7 +22,7 @@ _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/j/)[\w-]+|(?<=registrations/)
 @dataclass(frozen=True)
 class Answered:
     """What somebody was answered; without a status nobody answered. `said` is the sentence, `slug` what kind it is;
-    `excused` is a refusal that whoever asked had to expect."""
+    `excused` is a refusal that whoever asked had to expect. It `took` so many seconds."""
 
     at: float
     who: str
@@ -31,6 +32,7 @@ class Answered:
     said: str = ""
     retry_after: bool = False
     excused: bool = False
+    took: float = 0.0
 
     @property
     def accepted(self) -> bool:
@@ -89,14 +91,14 @@ class People:
     ) -> tuple[Answered, httpx.Response | None]:
         """One request to whichever process. `excuse` is the slug of a refusal that is to be expected."""
         url = self._dice.choice(self._urls) + path
-        said = {**self.signed(who), **(headers or {})}
+        said, began = {**self.signed(who), **(headers or {})}, perf_counter()
         try:
             async with asyncio.timeout(PATIENCE):
                 answer = await self._http.request(method, url, json=body, headers=said)
         except (httpx.HTTPError, TimeoutError):
             answer = None
         told = _told(who or "nobody", f"{method} {_IDS.sub('*', path)}", answer)
-        told = replace(told, excused=bool(excuse) and told.slug == excuse)
+        told = replace(told, excused=bool(excuse) and told.slug == excuse, took=perf_counter() - began)
         self.answers.append(told)
         return told, answer
 

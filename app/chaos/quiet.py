@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -35,28 +36,42 @@ ORDER BY due_at
 """
 
 
-async def until_quiet(stage: Stage, limit: float, say: Callable[[str], None]) -> tuple[float | None, list[str]]:
-    """Seconds until there was nothing left to do, None where there still is after `limit`; and what is left."""
+@dataclass
+class Rest:
+    """Seconds until nothing was late any more, and until nothing was left to do at all; None where something still is.
+    `left` says what."""
+
+    caught_up: float | None = None
+    at_rest: float | None = None
+    left: list[str] = field(default_factory=list)
+
+
+async def until_quiet(stage: Stage, limit: float, say: Callable[[str], None]) -> Rest:
+    """Wait until nothing is left to do, for `limit` seconds at the most."""
     loop = asyncio.get_running_loop()
-    began, calm, quiet_at, told = loop.time(), 0, 0.0, 0.0
+    rest, began, calm, told = Rest(), loop.time(), 0, 0.0
     while True:
-        left = await _left(stage)
+        late, rest.left = await _left(stage)
         now = loop.time() - began
-        if not left:
-            quiet_at, calm = (now, 1) if calm == 0 else (quiet_at, calm + 1)
-            if calm >= CALM:
-                return quiet_at, []
-        elif now > limit:
-            return None, left
-        else:
-            calm = 0
+        if late:
+            rest.caught_up = None
+        elif rest.caught_up is None:
+            rest.caught_up = now
+        calm = 0 if rest.left else calm + 1
+        if calm == 0:
+            rest.at_rest = None
+        elif calm == 1:
+            rest.at_rest = now
+        if calm >= CALM or (calm == 0 and now > limit):
+            return rest
         if now - told > TELL_EVERY:
             told = now
-            say(f"{len(left)} things are left to do, {now:.0f} s after the last fault: {'; '.join(left[:3])}")
+            say(f"{len(rest.left)} things are left to do after {now:.0f} s: {'; '.join(rest.left[:3])}")
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def _left(stage: Stage) -> list[str]:
+async def _left(stage: Stage) -> tuple[bool, list[str]]:
+    """Whether anything is late, and everything that is left."""
     with suppress(OSError, asyncpg.PostgresError, TimeoutError):
         database = await asyncpg.connect(stage.database_url, timeout=5)
         try:
@@ -65,8 +80,9 @@ async def _left(stage: Stage) -> list[str]:
         finally:
             await database.close()
         told = [_described(row) for row in rows]
-        return told + ([f"{unread} notifications are not interpreted"] if unread else [])
-    return ["the database does not answer"]
+        late = unread or any(row["running"] or row["due_in"] < 0 for row in rows)
+        return bool(late), told + ([f"{unread} notifications are not interpreted"] if unread else [])
+    return True, ["the database does not answer"]
 
 
 def _described(row: Mapping[str, Any]) -> str:

@@ -47,7 +47,9 @@ class Outcome:
     requests: Counter[str] = field(default_factory=Counter)
     strikes: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
-    healed: float | None = None
+    caught_up: float | None = None
+    at_rest: float | None = None
+    slowest: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
 
@@ -59,17 +61,20 @@ class Outcome:
     @property
     def entry(self) -> dict[str, Any]:
         """What the file says of it."""
-        return asdict(self) | {"violations": self.violations}
+        counted = {"requests": dict(self.requests), "faults": dict(self.strikes)}
+        names = ("seed", "seconds", "all_scopes", "caught_up", "at_rest", "slowest", "skipped", "dead")
+        said = {name: getattr(self, name) for name in names}
+        return said | counted | {"findings": [asdict(one) for one in self.findings], "violations": self.violations}
 
     def __str__(self) -> str:
-        healing = "not" if self.healed is None else f"{self.healed:.1f} s after the last fault"
         scopes = "every scope" if self.all_scopes else "the required scopes"
         return "\n".join(
             [
                 f"seed {self.seed}, {self.seconds:.0f} s of faults, {scopes}",
                 f"requests: {sum(self.requests.values())} ({_counts(self.requests)})",
                 f"faults: {sum(self.strikes.values())} ({_counts(self.strikes)})",
-                f"healed: {healing}",
+                f"slowest: {', '.join(f'{name} {took:.1f} s' for name, took in sorted(self.slowest.items()))}",
+                f"nothing was late {_after(self.caught_up)}, and nothing left to do {_after(self.at_rest)}",
                 *map(str, self.findings),
                 *(f"given up: {each}" for each in self.dead),
                 *(f"left out: {each}" for each in self.skipped),
@@ -90,7 +95,8 @@ async def chaos(seed: int, seconds: float, say: Say, *, heals: float = HEALS, lo
             async with looked_after(stage):
                 await _struck(strikes, stories, seed, seconds, say)
                 say("the faults are over")
-                outcome.healed, left = await until_quiet(stage, heals, say)
+                rest = await until_quiet(stage, heals, say)
+                outcome.caught_up, outcome.at_rest = rest.caught_up, rest.at_rest
                 await _listened(stories, community)
                 await stories.stop_listening()
                 seen = await gathering.gathered(community)
@@ -102,9 +108,11 @@ async def chaos(seed: int, seconds: float, say: Say, *, heals: float = HEALS, lo
         outcome.findings = [
             *_judged(seen, community, stories),
             invariants_told.nobody_ended_by_itself({one.name: one.deaths for one in stage.processes.values()}),
-            invariants_told.healed(outcome.healed, heals, left),
+            invariants_told.healed(rest.at_rest, heals, rest.left),
         ]
         outcome.requests = Counter(_kind(one.status) for one in people.answers)
+        for one in people.answers:
+            outcome.slowest[_kind(one.status)] = max(one.took, outcome.slowest.get(_kind(one.status), 0.0))
         outcome.strikes, outcome.skipped = strikes.done, community.skipped
         outcome.dead = [f"{row.reaction} {row.key}: {row.reason}" for row in seen.rows if row.dead]
     return outcome
@@ -169,6 +177,10 @@ def _kind(status: int | None) -> str:
     return "no answer" if status is None else str(status)
 
 
+def _after(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.1f} s after the last fault and request"
+
+
 def _counts(counted: Counter[str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(counted.items()))
 
@@ -185,7 +197,7 @@ def run(seed: int, seconds: float) -> int:
     except (StartError, StepFailed, httpx.HTTPError, OSError, asyncio.CancelledError) as error:
         print(f"the run did not come to its end: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
+    print(outcome)
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(outcome.entry, indent=2) + "\n")
-    print(outcome)
     return 1 if outcome.violations else 0
