@@ -96,8 +96,6 @@ async def open_resources(
         db = Database(url, clock, bell, reactions.wants, limits)
         await _opened(db)
         stack.push_async_callback(db.close)
-        hooks = hooks or Hooks(permitted=settings.hook_origins, tell=_called)
-        hooks.ask = may_call
         secret = settings.zoom_client_secret.get_secret_value()
         oauth = OAuth(http, settings.zoom_oauth_url, settings.zoom_client_id, secret, clock.now)
         yield Resources(
@@ -108,10 +106,16 @@ async def open_resources(
             seal=seal,
             jwks=Jwks(http, settings.auth_jwks_url, tell=metrics.keys_refreshed),
             mail=mail,
-            hooks=hooks,
+            hooks=_hooks(settings, hooks),
             zoom=_zoom(settings, http, oauth, clock),
             reactions=reactions,
         )
+
+
+def _hooks(settings: Settings, given: Hooks | None) -> Hooks:
+    hooks = given or Hooks(permitted=settings.hook_origins, tell=_called)
+    hooks.ask = may_call
+    return hooks
 
 
 def _zoom(settings: Settings, http: Http, oauth: OAuth, clock: Clock) -> Zoom:
