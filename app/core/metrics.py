@@ -151,7 +151,7 @@ def reached(what: str, yes: bool) -> None:
 
 
 def mail_sent(outcome: str) -> None:
-    """A mail was taken or refused by the mail server."""
+    """A mail was taken or refused by the mail server, or kept back as it was overtaken."""
     _mails.labels(outcome).inc()
 
 
