@@ -100,8 +100,6 @@ async def open_resources(
         stack.push_async_callback(db.close)
         if follows:
             await _opened(stack.enter_async_context(clock.following(db.hot)))
-        hooks = hooks or Hooks(permitted=settings.hook_origins, tell=_called)
-        hooks.ask = may_call
         yield Resources(
             settings=settings,
             clock=clock,
@@ -110,10 +108,16 @@ async def open_resources(
             seal=seal,
             jwks=Jwks(http, settings.auth_jwks_url, tell=metrics.keys_refreshed),
             mail=mail,
-            hooks=hooks,
+            hooks=_hooks(settings, hooks),
             zoom=_zoom(settings, http, clock),
             reactions=reactions,
         )
+
+
+def _hooks(settings: Settings, given: Hooks | None) -> Hooks:
+    hooks = given or Hooks(permitted=settings.hook_origins, tell=_called)
+    hooks.ask = may_call
+    return hooks
 
 
 def _zoom(settings: Settings, http: Http, clock: Clock) -> Zoom:

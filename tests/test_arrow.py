@@ -111,6 +111,26 @@ def only_the_database_commits(path: str, tree: ast.Module) -> Found:
             yield node.lineno, ".commit"
 
 
+def jobs_write_through_their_run(path: str, tree: ast.Module) -> Found:
+    """Who writes past it writes also when another worker has the row."""
+    for function in ast.walk(tree):
+        if room_of(path) == "core" or not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if not any("Work" in ast.unparse(each.annotation) for each in function.args.args if each.annotation):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and ast.unparse(node).endswith((".db.transaction", ".hot.execute")):
+                yield node.lineno, ast.unparse(node)
+
+
+def mails_are_handed_over_in_one_place(path: str, tree: ast.Module) -> Found:
+    """There it is seen to that they are still true."""
+    for node in ast.walk(tree):
+        called = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        if called.endswith("mail.send") and path != "app/registrations/posting.py":
+            yield getattr(node, "lineno", 1), called
+
+
 def only_settings_reads_the_environment(path: str, tree: ast.Module) -> Found:
     """A setting nobody knows of cannot be documented."""
     if path == "app/core/settings.py":
@@ -171,6 +191,11 @@ BROKEN: dict[Rule, tuple[str, str]] = {
     arq_is_known_to_the_worker_only: ("app/main.py", "from arq.worker import Worker"),
     httpx_is_used_by_clients_only: ("app/web.py", "import httpx"),
     only_the_database_commits: ("app/events/service.py", "async def f(s):\n    await s.commit()"),
+    jobs_write_through_their_run: (
+        "app/hooks/tasks.py",
+        "async def f(work: Work[Resources]):\n    work.resources.db.transaction()",
+    ),
+    mails_are_handed_over_in_one_place: ("app/live/missing_host.py", "work.resources.mail.send(1)"),
     only_settings_reads_the_environment: ("app/main.py", "from os import environ"),
     only_the_clock_asks_the_machine: ("app/web.py", "from time import time"),
     modules_are_short: ("app/main.py", "x = 1\n" * 301),

@@ -163,7 +163,7 @@ def clock_followed(offset: Callable[[], float]) -> None:
 
 
 def mail_sent(outcome: str) -> None:
-    """A mail was taken or refused by the mail server."""
+    """A mail was taken or refused by the mail server, or kept back as it was overtaken."""
     _mails.labels(outcome).inc()
 
 

@@ -72,11 +72,13 @@ class Work(Generic[R]):
             yield tx
 
     @contextlib.asynccontextmanager
-    async def done(self, again_at: datetime | None = None) -> AsyncIterator[Any]:
-        """The last transaction: what it writes counts only together with "done". Due again `again_at`, if given."""
+    async def done(self, again_at: datetime | Callable[[], datetime | None] | None = None) -> AsyncIterator[Any]:
+        """The last transaction: what it writes counts only together with "done". Due again `again_at`, if given; one
+        that is found out in it is asked for in the end."""
 
         def due_at() -> datetime | None:
-            return again_at or (tx.now + self._every if self._every else None)
+            found = again_at() if callable(again_at) else again_at
+            return found or (tx.now + self._every if self._every else None)
 
         async with self._db.transaction(self._taken, due_at) as tx:
             if self._every:

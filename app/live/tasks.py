@@ -1,6 +1,6 @@
 """What live streams do by themselves."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from app.core.work import Work
 from app.live import missing_host, state
@@ -12,10 +12,9 @@ LOG_KEPT = timedelta(days=2)
 
 async def follow(work: Work[Resources]) -> None:
     """An event (the key) changed, its meeting began or ended, or somebody came or went: tell who listens."""
-    async with work.transaction() as tx:
+    again_at: datetime | None = None
+    async with work.done(lambda: again_at) as tx:
         again_at = await state.follow(tx, work.id)
-    async with work.done(again_at):
-        pass
 
 
 async def tidy(work: Work[Resources]) -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from app.accounts import service
+from app.accounts import revocations, service
 from app.core.outbox import PARKED_PAUSE
 from tests.accounts.house import ADA, House, admin
 
@@ -84,6 +84,36 @@ async def test_an_ended_grant_whose_answer_was_lost_is_ended_once_and_a_new_one_
     assert await house.grants_alive() == 1
     assert await house.rows("SELECT count(*) FROM revocations") == [(0,)]
     assert (await house.account(account_id)).status == "connected"
+
+
+async def test_tokens_that_came_for_a_worker_that_was_frozen_are_revoked_all_the_same(house: House) -> None:
+    """Another worker found the spent ones to be of no use, and ended their revocation."""
+    account_id = await house.connect(admin())
+    await house.work()
+    await house.disconnect(account_id)
+    ((revocation_id, spent),) = await house.rows("SELECT id, refresh_token FROM revocations")
+    token = await house.resources.oauth.refresh(
+        house.resources.seal.open(spent, f"revocations.refresh_token:{revocation_id}")
+    )
+    await house.work()
+    assert await house.rows("SELECT count(*) FROM revocations") == [(0,)]
+    async with house.resources.db.transaction() as tx:
+        await revocations.renew(tx, house.resources.seal, revocation_id, account_id, token)
+    await house.work()
+    assert await house.rows("SELECT count(*) FROM revocations") == [(0,)]
+    assert await house.grants_alive() == 0
+
+
+async def test_tokens_that_were_put_in_place_meanwhile_are_not_forgotten(house: House) -> None:
+    account_id = await house.connect(admin())
+    await house.disconnect(account_id)
+    ((revocation_id, ends),) = await house.rows("SELECT id, expires_at FROM revocations")
+    async with house.resources.db.transaction() as tx:
+        await revocations.end(tx, revocation_id, ends - timedelta(hours=1))
+    assert await house.rows("SELECT count(*) FROM revocations") == [(1,)]
+    await house.work()
+    assert await house.rows("SELECT count(*) FROM revocations") == [(0,)]
+    assert await house.grants_alive() == 0
 
 
 async def test_a_revocation_is_repeated_until_zoom_answers(house: House) -> None:

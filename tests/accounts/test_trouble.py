@@ -119,6 +119,25 @@ async def test_a_rate_limit_of_the_token_endpoint_ends_when_it_says(house: House
     assert refused.value.retry_at is not None
 
 
+async def test_who_was_frozen_while_zoom_was_asked_leaves_no_trouble_behind_once_another_has_renewed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its patience was over when it woke."""
+    account_id = await house.connect(admin())
+    await house.expire(account_id)
+    frozen = grants.AccountTokens(house.resources, account_id)
+
+    async def renewed_elsewhere(_seen: int, _rejected: str | None) -> None:
+        frozen._asking = await grants._read(house.resources, account_id)
+        await grants.AccountTokens(house.resources, account_id)._renew(frozen._asking.generation, None)
+        raise TimeoutError
+
+    monkeypatch.setattr(frozen, "_renew", renewed_elsewhere)
+    with pytest.raises(NotNow):
+        await frozen.access_token()
+    assert (await card_of(house)).last_error is None
+
+
 async def test_only_invalid_grant_ends_a_connection_and_its_trouble(house: House) -> None:
     account_id = await house.connect(admin())
     await house.expire(account_id)

@@ -281,3 +281,37 @@ async def test_nothing_of_a_mail_leaves_for_a_row_that_is_lost_while_the_server_
         await mail.send(message)
     await mail.close()
     assert seen == ["MAIL"]
+
+
+async def test_a_connection_that_read_writes_again_however_the_reading_ended(house: House) -> None:
+    """What is read only is the transaction."""
+    await house.change("a")
+    work = work_of(house, await house.take_key("a"))
+
+    async def read_until(end: str) -> None:
+        async with work.reading() as tx:
+            await tx.run("SELECT 1")
+            if end == "fault":
+                await tx.run("UPDATE things SET wanted = 1")
+            if end == "error":
+                raise RuntimeError(end)
+            if end == "cancelled":
+                await asyncio.Event().wait()
+
+    for number, end in enumerate(["well", "fault", "error", "cancelled"] * 3):
+        reading = asyncio.create_task(read_until(end))
+        await asyncio.wait({reading}, timeout=0.1 if end == "cancelled" else None)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await write(work)
+        assert (await house.state("a"))["wanted"] == number + 2
+
+
+async def test_a_run_may_find_out_in_its_last_transaction_when_it_is_due_again(house: House) -> None:
+    await house.change("a")
+    work, again_at = work_of(house, await house.take_key("a")), None
+    async with work.done(lambda: again_at) as tx:
+        again_at = tx.now + timedelta(hours=1)
+    row = await house.row("a")
+    assert row is not None
+    assert row["due_at"] == again_at
