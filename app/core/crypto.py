@@ -7,6 +7,7 @@ that a sealed value copied into another row, or given another key id, does not o
 
 import base64
 import hashlib
+import hmac
 import re
 import secrets
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ class CannotOpen(Exception):
 class Seal:
     """Seals with the first of its keys and opens with any of them, so that keys can be rotated."""
 
-    __slots__ = ("_ciphers", "_sealing_id")
+    __slots__ = ("_ciphers", "_sealing_id", "_signing")
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         """`keys`: key id to 32 random bytes, the one that seals first. Raises ValueError naming what is wrong."""
@@ -42,6 +43,8 @@ class Seal:
                 raise ValueError(f"encryption key {position} must be {KEY_BYTES} bytes long, not {len(key)}")
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
         self._sealing_id = next(iter(keys))
+        # A key does one thing only (NIST SP 800-57 part 1, section 5.2), so those that sign are derived.
+        self._signing = [hmac.digest(key, b"kindryn-zoom signs", "sha256") for key in keys.values()]
 
     @classmethod
     def parse(cls, text: str) -> "Seal":
@@ -87,6 +90,15 @@ class Seal:
             return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], head + bound_to.encode())
         except InvalidTag:
             raise CannotOpen(f"the value was altered or is not that of {bound_to}") from None
+
+    def sign(self, message: bytes) -> bytes:
+        """A digest (HMAC-SHA-256) that only an installation with the first of the keys can make of `message`."""
+        return hmac.digest(self._signing[0], message, "sha256")
+
+    def has_signed(self, message: bytes, start: bytes) -> bool:
+        """Whether `start` begins a digest that one of the keys makes of `message`."""
+        made = (hmac.digest(key, message, "sha256")[: len(start)] for key in self._signing)
+        return any(hmac.compare_digest(each, start) for each in made)
 
     def key_id(self, sealed: bytes) -> str:
         """The id of the key a value was sealed with, whether or not it is still given. Raises CannotOpen."""

@@ -20,9 +20,10 @@ from app.core.outbox import NotNow
 from app.core.work import Work
 from app.inbox import service as inbox
 from app.meetings import observed, service
+from app.meetings.marker import has_marker, new_marker
 from app.meetings.models import Meeting
 from app.meetings.optional import Tries, body_without, noted, optional_in, trimmed
-from app.meetings.plan import Plan, creation, has_marker, new_passcode
+from app.meetings.plan import Plan, creation, new_passcode
 from app.resources import Resources
 
 LIST = "meeting:read:list_meetings"
@@ -49,8 +50,9 @@ class Creation(NamedTuple):
 async def create(work: Work[Resources], situation: service.Situation) -> None:
     """Create the meeting the event wants, unless an earlier attempt may have done so already."""
     assert situation.host is not None  # noqa: S101 - `wanted` was asked first
+    marker = new_marker(work.resources.seal, situation.event.id)
     async with work.transaction() as tx:
-        row = situation.meeting or await service.begin(tx, situation)
+        row = situation.meeting or await service.begin(tx, situation, marker)
     zoom = await grants.zoom(work.resources, row.account_id)
     if row.attempted_at is not None:
         found = await _made_earlier(work, zoom, row, [row.marker], row.attempted_at)
@@ -59,6 +61,7 @@ async def create(work: Work[Resources], situation: service.Situation) -> None:
             return
         if not await _given_up(work, row, row.attempted_at, listed=_may_list(situation.account)):
             return
+    row.marker = marker
     plan, listed = situation.plan(row.marker), _may_list(situation.account)
     wanted = Creation(row, situation.host.zoom_user_id, plan, situation.event.version, listed)
     made = await _attempt(work, zoom, wanted)
@@ -105,7 +108,7 @@ async def _note_attempt(work: Work[Resources], wanted: Creation, left_out: froze
     """An attempt without the fields `left_out` is under way; with None, none is."""
     async with work.transaction() as tx:
         row = await service.lock(tx, wanted.row.id)
-        row.state, row.carried_version = "pending", wanted.version
+        row.state, row.carried_version, row.marker = "pending", wanted.version, wanted.row.marker
         if left_out is None:
             row.pushed, row.attempted_at, row.left_out = None, None, {}
         else:
@@ -134,7 +137,7 @@ async def _given_up(work: Work[Resources], row: Meeting, attempted_at: datetime,
         async with work.transaction() as tx:
             locked = await service.lock(tx, row.id)
             service.give_up(locked)
-        row.marker, row.orphan_markers = locked.marker, locked.orphan_markers
+        row.orphan_markers = locked.orphan_markers
         return True
     again_at = None if expired else min(until, now + LISTED_EVERY) if listed else until
     async with work.done(again_at) as tx:

@@ -18,7 +18,6 @@ AUTOMATIC_APPROVAL: Final = 0
 MANUAL_APPROVAL: Final = 1
 NO_REGISTRATION: Final = 2
 MAX_TOPIC, MAX_AGENDA = 200, 2000
-MARKER = "kindryn:"
 UNTITLED = "Event"  # where a title has nothing that one sees; Zoom wants a topic
 Plan = dict[str, Any]
 
@@ -45,16 +44,6 @@ class Wishes:
     participant_video: bool = False
     # Zoom user ids: they stay when an address changes, and name nobody.
     alternative_hosts: Sequence[str] = ()
-
-
-def new_marker() -> str:
-    """A nonce for the head of the agenda, by which a meeting whose creation got no answer is recognised."""
-    return MARKER + secrets.token_urlsafe(12)
-
-
-def has_marker(agenda: str, marker: str) -> bool:
-    """Whether a meeting with this agenda, which a list may have cut, carries `marker`."""
-    return agenda.split("\n", 1)[0].strip() == marker
 
 
 def plan(wishes: Wishes) -> Plan:

@@ -23,7 +23,6 @@ from app.meetings.plan import (
     Plan,
     Wishes,
     as_observed,
-    new_marker,
     plan,
 )
 
@@ -117,15 +116,15 @@ async def situation(tx: db.Tx, event_id: UUID) -> Situation | None:
     return Situation(event, host, account, await current(tx, event_id), space, others.all())
 
 
-async def begin(tx: db.Tx, situation: Situation) -> Meeting:
-    """A pending meeting for an event that wants one and has none."""
+async def begin(tx: db.Tx, situation: Situation, marker: str) -> Meeting:
+    """A pending meeting, to be made under `marker`, for an event that wants one and has none."""
     assert situation.host is not None  # noqa: S101 - `wanted` was asked first
     meeting = Meeting(
         event_id=situation.event.id,
         account_id=situation.host.account_id,
         host_id=situation.host.id,
         state="pending",
-        marker=new_marker(),
+        marker=marker,
         protected=situation.host.licensed,
         orphan_markers=[],
         left_out={},
@@ -172,8 +171,7 @@ async def link_refused(tx: db.Tx, event_id: UUID) -> bool:
 
 def give_up(meeting: Meeting) -> None:
     """Stop waiting for a creation without answer: what it may have made is an orphan, to be deleted if it appears."""
-    meeting.orphan_markers, meeting.marker = [*meeting.orphan_markers, meeting.marker], new_marker()
-    meeting.attempted_at = None
+    meeting.orphan_markers, meeting.attempted_at = [*meeting.orphan_markers, meeting.marker], None
 
 
 def retire(tx: db.Tx, meeting: Meeting) -> None:

@@ -28,7 +28,7 @@ NAMES_MADE_ANEW = {"marker", "join_link", "unsubscribe_link", "zoom_registrant_i
 PROMISED_TIMES = {"starts_at", "ends_at"}
 _NAMES = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # ids of ours
-    r"|kindryn:[\w-]{16}"  # the marker of a meeting
+    r"|kindryn:[\w-]+"  # the marker of a meeting
     r"|\b\d{9,}\b"  # ids of Zoom's
     r"|(?<=/join/)[\w-]+"
 )
