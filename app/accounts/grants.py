@@ -10,8 +10,7 @@ of the job by now, for it is spent: `generation` tells whether it is still the w
 import asyncio
 import random
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -19,12 +18,11 @@ from weakref import WeakValueDictionary
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts import revocations, trouble
+from app.accounts import revocations, token_store, trouble
 from app.accounts.pace import Pacer, plan_of
 from app.accounts.trouble import NoToken
 from app.clients.zoom import AccountClient, ForeignHost, Label, NeedsReauth, NoAnswer, Token, ZoomError
-from app.core import db, logs, metrics, outbox
-from app.core.crypto import Seal
+from app.core import db, logs, metrics
 from app.core.outbox import NotNow
 from app.facts import AccountLost
 from app.resources import Resources
@@ -33,7 +31,6 @@ EARLY = timedelta(minutes=5)
 JITTER = timedelta(minutes=1)  # so that processes do not all notice in the same moment
 PATIENCE = 5.0  # seconds: waiting for the locks and for Zoom together
 NO_PACE = timedelta(minutes=1)  # a lane that is closed for longer waits for a daily limit
-PARKED = "the Zoom account is not connected"
 CLOSED = "Zoom takes no more calls of this account for now; it goes on by itself."
 _LOST = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
 log = logs.get("accounts")
@@ -41,51 +38,6 @@ log = logs.get("accounts")
 # Tasks of one process queue here, so that only one of them waits in the database. Unused turns vanish by themselves.
 _TURNS: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 _UNDER_WAY: set[asyncio.Task[str]] = set()
-
-_READ = """
-SELECT grants.generation, access_token, refresh_token, api_url, expires_at, grants.doubted_at, accounts.zoom_account_id,
-    (SELECT max(coalesce(capacity, 0)) FROM hosts JOIN accounts AS peers ON peers.id = hosts.account_id
-     WHERE peers.zoom_account_id = accounts.zoom_account_id AND peers.status <> 'disconnected'
-         AND licensed AND listed) AS roomiest,
-    (SELECT max(not_before) FROM lanes JOIN accounts AS peers ON lanes.lane = CAST(peers.id AS text)
-     WHERE peers.zoom_account_id = accounts.zoom_account_id AND peers.status <> 'disconnected') AS closed_until
-FROM grants JOIN accounts ON accounts.id = grants.account_id
-WHERE account_id = :account_id AND accounts.status = 'connected'
-"""
-_READ_AT_ONCE = outbox.positional(_READ, ("account_id",))
-
-_KEEP = """
-INSERT INTO grants (account_id, access_token, refresh_token, api_url, expires_at)
-VALUES (:account_id, :access_token, :refresh_token, :api_url, :expires_at)
-ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, access_token = excluded.access_token,
-    refresh_token = excluded.refresh_token, api_url = excluded.api_url, expires_at = excluded.expires_at,
-    asked_at = NULL, doubted_at = NULL
-"""
-# Whether Zoom was asked before with the same tokens, and has not answered.
-_ASK = """
-WITH present AS (SELECT account_id, asked_at FROM grants WHERE account_id = $1 AND generation = $2 FOR NO KEY UPDATE)
-UPDATE grants SET asked_at = now() FROM present WHERE grants.account_id = present.account_id
-RETURNING present.asked_at IS NOT NULL
-"""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A connected account's tokens as they lie in the database; `generation` counts how often they were replaced.
-
-    The rest is of all connections of the Zoom account: how many people its roomiest licensed host has meetings for, and
-    until when one of their lanes is closed, which may be over.
-    """
-
-    generation: int
-    access_token: bytes
-    refresh_token: bytes
-    api_url: str
-    expires_at: datetime
-    doubted_at: datetime | None
-    zoom_account_id: str
-    roomiest: int | None
-    closed_until: datetime | None
 
 
 async def zoom(
@@ -96,7 +48,7 @@ async def zoom(
     Raises ForeignHost, and NotNow: parked where the account is not connected, "at" where the call would wait longer
     than a moment (5 seconds if `urgent`), or where one of the Zoom account's connections has met a daily limit.
     """
-    grant = await _read(resources, account_id)
+    grant = await token_store.read(resources, account_id)
     if grant.closed_until and grant.closed_until > resources.clock.now() + NO_PACE and not urgent:
         raise NotNow(CLOSED, "at", grant.closed_until)
     pacer = Pacer(resources, account_id, grant.zoom_account_id, plan_of(grant.roomiest))
@@ -104,64 +56,20 @@ async def zoom(
     return resources.zoom.account(AccountTokens(resources, account_id, grant), grant.api_url, pacer)
 
 
-async def keep(tx: db.Tx, seal: Seal, account_id: UUID, token: Token, api_origin: str) -> None:
-    """Store an account's tokens in place of any before, with the origin to call them at, which is one of Zoom's."""
-    await tx.run(
-        _KEEP,
-        account_id=account_id,
-        access_token=seal.seal(token.access_token, _place("access_token", account_id)),
-        refresh_token=seal.seal(token.refresh_token, _place("refresh_token", account_id)),
-        api_url=api_origin,
-        expires_at=expiry(token, tx.now),
-    )
-
-
-async def surrender(tx: db.Tx, seal: Seal, account_id: UUID) -> None:
-    """Take an account's tokens away from everybody and put them where they wait to be revoked at Zoom."""
-    taken = await tx.run(
-        "DELETE FROM grants WHERE account_id = :account_id RETURNING access_token, refresh_token, expires_at",
-        account_id=account_id,
-    )
-    row = taken.one_or_none()
-    if row:
-        access = seal.open(row.access_token, _place("access_token", account_id))
-        refresh = seal.open(row.refresh_token, _place("refresh_token", account_id))
-        await revocations.begin(tx, seal, account_id, access, refresh, row.expires_at)
-
-
-async def destroy(tx: db.Tx, account_id: UUID) -> None:
-    """Delete tokens that Zoom itself has ended."""
-    await tx.run("DELETE FROM grants WHERE account_id = :account_id", account_id=account_id)
-
-
-async def doubt_all(tx: db.Tx) -> None:
-    """Have every account's tokens renewed before they are used again: another life of the database may have spent them
-    since. Whether Zoom still takes them is known then."""
-    await tx.run("UPDATE grants SET doubted_at = :now", now=tx.now)
-
-
-async def lock(tx: db.Tx, account_id: UUID) -> None:
-    """Hold the tokens as they are until the transaction ends; waits for a refresh that is under way."""
-    await tx.run("SELECT 1 FROM grants WHERE account_id = :account_id FOR NO KEY UPDATE", account_id=account_id)
-
-
-def expiry(token: Token, now: datetime) -> datetime:
-    """When an access token that came `now` ends."""
-    return now + timedelta(seconds=token.expires_in)
-
-
 class AccountTokens:
     """The access tokens of one account, for the Zoom client (`TokenSource`). `fresh` was read a moment ago."""
 
-    def __init__(self, resources: Resources, account_id: UUID, fresh: Stored | None = None) -> None:
+    def __init__(self, resources: Resources, account_id: UUID, fresh: token_store.Stored | None = None) -> None:
         self._resources, self._account_id, self._fresh = resources, account_id, fresh
-        self._asking: Stored | None = None  # with what Zoom has been asked for a token, while it has not answered
+        self._asking: token_store.Stored | None = (
+            None  # with what Zoom has been asked for a token, while it has not answered
+        )
         self._lost = False  # whether it was asked before, and no answer was written down
 
     async def access_token(self, *, rejected: str | None = None) -> str:
         """A token to use now, another than `rejected`. Raises NotNow: parked once the grant is dead, later where the
         refresh took longer than 5 seconds; and NoToken where Zoom gave none, which says nothing about the work."""
-        grant, self._fresh = self._fresh or await _read(self._resources, self._account_id), None
+        grant, self._fresh = self._fresh or await token_store.read(self._resources, self._account_id), None
         token = self._opened(grant)
         if token != rejected and not self._stale(grant):
             return token
@@ -177,7 +85,7 @@ class AccountTokens:
                 await self._note(self._asking, NoAnswer("no answer in time", operation="refresh"))
             raise NotNow("the account's tokens are still being renewed") from None
         if token is None:
-            raise NotNow(PARKED, "parked")
+            raise NotNow(token_store.PARKED, "parked")
         if isinstance(token, ZoomError):
             log.warning("no token", account_id=str(self._account_id), reason=str(token))
             raise NoToken(token)
@@ -185,12 +93,12 @@ class AccountTokens:
 
     async def _renew(self, seen: int, rejected: str | None) -> str | ZoomError | None:
         answer: Token | ZoomError | None = None
-        self._lost = bool(await self._resources.db.hot.fetchval(_ASK, self._account_id, seen))
+        self._lost = bool(await self._resources.db.hot.fetchval(token_store.ASK, self._account_id, seen))
         try:
             async with self._resources.db.transaction(patient=True) as tx:
-                await lock(tx, self._account_id)
+                await token_store.lock(tx, self._account_id)
                 await tx.allow_idle(2 * PATIENCE)  # Zoom is asked under the lock
-                grant = await _stored(tx, self._account_id)
+                grant = await token_store.stored(tx, self._account_id)
                 token = self._opened(grant)
                 if token != rejected and grant.generation != seen:
                     return token
@@ -201,11 +109,13 @@ class AccountTokens:
                 raise
         # The lock went with the connection while Zoom answered, so somebody may have changed or taken the grant since.
         async with self._resources.db.transaction() as tx:
-            await lock(tx, self._account_id)
+            await token_store.lock(tx, self._account_id)
             return await self._settled(tx, grant, answer)
 
-    async def _asked(self, grant: Stored) -> Token | ZoomError:
-        refresh_token = self._resources.seal.open(grant.refresh_token, _place("refresh_token", self._account_id))
+    async def _asked(self, grant: token_store.Stored) -> Token | ZoomError:
+        refresh_token = self._resources.seal.open(
+            grant.refresh_token, token_store.place("refresh_token", self._account_id)
+        )
         self._asking = grant
         try:
             with metrics.refreshing():
@@ -215,11 +125,11 @@ class AccountTokens:
         self._asking = None
         return answer
 
-    async def _settled(self, tx: db.Tx, asked: Stored, answer: Token | ZoomError) -> str | ZoomError | None:
+    async def _settled(self, tx: db.Tx, asked: token_store.Stored, answer: Token | ZoomError) -> str | ZoomError | None:
         """Write down what Zoom said about the grant `asked`, if that is still the one; the token to use, why there is
         none, or None where the account is not connected any more."""
         try:
-            present = await _stored(tx, self._account_id)
+            present = await token_store.stored(tx, self._account_id)
         except NotNow:
             await self._discard(tx, answer)
             return None
@@ -238,10 +148,10 @@ class AccountTokens:
         log.warning("grant is dead", account_id=str(self._account_id), reason=answer.message)
         return None
 
-    async def _note(self, asked: Stored, error: ZoomError) -> None:
+    async def _note(self, asked: token_store.Stored, error: ZoomError) -> None:
         """Say what became of asking with a grant; nothing, where somebody else has renewed it meanwhile."""
         async with self._resources.db.transaction() as tx:
-            if (await _stored(tx, self._account_id)).generation == asked.generation:
+            if (await token_store.stored(tx, self._account_id)).generation == asked.generation:
                 await trouble.note(tx, self._account_id, error)
 
     async def _replace(self, tx: db.Tx, token: Token) -> None:
@@ -250,9 +160,13 @@ class AccountTokens:
             " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url),"
             " doubted_at = NULL"
             " WHERE account_id = :account_id",
-            access_token=self._resources.seal.seal(token.access_token, _place("access_token", self._account_id)),
-            refresh_token=self._resources.seal.seal(token.refresh_token, _place("refresh_token", self._account_id)),
-            expires_at=expiry(token, tx.now),
+            access_token=self._resources.seal.seal(
+                token.access_token, token_store.place("access_token", self._account_id)
+            ),
+            refresh_token=self._resources.seal.seal(
+                token.refresh_token, token_store.place("refresh_token", self._account_id)
+            ),
+            expires_at=token_store.expiry(token, tx.now),
             api_url=self._moved_to(token),
             account_id=self._account_id,
         )
@@ -271,33 +185,17 @@ class AccountTokens:
     async def _discard(self, tx: db.Tx, answer: Token | ZoomError) -> None:
         """An answer that comes after the disconnect is used by nobody, and revoked like the tokens before it."""
         if isinstance(answer, Token):
-            ends = expiry(answer, tx.now)
+            ends = token_store.expiry(answer, tx.now)
             await revocations.begin(
                 tx, self._resources.seal, self._account_id, answer.access_token, answer.refresh_token, ends
             )
 
-    def _opened(self, grant: Stored) -> str:
-        return self._resources.seal.open(grant.access_token, _place("access_token", self._account_id))
+    def _opened(self, grant: token_store.Stored) -> str:
+        return self._resources.seal.open(grant.access_token, token_store.place("access_token", self._account_id))
 
-    def _stale(self, grant: Stored) -> bool:
-        if grant.doubted_at is not None:
-            return True
+    def _stale(self, grant: token_store.Stored) -> bool:
         early = EARLY + random.random() * JITTER  # noqa: S311 - jitter is no secret
-        return self._resources.clock.now() >= grant.expires_at - early
-
-
-async def _read(resources: Resources, account_id: UUID) -> Stored:
-    row = await resources.db.hot.fetchrow(_READ_AT_ONCE, account_id)
-    if row is None:
-        raise NotNow(PARKED, "parked")
-    return Stored(**row)
-
-
-async def _stored(tx: db.Tx, account_id: UUID) -> Stored:
-    row = (await tx.run(_READ, account_id=account_id)).mappings().one_or_none()
-    if row is None:
-        raise NotNow(PARKED, "parked")
-    return Stored(**row)
+        return grant.doubted_at is not None or self._resources.clock.now() >= grant.expires_at - early
 
 
 async def _to_its_end(renewal: Coroutine[Any, Any, str]) -> str:
@@ -306,8 +204,3 @@ async def _to_its_end(renewal: Coroutine[Any, Any, str]) -> str:
     _UNDER_WAY.add(task)
     task.add_done_callback(_UNDER_WAY.discard)
     return await asyncio.shield(task)
-
-
-def _place(column: str, account_id: UUID) -> str:
-    """What a sealed token is bound to."""
-    return f"grants.{column}:{account_id}"

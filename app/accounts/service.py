@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from app import facts
-from app.accounts import grants, hosts, reservations, webhook_secrets
+from app.accounts import hosts, reservations, token_store, webhook_secrets
 from app.accounts.models import Account
 from app.accounts.reading import Reading
 from app.clients.zoom import Token, is_admin_grant
@@ -69,14 +69,14 @@ async def connected(tx: db.Tx, resources: Resources, inside: Inside, token: Toke
         account = Account(community_id=inside.community_id, zoom_account_id=zoom_account_id)
         tx.session.add(account)
     else:
-        await grants.lock(tx, account.id)
+        await token_store.lock(tx, account.id)
         await tx.session.refresh(account, with_for_update={"key_share": True})
     account.zoom_user_id, account.own_user_only = me.id, own_user_only
     account.status, account.reason, account.trouble, account.disconnected_at = "connected", None, None, None
     account.scopes = sorted(token.scope)
     account.connected_by, account.connected_at = inside.caller.member_id, tx.now
     await tx.session.flush()
-    await grants.keep(tx, resources.seal, account.id, token, resources.zoom.api_origin(token.api_url))
+    await token_store.keep(tx, resources.seal, account.id, token, resources.zoom.api_origin(token.api_url))
     await observed(tx, account, reading)
     await reservations.take_back(tx, account.id)
     await hosts.claim_by_email(tx, inside.community_id, inside.caller)
@@ -124,8 +124,8 @@ async def is_being_read(tx: db.Tx, account_id: UUID) -> bool:
 
 async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:
     """End the connection here at once; the tokens wait, sealed, to be revoked at Zoom. Events and meetings stay."""
-    await grants.lock(tx, account.id)
-    await grants.surrender(tx, resources.seal, account.id)
+    await token_store.lock(tx, account.id)
+    await token_store.surrender(tx, resources.seal, account.id)
     await _ended(tx, account, None)
 
 
@@ -142,8 +142,8 @@ async def deauthorized(
     ended = []
     for account in await by_zoom_account(tx, zoom_account_id):
         if account.zoom_user_id == zoom_user_id and account.connected_at <= at:
-            await grants.lock(tx, account.id)
-            await grants.destroy(tx, account.id)
+            await token_store.lock(tx, account.id)
+            await token_store.destroy(tx, account.id)
             await _ended(tx, account, "The app was removed inside Zoom.")
             ended.append(account)
     return ended

@@ -17,6 +17,7 @@ from app.accounts.models import Account, Grant
 from app.cli.deliveries import MOMENTS
 from app.cli.documents import table
 from app.core import schema
+from app.core.crypto import CannotOpen
 from app.core.outbox import NotNow
 from app.core.settings import BadSettings
 from app.reactions import TABLE
@@ -26,25 +27,21 @@ from app.resources import Resources, open_resources, read_settings
 
 NOTHING = "Nothing is to be done."
 AGAIN = "Not everything could be looked at: run this again."
-DOUBT = (
-    "everything",
-    "the database",
-    "it was restored: numbers are raised, tokens renewed, hosts and meetings read again by the workers",
-)
+EVERYTHING = ("raise numbers", "everything", "SEQUENCE, ETag and Last-Event-ID may have been used since; tokens, too")
 
 
 @dataclass
 class Findings:
-    """What is to be done: whether everything is still to be doubted, the plan of each account, and what else to say."""
+    """What was done before (`doubts.done`), the plan of each account, and what else is to be said."""
 
-    doubted_at: datetime | None
+    done: frozenset[UUID | None]
     plans: Sequence[Plan]
     notes_of_accounts: Sequence[str]
 
     @property
     def nothing(self) -> bool:
         """Whether nothing is to be done."""
-        return self.doubted_at is not None and all(plan.silent for plan in self.plans)
+        return None in self.done and all(plan.silent and plan.seen.account_id in self.done for plan in self.plans)
 
 
 def reconcile(
@@ -70,7 +67,12 @@ def reconcile(
     if begun > datetime.now(UTC):
         typer.echo("kindryn-zoom: --since is in the future", err=True)
         raise typer.Exit(2)
-    raise typer.Exit(0 if uvloop.run(_opened(begun, dry_run=dry_run)) else 1)
+    try:
+        complete = uvloop.run(_opened(begun, dry_run=dry_run))
+    except CannotOpen as error:
+        typer.echo(f"kindryn-zoom: the backup cannot be opened with ENCRYPTION_KEYS: {error}", err=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit(0 if complete else 1)
 
 
 async def _opened(since: datetime, *, dry_run: bool) -> bool:
@@ -87,10 +89,10 @@ async def bring_together(held: Resources, since: datetime, *, dry_run: bool) -> 
     _show(findings)
     dead: list[str] = []
     if not dry_run:
-        if findings.doubted_at is None:
+        if None not in findings.done:
             async with held.db.transaction() as tx:
                 await doubts.begin(tx, since)
-        await _apply(held, findings.plans)
+        await _apply(held, findings, since)
         dead = await _renew(held)
     complete = not findings.notes_of_accounts and not dead and not any(plan.seen.failed for plan in findings.plans)
     _say([*dead, *([] if complete else [AGAIN])])
@@ -99,23 +101,24 @@ async def bring_together(held: Resources, since: datetime, *, dry_run: bool) -> 
 
 async def _find(held: Resources, since: datetime) -> Findings:
     async with held.db.transaction() as tx:
-        doubted_at = await doubts.done_at(tx, since)
+        done = await doubts.done(tx, since)
         accounts = (await tx.session.scalars(select(Account).order_by(Account.connected_at, Account.id))).all()
-    asked = [account for account in accounts if account.status == "connected"]
-    with _bar("reading Zoom", len(asked)) as bar:
-        seen = []
-        for account in asked:
-            seen.append(await survey.read_account(held, account.id, since))
-            bar.update(1)
+        asked = [account for account in accounts if account.status == "connected"]
+        steps = sum([await survey.steps(tx, account.id) for account in asked])
+    with _bar("reading Zoom", steps) as bar:
+        seen = [await survey.read_account(held, account.id, since, lambda: bar.update(1)) for account in asked]
     async with held.db.transaction() as tx:
         plans = await planning.plan(tx, seen, since)
-    return Findings(doubted_at, plans, [_unconnected(one.id) for one in accounts if one.status == "needs_reauth"])
+    return Findings(done, plans, [_unconnected(one.id) for one in accounts if one.status == "needs_reauth"])
 
 
-async def _apply(held: Resources, plans: Sequence[Plan]) -> None:
-    with _bar("writing down", sum(plan.actions for plan in plans)) as bar:
-        for plan in plans:
+async def _apply(held: Resources, findings: Findings, since: datetime) -> None:
+    with _bar("writing down", sum(plan.actions for plan in findings.plans)) as bar:
+        for plan in findings.plans:
             await applying.apply(held, plan, lambda: bar.update(1))
+            if not plan.seen.failed and plan.seen.account_id not in findings.done:
+                async with held.db.transaction() as tx:
+                    await doubts.doubt_account(tx, plan.seen.account_id, since)
 
 
 async def _renew(held: Resources) -> list[str]:
@@ -134,6 +137,10 @@ async def _renew(held: Resources) -> list[str]:
     return lines
 
 
+def _reading(account_id: UUID) -> tuple[str, str, str]:
+    return "read again", f"account {account_id}", "its hosts, its meetings and their registrants may have changed since"
+
+
 def _unconnected(account_id: UUID) -> str:
     return (
         f"account {account_id} needs to be connected again, by an admin of its community: until then nothing of it can"
@@ -142,7 +149,8 @@ def _unconnected(account_id: UUID) -> str:
 
 
 def _show(findings: Findings) -> None:
-    rows = [] if findings.doubted_at else [DOUBT]
+    rows = [] if None in findings.done else [EVERYTHING]
+    rows += [_reading(plan.seen.account_id) for plan in findings.plans if plan.seen.account_id not in findings.done]
     rows += wording.lines(findings.plans)
     if rows:
         print(table(("WHAT", "WITH", "WHY"), rows))

@@ -56,14 +56,16 @@ async def _adopt(tx: db.Tx, resources: Resources, seen: Seen, action: meeting_pl
     event = await events.lock(tx, action.event_id)
     if event is None or not event.on_zoom or event.host_id is None:
         return
+    found = next(one for one in seen.found if one.number == action.number)
+    host = await tx.session.get_one(Host, event.host_id)
+    if host.zoom_user_id != found.host:
+        return
     row = await meetings.current(tx, event.id)
     if row is not None and row.zoom_meeting_id is not None:
         if row.zoom_meeting_id not in seen.gone:
             return
         await _settle_gone(tx, row)
         row = None
-    found = next(one for one in seen.found if one.number == action.number)
-    host = await tx.session.get_one(Host, found.host_id)
     if row is None:
         row = Meeting(event_id=event.id, state="pending", created_at=tx.now, orphan_markers=[], left_out={}, id=uuid4())
         tx.session.add(row)
@@ -74,6 +76,8 @@ async def _adopt(tx: db.Tx, resources: Resources, seen: Seen, action: meeting_pl
     row.pushed, row.carried_version = None, None
     observed.observe(row, seen.said[found.number], resources)
     observed.settle(row)
+    if event.status(tx.now) == "ended" and (situation := await meetings.situation(tx, event.id)):
+        row.pushed = situation.asked(row)  # nobody changes what is over
     tx.record(facts.MeetingSynced(event.id, host.account_id))
     tx.record(facts.SyncAsked(event.id, host.account_id))
     tx.ring(events.topic(event.id))
@@ -112,12 +116,15 @@ async def _correct(tx: db.Tx, seen: Seen, action: meeting_plan.Correct) -> None:
 async def _retire(tx: db.Tx, seen: Seen, action: meeting_plan.Retire) -> None:
     """Have a meeting of an event deleted by the job that deletes such, unless it is known by now."""
     found = next(one for one in seen.found if one.number == action.number)
-    known = select(Meeting.id).where(Meeting.account_id == seen.account_id, Meeting.zoom_meeting_id == action.number)
     event = await events.lock(tx, action.event_id)
-    if event is None or await tx.session.scalar(known) is not None:
+    # Somebody who came to the account since is not known yet, and is not needed to delete it.
+    of_account = select(Host).where(Host.account_id == seen.account_id)
+    host = await tx.session.scalar(of_account.order_by((Host.zoom_user_id == found.host).desc(), Host.id).limit(1))
+    known = select(Meeting.id).where(Meeting.event_id == action.event_id, Meeting.zoom_meeting_id == action.number)
+    if event is None or host is None or await tx.session.scalar(known) is not None:
         return
     row = Meeting(
-        id=uuid4(), event_id=action.event_id, account_id=seen.account_id, host_id=found.host_id, state="scheduled",
+        id=uuid4(), event_id=action.event_id, account_id=seen.account_id, host_id=host.id, state="scheduled",
         zoom_meeting_id=action.number, marker=found.marker, orphan_markers=[], left_out={}, created_at=tx.now,
     )  # fmt: skip
     meetings.retire(tx, row)

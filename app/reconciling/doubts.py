@@ -1,15 +1,14 @@
-"""Everything that may be otherwise than the restored database says, doubted at once; every number raised.
+"""Everything that may be otherwise than the restored database says, doubted; every number raised.
 
-One transaction, once for each restore: its row in `reconciliations` says that it was done.
+Once for each restore, and then once for each account: rows in `reconciliations` say that it was done. An account is
+doubted last. The ordinary jobs then read its meetings, and would take what another life of the database did to them
+for something that people did inside Zoom.
 """
 
 from datetime import datetime, timedelta
-from uuid import uuid4
-
-from sqlalchemy import select
+from uuid import UUID, uuid4
 
 from app import facts
-from app.accounts import grants
 from app.accounts.models import Account
 from app.clients.zoom import allows
 from app.core import db, restored
@@ -30,10 +29,9 @@ SELECT oid || '/' || CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_
 FROM pg_database WHERE datname = current_database()
 """
 _DONE = """
-SELECT at FROM reconciliations
+SELECT DISTINCT account_id FROM reconciliations
 WHERE since <= :since AND at >= :since AND place = :place
   AND CAST(CAST(xmin AS text) AS bigint) = mod(transaction, 4294967296)
-ORDER BY at DESC LIMIT 1
 """
 _SEQUENCES = """
 UPDATE registrations SET sequence_base = sequence_base + :step
@@ -49,7 +47,11 @@ _STREAMS = """
 INSERT INTO live_streams (event_id, sequence) SELECT id, :step FROM events WHERE ends_at > :before ORDER BY id
 ON CONFLICT (event_id) DO UPDATE SET sequence = live_streams.sequence + excluded.sequence
 """
-_FUTURE = (
+# Another life of the database may have renewed them, and so spent what is here: whether Zoom still takes it is known
+# when they are renewed, which is before they are used.
+_TOKENS = "UPDATE grants SET doubted_at = :now"
+_ONCE = (
+    _TOKENS,
     "UPDATE paces SET next_at = clock_timestamp() WHERE next_at > clock_timestamp() + CAST(:far AS interval)",
     "UPDATE accounts SET read_at = NULL WHERE read_at > :now",
     "UPDATE meetings SET synced_at = :now WHERE synced_at > :now",
@@ -57,8 +59,9 @@ _FUTURE = (
 )
 _LINKS = """
 UPDATE registrants SET doubted_at = :now FROM meetings JOIN events ON events.id = meetings.event_id
-WHERE meetings.id = registrants.meeting_id AND registrants.state = 'ready' AND events.ends_at > :before
-RETURNING registrants.registration_id, meetings.account_id, events.community_id
+WHERE meetings.id = registrants.meeting_id AND registrants.state = 'ready' AND events.ends_at > :now
+  AND meetings.account_id = :account_id
+RETURNING registrants.registration_id, events.community_id
 """
 # Who is not coming may have been in between, so they are taken off once more, by their address.
 _NOT_COMING = f"""
@@ -66,40 +69,44 @@ INSERT INTO registrants (id, registration_id, meeting_id, email, state, cancel_d
 SELECT gen_random_uuid(), registrations.id, meetings.id, registrations.email, 'pending', false, false, :now
 FROM registrations JOIN events ON events.id = registrations.event_id
     JOIN meetings ON meetings.event_id = events.id AND meetings.state NOT IN ('retiring', 'retired')
-WHERE meetings.account_id = ANY(:accounts) AND zoom_meeting_id IS NOT NULL AND protected AND events.ends_at > :now
+WHERE meetings.account_id = :account_id AND zoom_meeting_id IS NOT NULL AND protected AND events.ends_at > :now
   AND email_verified AND NOT ({seats.WANTED})
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET state = 'pending', reason = NULL, updated_at = :now
     WHERE registrants.state = 'cancelled' AND NOT registrants.cancel_due
-RETURNING registration_id, (SELECT account_id FROM meetings WHERE meetings.id = registrants.meeting_id) AS account_id,
+RETURNING registration_id,
     (SELECT community_id FROM events JOIN registrations ON registrations.event_id = events.id
      WHERE registrations.id = registrants.registration_id) AS community_id
 """  # noqa: S608 - the part put in is a constant
 
 
-async def done_at(tx: db.Tx, since: datetime) -> datetime | None:
-    """When, in this life of the database, everything was doubted for a restore of `since`; None if it was not."""
+async def done(tx: db.Tx, since: datetime) -> frozenset[UUID | None]:
+    """What was done in this life of the database for a restore of `since`: None where everything was begun, and the
+    accounts that were brought together with Zoom."""
     place = (await tx.run(_PLACE)).scalar_one()
-    found: datetime | None = (await tx.run(_DONE, since=since, place=place)).scalar()
-    return found
+    return frozenset((await tx.run(_DONE, since=since, place=place)).scalars())
 
 
 async def begin(tx: db.Tx, since: datetime) -> None:
-    """Doubt everything, raise every number, and write down that it was done."""
+    """Raise every number, have every token renewed, and make sane what is timed."""
     await raise_numbers(tx, since)
     await restored.settle(tx)
-    tomorrow = (tx.now + timedelta(days=1)).date().isoformat()
-    for statement in _FUTURE:
-        known = {"now": tx.now, "far": restored.FAR, "tomorrow": tomorrow}
+    known = {"now": tx.now, "far": restored.FAR, "tomorrow": (tx.now + timedelta(days=1)).date().isoformat()}
+    for statement in _ONCE:
         await tx.run(statement, **{name: value for name, value in known.items() if f":{name}" in statement})
-    await grants.doubt_all(tx)
-    await drift.doubt_all(tx, since)
-    connected = (await tx.session.scalars(select(Account).where(Account.status == "connected"))).all()
-    for account in connected:
-        tx.record(facts.AccountRefreshAsked(account.id))
-    await _doubt_registrants(tx, [account for account in connected if not allows(account.scopes, seats.LIST)])
-    place = (await tx.run(_PLACE)).scalar_one()
-    number = (await tx.run("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")).scalar_one()
-    tx.session.add(Reconciliation(id=uuid4(), since=since, at=tx.now, place=place, transaction=number))
+    await _note(tx, since, None)
+
+
+async def doubt_account(tx: db.Tx, account_id: UUID, since: datetime) -> None:
+    """Have an account and its meetings read again, and, where Zoom lists no registrants, each added or taken off once
+    more by its own job. Links stay good meanwhile."""
+    account = await tx.session.get_one(Account, account_id)
+    tx.record(facts.AccountRefreshAsked(account_id))
+    await drift.doubt_all(tx, account_id, since)
+    if not allows(account.scopes, seats.LIST):
+        for statement in (_LINKS, _NOT_COMING):
+            for row in await tx.run(statement, now=tx.now, account_id=account_id):
+                tx.record(facts.RegistrationChanged(row.registration_id, account_id, row.community_id))
+    await _note(tx, since, account_id)
 
 
 async def raise_numbers(tx: db.Tx, since: datetime) -> None:
@@ -113,12 +120,8 @@ async def raise_numbers(tx: db.Tx, since: datetime) -> None:
     await tx.run(_STREAMS, step=seconds * ENTRIES, before=since - timedelta(days=1))
 
 
-async def _doubt_registrants(tx: db.Tx, unlisted: list[Account]) -> None:
-    """Links stay good until Zoom has said otherwise. Where its list may not be read, each registrant is added, or taken
-    off, once more by its own job."""
-    accounts = [account.id for account in unlisted]
-    ready = await tx.run(_LINKS, now=tx.now, before=tx.now)
-    asked = [row for row in ready if row.account_id in accounts]
-    asked += (await tx.run(_NOT_COMING, now=tx.now, accounts=accounts)).all()
-    for row in asked:
-        tx.record(facts.RegistrationChanged(row.registration_id, row.account_id, row.community_id))
+async def _note(tx: db.Tx, since: datetime, account_id: UUID | None) -> None:
+    place = (await tx.run(_PLACE)).scalar_one()
+    number = (await tx.run("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")).scalar_one()
+    made = Reconciliation(id=uuid4(), account_id=account_id, since=since, at=tx.now, place=place, transaction=number)
+    tx.session.add(made)

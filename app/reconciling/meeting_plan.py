@@ -15,10 +15,11 @@ PAST = "it is over, and recordings may hang on it"
 
 @dataclass(frozen=True)
 class Found:
-    """A meeting at Zoom with our marker. `event_id` is whose the marker says, `over` whether its time is past."""
+    """A meeting at Zoom with our marker. `host` is a Zoom user id, `event_id` whose the marker says, `over` whether its
+    time is past."""
 
     number: int
-    host_id: UUID
+    host: str
     marker: str
     event_id: UUID | None
     over: bool
@@ -38,9 +39,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Wish:
-    """What an event wants of Zoom: a meeting on `host_id`, or none. `over` tells whether it is past."""
+    """What an event wants of Zoom: a meeting of `host`, a Zoom user id, or none. `over` tells whether it is past."""
 
-    host_id: UUID | None
+    host: str | None
     over: bool = False
 
 
@@ -149,7 +150,7 @@ def _of_unknown(
     wish = wishes.get(event_id)
     row = serving.get(event_id)
     lacks = (row is None or row.number is None or row.number in gone) and event_id not in adopted
-    if wish is not None and lacks and wish.host_id == one.host_id:
+    if wish is not None and lacks and wish.host == one.host:
         return Adopt(one.number, event_id)
     if one.over:
         return Leave(one.number, PAST)
@@ -165,7 +166,7 @@ def _of_known(
 ) -> Iterator[Action]:
     for event_id, row in sorted(serving.items()):
         wish = wishes.get(event_id, Wish(None))
-        if wish.host_id is None or wish.over or event_id in adopted:
+        if wish.host is None or wish.over or event_id in adopted:
             continue
         if row.number is None:
             continue

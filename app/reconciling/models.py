@@ -10,7 +10,8 @@ from app.core.db import Model
 
 
 class Reconciliation(Model):
-    """That everything was doubted, and every number raised, after the restore of a backup made at `since` or later.
+    """That after the restore of a backup, made at `since` or later, every number was raised, or that an account was
+    brought together with Zoom.
 
     A copy of this row in a database restored later must not count there: `place` and `transaction` tell where it was
     written.
@@ -19,6 +20,8 @@ class Reconciliation(Model):
     __tablename__ = "reconciliations"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    # None where it is about everything.
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
     since: Mapped[datetime]
     at: Mapped[datetime]
     # The database and its timeline.

@@ -45,11 +45,9 @@ class Plan:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is to be done but to take down what is as it was known to be."""
-        changes = (one for one in self.meetings if not isinstance(one, meeting_plan.Leave))
-        kept = registrant_plan.Keep
-        others = (one for at in self.registrants for one in at.actions if not isinstance(one, kept))
-        return next(changes, None) is None and next(others, None) is None
+        """Whether nothing is to be done."""
+        left_alone = all(isinstance(one, meeting_plan.Leave) for one in self.meetings)
+        return left_alone and not any(at.actions for at in self.registrants)
 
 
 async def plan(tx: db.Tx, seen: Sequence[Seen], since: datetime) -> list[Plan]:
@@ -77,7 +75,7 @@ async def _of_account(tx: db.Tx, seen: Seen, since: datetime) -> Plan:
     at = [
         await _at_meeting(tx, number, event_id, seen, strays, since)
         for number, event_id in sorted((serving | adopted).items())
-        if number in seen.registrants and wishes[event_id].host_id is not None and not wishes[event_id].over
+        if number in seen.registrants and wishes[event_id].host is not None and not wishes[event_id].over
     ]
     return Plan(seen, actions, at)
 
@@ -94,16 +92,16 @@ def _is_altered(row: Meeting, seen: Seen) -> bool:
 async def _wishes(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, Wish]:
     """What the events there are want; one that is not among them is lost."""
     found = await tx.session.execute(
-        select(Event, Account.status)
+        select(Event, Account.status, Host.zoom_user_id)
         .outerjoin(Host, Host.id == Event.host_id)
         .outerjoin(Account, Account.id == Host.account_id)
         .where(Event.id.in_(event_ids))
     )
     return {
         event.id: Wish(
-            event.host_id if event.on_zoom and status != "disconnected" else None, event.ends_at + GRACE <= tx.now
+            zoom_user_id if event.on_zoom and status != "disconnected" else None, event.ends_at + GRACE <= tx.now
         )
-        for event, status in found
+        for event, status, zoom_user_id in found
     }
 
 
@@ -165,6 +163,4 @@ async def _answers(tx: db.Tx, number: int, event_id: UUID) -> AsyncIterator[Answ
 
 
 def _record(row: Registrant) -> Record:
-    return Record(
-        row.state, row.zoom_registrant_id, doubted=row.doubted_at is not None, due=row.cancel_due or row.barred
-    )
+    return Record(row.state, row.zoom_registrant_id, due=row.cancel_due or row.barred)

@@ -25,7 +25,6 @@ class Record:
 
     state: str
     zoom_id: str | None
-    doubted: bool = False
     due: bool = False
 
 
@@ -40,13 +39,6 @@ class Answer:
     counts: bool = True
     is_guest: bool = False
     record: Record | None = None
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Zoom has the registrant as we know it."""
-
-    registration_id: UUID
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Remove:
     registrant_id: str
 
 
-Action = Keep | Adopt | TakeOff | AddAgain | TakenOff | Remove
+Action = Adopt | TakeOff | AddAgain | TakenOff | Remove
 HERE = frozenset({"approved", "pending"})
 
 
@@ -104,8 +96,8 @@ def _of_listed(one: Listed, answers: Sequence[Answer]) -> Iterator[Action]:
         if record is not None and (record.due or record.state == "denied"):
             continue
         if record is not None and record.state == "ready" and record.zoom_id == one.id and one.status == "approved":
-            yield Keep(each.registration_id)
-        elif one.status == "approved" and one.has_link:
+            continue
+        if one.status == "approved" and one.has_link:
             yield Adopt(each.registration_id, one.id)
     if coming:
         return

@@ -31,10 +31,6 @@ async def apply(
     event = await tx.session.get_one(Event, event_id)
     registration = await tx.session.get_one(Registration, action.registration_id, with_for_update={"key_share": True})
     record = await _locked(tx, registration, meeting)
-    if isinstance(action, registrant_plan.Keep):
-        if record is not None:
-            record.doubted_at = None
-        return
     if isinstance(action, registrant_plan.Adopt):
         await _adopt(tx, resources, registration, record, meeting, _listed(seen, number, action.registrant_id))
     elif isinstance(action, registrant_plan.TakeOff):

@@ -4,6 +4,7 @@ Nothing here is written, but for a token that had to be renewed to ask.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 
 from app.accounts import grants
 from app.accounts.models import Account, Host
@@ -33,8 +34,10 @@ from app.resources import Resources
 
 PATIENCE, PAUSE = 60.0, 0.5  # seconds, where calls came too close together
 SKEW = timedelta(minutes=10)  # between the clocks of whoever made the backup, Zoom and us
+USERS = "user:read:list_users:admin"
 STATUSES: tuple[Literal["approved", "pending", "denied"], ...] = ("approved", "pending", "denied")
 T = TypeVar("T")
+Tick = Callable[[], None]
 
 
 @dataclass
@@ -55,33 +58,41 @@ class Seen:
 
 @dataclass(frozen=True)
 class Known:
-    """The account, its hosts by Zoom's id, and the meetings in use there, each with the alternative hosts by all their
-    names."""
+    """The account, the Zoom ids of its hosts, and the meetings in use there, each with the alternative hosts by all
+    their names. `heard` are numbers Zoom has spoken of, with their hosts."""
 
     account: Account
-    hosts: Mapping[str, Host]
+    hosts: Sequence[str]
     serving: Sequence[tuple[Meeting, Event]]
     numbers: frozenset[int]
     stand_ins: Mapping[UUID, list[frozenset[str]]]
     heard: Mapping[int, str]
 
 
-async def read_account(resources: Resources, account_id: UUID, since: datetime) -> Seen:
-    """Everything about one account, as far as it can be had."""
+async def read_account(resources: Resources, account_id: UUID, since: datetime, tick: Tick) -> Seen:
+    """Everything about one account, as far as it can be had; `tick` is called for each of its `steps`."""
     seen = Seen(account_id)
     async with resources.db.transaction() as tx:
         known = await _known(tx, resources, account_id, since)
     try:
         zoom = await patiently(lambda: grants.zoom(resources, account_id))
         await _find(resources, zoom, known, seen)
+        tick()
         for meeting, _ in known.serving:
             if meeting.zoom_meeting_id is not None:
                 await _look(zoom, known, meeting, meeting.zoom_meeting_id, seen)
-        await _list_registrants(zoom, known, seen)
+                tick()
+        await _list_registrants(zoom, known, seen, tick)
     except (ZoomError, NotNow) as error:
         seen.failed = True
         seen.notes.append(f"not everything could be read: {error}. Run it again once this is over.")
     return seen
+
+
+async def steps(tx: db.Tx, account_id: UUID) -> int:
+    """About how many steps it takes to read an account."""
+    serving = _serving(account_id, tx.now).with_only_columns(func.count())
+    return 1 + 2 * (await tx.session.scalar(serving.order_by(None)) or 0)
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
@@ -100,21 +111,17 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 async def _known(tx: db.Tx, resources: Resources, account_id: UUID, since: datetime) -> Known:
     account = await tx.session.get_one(Account, account_id)
     hosts = (await tx.session.scalars(select(Host).where(Host.account_id == account_id))).all()
-    serving = await tx.session.execute(
-        select(Meeting, Event)
-        .join(Event, Event.id == Meeting.event_id)
-        .where(Meeting.account_id == account_id, Meeting.state.in_(service.SERVING))
-        .where(Meeting.zoom_meeting_id.is_not(None), Event.ends_at > tx.now - GRACE)
-        .order_by(Event.starts_at, Event.id)
-    )
+    serving = await tx.session.execute(_serving(account_id, tx.now))
     pairs = [(meeting, event) for meeting, event in serving]
     numbers = await tx.session.scalars(
-        select(Meeting.zoom_meeting_id).where(Meeting.zoom_meeting_id.is_not(None), Meeting.account_id == account_id)
+        select(Meeting.zoom_meeting_id)
+        .join(Account, Account.id == Meeting.account_id)
+        .where(Meeting.zoom_meeting_id.is_not(None), Account.zoom_account_id == account.zoom_account_id)
     )
     named = {host.id: frozenset(name for name in (host.zoom_user_id, host.email) if name) for host in hosts}
     return Known(
         account,
-        {host.zoom_user_id: host for host in hosts},
+        [host.zoom_user_id for host in hosts],
         pairs,
         frozenset(number for number in numbers if number is not None),
         {meeting.id: [named[host] for host in event.alternative_hosts if host in named] for meeting, event in pairs},
@@ -122,11 +129,21 @@ async def _known(tx: db.Tx, resources: Resources, account_id: UUID, since: datet
     )
 
 
+def _serving(account_id: UUID, now: datetime) -> Select[Meeting, Event]:
+    return (
+        select(Meeting, Event)
+        .join(Event, Event.id == Meeting.event_id)
+        .where(Meeting.account_id == account_id, Meeting.state.in_(service.SERVING))
+        .where(Meeting.zoom_meeting_id.is_not(None), Event.ends_at > now - GRACE)
+        .order_by(Event.starts_at, Event.id)
+    )
+
+
 async def _find(resources: Resources, zoom: AccountClient, known: Known, seen: Seen) -> None:
     """Meetings with our marker that no row has: in the lists of the hosts, and among those Zoom spoke of."""
     unknown = {number: host for number, host in known.heard.items() if number not in known.numbers}
     if allows(known.account.scopes, creating.LIST):
-        for zoom_user_id in known.hosts:
+        for zoom_user_id in await _users(zoom, known):
             for meeting in await _of_host(zoom, zoom_user_id, seen):
                 if marker_of(meeting.agenda) and meeting.id not in known.numbers:
                     unknown[meeting.id] = zoom_user_id
@@ -139,12 +156,23 @@ async def _find(resources: Resources, zoom: AccountClient, known: Known, seen: S
         seen.notes.append(f"without the scope {drift.READ} no meeting can be read: none is adopted or compared.")
         return
     for number, zoom_user_id in sorted(unknown.items()):
-        host, said = known.hosts.get(zoom_user_id), await _read(zoom, number)
+        said = await _read(zoom, number)
         marker = marker_of(said.agenda) if said else None
-        if said and marker and host:
+        if said and marker:
             over = _over(said, resources.clock.now())
-            seen.found.append(Found(number, host.id, marker, event_of(resources.seal, marker), over))
+            seen.found.append(Found(number, zoom_user_id, marker, event_of(resources.seal, marker), over))
             seen.said[number] = said
+
+
+async def _users(zoom: AccountClient, known: Known) -> Sequence[str]:
+    """Who may have meetings: the hosts we know, and whoever came since."""
+    if known.account.own_user_only or not allows(known.account.scopes, USERS):
+        return known.hosts
+
+    async def listed() -> list[str]:
+        return [user.id async for user in zoom.list_users()]
+
+    return list(dict.fromkeys([*known.hosts, *await patiently(listed)]))
 
 
 async def _of_host(zoom: AccountClient, zoom_user_id: str, seen: Seen) -> Sequence[Said]:
@@ -192,7 +220,7 @@ async def _look(zoom: AccountClient, known: Known, meeting: Meeting, number: int
             seen.altered[number] = names
 
 
-async def _list_registrants(zoom: AccountClient, known: Known, seen: Seen) -> None:
+async def _list_registrants(zoom: AccountClient, known: Known, seen: Seen, tick: Tick) -> None:
     """The registrants of every meeting that is in use, or may be adopted."""
     if not allows(known.account.scopes, seats.LIST):
         seen.notes.append(
@@ -204,10 +232,9 @@ async def _list_registrants(zoom: AccountClient, known: Known, seen: Seen) -> No
     for number in [*used, *(one.number for one in seen.found if not one.over)]:
         if number is None or number in seen.gone:
             continue
-        try:
+        with contextlib.suppress(NotFound, RegistrationOff):
             seen.registrants[number] = await patiently(partial(_registrants, zoom, number))
-        except (NotFound, RegistrationOff):
-            continue
+        tick()
 
 
 async def _registrants(zoom: AccountClient, number: int) -> list[tuple[str, Listed]]:

@@ -14,8 +14,8 @@ def lines(plans: Sequence[Plan]) -> Iterator[tuple[str, str, str]]:
             yield _said_of_meeting(action, one.seen)
         for at in one.registrants:
             for each in at.actions:
-                if said := _said_of_registrant(each):
-                    yield said[0], f"meeting {at.number}, event {at.event_id}", said[1]
+                what, why = _said_of_registrant(each)
+                yield what, f"meeting {at.number}, event {at.event_id}", why
 
 
 def _said_of_meeting(action: meeting_plan.Action, seen: Seen) -> tuple[str, str, str]:
@@ -35,7 +35,7 @@ def _said_of_meeting(action: meeting_plan.Action, seen: Seen) -> tuple[str, str,
     return "correct", f"meeting {action.number}", f"Zoom has it otherwise than event {action.event_id}: {names}"
 
 
-def _said_of_registrant(action: registrant_plan.Action) -> tuple[str, str] | None:
+def _said_of_registrant(action: registrant_plan.Action) -> tuple[str, str]:
     if isinstance(action, registrant_plan.Adopt):
         return "take the link", f"registration {action.registration_id} is coming, and had none here"
     if isinstance(action, registrant_plan.TakeOff):
@@ -44,6 +44,4 @@ def _said_of_registrant(action: registrant_plan.Action) -> tuple[str, str] | Non
         return "add registrant", f"registration {action.registration_id} is coming, and Zoom has it no more"
     if isinstance(action, registrant_plan.TakenOff):
         return "note as denied", f"registration {action.registration_id} was denied inside Zoom"
-    if isinstance(action, registrant_plan.Remove):
-        return "cancel registrant", "the answer was given after the backup, and is lost"
-    return None
+    return "cancel registrant", "the answer was given after the backup, and is lost"

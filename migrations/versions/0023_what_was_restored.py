@@ -18,10 +18,12 @@ def upgrade() -> None:
     op.create_table(
         "reconciliations",
         sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=True),
         sa.Column("since", MOMENT, nullable=False),
         sa.Column("at", MOMENT, nullable=False),
         sa.Column("place", sa.Text(), nullable=False),
         sa.Column("transaction", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_reconciliations_account_id_accounts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reconciliations")),
     )
     op.create_table(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from app.accounts import grants, trouble
+from app.accounts import grants, token_store, trouble
 from app.accounts.trouble import NoToken
 from app.clients.zoom import Token
 from app.core.outbox import NotNow
@@ -232,7 +232,7 @@ async def test_invalid_grant_is_not_believed_when_somebody_else_has_refreshed(ho
     await lose_the_lock(house)
     theirs = Token(access_token="theirs", refresh_token="theirs too", expires_in=3600)
     async with house.resources.db.transaction() as tx:
-        await grants.keep(tx, house.resources.seal, account_id, theirs, house.resources.settings.zoom_api_url)
+        await token_store.keep(tx, house.resources.seal, account_id, theirs, house.resources.settings.zoom_api_url)
     await answered(house)
     assert await asking == "theirs"
     assert (await house.account(account_id)).status == "connected"

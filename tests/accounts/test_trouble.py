@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.accounts import grants, preflight, trouble
+from app.accounts import grants, preflight, token_store, trouble
 from app.accounts.cards import AccountCard, account_cards
 from app.accounts.trouble import NoToken
 from app.core.outbox import NotNow
@@ -128,7 +128,7 @@ async def test_who_was_frozen_while_zoom_was_asked_leaves_no_trouble_behind_once
     frozen = grants.AccountTokens(house.resources, account_id)
 
     async def renewed_elsewhere(_seen: int, _rejected: str | None) -> None:
-        frozen._asking = await grants._read(house.resources, account_id)
+        frozen._asking = await token_store.read(house.resources, account_id)
         await grants.AccountTokens(house.resources, account_id)._renew(frozen._asking.generation, None)
         raise TimeoutError
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.accounts import grants
+from app.accounts import token_store
 from app.cli.keys import COLUMNS
 from app.clients.zoom import Token
 from app.core import rotation
@@ -153,7 +153,7 @@ async def test_tokens_that_were_renewed_during_a_rotation_are_the_ones_that_stay
     token = Token(access_token="fresh", refresh_token="next", expires_in=3600, api_url="https://api.zoom.us")
     looked = asyncio.Semaphore(0)
     async with living.held.db.transaction() as tx:
-        await grants.lock(tx, account["id"])
+        await token_store.lock(tx, account["id"])
         rotating = [
             asyncio.create_task(rotation.reseal(living.held.db, PRESENT, column, lambda _: looked.release()))
             for column in columns
@@ -161,7 +161,7 @@ async def test_tokens_that_were_renewed_during_a_rotation_are_the_ones_that_stay
         async with asyncio.timeout(PATIENCE):
             for _ in columns:
                 await looked.acquire()
-        await grants.keep(tx, FORMER, account["id"], token, living.settings.zoom_api_url)
+        await token_store.keep(tx, FORMER, account["id"], token, living.settings.zoom_api_url)
     assert await asyncio.gather(*rotating) == [1, 1]
     row = await living.held.db.hot.fetchrow("SELECT access_token, refresh_token FROM grants")
     opened = [ONLY_NEW.open(row[column.name], f"{column}:{account['id']}") for column in columns]

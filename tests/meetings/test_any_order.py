@@ -6,7 +6,7 @@ import heapq
 import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -72,7 +72,7 @@ class AtOnce(Work[Resources]):
             yield tx
 
     @contextlib.asynccontextmanager
-    async def done(self, again_at: datetime | None = None) -> AsyncIterator[Any]:
+    async def done(self, again_at: datetime | Callable[[], datetime | None] | None = None) -> AsyncIterator[Any]:
         assert again_at is None
         async with self.transaction() as tx:
             yield tx
