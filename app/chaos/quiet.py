@@ -16,7 +16,8 @@ CALM = 3  # looks in a row at which there is nothing
 # What is due later than that waits for a moment of its own: a reminder, the end of a day. A member who is not coming
 # any more is kept at Zoom for a minute, and whatever failed is tried again within ten.
 SOON = 600.0  # seconds
-# What waits by its nature: reminders, whether a host comes, the report ten minutes after the end.
+# What waits by its nature: reminders, whether a host comes, the report ten minutes after the end. So does a meeting of
+# which nobody knows whether it was made: Zoom has ten minutes to tell of it.
 WAITING = (
     "registrations.remind",
     "registrations.plan_reminders",
@@ -31,7 +32,8 @@ SELECT reaction, key, attempts, reason, lease IS NOT NULL AS running,
     EXTRACT(EPOCH FROM due_at - clock_timestamp())::float8 AS due_in
 FROM outbox
 WHERE key <> '' AND dead_at IS NULL AND (lease IS NOT NULL OR due_at < clock_timestamp() + $1 * interval '1 second')
-    AND NOT (reaction = ANY($2) AND lease IS NULL AND due_at > clock_timestamp())
+    AND NOT (lease IS NULL AND due_at > clock_timestamp() AND (reaction = ANY($2) OR EXISTS (
+        SELECT FROM meetings WHERE event_id::text = key AND state = 'unknown' AND zoom_meeting_id IS NULL)))
 ORDER BY due_at
 """
 

@@ -193,6 +193,14 @@ def _is_invariant(module: Any, value: Any) -> bool:
     return callable(value) and getattr(value, "__module__", "") == module.__name__ and value.__name__[0] != "_"
 
 
+def test_a_meeting_that_zoom_may_have_made_or_not_is_excused() -> None:
+    unknown = {"e1": replace(w.PLANNED, state="unknown", meeting=None)}
+    finding = zoom.meetings_equal_events(unknown, {})
+    assert finding.violations == []
+    assert len(finding.excused) == 1
+    assert zoom.meetings_equal_events(unknown, w.MEETINGS).violations
+
+
 def test_whose_adds_of_the_day_are_used_up_is_excused() -> None:
     waiting = replace(w.NOT_GOING, rsvp="going", registrant="pending")
     lost = [w.add(None, "close_before")] * 3
