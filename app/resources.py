@@ -84,8 +84,7 @@ async def open_resources(
     clock follows the database's. `limits` say how long the database is waited for. Every client asks `may_call` right
     before it changes something at a vendor.
     """
-    follows = clock is None
-    clock = clock or Clock()
+    follows, clock = clock is None, clock or Clock()
     seal = Seal.parse(settings.encryption_keys.get_secret_value())
     mail = Mail(settings.smtp_url.get_secret_value(), _called, may_call)
     url = settings.database_url.get_secret_value()

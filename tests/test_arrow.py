@@ -143,8 +143,8 @@ def only_settings_reads_the_environment(path: str, tree: ast.Module) -> Found:
 
 def only_the_clock_asks_the_machine(path: str, tree: ast.Module) -> Found:
     """A machine's clock may be wrong: time is `resources.clock`, the database's. Lines of the log carry the machine's,
-    as all lines there do; the demo and the simulator are programs of their own."""
-    if path in {"app/core/clock.py", "app/core/logs.py"} or room_of(path) in {"demo", "simulator"}:
+    as all lines there do; the demo, the simulator and a chaos run are programs of their own."""
+    if path in {"app/core/clock.py", "app/core/logs.py"} or room_of(path) in {"demo", "simulator", "chaos"}:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

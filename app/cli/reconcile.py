@@ -63,12 +63,8 @@ def reconcile(
     interrupted, and goes on when it is run again with the same time; when all is done it says so. The status is 1 while
     not everything could be looked at.
     """
-    begun = since.replace(tzinfo=UTC)
-    if begun > datetime.now(UTC):
-        typer.echo("kindryn-zoom: --since is in the future", err=True)
-        raise typer.Exit(2)
     try:
-        complete = uvloop.run(_opened(begun, dry_run=dry_run))
+        complete = uvloop.run(_opened(since.replace(tzinfo=UTC), dry_run=dry_run))
     except CannotOpen as error:
         typer.echo(f"kindryn-zoom: the backup cannot be opened with ENCRYPTION_KEYS: {error}", err=True)
         raise typer.Exit(1) from None
@@ -80,6 +76,9 @@ async def _opened(since: datetime, *, dry_run: bool) -> bool:
         lacking = await schema.lacks(held.db.hot)
         if lacking:
             raise BadSettings(f"DATABASE_URL: {lacking}")
+        if since > held.clock.now():
+            typer.echo("kindryn-zoom: --since is in the future", err=True)
+            raise typer.Exit(2)
         return await bring_together(held, since, dry_run=dry_run)
 
 
