@@ -84,16 +84,15 @@ async def open_resources(
     clock follows the database's. `limits` say how long the database is waited for. Every client asks `may_call` right
     before it changes something at a vendor.
     """
-    follows, clock = clock is None, clock or Clock()
+    follows = clock is None
+    clock = clock or Clock()
     seal = Seal.parse(settings.encryption_keys.get_secret_value())
     mail = Mail(settings.smtp_url.get_secret_value(), _called, may_call)
     url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(Http(_called, may_call, follow_redirects=False, verify=trust()))
         stack.push_async_callback(mail.close)
-        bell = Bell(url)
-        await _opened(bell.open())
-        stack.push_async_callback(bell.close)
+        bell = await _bell(stack, url)
         db = Database(url, clock, bell, reactions.wants, limits)
         await _opened(db.open())
         stack.push_async_callback(db.close)
@@ -111,6 +110,13 @@ async def open_resources(
             zoom=_zoom(settings, http, clock),
             reactions=reactions,
         )
+
+
+async def _bell(stack: contextlib.AsyncExitStack, url: str) -> Bell:
+    bell = Bell(url)
+    await _opened(bell.open())
+    stack.push_async_callback(bell.close)
+    return bell
 
 
 def _hooks(settings: Settings, given: Hooks | None) -> Hooks:
