@@ -203,6 +203,14 @@ class MeetingRetired:
 
 
 @dataclass(frozen=True)
+class StrayFound:
+    """Zoom has a meeting of ours, or a registrant at one, that nothing we know of wants."""
+
+    stray_id: UUID
+    account_id: UUID
+
+
+@dataclass(frozen=True)
 class RegistrationChanged:
     """A member answered, changed the answer, or the event around the answer changed."""
 

@@ -16,6 +16,7 @@ from app.joining import tasks as joining
 from app.live import tasks as live
 from app.meetings import tasks as meetings
 from app.privacy import tasks as privacy
+from app.reconciling import tasks as reconciling
 from app.registrations import tasks as registrations
 from app.resources import Resources
 
@@ -56,6 +57,7 @@ SEND_INVITE = reaction("registrations.invite", registrations.send_invite, priori
 PLAN_REMINDERS = reaction("registrations.plan_reminders", registrations.plan_reminders, priority=60)
 REMIND = reaction("registrations.remind", registrations.send_reminder, priority=65)
 MAIL_GUEST_CODE = reaction("registrations.guest_code", registrations.mail_guest_code, priority=10)
+REMOVE_STRAY = reaction("reconciling.remove_stray", reconciling.remove_stray, priority=70)
 TELL_LIVE = reaction("hooks.tell_live", hooks.tell_live, priority=60)
 TELL_HOST_MISSING = reaction("hooks.tell_host_missing", hooks.tell_host_missing, priority=60)
 TELL_ENDED = reaction("hooks.tell_ended", hooks.tell_ended, priority=60)
@@ -142,6 +144,7 @@ TABLE: Reactions[Resources] = Reactions(
         facts.AttendanceSettled: [by(TELL_ATTENDANCE, "event_id")],
         facts.SyncAsked: [by(SYNC_MEETING, "event_id", lane="account_id", priority=10)],
         facts.MeetingRetired: [by(RETIRE_MEETING, "meeting_id", lane="account_id")],
+        facts.StrayFound: [by(REMOVE_STRAY, "stray_id", lane="account_id")],
         facts.MeetingSynced: [by(SPREAD, "event_id")],
         facts.RegistrationChanged: [
             by(SYNC_REGISTRANT, "registration_id", lane="account_id"),

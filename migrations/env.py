@@ -15,10 +15,11 @@ from app.inbox import models as inbox
 from app.joining import models as joining
 from app.live import models as live
 from app.meetings import models as meetings
+from app.reconciling import models as reconciling
 from app.registrations import models as registrations
 
 # Importing a room's models is what puts its tables on the metadata.
-ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks)
+ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks, reconciling)
 
 
 def run(connection: Connection) -> None:

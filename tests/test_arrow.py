@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     ("core", "clients", "facts", "commands"), ("resources",), ("web",), ("accounts",), ("inbox",), ("events",),
     ("meetings",), ("registrations",), ("joining",), ("attendance",), ("simulcast",), ("recordings",), ("live",),
-    ("pages",), ("hooks",), ("privacy",), ("reactions",), ("interface",), ("main", "worker"), ("cli", "demo"),
+    ("pages",), ("hooks",), ("privacy",), ("reconciling",), ("reactions",), ("interface",), ("main", "worker"),
+    ("cli", "demo"),
 )  # fmt: skip
 PLACES = {room: place for place, rooms in enumerate(ORDER) for room in rooms}
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40

@@ -45,7 +45,7 @@ _TURNS: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 _UNDER_WAY: set[asyncio.Task[str]] = set()
 
 _READ = """
-SELECT grants.generation, access_token, refresh_token, api_url, expires_at, accounts.zoom_account_id,
+SELECT grants.generation, access_token, refresh_token, api_url, expires_at, grants.doubted_at, accounts.zoom_account_id,
     (SELECT max(coalesce(capacity, 0)) FROM hosts JOIN accounts AS peers ON peers.id = hosts.account_id
      WHERE peers.zoom_account_id = accounts.zoom_account_id AND peers.status <> 'disconnected'
          AND licensed AND listed) AS roomiest,
@@ -59,8 +59,9 @@ _READ_AT_ONCE = outbox.positional(_READ, ("account_id",))
 _KEEP = """
 INSERT INTO grants (account_id, access_token, refresh_token, api_url, expires_at)
 VALUES (:account_id, :access_token, :refresh_token, :api_url, :expires_at)
-ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, access_token = excluded.access_token,
-    refresh_token = excluded.refresh_token, api_url = excluded.api_url, expires_at = excluded.expires_at
+ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, doubted_at = NULL,
+    access_token = excluded.access_token, refresh_token = excluded.refresh_token, api_url = excluded.api_url,
+    expires_at = excluded.expires_at
 """
 
 
@@ -77,6 +78,7 @@ class Stored:
     refresh_token: bytes
     api_url: str
     expires_at: datetime
+    doubted_at: datetime | None
     zoom_account_id: str
     roomiest: int | None
     closed_until: datetime | None
@@ -234,7 +236,8 @@ class AccountTokens:
     async def _replace(self, tx: db.Tx, token: Token) -> None:
         await tx.run(
             "UPDATE grants SET generation = generation + 1, access_token = :access_token,"
-            " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url)"
+            " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url),"
+            " doubted_at = NULL"
             " WHERE account_id = :account_id",
             access_token=self._resources.seal.seal(token.access_token, _place("access_token", self._account_id)),
             refresh_token=self._resources.seal.seal(token.refresh_token, _place("refresh_token", self._account_id)),
@@ -267,7 +270,7 @@ class AccountTokens:
 
     def _stale(self, grant: Stored) -> bool:
         early = EARLY + random.random() * JITTER  # noqa: S311 - jitter is no secret
-        return self._resources.clock.now() >= grant.expires_at - early
+        return grant.doubted_at is not None or self._resources.clock.now() >= grant.expires_at - early
 
 
 async def _read(resources: Resources, account_id: UUID) -> Stored:

@@ -65,6 +65,8 @@ class Grant(Model):
     api_url: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[datetime]
     generation: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    # Since when they may have been renewed elsewhere, as the database was restored: they are renewed before use.
+    doubted_at: Mapped[datetime | None]
 
 
 class Revocation(Model):

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import deliveries, demo, documents, keys, outbox, processes
+from app.cli import deliveries, demo, documents, keys, outbox, processes, reconcile
 from app.core.settings import BadSettings
 
 BAD_SETTINGS = 2
@@ -22,6 +22,7 @@ commands.command()(processes.migrate)
 commands.add_typer(outbox.commands, name="outbox")
 commands.add_typer(deliveries.commands, name="deliveries")
 commands.command()(keys.rotate_keys)
+commands.command()(reconcile.reconcile)
 commands.command()(documents.scopes)
 commands.command()(documents.openapi)
 commands.command()(demo.simulator)

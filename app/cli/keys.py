@@ -23,11 +23,12 @@ from app.joining import models as joining
 from app.live import models as live
 from app.meetings import models as meetings
 from app.reactions import TABLE
+from app.reconciling import models as reconciling
 from app.registrations import models as registrations
 from app.resources import Resources, open_resources, read_settings
 
 # Importing a room's models is what puts its tables, and so its sealed columns, on the metadata.
-ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks)
+ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks, reconciling)
 COLUMNS = sealed_columns(Model.metadata)
 
 DONE = "Every value opens with the first key: what is stored needs no older key of ENCRYPTION_KEYS."

@@ -99,6 +99,24 @@ async def created_since(tx: Tx, seal: Seal, account_id: UUID, zoom_user_id: str,
     return list(dict.fromkeys(numbers))
 
 
+async def named_since(tx: Tx, seal: Seal, account_id: UUID, since: datetime) -> dict[int, str]:
+    """Numbers of all meetings Zoom has spoken of for an account, `since` then, each with its host's Zoom id."""
+    rows = await tx.run(
+        """
+        SELECT deliveries.id, deliveries.body FROM deliveries
+        JOIN accounts ON accounts.zoom_account_id = deliveries.zoom_account_id
+          AND (deliveries.signed_by IS NULL OR deliveries.signed_by = accounts.id)
+        WHERE accounts.id = :account_id AND deliveries.kind LIKE 'meeting.%' AND deliveries.received_at >= :since
+          AND deliveries.body IS NOT NULL
+        ORDER BY deliveries.received_at
+        """,
+        account_id=account_id,
+        since=since,
+    )
+    said = (notifications.parse(seal.open_bytes(row.body, f"deliveries.body:{row.id}")) for row in rows)
+    return {each.meeting_number: each.host_id for each in said if each.meeting_number and each.host_id}
+
+
 async def seen(tx: Tx, accounts: list[UUID], at: datetime) -> None:
     """Note that Zoom was heard speaking of these accounts. It is a hint for admins, so it waits for nobody's lock."""
     await tx.run(

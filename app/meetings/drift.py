@@ -84,6 +84,19 @@ async def doubt_stale(tx: db.Tx) -> None:
         _look_now(tx, row.event_id, row.account_id)
 
 
+async def doubt_all(tx: db.Tx, account_id: UUID, since: datetime) -> None:
+    """Doubt every meeting in use of an account that was not long over by `since`."""
+    found = await tx.run(
+        "UPDATE meetings SET doubted_at = :now FROM events WHERE events.id = meetings.event_id"
+        " AND meetings.account_id = :account_id AND meetings.state = ANY(:serving)"
+        " AND zoom_meeting_id IS NOT NULL AND events.ends_at > :since"
+        " RETURNING meetings.event_id, meetings.account_id",
+        account_id=account_id, now=tx.now, serving=list(service.SERVING), since=since - ABANDONED,
+    )  # fmt: skip
+    for row in found:
+        _look_now(tx, row.event_id, row.account_id)
+
+
 async def altered(tx: db.Tx, meeting: Meeting, notification: Notification, at: datetime) -> None:
     """Zoom told, of the moment `at`, that a meeting was edited, deleted or brought back.
 

@@ -151,7 +151,7 @@ def invite_of(
     news = registration.invite is not None and not same(state, registration.invite)
     return Invite(
         uid=uid_of(registration.id, to),
-        sequence=registration.invite_sequence + news,
+        sequence=registration.sequence_base + registration.invite_sequence + news,
         method=state["method"],
         tentative=state["tentative"],
         title=state["title"],

@@ -52,6 +52,8 @@ class Registration(Model):
     invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_sequence: Mapped[int] = mapped_column(server_default="0")
+    # What is added to it in the mail: above every number that a lost life of the database may have used.
+    sequence_base: Mapped[int] = mapped_column(server_default="0")
     invite_sent_at: Mapped[datetime | None]
     # When the member asked for the invite once more, lately.
     invite_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
@@ -98,6 +100,8 @@ class Registrant(Model):
     updated_at: Mapped[datetime]
     # Of what moment the last is that Zoom told of it: what comes later and is older means nothing any more.
     told_at: Mapped[datetime | None]
+    # Since when Zoom may have it otherwise than we know, as the database was restored; None where nothing says so.
+    doubted_at: Mapped[datetime | None]
 
 
 class RevokedLink(Model):

@@ -93,7 +93,7 @@ async def _converge(work: Work[Resources], seat: Seat) -> None:
         await _nothing(work, seat, kept_until)
     elif seat.known and (not seat.wanted or seat.under_another_address):
         await _cancel(work, seat, seat.known)
-    elif seat.wanted and not seat.ready:
+    elif seat.wanted and (seat.doubted or not seat.ready):
         await _add(work, seat)
     else:
         await _nothing(work, seat)

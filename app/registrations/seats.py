@@ -36,7 +36,7 @@ SELECT registrations.id AS registration_id, registrations.email, registrations.n
     meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id AS number, meetings.protected,
     registrants.id AS registrant_id, registrants.zoom_registrant_id, registrants.email AS known_email,
     registrants.state, registrants.cancel_due, registrants.barred, registrants.updated_at AS known_since,
-    registrants.told_at,
+    registrants.told_at, registrants.doubted_at IS NOT NULL AS doubted,
     {WANTED} AS wanted,
     events.cancelled_at IS NOT NULL AS cancelled, events.live_at, events.ended_at, events.ends_at,
     ARRAY(SELECT hosts.email FROM hosts WHERE hosts.id = meetings.host_id OR hosts.id = ANY(events.alternative_hosts))
@@ -61,7 +61,7 @@ VALUES (:id, :registration_id, :meeting_id, :email, :name, :zoom_registrant_id, 
     :cancel_due, :barred, :now)
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     state = excluded.state, reason = excluded.reason, join_url = excluded.join_url, updated_at = excluded.updated_at,
-    cancel_due = excluded.cancel_due, barred = excluded.barred,
+    cancel_due = excluded.cancel_due, barred = excluded.barred, doubted_at = NULL,
     former_ids = CASE WHEN (:answered OR {_ANEW}) AND registrants.zoom_registrant_id IS DISTINCT FROM
             excluded.zoom_registrant_id AND registrants.zoom_registrant_id IS NOT NULL
         THEN array_append(registrants.former_ids, registrants.zoom_registrant_id) ELSE registrants.former_ids END,
@@ -110,6 +110,7 @@ class Seat:
     can_list: bool
     verified: bool
     taken: bool
+    doubted: bool
 
     @property
     def not_theirs(self) -> str | None:
@@ -178,6 +179,7 @@ async def read(resources: Resources, registration_id: UUID) -> Seat | None:
         can_list=allows(row["scopes"], LIST),
         verified=row["verified"],
         taken=row["taken"],
+        doubted=row["doubted"],
     )
 
 

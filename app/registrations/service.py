@@ -168,6 +168,7 @@ def _new(tx: db.Tx, event: Event, person: Person) -> Registration:
         rsvp="",
         join_link=secrets.token_urlsafe(18),
         invite_sequence=0,
+        sequence_base=0,
         no_show=False,
         created_at=tx.now,
         updated_at=tx.now,

@@ -51,6 +51,7 @@ async def run(*command: str, environment: Mapping[str, str]) -> tuple[int, str, 
 
 COMMANDS = [
     *(["api"], ["worker"], ["migrate"], ["rotate-keys"], ["outbox"], ["outbox", "revive", "1"], ["deliveries"]),
+    ["reconcile", "--since", "2026-11-30"],
     *(["deliveries", "show", str(UUID(int=1))], ["deliveries", "replay", str(UUID(int=1))]),
 ]
 

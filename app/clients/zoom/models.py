@@ -157,6 +157,8 @@ class Registrant(Record):
     join_url: str | None = Field(default=None, repr=False)
     email: Hidden = ""
     status: str | None = None
+    # When they registered; only lists say it.
+    create_time: AwareDatetime | None = None
 
 
 class UserPage(Record):
