@@ -1,5 +1,6 @@
 """Whoever was frozen past its lease writes nothing when it wakes, and says nothing that another has said otherwise."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path as File
 
@@ -49,6 +50,11 @@ async def endpoint() -> AsyncIterator[Endpoint]:
         yield endpoint
 
 
+def kind_of(boundary: str) -> str:
+    """What is done at a boundary, be it before or after, whatever its number."""
+    return re.sub(r" \d+: (before )?", ": ", boundary)
+
+
 PATHS = [
     Path("inviting", an_event, come, meanwhile=stay_away, only=("registrations.invite",)),
     Path("cancelling an invitation", an_answered_event, stay_away, meanwhile=come, only=("registrations.invite",)),
@@ -71,8 +77,9 @@ async def test_wherever_a_worker_is_frozen_what_another_has_done_meanwhile_stand
         assert boundaries, "the path has no boundary at all"
         ends = {boundary: await harness.stopped(beginning, boundary) for boundary in boundaries}
     passed = {boundary: undisturbed.differences(end) for boundary, end in ends.items() if end is not None}
-    missed = ends.keys() - passed.keys()
-    assert len(missed) <= max(1, len(boundaries) // 5), f"not passed again: {missed}"
+    # Two facts may be one run or two, so a boundary may come under another number, or one not come again.
+    missed = {kind_of(at) for at in ends} - {kind_of(at) for at in passed}
+    assert len(missed) <= 1, f"not passed again: {missed}"
     assert not any(passed.values()), "\n".join(f"stopped at {at}: {lines}" for at, lines in passed.items() if lines)
 
 
