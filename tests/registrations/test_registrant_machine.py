@@ -109,6 +109,7 @@ class Life:
         finally:
             worker.cancel()
             await asyncio.gather(worker, return_exceptions=True)
+            await self.runner.drain(PATIENCE)
 
     async def untruths(self) -> list[str]:
         """Who is shown as ready whom Zoom does not let in by the link we hold."""
