@@ -33,7 +33,8 @@ SELECT reaction, key, attempts, reason, lease IS NOT NULL AS running,
 FROM outbox
 WHERE key <> '' AND dead_at IS NULL AND (lease IS NOT NULL OR due_at < clock_timestamp() + $1 * interval '1 second')
     AND NOT (lease IS NULL AND due_at > clock_timestamp() AND (reaction = ANY($2) OR EXISTS (
-        SELECT FROM meetings WHERE event_id::text = key AND state = 'unknown' AND zoom_meeting_id IS NULL)))
+        SELECT FROM meetings
+        WHERE event_id::text = outbox.key AND attempted_at IS NOT NULL AND zoom_meeting_id IS NULL)))
 ORDER BY due_at
 """
 
