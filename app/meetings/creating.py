@@ -50,9 +50,8 @@ class Creation(NamedTuple):
 async def create(work: Work[Resources], situation: service.Situation) -> None:
     """Create the meeting the event wants, unless an earlier attempt may have done so already."""
     assert situation.host is not None  # noqa: S101 - `wanted` was asked first
-    row = situation.meeting
+    row, marker = situation.meeting, new_marker(work.resources.seal, situation.event.id)
     if row is None:
-        marker = new_marker(work.resources.seal, situation.event.id)
         async with work.transaction() as tx:
             row = await service.begin(tx, situation, marker)
     zoom = await grants.zoom(work.resources, row.account_id)
