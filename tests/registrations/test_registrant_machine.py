@@ -183,12 +183,12 @@ class Life:
 
 
 def _answers(made: list[dict[str, Any]], operation: str) -> list[list[int]]:
-    """How Zoom answered the calls of one day that named one address, in their order."""
-    named = defaultdict[tuple[str, str], list[int]](list)
+    """How Zoom answered the calls of one day that named one address at one meeting, in their order."""
+    named = defaultdict[tuple[str, str, str], list[int]](list)
     for call in made:
         if call["operation"] == operation:
             about = call["body"] if operation == ADD else call["body"]["registrants"][0]
-            named[call["at"][:10], about["email"]].append(call["status"])
+            named[call["at"][:10], call["path"], about["email"]].append(call["status"])
     return list(named.values())
 
 
