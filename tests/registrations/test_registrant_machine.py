@@ -3,6 +3,7 @@ quotas, and meanwhile nobody is shown as ready whom Zoom does not let in."""
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from app.demo.mailbox import Mailbox
 from app.reactions import TABLE
 from app.registrations.additions import BY_ORGANISERS
 from app.registrations.attempts import UNDER_WAY
-from app.simulator.limits import REGISTRANT_DAILY, STATUS_DAILY
+from app.simulator.limits import REGISTRANT_DAILY, STATUS_DAILY, Limit
 from tests.living import Living, alive
 from tests.meetings.house import ADD, STATUS, after_midnight, at_noon, grant
 from tests.patience import PATIENCE
@@ -132,11 +133,13 @@ class Life:
         return found
 
     async def over_quota(self) -> list[str]:
-        """Calls beyond Zoom's limits of a day; of additions an organiser may have Zoom asked a few times more."""
+        """Calls Zoom refused because a day's limit was reached before; an organiser may have it asked a few times."""
         made = (await self.living.journal())[self.began :]
-        most = REGISTRANT_DAILY.calls + (BY_ORGANISERS if self.organiser_asked else 0)
-        found = [f"{made_of} additions" for made_of in _counts(made, ADD) if made_of > most]
-        return found + [f"{changed} changes" for changed in _counts(made, STATUS) if changed > STATUS_DAILY.calls]
+        most = BY_ORGANISERS if self.organiser_asked else 0
+        return [
+            *(f"additions: {answers}" for answers in _answers(made, ADD) if _beyond(answers, REGISTRANT_DAILY) > most),
+            *(f"changes: {answers}" for answers in _answers(made, STATUS) if _beyond(answers, STATUS_DAILY)),
+        ]
 
     async def settle(self) -> None:
         """Nothing goes wrong any more, and as much time passes as it takes; the next day too."""
@@ -179,15 +182,24 @@ class Life:
         return [tuple(row) for row in rows]
 
 
-def _counts(made: list[dict[str, Any]], operation: str) -> list[int]:
-    """How often a day's calls named each address."""
-    named: dict[tuple[str, str], int] = {}
+def _answers(made: list[dict[str, Any]], operation: str) -> list[list[int]]:
+    """How Zoom answered the calls of one day that named one address at one meeting, in their order."""
+    named = defaultdict[tuple[str, str, str], list[int]](list)
     for call in made:
         if call["operation"] == operation:
             about = call["body"] if operation == ADD else call["body"]["registrants"][0]
-            key = (call["at"][:10], about["email"])
-            named[key] = named.get(key, 0) + 1
+            named[call["at"][:10], call["path"], about["email"]].append(call["status"])
     return list(named.values())
+
+
+def _beyond(answers: list[int], limit: Limit) -> int:
+    """How many of a day's calls came when as many as Zoom takes had been taken; others are refused as too quick."""
+    taken = 0
+    beyond = 0
+    for status in answers:
+        beyond += taken >= limit.calls
+        taken += status != 429
+    return beyond
 
 
 class Machine(RuleBasedStateMachine):

@@ -50,11 +50,13 @@ class Wires:
             yield
 
     async def deliver(self) -> None:
-        """Zoom gets to the calls nobody waits for any more."""
+        """Zoom gets to the calls nobody waits for any more; what is to become of the next one is that one's fate."""
+        following, self.next = self.next, None
         async with httpx.AsyncClient() as client:
             while self.late:
                 request = self.late.pop(0)
                 await client.request(request.method, request.url, content=request.content, headers=_headers(request))
+        self.next = following
 
 
 def _met(fate: Fate | None) -> BaseException:
