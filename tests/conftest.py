@@ -40,6 +40,11 @@ _PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structl
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make crash` walks all boundaries, `make test` one of each kind."""
+    parser.addoption("--every-boundary", action="store_true", help="freeze a worker at every boundary of a path")
+
+
 def pytest_collection_finish() -> None:
     """The garbage collector leaves alone what was collected to be run, as a process of the service does with what it
     holds: it would walk through all of it again and again."""

@@ -63,15 +63,19 @@ WHERE meetings.id = registrants.meeting_id AND registrants.state = 'ready' AND e
   AND meetings.account_id = :account_id
 RETURNING registrants.registration_id, events.community_id
 """
-# Who is not coming may have been in between, so they are taken off once more, by their address.
+# Who is not coming may have been in between: an addition of which nobody knows. They are taken off once more, by their
+# address.
 _NOT_COMING = f"""
-INSERT INTO registrants (id, registration_id, meeting_id, email, state, cancel_due, barred, updated_at)
-SELECT gen_random_uuid(), registrations.id, meetings.id, registrations.email, 'pending', false, false, :now
+INSERT INTO registrants (id, registration_id, meeting_id, email, state, attempt, attempted_at, attempt_ends_at,
+    cancel_due, barred, updated_at)
+SELECT gen_random_uuid(), registrations.id, meetings.id, registrations.email, 'pending', 'add', :now, :now, false, false,
+    :now
 FROM registrations JOIN events ON events.id = registrations.event_id
     JOIN meetings ON meetings.event_id = events.id AND meetings.state NOT IN ('retiring', 'retired')
 WHERE meetings.account_id = :account_id AND zoom_meeting_id IS NOT NULL AND protected AND events.ends_at > :now
   AND email_verified AND NOT ({seats.WANTED})
-ON CONFLICT (registration_id, meeting_id) DO UPDATE SET state = 'pending', reason = NULL, updated_at = :now
+ON CONFLICT (registration_id, meeting_id) DO UPDATE SET state = 'pending', reason = NULL, updated_at = :now,
+        attempt = 'add', attempted_at = :now, attempt_ends_at = :now
     WHERE registrants.state = 'cancelled' AND NOT registrants.cancel_due
 RETURNING registration_id,
     (SELECT community_id FROM events JOIN registrations ON registrations.event_id = events.id
