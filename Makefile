@@ -41,7 +41,7 @@ bench: $(SETUP) ## measure the hot paths against their floors; writes var/bench.
 burst: $(SETUP) ## measure 5,000 RSVPs at once against Zoom's limits; writes var/burst.json
 	$(CLI) burst
 
-crash: $(SETUP) ## kill and freeze a worker at every boundary of what it does (`make test` takes one of each kind to freeze)
+crash: $(SETUP) ## kill and freeze a worker at every boundary of all it does
 	$(BIN)/pytest -n 5 --dist worksteal tests/boundary --every-boundary
 
 chaos: $(SETUP) ## run under faults for FOR=1800 seconds as SEED=7 says, then compare; writes var/chaos.json

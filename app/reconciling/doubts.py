@@ -68,8 +68,8 @@ RETURNING registrants.registration_id, events.community_id
 _NOT_COMING = f"""
 INSERT INTO registrants (id, registration_id, meeting_id, email, state, attempt, attempted_at, attempt_ends_at,
     cancel_due, barred, updated_at)
-SELECT gen_random_uuid(), registrations.id, meetings.id, registrations.email, 'pending', 'add', :now, :now, false, false,
-    :now
+SELECT gen_random_uuid(), registrations.id, meetings.id, registrations.email, 'pending', 'add', :now, :now,
+    false, false, :now
 FROM registrations JOIN events ON events.id = registrations.event_id
     JOIN meetings ON meetings.event_id = events.id AND meetings.state NOT IN ('retiring', 'retired')
 WHERE meetings.account_id = :account_id AND zoom_meeting_id IS NOT NULL AND protected AND events.ends_at > :now

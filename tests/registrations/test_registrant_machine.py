@@ -31,7 +31,7 @@ from tests.meetings.house import ADD, STATUS, after_midnight, at_noon, grant
 from tests.patience import PATIENCE
 from tests.registrations.wires import FATES, Fate, Wires
 
-EXAMPLES, STEPS = 12, 12
+EXAMPLES, STEPS = 8, 12
 ADDRESSES = ("mia@members.example", "mia@elsewhere.example")
 GRANTS = {
     "the fourteen": (),
