@@ -17,7 +17,8 @@ CALM = 3  # looks in a row at which there is nothing
 # any more is kept at Zoom for a minute, and whatever failed is tried again within ten.
 SOON = 600.0  # seconds
 # What waits by its nature: reminders, whether a host comes, the report ten minutes after the end. So does a meeting of
-# which nobody knows whether it was made: Zoom has ten minutes to tell of it.
+# which nobody knows whether it was made: Zoom has ten minutes to tell of it. A change without an answer has its last
+# look ten minutes later.
 WAITING = (
     "registrations.remind",
     "registrations.plan_reminders",
@@ -34,7 +35,8 @@ FROM outbox
 WHERE key <> '' AND dead_at IS NULL AND (lease IS NOT NULL OR due_at < clock_timestamp() + $1 * interval '1 second')
     AND NOT (lease IS NULL AND due_at > clock_timestamp() AND (reaction = ANY($2) OR EXISTS (
         SELECT FROM meetings
-        WHERE event_id::text = outbox.key AND attempted_at IS NOT NULL AND zoom_meeting_id IS NULL)))
+        WHERE event_id::text = outbox.key AND (attempted_at IS NOT NULL AND zoom_meeting_id IS NULL
+            OR unanswered <> '[]'))))
 ORDER BY due_at
 """
 
