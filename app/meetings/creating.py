@@ -50,7 +50,8 @@ class Creation(NamedTuple):
 async def create(work: Work[Resources], situation: service.Situation) -> None:
     """Create the meeting the event wants, unless an earlier attempt may have done so already."""
     assert situation.host is not None  # noqa: S101 - `wanted` was asked first
-    row, marker = situation.meeting, new_marker(work.resources.seal, situation.event.id)
+    marker = new_marker(work.resources.seal, situation.event.id)
+    row = situation.meeting
     if row is None:
         async with work.transaction() as tx:
             row = await service.begin(tx, situation, marker)

@@ -15,7 +15,7 @@ from app.clients.zoom import BadAnswer, NoAnswer, OutcomeUnknown, ServerError, Z
 from app.core import db
 from app.core.outbox import NotNow
 from app.core.work import Work
-from app.registrations.seats import Attempt, Kind, Known, Overtaken, Seat
+from app.registrations.seats import Attempt, Kind, Known, RecordChanged, Seat
 from app.resources import Resources
 
 # So long after it was sent Zoom may still carry out a call to which it said nothing: twice as long as we wait.
@@ -88,8 +88,11 @@ async def made(work: Work[Resources], seat: Seat, kind: Kind) -> AsyncIterator[S
 
 
 async def begin(tx: db.Tx, seat: Seat, kind: Kind) -> Begun:
-    """Write down that `kind` is attempted. Raises Overtaken where somebody has changed the record since it was read,
-    NotNow where the address is just being cancelled for another answer."""
+    """Write down that `kind` is attempted.
+
+    Raises RecordChanged where somebody has changed the record since it was read, NotNow where the address is just being
+    cancelled for another answer.
+    """
     record, ends_at = seat.record, tx.now + UNDER_WAY
     registrant_id = record.id if record else uuid4()
     if kind == "add":
@@ -109,7 +112,7 @@ async def begin(tx: db.Tx, seat: Seat, kind: Kind) -> Begun:
         now=tx.now,
     )
     if not written.rowcount:
-        raise Overtaken
+        raise RecordChanged
     open_now = _attempted(seat, registrant_id, Attempt(kind, tx.now, ends_at))
     return Begun(replace(seat, record=open_now), open_now, record)
 

@@ -64,7 +64,7 @@ async def sync(work: Work[Resources]) -> None:
         await _meeting_gone(work, seat)
     except budgets.UsedUp as error:
         await _go_on_at(work, error)
-    except seats.Overtaken:
+    except seats.RecordChanged:
         raise
     except (ZoomError, NotNow) as error:
         if not meetings.passes_soon(error, work.resources.clock.now()):

@@ -94,7 +94,7 @@ WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
 """  # noqa: S608 - the part put in is a constant
 
 
-class Overtaken(NotNow):
+class RecordChanged(NotNow):
     """What was read of a registrant is not true any more: it is to be read again."""
 
     def __init__(self) -> None:
@@ -256,8 +256,7 @@ async def keep(
 
     An attempt is closed by it, unless its outcome is still `in_doubt`. `retry_at` is when it goes on by itself.
 
-    Raises Overtaken where somebody else has written the first record meanwhile, to whose id our link is not bound, or
-    has taken back the link, or where Zoom has told since that the registrant was taken off.
+    Raises RecordChanged if the row changed since it was read: inserted, its link revoked, or taken off inside Zoom.
     """
     registrant_id = seat.record.id if seat.record else uuid4()
     link = answer.join_url if answer is not None and state == "ready" else None
@@ -276,7 +275,7 @@ async def keep(
         now=tx.now,
     )
     if not kept.rowcount:
-        raise Overtaken
+        raise RecordChanged
     tx.ring(f"registration:{seat.registration_id}")
 
 
