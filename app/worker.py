@@ -27,7 +27,7 @@ from app.core.clock import Clock
 from app.core.hot import DATABASE_FAULTS
 from app.core.limits import JOB
 from app.core.overview import OUTBOX, Count, Overview
-from app.core.readiness import Readiness, beside
+from app.core.readiness import Readiness
 from app.core.settings import Settings
 from app.core.work import Reactions, Runner
 from app.reactions import TABLE
@@ -242,9 +242,8 @@ async def work(settings: Settings, clock: Clock | None = None, lease: timedelta 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_resources(settings, TABLE, clock, limits=JOB) as held:
-        with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)) as served:
-            worker = Station(held, TABLE, lease)
-            served.also(lambda app: beside(app, worker.readiness.answer))
+        worker = Station(held, TABLE, lease)
+        with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host, worker.readiness.beside)):
             station = asyncio.create_task(worker.run())
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait({station, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,13 +5,15 @@ Every label takes few values: a route's template and never its path, an outcome'
 
 import contextlib
 import platform
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
-from wsgiref.simple_server import WSGIServer
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import WSGIApplication
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from app.core.version import VERSION
 
@@ -213,14 +215,6 @@ class MetricsServer:
         self._running = running
         self.port = running[0].server_port if running else 0
 
-    def also(self, wrap: Callable[[WSGIApplication], WSGIApplication]) -> None:
-        """Serve something else besides."""
-        if self._running:
-            server, _ = self._running
-            metrics = server.get_app()
-            if metrics is not None:
-                server.set_app(wrap(metrics))
-
     def close(self) -> None:
         """Stop serving and free the port. Closing twice is harmless."""
         if self._running:
@@ -231,6 +225,24 @@ class MetricsServer:
             server.server_close()
 
 
-def serve(port: int, host: str) -> MetricsServer:
-    """Serve `/metrics` from a thread on that port; port 0 serves nothing. Raises OSError where the port is taken."""
-    return MetricsServer(start_http_server(port, host, REGISTRY) if port else None)
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Write no line for each request."""
+
+
+def serve(port: int, host: str, wrap: Callable[[WSGIApplication], WSGIApplication] = lambda app: app) -> MetricsServer:
+    """Serve `/metrics` from a thread on that port, and whatever `wrap` adds; port 0 serves nothing.
+
+    Everything is there before the first request is taken: `/metrics` answers at any path, so a readiness that came
+    later would be "ready" at first. Raises OSError where the port is taken.
+    """
+    if not port:
+        return MetricsServer(None)
+
+    class Server(ThreadingWSGIServer):
+        address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+
+    server: WSGIServer = make_server(host, port, wrap(make_wsgi_app(REGISTRY)), Server, _Quiet)
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
+    return MetricsServer((server, thread))

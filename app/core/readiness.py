@@ -5,7 +5,7 @@ The log speaks when something goes or comes back, and once a minute while it is 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -75,15 +75,14 @@ class Readiness:
         moments = {name: moment.isoformat() if moment else None for name, moment in self.moments.items()}
         return ready, {"status": "ok" if ready else "not ready", "checks": checks, **moments}
 
+    def beside(self, app: WSGIApplication) -> WSGIApplication:
+        """`app`, with the answer at `/readyz` besides: 200 or 503, as JSON."""
 
-def beside(app: WSGIApplication, answer: Callable[[], tuple[bool, Mapping[str, Any]]]) -> WSGIApplication:
-    """`app`, with the answer at `/readyz` besides: 200 or 503, as JSON."""
+        def served(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if environ.get("PATH_INFO") != READY_AT:
+                return app(environ, start_response)
+            ready, said = self.answer()
+            start_response("200 OK" if ready else "503 Service Unavailable", [("Content-Type", "application/json")])
+            return [orjson.dumps(said)]
 
-    def served(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") != READY_AT:
-            return app(environ, start_response)
-        ready, said = answer()
-        start_response("200 OK" if ready else "503 Service Unavailable", [("Content-Type", "application/json")])
-        return [orjson.dumps(said)]
-
-    return served
+        return served

@@ -96,8 +96,8 @@ async def test_a_worker_frozen_in_a_transaction_makes_nobody_wait(idle: Living, 
     finally:
         child.signal(signal.SIGKILL)
         await child.ended()
+    await idle.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp() WHERE lease IS NOT NULL")
     async with working(idle):
-        await idle.held.db.hot.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
         await idle.quiet(timeout=60)
     assert await idle.held.db.hot.fetchval("SELECT count(*) FROM registrants WHERE state = 'ready'") == EVENTS
 

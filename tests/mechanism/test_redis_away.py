@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from app.core import logs, metrics
 from app.core.metrics import REGISTRY
-from app.core.readiness import Reached, Readiness, beside
+from app.core.readiness import Reached, Readiness
 from app.demo import servers
 from app.demo.servers import free_port
 from app.worker import Station
@@ -178,8 +178,7 @@ def test_what_has_been_silent_for_long_is_not_ok(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_worker_answers_beside_its_metrics_what_it_reaches() -> None:
     ready, port = Readiness(), free_port()
-    with contextlib.closing(metrics.serve(port, "127.0.0.1")) as served:
-        served.also(lambda app: beside(app, ready.answer))
+    with contextlib.closing(metrics.serve(port, "127.0.0.1", ready.beside)):
         ready.database.here()
         ready.redis.here()
         ready.note("last_claim")
