@@ -17,7 +17,8 @@ from typing import Any
 
 import orjson
 from arq.connections import ArqRedis
-from arq.worker import Worker, func
+from arq.worker import Worker as BaseArqWorker
+from arq.worker import func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
@@ -69,7 +70,7 @@ def _heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-class Wire(Worker):
+class Wire(BaseArqWorker):
     """An arq worker that looks into its queue when it is told to, besides at its polls. `on_answer` hears of each."""
 
     on_answer: Callable[[], None]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from app.attendance import service
+from app.attendance import service as attendance_service
 from app.demo.mailbox import Mailbox
 from tests.living import Living, alive
 from tests.meetings.house import at_zoom, outbox
@@ -46,13 +46,13 @@ async def seen(living: Living) -> int:
 
 async def test_everything_that_waits_is_done_by_few_runs(idle: Living, monkeypatch: pytest.MonkeyPatch) -> None:
     await waiting(idle, 60)
-    runs, note = [], service.note
+    runs, note = [], attendance_service.note
 
     async def counted(tx: Any, said: Any) -> None:
         runs.append(len(said))
         await note(tx, said)
 
-    monkeypatch.setattr(service, "note", counted)
+    monkeypatch.setattr(attendance_service, "note", counted)
     async with working(idle):
         await idle.quiet()
     assert await seen(idle) == sum(runs) == 60
@@ -73,14 +73,14 @@ async def test_a_delivery_that_cannot_be_read_keeps_none_of_the_others(idle: Liv
 
 async def test_a_failure_of_all_together_holds_nobody_up(idle: Living, monkeypatch: pytest.MonkeyPatch) -> None:
     await waiting(idle, 20)
-    note = service.note
+    note = attendance_service.note
 
     async def fails_for_many(tx: Any, said: Any) -> None:
         if len(said) > 1:
             raise RuntimeError("the database does not feel well")
         await note(tx, said)
 
-    monkeypatch.setattr(service, "note", fails_for_many)
+    monkeypatch.setattr(attendance_service, "note", fails_for_many)
     async with working(idle):
         while await seen(idle) < 20:
             await idle.quiet()

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.attendance import service
+from app.attendance import service as attendance_service
 from app.attendance.heard import Heard
 from app.meetings.models import Meeting
 from tests.attendance.house import attendance, by_member, to_minute
@@ -40,10 +40,10 @@ async def test_any_order_and_any_repetition_leave_the_same_rows(living: Living) 
             heard = [*said, *dice.choices(said, k=4)]
             dice.shuffle(heard)
             for one in said:
-                await service.note(tx, [(row, one)])
+                await attendance_service.note(tx, [(row, one)])
             shuffled = [(row, Heard(**vars(one) | {"instance_uuid": f"{seed}-shuffled"})) for one in heard]
             for some in range(0, len(shuffled), 3):
-                await service.note(tx, shuffled[some : some + 3])
+                await attendance_service.note(tx, shuffled[some : some + 3])
     for seed in range(HISTORIES):
         rows = [
             await living.held.db.hot.fetch(
@@ -76,7 +76,7 @@ async def test_a_thousand_people_are_reported_exactly(living: Living) -> None:
             who = (None, None, f"{number}@members.example", f"Member {number}")
             left = began + timedelta(minutes=number % 60 + 1)
             said = (Heard(*about, "joins", began, *who), Heard(*about, "leaves", left, *who))
-            await service.note(tx, [(row, one) for one in said])
+            await attendance_service.note(tx, [(row, one) for one in said])
     seen = by_member(await attendance(living, event))
     assert {member_id: each["minutes"] for member_id, each in seen.items()} == {
         f"m-{number}": number % 60 + 1 for number in range(1, 1001)

@@ -14,7 +14,8 @@ import structlog
 
 from app.cli.documents import ANY_SETTINGS
 from app.core import logs
-from app.hooks import schedule, service
+from app.hooks import schedule
+from app.hooks import service as hooks_service
 from app.hooks.kinds import TEST, Kind
 from app.hooks.service import MOST_ENDPOINTS
 from app.main import create_app
@@ -524,7 +525,7 @@ async def test_a_hook_is_not_sent_for_by_hand_without_end(
     hook = await made(living, receiver.url())
     half_past(living)
     message_id = await tried(living, hook)
-    monkeypatch.setattr(service, most, 5)
+    monkeypatch.setattr(hooks_service, most, 5)
     body = {"message_id": message_id} if what == "redeliver" else None
     path = f"{BASE}/{hook['id']}/{what}"
     answers = await asyncio.gather(*(living.post("admin", path, body) for _ in range(12)))
@@ -539,7 +540,7 @@ async def test_names_are_not_looked_up_for_a_community_without_end(
     living: Living, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half_past(living)
-    monkeypatch.setattr(service, "CHECKS_AN_HOUR", 3)
+    monkeypatch.setattr(hooks_service, "CHECKS_AN_HOUR", 3)
     receiver.directory.addresses["inside.example"] = ["10.0.0.7"]
     hook = await made(living, receiver.url())
     statuses = [

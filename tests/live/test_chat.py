@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.live import service
+from app.live import service as live_service
 from app.live.views import plain
 from tests.attendance.house import attendance, inside, link_of, to_minute, told
 from tests.live.house import asks, chat, evening, listening, live_evening, says
@@ -208,15 +208,15 @@ async def test_an_upvote_counts_once_for_each_member(living: Living) -> None:
 async def test_nobody_floods_the_chat(living: Living) -> None:
     event = await live_evening(living, "member", "member2")
     await living.forward(timedelta(seconds=61 - living.clock.now().second))  # a minute has just begun
-    limit = service.MOST["message"]
+    limit = live_service.MOST["message"]
     said = await asyncio.gather(*(says(living, event, f"{n}") for n in range(limit + 3)))
     assert sorted(answer.status_code for answer in said) == [201] * limit + [429] * 3
     refused = next(answer for answer in said if answer.status_code == 429)
     assert slug(refused) == "too-many"
     assert 0 < int(refused.headers["retry-after"]) <= 60
     assert (await says(living, event, "I am somebody else.", "member2")).status_code == 201
-    asked = [(await asks(living, event, f"{n}?")).status_code for n in range(service.MOST["question"] + 1)]
-    assert asked == [201] * service.MOST["question"] + [429]
+    asked = [(await asks(living, event, f"{n}?")).status_code for n in range(live_service.MOST["question"] + 1)]
+    assert asked == [201] * live_service.MOST["question"] + [429]
     await living.forward(timedelta(seconds=int(refused.headers["retry-after"])))
     assert (await says(living, event, "Again.")).status_code == 201
 

@@ -141,8 +141,8 @@ async def test_leaving_is_for_oneself_admins_and_the_platform(living: Living) ->
     for who in ("member2", "coach"):
         refused = await leave(living, "member", by=who)
         assert (refused.status_code, slug(refused)) == (403, "forbidden")
-    service = living.platform.token("owner", living.clock.now(), sub="platform", service=True, communities=None)
-    headers = {"Authorization": f"Bearer {service}"}
+    service_token = living.platform.token("owner", living.clock.now(), sub="platform", service=True, communities=None)
+    headers = {"Authorization": f"Bearer {service_token}"}
     for by in ("member", "admin", "owner", "platform"):
         await rsvp(living, event)
         if by == "platform":

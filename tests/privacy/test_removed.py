@@ -8,7 +8,8 @@ import pytest
 
 from app.core.memberships import has_left
 from app.live import hub
-from app.privacy import service, tasks
+from app.privacy import service as privacy_service
+from app.privacy import tasks
 from tests.inbox.house import NOW
 from tests.live.house import listening, live_evening, says
 from tests.living import COMMUNITY, Living
@@ -105,7 +106,7 @@ async def test_who_answers_while_being_removed_is_not_coming_in_the_end(living: 
     await rsvp(living, event, status="not_going")
     old = bearer(living)
     async with living.held.db.transaction() as tx:
-        await service.leave(tx, COMMUNITY["id"], "m-member", "m-admin")
+        await privacy_service.leave(tx, COMMUNITY["id"], "m-member", "m-admin")
         answering = asyncio.create_task(
             living.call(None, "PUT", f"/api/events/{event['id']}/rsvp", json={"status": "going"}, headers=old)
         )
