@@ -1,11 +1,11 @@
-"""Everything that can be asked for: in the imperative, ids only. `reactions.py` says what follows from each."""
+"""Everything that can be asked for: in the imperative, ids only. `jobs.py` says what follows from each."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
 
 @dataclass(frozen=True)
-class TellMissingHost:
+class NotifyMissingHost:
     """Tell the host of an event, and the platform, that it began five minutes ago and nobody has started it."""
 
     event_id: UUID

@@ -1,6 +1,6 @@
-"""Everything that can happen: past tense, ids only. `reactions.py` says what follows from each.
+"""Everything that can happen: past tense, ids only. `jobs.py` says what follows from each.
 
-`account_id` is the Zoom account whose limits the reactions share, or None where none is meant yet.
+`account_id` is the Zoom account whose limits the jobs share, or None where none is meant yet.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 @dataclass(frozen=True)
-class _OfDelivery:
+class _DeliveryFact:
     """A delivery says it. `source` is whose delivery it is: the account whose own secret signed it, or the Zoom account
     it names. What follows shares the queue of that source, and delays no other."""
 
@@ -38,7 +38,7 @@ class AccountDisconnected:
 
 
 @dataclass(frozen=True)
-class AccountLost:
+class AccountNeedsReauth:
     """Zoom no longer accepts the connection of an account."""
 
     account_id: UUID
@@ -52,70 +52,70 @@ class HostsChanged:
 
 
 @dataclass(frozen=True)
-class GrantRevocable:
+class TokenRevocationQueued:
     """A token waits to be revoked at Zoom."""
 
     revocation_id: UUID
 
 
-class DeliveryStored(_OfDelivery):
+class DeliveryStored(_DeliveryFact):
     """Zoom delivered an authentic notification, and it is in the inbox."""
 
 
-class AppDeauthorized(_OfDelivery):
+class AppDeauthorized(_DeliveryFact):
     """A user removed the app inside Zoom; the delivery says which."""
 
 
-class MeetingNoticed(_OfDelivery):
+class MeetingCreationReported(_DeliveryFact):
     """Zoom said that a meeting was created."""
 
 
-class MeetingStarted(_OfDelivery):
+class MeetingStarted(_DeliveryFact):
     """Zoom said that an instance started."""
 
 
-class MeetingEnded(_OfDelivery):
+class MeetingEnded(_DeliveryFact):
     """Zoom said that an instance ended."""
 
 
-class ParticipantJoined(_OfDelivery):
+class ParticipantJoined(_DeliveryFact):
     """Zoom said that somebody joined an instance."""
 
 
-class ParticipantLeft(_OfDelivery):
+class ParticipantLeft(_DeliveryFact):
     """Zoom said that somebody left an instance."""
 
 
-class ParticipantWaiting(_OfDelivery):
+class ParticipantWaiting(_DeliveryFact):
     """Zoom said that somebody stands in the waiting room, or was sent back there."""
 
 
-class MeetingAltered(_OfDelivery):
+class MeetingChangeReported(_DeliveryFact):
     """Zoom said that a meeting was edited, deleted or brought back."""
 
 
 @dataclass(frozen=True)
-class MeetingDoubted:
+class MeetingMaybeStale:
     """Zoom may have the meeting of an event otherwise than we know."""
 
     event_id: UUID
     account_id: UUID
 
 
-class RegistrantNoticed(_OfDelivery):
+class RegistrantChangeReported(_DeliveryFact):
     """Zoom said that somebody registered, or that a registrant was approved, denied or cancelled."""
 
 
-class UserNoticed(_OfDelivery):
+class UserChangeReported(_DeliveryFact):
     """Zoom said that a user of an account changed, or is gone."""
 
 
-class RecordingNoticed(_OfDelivery):
+class RecordingChangeReported(_DeliveryFact):
     """Zoom said that recordings were made, transcribed, trashed, deleted or brought back."""
 
 
 @dataclass(frozen=True)
-class RecordingMissed:
+class RecordingUnreported:
     """An instance that was to be recorded is over, and Zoom has told of no recording."""
 
     instance_id: UUID
@@ -123,14 +123,14 @@ class RecordingMissed:
 
 
 @dataclass(frozen=True)
-class RecordingFound:
+class RecordingAvailable:
     """Zoom holds a recording of an instance, whether it told us or we asked, and held none before as far as we knew."""
 
     instance_id: UUID
     account_id: UUID
 
 
-class StreamingNoticed(_OfDelivery):
+class StreamingChangeReported(_DeliveryFact):
     """Zoom said that a meeting began or ceased to be streamed."""
 
 
@@ -157,21 +157,21 @@ class EventEnded:
 
 
 @dataclass(frozen=True)
-class LiveChanged:
+class LiveStateChanged:
     """Whether the meeting of an event runs, or who is in it, may be different from before."""
 
     event_id: UUID
 
 
 @dataclass(frozen=True)
-class AttendanceSettled:
+class AttendanceFinalized:
     """Zoom has said all it will of who came to an event that ended."""
 
     event_id: UUID
 
 
 @dataclass(frozen=True)
-class HoldingMissed:
+class MeetingOutcomeUnknown:
     """An event should be over, and neither start nor end of its meeting is known."""
 
     event_id: UUID
@@ -220,14 +220,14 @@ class RegistrationChanged:
 
 
 @dataclass(frozen=True)
-class AddressChanged:
+class RegistrationEmailChanged:
     """A member answered under another e-mail address than they gave before."""
 
     registration_id: UUID
 
 
 @dataclass(frozen=True)
-class CrowdExpected:
+class BatchRegistrationNeeded:
     """Many people are coming to an event whose meeting knows none of them yet."""
 
     event_id: UUID
@@ -235,7 +235,7 @@ class CrowdExpected:
 
 
 @dataclass(frozen=True)
-class MemberWaiting:
+class MemberWaitingToJoin:
     """A registered member stands at the door and has no link yet."""
 
     registration_id: UUID
@@ -273,7 +273,7 @@ class ReminderDue:
 
 
 @dataclass(frozen=True)
-class HookMessageMade:
+class HookMessageQueued:
     """There is a message for an endpoint, or an admin wants one sent again."""
 
     message_id: UUID

@@ -9,26 +9,26 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator
 
-from app.clients.hooks import Hooks
+from app.clients.hooks import HookSender
+from app.clients.instrumentation import InstrumentedHttpClient
 from app.clients.jwks import Jwks
-from app.clients.mail import Mail, parse_smtp_url
-from app.clients.told import Http
-from app.clients.trust import trust
+from app.clients.mail import Mailer, parse_smtp_url
+from app.clients.tls import ssl_context
 from app.clients.zoom import LABELS, Label, OAuth, Zoom
 from app.core import metrics
 from app.core import settings as environment
-from app.core.bell import Bell
+from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.clock import Clock
-from app.core.crypto import Seal
+from app.core.crypto import Encryption
+from app.core.database_timeouts import COMMAND_TIMEOUTS, Timeouts
 from app.core.db import Database
-from app.core.hot import DATABASE_FAULTS
-from app.core.limits import COMMAND, Limits
-from app.core.run import may_call
-from app.core.settings import BadSettings, Settings
-from app.core.work import Reactions
+from app.core.job_context import ensure_may_call
+from app.core.job_runner import JobTable
+from app.core.pubsub import PubSub
+from app.core.settings import Settings, SettingsError
 
 
-class Checked(Settings):
+class CheckedSettings(Settings):
     """Settings, held also against what the clients can use."""
 
     @field_validator("smtp_url")
@@ -40,7 +40,7 @@ class Checked(Settings):
 
 def read_settings() -> Settings:
     """The settings of this process; raises `BadSettings` with everything that is missing or malformed."""
-    return environment.read_settings(Checked)
+    return environment.read_settings(CheckedSettings)
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Resources:
 
     settings: Settings
     clock: Clock
-    bell: Bell
+    pubsub: PubSub
     db: Database
-    seal: Seal
+    encryption: Encryption
     jwks: Jwks
-    mail: Mail
-    hooks: Hooks
+    mail: Mailer
+    hooks: HookSender
     zoom: Zoom
-    reactions: Reactions[Any]
+    jobs: JobTable[Any]
 
     @property
     def oauth(self) -> OAuth:
@@ -73,59 +73,61 @@ class Resources:
 @contextlib.asynccontextmanager
 async def open_resources(
     settings: Settings,
-    reactions: Reactions[Any],
+    jobs: JobTable[Any],
     clock: Clock | None = None,
-    hooks: Hooks | None = None,
-    limits: Limits = COMMAND,
+    hooks: HookSender | None = None,
+    timeouts: Timeouts = COMMAND_TIMEOUTS,
 ) -> AsyncIterator[Resources]:
     """Open everything, in the order of need; close it in reverse. Raises `BadSettings` where there is no database.
 
     `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine. Without one, the
-    clock follows the database's. `limits` say how long the database is waited for. Every client asks `may_call` right
+    clock follows the database's. `timeouts` say how long the database is waited for. Every client asks `may_call` right
     before it changes something at a vendor.
     """
-    follows = clock is None
+    follow_database = clock is None
     clock = clock or Clock()
-    seal = Seal.parse(settings.encryption_keys.get_secret_value())
-    mail = Mail(settings.smtp_url.get_secret_value(), _called, may_call)
+    encryption = Encryption.parse(settings.encryption_keys.get_secret_value())
+    mail = Mailer(settings.smtp_url.get_secret_value(), _count_vendor_call, ensure_may_call)
     url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(Http(_called, may_call, follow_redirects=False, verify=trust()))
+        http = await stack.enter_async_context(
+            InstrumentedHttpClient(_count_vendor_call, ensure_may_call, follow_redirects=False, verify=ssl_context())
+        )
         stack.push_async_callback(mail.close)
-        bell = await _bell(stack, url)
-        db = Database(url, clock, bell, reactions.wants, limits)
-        await _opened(db.open())
+        pubsub = await _open_pubsub(stack, url)
+        db = Database(url, clock, pubsub, jobs.requests_for, timeouts)
+        await _connect(db.open())
         stack.push_async_callback(db.close)
-        if follows:
-            await _opened(stack.enter_async_context(clock.following(db.hot)))
+        if follow_database:
+            await _connect(stack.enter_async_context(clock.follow_database(db.pool)))
         yield Resources(
             settings=settings,
             clock=clock,
-            bell=bell,
+            pubsub=pubsub,
             db=db,
-            seal=seal,
-            jwks=Jwks(http, settings.auth_jwks_url, tell=metrics.keys_refreshed),
+            encryption=encryption,
+            jwks=Jwks(http, settings.auth_jwks_url, on_fetch=metrics.keys_refreshed),
             mail=mail,
             hooks=_hooks(settings, hooks),
             zoom=_zoom(settings, http, clock),
-            reactions=reactions,
+            jobs=jobs,
         )
 
 
-async def _bell(stack: contextlib.AsyncExitStack, url: str) -> Bell:
-    bell = Bell(url)
-    await _opened(bell.open())
-    stack.push_async_callback(bell.close)
-    return bell
+async def _open_pubsub(stack: contextlib.AsyncExitStack, url: str) -> PubSub:
+    pubsub = PubSub(url)
+    await _connect(pubsub.open())
+    stack.push_async_callback(pubsub.close)
+    return pubsub
 
 
-def _hooks(settings: Settings, given: Hooks | None) -> Hooks:
-    hooks = given or Hooks(permitted=settings.hook_origins, tell=_called)
-    hooks.ask = may_call
+def _hooks(settings: Settings, override: HookSender | None) -> HookSender:
+    hooks = override or HookSender(allowed_origins=settings.hook_origins, on_call=_count_vendor_call)
+    hooks.before_call = ensure_may_call
     return hooks
 
 
-def _zoom(settings: Settings, http: Http, clock: Clock) -> Zoom:
+def _zoom(settings: Settings, http: InstrumentedHttpClient, clock: Clock) -> Zoom:
     secret = settings.zoom_client_secret.get_secret_value()
     oauth = OAuth(http, settings.zoom_oauth_url, settings.zoom_client_id, secret, clock.now)
     return Zoom(
@@ -138,20 +140,20 @@ def _zoom(settings: Settings, http: Http, clock: Clock) -> Zoom:
     )
 
 
-def _called(vendor: str, operation: str, outcome: str, seconds: float) -> None:
+def _count_vendor_call(vendor: str, operation: str, outcome: str, seconds: float) -> None:
     """Count a call to a vendor."""
     metrics.vendor_called(vendor, operation, outcome, seconds)
     if (vendor, outcome) == ("zoom", "429"):
-        metrics.limited(LABELS.get(operation, Label.LIGHT))
+        metrics.rate_limited(LABELS.get(operation, Label.LIGHT))
 
 
-async def _opened(opening: Awaitable[None]) -> None:
+async def _connect(opening: Awaitable[None]) -> None:
     try:
         await opening
-    except DATABASE_FAULTS as error:
-        raise unopened(error) from None
+    except DATABASE_ERRORS as error:
+        raise unreachable_database(error) from None
 
 
-def unopened(error: Exception) -> BadSettings:
+def unreachable_database(error: Exception) -> SettingsError:
     """What an operator is told of a database that could not be connected to."""
-    return BadSettings(f"DATABASE_URL names a database that cannot be opened: {type(error).__name__}")
+    return SettingsError(f"DATABASE_URL names a database that cannot be opened: {type(error).__name__}")

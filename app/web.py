@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.clients.jwks import KeysUnavailable, UnknownKey
 from app.core import db, identity, logs, memberships
-from app.core.errors import Problem, not_found, wrong_field
+from app.core.errors import Problem, field_error, not_found
 from app.resources import Resources
 
 MAX_TOKEN_AGE = timedelta(hours=24)
 # Control characters: nobody's id, slug or name needs one, and the database takes no NUL.
-PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+NO_CONTROL_CHARS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 T = TypeVar("T")
 log = logs.get("web")
@@ -41,18 +41,18 @@ class Page(Schema, Generic[T]):
     next_cursor: str | None = Field(default=None, examples=[None])
 
 
-async def resources(request: Request) -> Resources:
+async def get_resources(request: Request) -> Resources:
     """What this process holds."""
-    held: Resources = request.app.state.resources
-    return held
+    resources: Resources = request.app.state.resources
+    return resources
 
 
-Held = Annotated[Resources, Depends(resources)]
+ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
-async def transaction(held: Held) -> AsyncIterator[db.Tx]:
+async def transaction(resources: ResourcesDep) -> AsyncIterator[db.Tx]:
     """A transaction that is committed before the first byte of the answer, and rolled back by any exception."""
-    async with held.db.transaction() as tx:
+    async with resources.db.transaction() as tx:
         yield tx
 
 
@@ -60,43 +60,43 @@ async def transaction(held: Held) -> AsyncIterator[db.Tx]:
 Tx = Annotated[db.Tx, Depends(transaction, scope="function")]
 
 
-def token_of(request: Request, held: Resources) -> str | None:
+def token_of(request: Request, resources: Resources) -> str | None:
     """The bearer token, else the cookie's; a cookie on an unsafe method needs an allowed `Origin`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token.strip()
-    settings = held.settings
+    settings = resources.settings
     cookie = request.cookies.get(settings.auth_cookie) if settings.auth_cookie else None
-    if cookie and request.method not in SAFE_METHODS and request.headers.get("origin") not in held.allowed_origins:
+    if cookie and request.method not in SAFE_METHODS and request.headers.get("origin") not in resources.allowed_origins:
         raise Problem("origin-not-allowed", "A cookie counts only on calls from this platform's own pages.")
     return cookie
 
 
-async def who_calls(request: Request, held: Resources) -> identity.Caller | None:
+async def authenticate(request: Request, resources: Resources) -> identity.Caller | None:
     """Whom the token names, None for nobody; raises `not-signed-in` for a token that is no good. Whether they have left
-    a community since then, the door's own statement looks up, and `caller` for everybody else."""
-    token = token_of(request, held)
+    a community since then, the door's own statement looks up, and `require_caller` for everybody else."""
+    token = token_of(request, resources)
     if token is None:
         return None
     try:
         kid = identity.kid_of(token)
-        key = held.jwks.cached(kid) or await held.jwks.key(kid)
+        key = resources.jwks.cached(kid) or await resources.jwks.key(kid)
         verify = partial(
             identity.verify,
             token,
-            issuer=held.settings.auth_issuer,
-            audience=held.settings.auth_audience,
+            issuer=resources.settings.auth_issuer,
+            audience=resources.settings.auth_audience,
             max_age=MAX_TOKEN_AGE,
-            now=held.clock.now(),
+            now=resources.clock.now(),
         )
         try:
             return verify(key)
-        except identity.WrongKey:
-            if (other := await held.jwks.renewed(key)) is None:
+        except identity.KeyMismatch:
+            if (other := await resources.jwks.replacement_for(key)) is None:
                 raise
             return verify(other)
-    except identity.NotSignedIn as refused:
-        reason = refused.reason
+    except identity.NotSignedIn as error:
+        reason = error.reason
     except UnknownKey:
         reason = "unknown-key"
     except KeysUnavailable:
@@ -108,23 +108,25 @@ async def who_calls(request: Request, held: Resources) -> identity.Caller | None
     raise Problem("not-signed-in", detail, headers=challenge, reason=reason)
 
 
-async def caller(request: Request, held: Held) -> identity.Caller:
+async def require_caller(request: Request, resources: ResourcesDep) -> identity.Caller:
     """Whoever calls, without the communities they left since the token was issued; 401 for nobody."""
-    return await memberships.present(held.db.hot, somebody(await who_calls(request, held)))
+    return await memberships.without_left_communities(
+        resources.db.pool, require_signed_in(await authenticate(request, resources))
+    )
 
 
-def somebody(found: identity.Caller | None) -> identity.Caller:
+def require_signed_in(caller: identity.Caller | None) -> identity.Caller:
     """Whoever it is; 401 for nobody."""
-    if found:
-        return found
+    if caller:
+        return caller
     raise Problem("not-signed-in", "Sign in first.", headers={"WWW-Authenticate": "Bearer"})
 
 
-Caller = Annotated[identity.Caller, Depends(caller)]
+Caller = Annotated[identity.Caller, Depends(require_caller)]
 
 
 @dataclass(frozen=True)
-class Inside:
+class CommunityMembership:
     """A caller inside one community. `role` is OWNER for the platform itself."""
 
     community_id: str
@@ -141,47 +143,49 @@ class Inside:
 Community = Annotated[
     str,
     Path(
-        pattern=PLAIN,
-        max_length=identity.LONGEST_ID,
+        pattern=NO_CONTROL_CHARS,
+        max_length=identity.MAX_ID_LENGTH,
         description="A community's id, or its slug (for the platform itself only its id)",
         examples=["zoom-reviewer"],
     ),
 ]
 
 
-async def member_here(community: Community, who: Caller, tx: Tx) -> Inside:
+async def require_member(community: Community, caller: Caller, tx: Tx) -> CommunityMembership:
     """A caller with any role in the community of the path; to everybody else it does not exist."""
-    if who.is_platform:
-        return Inside(community, await memberships.known_community(tx, community, None), identity.Role.OWNER, who)
-    membership = who.membership_in(community)
+    if caller.is_platform:
+        return CommunityMembership(
+            community, await memberships.upsert_community(tx, community, None), identity.Role.OWNER, caller
+        )
+    membership = caller.membership_in(community)
     if membership is None:
         raise not_found("community")
-    slug = await memberships.known_community(tx, membership.community_id, membership.slug)
-    return Inside(membership.community_id, slug, membership.role, who)
+    slug = await memberships.upsert_community(tx, membership.community_id, membership.slug)
+    return CommunityMembership(membership.community_id, slug, membership.role, caller)
 
 
-async def admin_here(inside: Annotated[Inside, Depends(member_here)]) -> Inside:
+async def require_admin(membership: Annotated[CommunityMembership, Depends(require_member)]) -> CommunityMembership:
     """An OWNER or ADMIN of the community."""
-    if not inside.is_admin:
+    if not membership.is_admin:
         raise Problem("forbidden", "Only owners and admins of the community may do this.")
-    return inside
+    return membership
 
 
-async def staff_here(inside: Annotated[Inside, Depends(member_here)]) -> Inside:
+async def require_staff(membership: Annotated[CommunityMembership, Depends(require_member)]) -> CommunityMembership:
     """An OWNER, ADMIN or COACH of the community."""
-    if not inside.is_admin and inside.role is not identity.Role.COACH:
+    if not membership.is_admin and membership.role is not identity.Role.COACH:
         raise Problem("forbidden", "Only owners, admins and coaches of the community may do this.")
-    return inside
+    return membership
 
 
-Member = Annotated[Inside, Depends(member_here)]
-Admin = Annotated[Inside, Depends(admin_here)]
-Staff = Annotated[Inside, Depends(staff_here)]
+Member = Annotated[CommunityMembership, Depends(require_member)]
+Admin = Annotated[CommunityMembership, Depends(require_admin)]
+Staff = Annotated[CommunityMembership, Depends(require_staff)]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many items at the most")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before")]
 
 
-class Once:
+class IdempotentCreate:
     """Runs a creating request once per `Idempotency-Key`; the same request again gets the same answer."""
 
     def __init__(self, tx: db.Tx, member_id: str, key: str | None, fingerprint: str) -> None:
@@ -191,7 +195,7 @@ class Once:
         """The answer of `create`, made now or by an earlier request with this key."""
         if self._key is None:
             return JSONResponse((await create()).model_dump(mode="json"), status)
-        taken = await self._tx.run(
+        inserted = await self._tx.execute(
             "INSERT INTO idempotency_keys (member_id, key, fingerprint, created_at)"
             " VALUES (:member, :key, :fingerprint, :now) ON CONFLICT DO NOTHING",
             member=self._member_id,
@@ -199,10 +203,10 @@ class Once:
             fingerprint=self._fingerprint,
             now=self._tx.now,
         )
-        if not taken.rowcount:
+        if not inserted.rowcount:
             return await self._replay()
         body = (await create()).model_dump(mode="json")
-        await self._tx.run(
+        await self._tx.execute(
             "UPDATE idempotency_keys SET status = :status, body = CAST(:body AS jsonb)"
             " WHERE member_id = :member AND key = :key",
             status=status,
@@ -214,7 +218,7 @@ class Once:
 
     async def _replay(self) -> Response:
         row = (
-            await self._tx.run(
+            await self._tx.execute(
                 "SELECT fingerprint, status, body FROM idempotency_keys WHERE member_id = :member AND key = :key",
                 member=self._member_id,
                 key=self._key,
@@ -234,26 +238,26 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def once(
+async def idempotent_create(
     request: Request,
-    who: Caller,
+    caller: Caller,
     tx: Tx,
     idempotency_key: IdempotencyKey = None,
-) -> Once:
+) -> IdempotentCreate:
     """The request's `Idempotency-Key`, bound to its method, path and body."""
     content = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
-    return Once(tx, who.member_id, idempotency_key, hashlib.sha256(content).hexdigest())
+    return IdempotentCreate(tx, caller.member_id, idempotency_key, hashlib.sha256(content).hexdigest())
 
 
-OnlyOnce = Annotated[Once, Depends(once, scope="function")]
+Idempotency = Annotated[IdempotentCreate, Depends(idempotent_create, scope="function")]
 
 
-def next_cursor(*position: object) -> str:
+def encode_cursor(*position: object) -> str:
     """A cursor for the place after a row with these sort values."""
     return base64.urlsafe_b64encode(orjson.dumps(list(position))).decode().rstrip("=")
 
 
-def after_time(cursor: str | None) -> tuple[datetime, UUID] | None:
+def decode_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
     """The (time, id) a cursor made of those stands for; 422 where it is not one."""
     if cursor is None:
         return None
@@ -264,7 +268,7 @@ def after_time(cursor: str | None) -> tuple[datetime, UUID] | None:
             raise ValueError("no offset")
         return datetime.fromisoformat(time).astimezone(UTC), UUID(row)
     except (ValueError, TypeError, AttributeError, OverflowError):
-        raise wrong_field("cursor", "is not a cursor of this list") from None
+        raise field_error("cursor", "is not a cursor of this list") from None
 
 
 def etag(version: int) -> str:
@@ -272,7 +276,7 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def expect_version(if_match: str | None, version: int) -> None:
+def check_if_match(if_match: str | None, version: int) -> None:
     """412 `stale` unless `If-Match` is absent, `*`, or names `version`."""
     if if_match is None or if_match.strip() == "*":
         return

@@ -22,35 +22,35 @@ from arq.worker import func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from app.accounts import counted
-from app.core import logs, metrics, outbox, periodic, silent
+from app.accounts import gauges
+from app.core import logs, metrics, outbox, periodic, stuck_sessions
+from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.clock import Clock
-from app.core.hot import DATABASE_FAULTS
-from app.core.limits import JOB
-from app.core.overview import OUTBOX, Count, Overview
+from app.core.database_timeouts import JOB_TIMEOUTS
+from app.core.job_runner import JobRunner, JobTable
 from app.core.readiness import Readiness
 from app.core.settings import Settings
-from app.core.work import Reactions, Runner
-from app.reactions import TABLE
+from app.core.shared_metrics import OUTBOX_QUERIES, MetricQuery, SharedMetrics
+from app.jobs import JOBS
 from app.resources import Resources, open_resources
 
-QUEUE = "kindryn-zoom"
-BATCH = 10  # rows a job carries: one trip through Redis for all of them
-PLACES = 60  # rows a worker runs at once
-LANE_CAP = 40
-SWEEP = 1.0
-RESTART_PAUSE = 0.5
-DRAIN = 10.0
+ARQ_QUEUE = "kindryn-zoom"
+CLAIM_SIZE = 10  # rows a job carries: one trip through Redis for all of them
+MAX_CONCURRENT = 60  # rows a worker runs at once
+MAX_PER_QUEUE = 40
+POLL_INTERVAL = 1.0
+RESTART_DELAY = 0.5
+DRAIN_TIMEOUT = 10.0
 LEASE = timedelta(seconds=15)
-REDIS_ANSWERS = 2.0  # seconds; a Redis that takes longer hangs
-READY = "the worker takes jobs"
-REDIS_FAULTS = (RedisError, OSError)
+REDIS_TIMEOUT = 2.0  # seconds; a Redis that takes longer hangs
+READY_MESSAGE = "the worker takes jobs"
+REDIS_ERRORS = (RedisError, OSError)
 log = logs.get("worker")
 
 
-def redis_at(url: str) -> ArqRedis:
+def connect_redis(url: str) -> ArqRedis:
     """Connections to Redis that notice when it hangs, or is gone without a word."""
-    options: dict[str, Any] = {"socket_timeout": REDIS_ANSWERS, "socket_connect_timeout": REDIS_ANSWERS}
+    options: dict[str, Any] = {"socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT}
     if not url.startswith("unix:"):
         probes = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
         options |= {"socket_keepalive": True, "socket_keepalive_options": probes}
@@ -58,11 +58,11 @@ def redis_at(url: str) -> ArqRedis:
         ConnectionPool.from_url(url, **options),
         job_serializer=orjson.dumps,
         job_deserializer=orjson.loads,
-        default_queue_name=QUEUE,
+        default_queue_name=ARQ_QUEUE,
     )
 
 
-def _heed_cancellation() -> None:
+def _raise_lost_cancellation() -> None:
     """Raise a cancellation of this task that was lost. redis-py sends with `asyncio.wait_for`, which before Python 3.12
     forgets one that comes at the moment it ends (github.com/python/cpython/issues/86296)."""
     task = asyncio.current_task()
@@ -70,89 +70,94 @@ def _heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-class Wire(BaseArqWorker):
+class ArqWorker(BaseArqWorker):
     """An arq worker that looks into its queue when it is told to, besides at its polls. `on_answer` hears of each."""
 
     on_answer: Callable[[], None]
 
-    async def look(self) -> None:
+    async def poll_now(self) -> None:
         """Start what waits in the queue now; polling stays as the net under a lost wake-up."""
         await self._poll_iteration()
 
     async def _poll_iteration(self) -> None:
         await super()._poll_iteration()
-        _heed_cancellation()
+        _raise_lost_cancellation()
         self.on_answer()
 
-    async def drop(self) -> None:
+    async def disconnect(self) -> None:
         """Let go of Redis, whether it still answers or not."""
         for task in self.tasks.values():
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         if self._pool:
-            with contextlib.suppress(*REDIS_FAULTS):
+            with contextlib.suppress(*REDIS_ERRORS):
                 await self._pool.aclose(close_connection_pool=True)
 
 
-class Station:
+class Worker:
     """One worker process: the relay, the wire and the lease keeper around a runner."""
 
-    def __init__(self, held: Resources, reactions: Reactions[Any], lease: timedelta = LEASE) -> None:
-        self._held, self._lease, self._sweeps = held, lease.total_seconds(), reactions.sweeps
-        self._runner = Runner(held.db, held.clock, reactions, held, lease=lease, places=PLACES)
-        self._wire: Wire | None = None
-        self._on_wire = dict[int, float]()  # what was handed over and did not come back yet, and when
+    def __init__(self, resources: Resources, jobs: JobTable[Any], lease: timedelta = LEASE) -> None:
+        self._resources, self._lease, self._periodic_jobs = resources, lease.total_seconds(), jobs.periodic
+        self._runner = JobRunner(
+            resources.db, resources.clock, jobs, resources, lease=lease, max_concurrent=MAX_CONCURRENT
+        )
+        self._transport: ArqWorker | None = None
+        self._in_transport = dict[int, float]()  # what was handed over and did not come back yet, and when
         self._stranded = list[int]()  # of that, what was on the wire when it broke
-        self.readiness = Readiness(held.clock)
+        self.readiness = Readiness(resources.clock)
 
     async def run(self) -> None:
         """Work until cancelled, then finish what runs."""
-        await periodic.plant(self._held.db, self._sweeps)
+        await periodic.ensure_periodic_jobs(self._resources.db, self._periodic_jobs)
         leases = asyncio.create_task(self._runner.keep_leases(), name="leases")
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep_wire(), name="wire")
+                group.create_task(self._keep_transport(), name="transport")
                 group.create_task(self._relay(), name="relay")
-                group.create_task(periodic.keep(self._held.db.hot, self._held.clock, self._sweeps), name="periodic")
-                group.create_task(self._overview().run(), name="overview")
-                group.create_task(silent.keep_ending(self._held.db.hot), name="silent")
+                group.create_task(
+                    periodic.keep_due_times_capped(self._resources.db.pool, self._resources.clock, self._periodic_jobs),
+                    name="periodic",
+                )
+                group.create_task(self._shared_metrics().run(), name="shared_metrics")
+                group.create_task(stuck_sessions.terminate_forever(self._resources.db.pool), name="stuck_sessions")
         finally:
-            await self._runner.drain(DRAIN)
+            await self._runner.drain(DRAIN_TIMEOUT)
             leases.cancel()
 
-    def _overview(self) -> Overview:
-        url = self._held.settings.database_url.get_secret_value()
-        accounts = Count(counted.BY_STATUS, metrics.accounts_counted)
-        return Overview(url, self._held.clock, [*OUTBOX, accounts])
+    def _shared_metrics(self) -> SharedMetrics:
+        url = self._resources.settings.database_url.get_secret_value()
+        accounts = MetricQuery(gauges.ACCOUNTS_BY_STATUS, metrics.accounts_counted)
+        return SharedMetrics(url, self._resources.clock, [*OUTBOX_QUERIES, accounts])
 
-    async def _keep_wire(self) -> None:
+    async def _keep_transport(self) -> None:
         while True:
-            wire = self._new_wire()
+            transport = self._new_transport()
             try:
-                await wire.main()
-            except REDIS_FAULTS as error:
-                self.readiness.redis.away(error)
+                await transport.main()
+            except REDIS_ERRORS as error:
+                self.readiness.redis.mark_down(error)
             finally:
-                self._break_wire()
-                await wire.drop()
-            await asyncio.sleep(RESTART_PAUSE)
+                self._drop_transport()
+                await transport.disconnect()
+            await asyncio.sleep(RESTART_DELAY)
 
-    def _break_wire(self) -> None:
+    def _drop_transport(self) -> None:
         """From now on everything is run here, also what may never come back from Redis."""
-        self._wire = None
-        self._stranded += self._on_wire
-        self._on_wire.clear()
+        self._transport = None
+        self._stranded += self._in_transport
+        self._in_transport.clear()
         self._runner.on_end()  # have the relay look
 
-    def _new_wire(self) -> Wire:
+    def _new_transport(self) -> ArqWorker:
         async def connected(ctx: dict[Any, Any]) -> None:  # noqa: ARG001 - arq passes it
-            self._wire = wire
-            self.readiness.redis.here()
+            self._transport = transport
+            self.readiness.redis.mark_up()
 
-        wire = Wire(
+        transport = ArqWorker(
             functions=[func(self._start, name="run")],
-            queue_name=QUEUE,
-            redis_pool=redis_at(self._held.settings.redis_url.get_secret_value()),
+            queue_name=ARQ_QUEUE,
+            redis_pool=connect_redis(self._resources.settings.redis_url.get_secret_value()),
             on_startup=connected,
             poll_delay=0.25,
             job_timeout=30,
@@ -163,91 +168,91 @@ class Station:
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
         )
-        wire.on_answer = self.readiness.redis.here
-        return wire
+        transport.on_answer = self.readiness.redis.mark_up
+        return transport
 
     async def _relay(self) -> None:
-        """Hand over what is due: at every ring, when a place is free or a paused lane opens, and once a second in case
+        """Hand over what is due: at every ring, when a place is free or a paused queue opens, and once a second in case
         a ring was lost."""
-        with self._held.bell.listening(outbox.TOPIC) as rung:
+        with self._resources.pubsub.subscribe(outbox.TOPIC) as woken:
 
             def ended() -> None:
-                self.readiness.note("last_run")
-                rung.set()
+                self.readiness.record_moment("last_run")
+                woken.set()
 
             self._runner.on_end = ended
-            log.info(READY)
+            log.info(READY_MESSAGE)
             while True:
-                rung.clear()
-                if not await self._hand_over():
+                woken.clear()
+                if not await self._dispatch():
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(await self._pause()):
-                            await rung.wait()
+                        async with asyncio.timeout(await self._poll_delay()):
+                            await woken.wait()
 
-    async def _pause(self) -> float:
+    async def _poll_delay(self) -> float:
         """Seconds until the relay should look again by itself."""
         try:
-            opening = await self._runner.opening()
-        except DATABASE_FAULTS as error:
-            self.readiness.database.away(error)
-            return SWEEP
-        self.readiness.database.here()
-        return min(SWEEP, opening or SWEEP)
+            resumes_in = await self._runner.next_queue_resume()
+        except DATABASE_ERRORS as error:
+            self.readiness.database.mark_down(error)
+            return POLL_INTERVAL
+        self.readiness.database.mark_up()
+        return min(POLL_INTERVAL, resumes_in or POLL_INTERVAL)
 
-    async def _hand_over(self) -> bool:
+    async def _dispatch(self) -> bool:
         """Claim a batch and put its ids on the wire, or run it here; whether there may be more to claim at once."""
-        limit = min(BATCH, self._runner.free)
+        limit = min(CLAIM_SIZE, self._runner.free)
         if limit <= 0:
             return False
         stranded, self._stranded = self._stranded[:limit], self._stranded[limit:]
         try:
-            ids = stranded or await self._runner.claim(limit, LANE_CAP)
-        except DATABASE_FAULTS as error:
-            self.readiness.database.away(error)
+            ids = stranded or await self._runner.claim(limit, MAX_PER_QUEUE)
+        except DATABASE_ERRORS as error:
+            self.readiness.database.mark_down(error)
             return False
-        self.readiness.database.here()
-        self.readiness.note("last_claim")
-        if ids and not (self._wire and await self._sent(self._wire, ids)):
+        self.readiness.database.mark_up()
+        self.readiness.record_moment("last_claim")
+        if ids and not (self._transport and await self._send(self._transport, ids)):
             await self._start({}, ids)
         return bool(self._stranded) or self._runner.may_have_more
 
-    async def _sent(self, wire: Wire, ids: Sequence[int]) -> bool:
+    async def _send(self, transport: ArqWorker, ids: Sequence[int]) -> bool:
         """Whether Redis took a batch. What it may have taken without a word is run here too: the second comes to
         nothing."""
         now = time.monotonic()
-        self._on_wire = {number: at for number, at in self._on_wire.items() if now - at < self._lease}
+        self._in_transport = {number: at for number, at in self._in_transport.items() if now - at < self._lease}
         try:
-            await wire.pool.enqueue_job("run", ids, _queue_name=QUEUE)
-            self._on_wire |= dict.fromkeys(ids, now)
-            await wire.look()
-        except REDIS_FAULTS as error:
-            self.readiness.redis.away(error)
+            await transport.pool.enqueue_job("run", ids, _queue_name=ARQ_QUEUE)
+            self._in_transport |= dict.fromkeys(ids, now)
+            await transport.poll_now()
+        except REDIS_ERRORS as error:
+            self.readiness.redis.mark_down(error)
             return False
-        _heed_cancellation()
+        _raise_lost_cancellation()
         return True
 
     async def _start(self, ctx: dict[Any, Any], ids: Sequence[int]) -> None:  # noqa: ARG002 - arq passes it
         """The arq job: it only sets the runs going, so that a lost Redis never cancels one."""
         for number in ids:
-            self._on_wire.pop(number, None)
+            self._in_transport.pop(number, None)
         try:
             await self._runner.start(ids)
-        except DATABASE_FAULTS as error:
+        except DATABASE_ERRORS as error:
             log.warning("a batch could not be taken", reason=type(error).__name__)
 
 
-async def work(settings: Settings, clock: Clock | None = None, lease: timedelta = LEASE) -> None:
+async def run_worker(settings: Settings, clock: Clock | None = None, lease: timedelta = LEASE) -> None:
     """Run a worker process until SIGTERM or SIGINT."""
     logging.getLogger("arq.worker").setLevel(logging.WARNING)  # it has two lines to say of every batch
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_resources(settings, TABLE, clock, limits=JOB) as held:
-        worker = Station(held, TABLE, lease)
-        with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host, worker.readiness.beside)):
-            station = asyncio.create_task(worker.run())
+    async with open_resources(settings, JOBS, clock, timeouts=JOB_TIMEOUTS) as resources:
+        worker = Worker(resources, JOBS, lease)
+        with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host, worker.readiness.wrap)):
+            running = asyncio.create_task(worker.run())
             stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait({station, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            station.cancel()
+            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await station
+                await running

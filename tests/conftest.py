@@ -22,11 +22,11 @@ import structlog
 from redis.asyncio import Redis
 
 from app.core.db import migrate
-from app.demo.mailbox import Mail, Mailbox
-from app.demo.stack import S3, Stack
-from tests.databases import Databases
-from tests.living import Living, alive
-from tests.registrations import calendars
+from app.devstack.mailbox import Mail, Mailbox
+from app.devstack.stack import S3, Stack
+from tests.support import calendars
+from tests.support.databases import DatabasePool
+from tests.support.service import RunningService, run_service
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(
@@ -55,7 +55,7 @@ LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
 
 
 @pytest.fixture(scope="session", autouse=True)
-async def _noted_loop(request: pytest.FixtureRequest) -> None:
+async def _remember_loop(request: pytest.FixtureRequest) -> None:
     """The loop of all tests, so that one that hangs can be asked what it waits for."""
     request.config.stash[LOOP] = asyncio.get_running_loop()
 
@@ -72,12 +72,12 @@ def pytest_runtest_makereport(
 
 
 def _stacks(loop: asyncio.AbstractEventLoop | None) -> str:
-    said = io.StringIO()
+    output = io.StringIO()
     for frame in sys._current_frames().values():
-        print("Thread", *traceback.format_stack(frame), sep="\n", file=said)
+        print("Thread", *traceback.format_stack(frame), sep="\n", file=output)
     for task in asyncio.all_tasks(loop) if loop else ():
-        task.print_stack(file=said)
-    return said.getvalue()
+        task.print_stack(file=output)
+    return output.getvalue()
 
 
 @pytest.fixture(scope="session")
@@ -106,27 +106,27 @@ async def template(stack: Stack) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def databases(stack: Stack, template: str) -> AsyncIterator[Databases]:
+async def databases(stack: Stack, template: str) -> AsyncIterator[DatabasePool]:
     """Migrated databases, for one test after the other."""
-    databases = Databases(stack, template)
+    databases = DatabasePool(stack, template)
     yield databases
     await databases.close()
 
 
 @pytest.fixture
-async def database_url(databases: Databases) -> AsyncIterator[str]:
+async def database_url(databases: DatabasePool) -> AsyncIterator[str]:
     """A migrated database without a row in it, this test's own."""
-    name, url = await databases.take()
+    name, url = await databases.acquire()
     yield url
-    await databases.give_back(name, url)
+    await databases.release(name, url)
 
 
 @pytest.fixture
 async def redis_url(stack: Stack, worker_id: str) -> str:
     """An empty Redis database, this worker's own."""
-    given = urlsplit(stack.redis_url)
-    number = int(given.path.strip("/") or 0) + int(worker_id.removeprefix("gw").replace("master", "0"))
-    url = given._replace(path=f"/{number}").geturl()
+    parts = urlsplit(stack.redis_url)
+    number = int(parts.path.strip("/") or 0) + int(worker_id.removeprefix("gw").replace("master", "0"))
+    url = parts._replace(path=f"/{number}").geturl()
     async with Redis.from_url(url) as redis:
         await redis.flushdb()
     return url
@@ -160,12 +160,12 @@ def mailbox(mail_server: Mailbox, every_mail: list[Mail]) -> Mailbox:
 
 
 @pytest.fixture
-async def living(
+async def service(
     database_url: str, redis_url: str, mailbox: Mailbox, every_mail: list[Mail], request: pytest.FixtureRequest
-) -> AsyncIterator[Living]:
+) -> AsyncIterator[RunningService]:
     """The whole service alive on servers of its own. In the end every member's calendar must agree with the event."""
     failed = request.session.testsfailed
-    async with alive(database_url, redis_url, mailbox) as living:
-        yield living
+    async with run_service(database_url, redis_url, mailbox) as running:
+        yield running
         if request.session.testsfailed == failed:
-            await calendars.assert_they_agree(living, every_mail)
+            await calendars.assert_calendars_match(running, every_mail)

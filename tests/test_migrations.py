@@ -18,7 +18,7 @@ from sqlalchemy import JSON, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.core.db import MIGRATIONS, Model, migrate
-from app.demo.stack import Stack
+from app.devstack.stack import Stack
 
 APP = Path(__file__).parents[1] / "app"
 PREFIXES = {"p": "pk", "f": "fk", "u": "uq", "c": "ck", "x": "ex"}  # pg_constraint.contype -> what names begin with
@@ -32,7 +32,7 @@ async def empty_url(stack: Stack) -> AsyncIterator[str]:
     await stack.drop_database(name)
 
 
-def models_of_every_room() -> None:
+def import_all_models() -> None:
     """Have every table on the metadata, also one that the migrations forgot to import."""
     for path in APP.glob("*/models.py"):
         importlib.import_module(f"app.{path.parent.name}.models")
@@ -40,7 +40,7 @@ def models_of_every_room() -> None:
 
 async def differences(url: str) -> list[Any]:
     """What Alembic would write into a new migration."""
-    models_of_every_room()
+    import_all_models()
 
     def compare(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
@@ -54,7 +54,7 @@ async def differences(url: str) -> list[Any]:
 
 
 def test_a_document_that_is_not_there_is_null_to_the_database_too() -> None:
-    models_of_every_room()
+    import_all_models()
     documents = [
         column for table in Model.metadata.tables.values() for column in table.columns if isinstance(column.type, JSON)
     ]
@@ -65,7 +65,7 @@ def test_a_document_that_is_not_there_is_null_to_the_database_too() -> None:
         assert not column.nullable or column.type.none_as_null, f"{column.table.name}.{column.name}"
 
 
-async def done(url: str, script: str) -> None:
+async def execute_script(url: str, script: str) -> None:
     """Run statements."""
     connection = await asyncpg.connect(url)
     try:
@@ -74,7 +74,7 @@ async def done(url: str, script: str) -> None:
         await connection.close()
 
 
-async def asked(url: str, query: str) -> list[Any]:
+async def fetch_rows(url: str, query: str) -> list[Any]:
     """The rows of a query."""
     connection = await asyncpg.connect(url)
     try:
@@ -88,9 +88,9 @@ async def test_up_down_and_up_again_leave_nothing_to_autogenerate(empty_url: str
     await migrate(empty_url)
     assert await differences(empty_url) == []
     await migrate(empty_url, "base")
-    left = await asked(empty_url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    left = await fetch_rows(empty_url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     assert [row["tablename"] for row in left] == ["alembic_version"]
-    types = await asked(
+    types = await fetch_rows(
         empty_url, "SELECT typname FROM pg_type WHERE typtype = 'e' AND typnamespace = 'public'::regnamespace"
     )
     assert types == []
@@ -99,18 +99,18 @@ async def test_up_down_and_up_again_leave_nothing_to_autogenerate(empty_url: str
 
 
 async def test_migrating_twice_changes_nothing(database_url: str) -> None:
-    before = await asked(database_url, "SELECT * FROM alembic_version")
+    before = await fetch_rows(database_url, "SELECT * FROM alembic_version")
     await migrate(database_url)
-    assert await asked(database_url, "SELECT * FROM alembic_version") == before
+    assert await fetch_rows(database_url, "SELECT * FROM alembic_version") == before
 
 
 async def test_every_constraint_and_index_is_named_by_its_kind_and_table(database_url: str) -> None:
-    constraints = await asked(
+    constraints = await fetch_rows(
         database_url,
         "SELECT conname AS name, contype::text AS kind, conrelid::regclass::text AS of FROM pg_constraint"
         " WHERE connamespace = 'public'::regnamespace AND contype <> 'n' AND conrelid <> 'alembic_version'::regclass",
     )
-    indexes = await asked(
+    indexes = await fetch_rows(
         database_url,
         "SELECT indexname AS name, tablename AS of FROM pg_indexes"
         " WHERE schemaname = 'public' AND tablename <> 'alembic_version'",
@@ -161,47 +161,56 @@ FROM (VALUES (1, 1, 10, 12), (2, 2, 11, 13), (1, 3, 12, 14), (3, 4, 10, 14), (2,
              (4, 7, 10, 14))
     AS wanted (host, event, starts, ends);
 """
-HELD = """
+RESERVED = """
 SELECT subject, right(CAST(event_id AS text), 1) AS event FROM reservations ORDER BY event_id
 """
 
 
 async def test_what_two_connections_held_and_spent_of_one_zoom_user_becomes_the_users(empty_url: str) -> None:
     await migrate(empty_url, "0011")
-    await done(empty_url, TWO_CONNECTIONS)
+    await execute_script(empty_url, TWO_CONNECTIONS)
     await migrate(empty_url)
     assert await differences(empty_url) == []
-    assert await asked(empty_url, "SELECT * FROM paces") == []
-    budgets = [tuple(row) for row in await asked(empty_url, "SELECT * FROM budgets ORDER BY subject, day")]
+    assert await fetch_rows(empty_url, "SELECT * FROM paces") == []
+    budgets = [tuple(row) for row in await fetch_rows(empty_url, "SELECT * FROM budgets ORDER BY subject, day")]
     assert budgets == [
         ("host:ada", "2026-11-22", 1),
         ("host:ben", "2026-11-22", 90),
         ("host:ben", "2026-11-23", 7),
         ("registrant:x", "2026-11-22", 2),
     ]
-    held = [tuple(row) for row in await asked(empty_url, HELD)]
+    reserved = [tuple(row) for row in await fetch_rows(empty_url, RESERVED)]
     # The second was made before the first and the third; of the fifth and sixth, made at once, the smaller id stays.
-    assert held == [
+    assert reserved == [
         ("host:ben", "2"),
         ("host:ada", "4"),
         ("host:ben", "5"),
         ("away:eeeeeeee-0000-4000-8000-000000000007", "7"),
     ]
-    on = await asked(empty_url, "SELECT right(CAST(host_id AS text), 1) AS host FROM reservations ORDER BY event_id")
+    on = await fetch_rows(
+        empty_url, "SELECT right(CAST(host_id AS text), 1) AS host FROM reservations ORDER BY event_id"
+    )
     assert [row["host"] for row in on] == ["2", "3", "2", "4"]
 
 
 async def test_the_way_back_gives_every_connection_its_hosts_again(empty_url: str) -> None:
     await migrate(empty_url, "0011")
-    await done(empty_url, TWO_CONNECTIONS)
+    await execute_script(empty_url, TWO_CONNECTIONS)
     await migrate(empty_url)
-    await done(empty_url, "INSERT INTO paces (zoom_account_id, label, next_at) VALUES ('riverside', 'light', now())")
+    await execute_script(
+        empty_url, "INSERT INTO paces (zoom_account_id, label, next_at) VALUES ('riverside', 'light', now())"
+    )
     await asyncio.to_thread(command.downgrade, configured(empty_url), "0011")
     ben, bens, ada, adas = (f"host:bbbbbbbb-0000-4000-8000-00000000000{number}" for number in (1, 2, 3, 4))
-    assert [tuple(row) for row in await asked(empty_url, HELD)] == [(bens, "2"), (ada, "4"), (bens, "5"), (adas, "7")]
-    budgets = await asked(empty_url, "SELECT subject, used FROM budgets WHERE day = '2026-11-22' ORDER BY subject")
+    assert [tuple(row) for row in await fetch_rows(empty_url, RESERVED)] == [
+        (bens, "2"),
+        (ada, "4"),
+        (bens, "5"),
+        (adas, "7"),
+    ]
+    budgets = await fetch_rows(empty_url, "SELECT subject, used FROM budgets WHERE day = '2026-11-22' ORDER BY subject")
     assert [tuple(row) for row in budgets] == [(ben, 90), (bens, 90), (ada, 1), (adas, 1), ("registrant:x", 2)]
-    assert await asked(empty_url, "SELECT * FROM paces") == []
+    assert await fetch_rows(empty_url, "SELECT * FROM paces") == []
     await migrate(empty_url)
     assert await differences(empty_url) == []
 
@@ -230,15 +239,17 @@ async def test_answers_from_before_are_confirmed_where_something_shows_that_a_to
     empty_url: str,
 ) -> None:
     await migrate(empty_url, "0013")
-    await done(empty_url, ANSWERS_FROM_BEFORE)
+    await execute_script(empty_url, ANSWERS_FROM_BEFORE)
     await migrate(empty_url)
-    named = await asked(empty_url, "SELECT member_id FROM memberships WHERE named_at IS NOT NULL ORDER BY member_id")
+    named = await fetch_rows(
+        empty_url, "SELECT member_id FROM memberships WHERE named_at IS NOT NULL ORDER BY member_id"
+    )
     assert [row["member_id"] for row in named] == ["asks", "clicks", "speaks"]
-    codes = await asked(empty_url, "SELECT code FROM guests")
+    codes = await fetch_rows(empty_url, "SELECT code FROM guests")
     assert [row["code"] for row in codes] == [None], "six digits are no spare code"
 
 
-TOLD_BEFORE = """
+HOOKS_FROM_BEFORE = """
 INSERT INTO communities (id, slug) VALUES ('c1', 'one');
 INSERT INTO events (id, community_id, kind, title, starts_at, ends_at, timezone, is_virtual, created_by, created_at,
                     updated_at, live_at, ended_at, host_missed_at)
@@ -261,31 +272,33 @@ FROM (VALUES ('second', '2026-01-02'), ('first', '2026-01-01')) AS sent (kind, m
 
 async def test_what_was_told_of_events_is_not_told_again_and_what_waits_is_told(empty_url: str) -> None:
     await migrate(empty_url, "0019")
-    await done(empty_url, TOLD_BEFORE)
+    await execute_script(empty_url, HOOKS_FROM_BEFORE)
     await migrate(empty_url)
-    waiting = await asked(empty_url, "SELECT right(key, 1) AS event FROM outbox WHERE reaction = 'hooks.tell_event'")
+    waiting = await fetch_rows(
+        empty_url, "SELECT right(key, 1) AS event FROM outbox WHERE job = 'hooks.create_event_messages'"
+    )
     assert sorted(row["event"] for row in waiting) == ["2", "3", "4"]
     former = "('hooks.tell_live', 'hooks.tell_ended', 'hooks.tell_host_missing')"
-    assert await asked(empty_url, f"SELECT id FROM outbox WHERE reaction IN {former}") == []  # noqa: S608 - our names
-    told = await asked(
+    assert await fetch_rows(empty_url, f"SELECT id FROM outbox WHERE job IN {former}") == []  # noqa: S608 - our names
+    states = await fetch_rows(
         empty_url,
-        "SELECT right(CAST(event_id AS text), 1) AS event, live, holdings, host_missed_at IS NOT NULL AS missed"
-        " FROM hook_told ORDER BY event_id",
+        "SELECT right(CAST(event_id AS text), 1) AS event, live, ended_runs, host_missed_at IS NOT NULL AS missed"
+        " FROM hook_event_states ORDER BY event_id",
     )
-    assert [tuple(row) for row in told] == [
+    assert [tuple(row) for row in states] == [
         ("1", True, 0, False),
         ("2", False, 1, False),
         ("3", True, 1, False),
         ("4", False, 0, False),
     ]
-    numbers = await asked(empty_url, "SELECT kind FROM hook_messages ORDER BY number")
+    numbers = await fetch_rows(empty_url, "SELECT kind FROM hook_messages ORDER BY number")
     assert [row["kind"] for row in numbers] == ["first", "second"]
-    await done(
+    await execute_script(
         empty_url,
         "INSERT INTO hook_messages (id, endpoint_id, kind, subject, body, created_at)"
         " SELECT gen_random_uuid(), endpoint_id, 'third', subject, '', now() FROM hook_messages LIMIT 1",
     )
-    (newest,) = await asked(empty_url, "SELECT kind FROM hook_messages ORDER BY number DESC LIMIT 1")
+    (newest,) = await fetch_rows(empty_url, "SELECT kind FROM hook_messages ORDER BY number DESC LIMIT 1")
     assert newest["kind"] == "third"
 
 
@@ -316,9 +329,11 @@ FROM (VALUES (1, 'pending', NULL), (2, 'pending', 'r2'), (3, 'ready', 'r3')) AS 
 
 async def test_whoever_may_have_been_added_before_it_was_written_down_is_in_doubt(empty_url: str) -> None:
     await migrate(empty_url, "0019")
-    await done(empty_url, REGISTRANTS_FROM_BEFORE)
+    await execute_script(empty_url, REGISTRANTS_FROM_BEFORE)
     await migrate(empty_url)
-    found = await asked(empty_url, "SELECT attempt, attempt_ends_at <= now() FROM registrants ORDER BY registration_id")
+    found = await fetch_rows(
+        empty_url, "SELECT attempt, attempt_ends_at <= now() FROM registrants ORDER BY registration_id"
+    )
     assert [tuple(row) for row in found] == [("add", True), (None, None), (None, None)]
 
 

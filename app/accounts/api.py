@@ -8,23 +8,23 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
 from app import facts, web
-from app.accounts import budgets, cards, connect_api, hosts, preflight, service, webhook_secrets
-from app.accounts.routing import Candidate
-from app.accounts.warnings import Warned
-from app.core.errors import TOO_MANY, Problem, not_found, wrong_field
-from app.core.identity import LONGEST_ID
+from app.accounts import connect_api, hosts, integration_view, preflight, quotas, service, webhook_secrets
+from app.accounts.host_ranking import Candidate
+from app.accounts.host_warnings import WarningItem
+from app.core.errors import TOO_MANY_RESPONSE, Problem, field_error, not_found
+from app.core.identity import MAX_ID_LENGTH
 
 router = APIRouter(tags=["Zoom integration"])
 router.include_router(connect_api.router)
 
 BASE = "/api/communities/{community}/integrations/zoom"
-SYNCS_AN_HOUR = 60  # of one account
+MAX_SYNCS_PER_HOUR = 60  # of one account
 AccountId = Annotated[UUID, Path(description="A connected account", examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])]
 HostId = Annotated[UUID, Path(description="A host", examples=["0b8e8a3e-6f0e-4b4e-9d0b-0a2f6b1f0c11"])]
-Starts = Annotated[AwareDatetime | None, Query(description="Start of the event", examples=["2026-11-25T11:00:00Z"])]
-Ends = Annotated[AwareDatetime | None, Query(description="End of the event", examples=["2026-11-25T12:00:00Z"])]
-Excluded = Annotated[UUID | None, Query(description="The event being edited: its own time does not count as busy")]
-People = Annotated[
+StartsAt = Annotated[AwareDatetime | None, Query(description="Start of the event", examples=["2026-11-25T11:00:00Z"])]
+EndsAt = Annotated[AwareDatetime | None, Query(description="End of the event", examples=["2026-11-25T12:00:00Z"])]
+ExcludedEvent = Annotated[UUID | None, Query(description="The event being edited: its own time does not count as busy")]
+PeopleExpected = Annotated[
     int | None,
     Query(ge=1, le=1_000_000, description="How many people there is to be room for", examples=[25]),
 ]
@@ -41,9 +41,9 @@ class HostChoice(web.Schema):
     capacity: int | None = Field(description="People a meeting takes; null until Zoom has said", examples=[300])
     can_register: bool = Field(description="Whether members get personal links", examples=[True])
     available: bool = Field(description="Whether an event at that time can have this host", examples=[True])
-    budget_left: int = Field(description="Meetings Zoom still makes or changes for this host today", examples=[100])
+    quota_left: int = Field(description="Meetings Zoom still makes or changes for this host today", examples=[100])
     reason: str | None = Field(description="What speaks against this host, the worst of it", examples=[None])
-    warnings: list[Warned] = Field(
+    warnings: list[WarningItem] = Field(
         description="What such an event does not get from this host, which can hold it all the same", examples=[[]]
     )
     member_id: str | None = Field(description="The member whose host this is", examples=["member-7"])
@@ -54,8 +54,8 @@ class HostOwner(web.Schema):
 
     member_id: str | None = Field(
         min_length=1,
-        max_length=LONGEST_ID,
-        pattern=web.PLAIN,
+        max_length=MAX_ID_LENGTH,
+        pattern=web.NO_CONTROL_CHARS,
         description="A member's id, or null for nobody",
         examples=["member-7"],
     )
@@ -74,42 +74,46 @@ class WebhookSecret(web.Schema):
 
 
 @router.get(BASE, summary="The Zoom card")
-async def zoom_integration(admin: web.Admin, held: web.Held, tx: web.Tx) -> cards.IntegrationCard:
+async def zoom_integration(
+    admin: web.Admin, resources: web.ResourcesDep, tx: web.Tx
+) -> integration_view.IntegrationCard:
     """Whether Zoom is set up on this instance, and the community's connected accounts."""
-    return await cards.integration(tx, admin.community_id, configured=held.settings.zoom_configured)
+    return await integration_view.integration_card(
+        tx, admin.community_id, configured=resources.settings.zoom_configured
+    )
 
 
 @router.get(f"{BASE}/hosts", summary="Hosts to pick from")
 async def zoom_hosts(
     staff: web.Staff,
     tx: web.Tx,
-    starts_at: Starts = None,
-    ends_at: Ends = None,
-    capacity: People = None,
-    exclude_event_id: Excluded = None,
+    starts_at: StartsAt = None,
+    ends_at: EndsAt = None,
+    capacity: PeopleExpected = None,
+    exclude_event_id: ExcludedEvent = None,
     limit: web.Limit = 50,
     cursor: web.Cursor = None,
 ) -> web.Page[HostChoice]:
     """Every host of every connected account, the best first. With both times it says who is busy then, and whose
     meetings Zoom would end too soon; with a capacity, whose meetings are too small."""
     if starts_at is None and ends_at is not None:
-        raise wrong_field("starts_at", "is needed together with ends_at")
+        raise field_error("starts_at", "is needed together with ends_at")
     if starts_at is not None and ends_at is None:
-        raise wrong_field("ends_at", "is needed together with starts_at")
+        raise field_error("ends_at", "is needed together with starts_at")
     if starts_at is not None and ends_at is not None and ends_at <= starts_at:
-        raise wrong_field("ends_at", "must be after starts_at")
-    if exclude_event_id is not None and not await hosts.has_event(tx, staff.community_id, exclude_event_id):
-        raise wrong_field("exclude_event_id", "is not an event of this community")
+        raise field_error("ends_at", "must be after starts_at")
+    if exclude_event_id is not None and not await hosts.has_community_event(tx, staff.community_id, exclude_event_id):
+        raise field_error("exclude_event_id", "is not an event of this community")
     await hosts.claim_by_email(tx, staff.community_id, staff.caller)
     offered = await hosts.candidates(
         tx, staff.community_id, starts_at, ends_at, exclude_event_id, staff.caller.member_id, capacity
     )
     shown, more = _page(offered, limit, cursor)
-    items = [_choice(host, with_email=staff.is_admin) for host in shown]
+    items = [_host_choice(host, with_email=staff.is_admin) for host in shown]
     return web.Page[HostChoice](items=items, next_cursor=more)
 
 
-def _choice(host: Candidate, *, with_email: bool) -> HostChoice:
+def _host_choice(host: Candidate, *, with_email: bool) -> HostChoice:
     return HostChoice(
         id=host.host_id,
         account_id=host.account_id,
@@ -119,7 +123,7 @@ def _choice(host: Candidate, *, with_email: bool) -> HostChoice:
         capacity=host.capacity,
         can_register=host.can_register,
         available=host.available,
-        budget_left=host.budget_left,
+        quota_left=host.quota_left,
         reason=host.reason,
         warnings=host.warnings,
         member_id=host.member_id,
@@ -130,70 +134,72 @@ def _page(offered: Sequence[Candidate], limit: int, cursor: str | None) -> tuple
     """So many hosts after the one the cursor names, and the cursor of the next page."""
     ids = [str(host.host_id) for host in offered]
     if cursor is not None and cursor not in ids:
-        raise wrong_field("cursor", "is not a cursor of this list")
+        raise field_error("cursor", "is not a cursor of this list")
     start = ids.index(cursor) + 1 if cursor else 0
     end = start + limit
     return offered[start:end], ids[end - 1] if end < len(ids) else None
 
 
 @router.put(f"{BASE}/hosts/{{host_id}}/member", summary="Say whose host it is")
-async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, tx: web.Tx) -> cards.HostCard:
+async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, tx: web.Tx) -> integration_view.HostCard:
     """That member can start the host's meetings. Without this, a host belongs to whoever has its verified e-mail."""
-    host = await hosts.inside(tx, admin.community_id, host_id)
+    host = await hosts.get_in_community(tx, admin.community_id, host_id)
     if host is None:
         raise not_found("host")
     await hosts.assign(tx, host, body.member_id, admin.caller.member_id)
-    return (await cards.host_cards(tx, [host]))[host.id]
+    return (await integration_view.host_cards(tx, [host]))[host.id]
 
 
 @router.post(
     f"{BASE}/accounts/{{account_id}}/sync",
     summary="Read hosts and settings again",
     status_code=202,
-    responses={429: {"description": TOO_MANY}},
+    responses={429: {"description": TOO_MANY_RESPONSE}},
 )
 async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> Response:
     """Asks for it; the card shows the result in a moment. What waits for the connection or was given up is tried again,
     too."""
-    account = await service.of_community(tx, admin.community_id, account_id)
+    account = await service.get_in_community(tx, admin.community_id, account_id)
     if account.status != "connected":
         raise Problem("needs-reauth", "Zoom no longer accepts this connection. Connect the account again.")
-    often = "This account was read again very often: wait a while."
-    await budgets.spend_hourly(tx, f"sync:{account.id}", SYNCS_AN_HOUR, often)
+    too_many = "This account was read again very often: wait a while."
+    await quotas.consume_hourly(tx, f"sync:{account.id}", MAX_SYNCS_PER_HOUR, too_many)
     tx.record(facts.AccountRefreshAsked(account.id))
-    tx.hurry(str(account.id))
-    tx.unpark(str(account.id))
-    tx.revive(str(account.id))
+    tx.run_now(str(account.id))
+    tx.resume_queue(str(account.id))
+    tx.revive_queue(str(account.id))
     return Response(status_code=202)
 
 
 @router.put(f"{BASE}/accounts/{{account_id}}/webhook-secret", summary="Set the account's own webhook secret")
 async def set_zoom_webhook_secret(
-    admin: web.Admin, account_id: AccountId, body: WebhookSecret, held: web.Held, tx: web.Tx
-) -> cards.WebhookCard:
+    admin: web.Admin, account_id: AccountId, body: WebhookSecret, resources: web.ResourcesDep, tx: web.Tx
+) -> integration_view.WebhookCard:
     """For an account with an event subscription of its own, whose endpoint is
     `/api/integrations/zoom/webhooks/{account_id}`. The secret speaks for this account only, and is never shown. The
     secret it replaces counts for another 24 hours, so that nothing Zoom says meanwhile is lost: say the new one here
     first, then at Zoom."""
-    account = await service.locked_of_community(tx, admin.community_id, account_id)
+    account = await service.lock_in_community(tx, admin.community_id, account_id)
     if body.secret is None:
         webhook_secrets.erase(account)
     else:
-        webhook_secrets.change(account, held.seal, body.secret, tx.now)
-    return cards.webhook(account, tx.now)
+        webhook_secrets.replace(account, resources.encryption, body.secret, tx.now)
+    return integration_view.webhook_card(account, tx.now)
 
 
 @router.get(f"{BASE}/accounts/{{account_id}}/preflight", summary="What would go wrong before it does")
 async def zoom_preflight(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> preflight.Preflight:
     """Permissions, licences, daily limits, notifications, recording and livestream, as last read."""
-    account = await service.of_community(tx, admin.community_id, account_id)
+    account = await service.get_in_community(tx, admin.community_id, account_id)
     offered = [host for host in await hosts.candidates(tx, admin.community_id) if host.account_id == account.id]
-    card = (await cards.account_cards(tx, [account]))[0]
-    return preflight.preflight(account, offered, records=cards.records(account, card.hosts))
+    card = (await integration_view.account_cards(tx, [account]))[0]
+    return preflight.preflight(account, offered, can_record=integration_view.can_record(account, card.hosts))
 
 
 @router.delete(f"{BASE}/accounts/{{account_id}}", summary="Disconnect", status_code=204)
-async def disconnect_zoom_account(admin: web.Admin, account_id: AccountId, held: web.Held, tx: web.Tx) -> None:
+async def disconnect_zoom_account(
+    admin: web.Admin, account_id: AccountId, resources: web.ResourcesDep, tx: web.Tx
+) -> None:
     """The tokens are of no use from now on and are revoked at Zoom; hosts and webhook secret are erased. Events and
     their history stay; people who want to join see "Meeting unavailable"."""
-    await service.disconnect(tx, held, await service.of_community(tx, admin.community_id, account_id))
+    await service.disconnect(tx, resources, await service.get_in_community(tx, admin.community_id, account_id))

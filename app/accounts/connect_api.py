@@ -8,15 +8,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import Field
 
 from app import web
-from app.accounts import cards, confirm, connect, service
-from app.core.errors import PROBLEMS, TOO_MANY, Problem
+from app.accounts import integration_view, oauth_confirm, oauth_connect, service
+from app.core.errors import PROBLEMS, TOO_MANY_RESPONSE, Problem
 
 router = APIRouter()
 
 # The address bar holds a code: no cache keeps the page, no other page learns where one came from.
-_PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+_PRIVATE_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 # https://www.w3.org/TR/CSP3/#framework-directive-source-list
-_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_CONTENT_SECURITY_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <p>{sentence} <a href="{onward}">Go to Kindryn</a></p>
@@ -24,7 +24,7 @@ _PAGE = """<!doctype html>
 """
 
 
-class Departure(web.Schema):
+class AuthorizeUrl(web.Schema):
     """Where to send the browser."""
 
     authorize_url: str = Field(
@@ -44,20 +44,22 @@ class Confirmation(web.Schema):
     )
 
 
-async def admin_without_transaction(community: web.Community, who: web.Caller, held: web.Held) -> web.Inside:
+async def require_admin_without_tx(
+    community: web.Community, caller: web.Caller, resources: web.ResourcesDep
+) -> web.CommunityMembership:
     """An OWNER or ADMIN, like `web.Admin`, but for a route that calls Zoom and so may hold no transaction."""
-    async with held.db.transaction() as tx:
-        return await web.admin_here(await web.member_here(community, who, tx))
+    async with resources.db.transaction() as tx:
+        return await web.require_admin(await web.require_member(community, caller, tx))
 
 
 @router.post(
     "/api/communities/{community}/integrations/zoom/connect",
     summary="Begin connecting a Zoom account",
-    responses={409: {"description": PROBLEMS["zoom-not-configured"][1]}, 429: {"description": TOO_MANY}},
+    responses={409: {"description": PROBLEMS["zoom-not-configured"][1]}, 429: {"description": TOO_MANY_RESPONSE}},
 )
-async def begin_connect(admin: web.Admin, held: web.Held, tx: web.Tx) -> Departure:
+async def begin_connect(admin: web.Admin, resources: web.ResourcesDep, tx: web.Tx) -> AuthorizeUrl:
     """Answers where the admin's browser goes to consent. Repeat it for every further Zoom account."""
-    return Departure(authorize_url=await connect.begin(tx, held, admin))
+    return AuthorizeUrl(authorize_url=await oauth_connect.start(tx, resources, admin))
 
 
 @router.get(
@@ -72,7 +74,7 @@ async def begin_connect(admin: web.Admin, held: web.Held, tx: web.Tx) -> Departu
 )
 async def zoom_callback(
     request: Request,
-    held: web.Held,
+    resources: web.ResourcesDep,
     tx: web.Tx,
     state: Annotated[str, Query(max_length=512, description="As it was sent to Zoom", examples=["xyz"])] = "",
     code: Annotated[str, Query(max_length=4096, description="Only parked, not used", examples=["abc"])] = "",
@@ -83,15 +85,19 @@ async def zoom_callback(
     Without a state somebody added the app from Zoom's Marketplace: no admin here began that, so its code is discarded.
     """
     if not state:
-        return RedirectResponse(f"{held.settings.spa_url}/install/zoom", 303, _PRIVATE)
+        return RedirectResponse(f"{resources.settings.spa_url}/install/zoom", 303, _PRIVATE_HEADERS)
     try:
-        return RedirectResponse(await connect.returned(tx, held, state, code, error), 303, _PRIVATE)
-    except Problem as refused:
+        return RedirectResponse(
+            await oauth_connect.handle_callback(tx, resources, state, code, error), 303, _PRIVATE_HEADERS
+        )
+    except Problem as problem:
         if "text/html" not in request.headers.get("accept", ""):
             raise
-        shown = {"title": refused.title, "sentence": refused.detail, "onward": held.settings.spa_url}
-        page = _PAGE.format_map({name: escape(text) for name, text in shown.items()})
-        return HTMLResponse(page, refused.status, _PRIVATE | {"Content-Security-Policy": _POLICY})
+        fields = {"title": problem.title, "sentence": problem.detail, "onward": resources.settings.spa_url}
+        page = _PAGE.format_map({name: escape(text) for name, text in fields.items()})
+        return HTMLResponse(
+            page, problem.status, _PRIVATE_HEADERS | {"Content-Security-Policy": _CONTENT_SECURITY_POLICY}
+        )
 
 
 @router.post(
@@ -103,10 +109,12 @@ async def zoom_callback(
     },
 )
 async def confirm_connect(
-    admin: Annotated[web.Inside, Depends(admin_without_transaction)], body: Confirmation, held: web.Held
-) -> cards.AccountCard:
+    admin: Annotated[web.CommunityMembership, Depends(require_admin_without_tx)],
+    body: Confirmation,
+    resources: web.ResourcesDep,
+) -> integration_view.AccountCard:
     """Exchanges the parked code, once, and answers the connected account. Only the admin who began can do this."""
-    account_id = await confirm.confirm(held, admin, body.handle)
-    async with held.db.transaction() as tx:
-        account = await service.of_community(tx, admin.community_id, account_id)
-        return (await cards.account_cards(tx, [account]))[0]
+    account_id = await oauth_confirm.confirm(resources, admin, body.handle)
+    async with resources.db.transaction() as tx:
+        account = await service.get_in_community(tx, admin.community_id, account_id)
+        return (await integration_view.account_cards(tx, [account]))[0]

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB, TSTZRANGE, ExcludeConstraint, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
+from app.core.encrypted_columns import EncryptedColumn
 from app.core.models import Community
-from app.core.sealed import Sealed
 
 
 class Account(Model):
@@ -23,11 +23,11 @@ class Account(Model):
         Index(
             "uq_accounts_connected",
             "zoom_account_id",
-            "own_user_only",
+            "user_scope",
             unique=True,
             postgresql_where=text("status <> 'disconnected'"),
         ),
-        UniqueConstraint("community_id", "zoom_account_id", "own_user_only"),
+        UniqueConstraint("community_id", "zoom_account_id", "user_scope"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -35,17 +35,17 @@ class Account(Model):
     zoom_account_id: Mapped[str] = mapped_column(Text)
     zoom_user_id: Mapped[str] = mapped_column(Text)
     # The Zoom user id where the grant acts on its own user only, else empty.
-    own_user_only: Mapped[str] = mapped_column(Text, server_default="")
+    user_scope: Mapped[str] = mapped_column(Text, server_default="")
     email: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     # What the token endpoint said when it last gave no token, without ending the grant; None once it has given one.
-    trouble: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    token_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     settings: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    webhook_secret: Mapped[Sealed | None]
+    webhook_secret: Mapped[EncryptedColumn | None]
     # The one before, which counts for a while beside the present one.
-    former_webhook_secret: Mapped[Sealed | None]
+    former_webhook_secret: Mapped[EncryptedColumn | None]
     webhook_secret_changed_at: Mapped[datetime | None]
     connected_by: Mapped[str] = mapped_column(Text)
     connected_at: Mapped[datetime]
@@ -60,15 +60,15 @@ class Grant(Model):
     __tablename__ = "grants"
 
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
-    access_token: Mapped[Sealed]
-    refresh_token: Mapped[Sealed]
+    access_token: Mapped[EncryptedColumn]
+    refresh_token: Mapped[EncryptedColumn]
     api_url: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[datetime]
     generation: Mapped[int] = mapped_column(BigInteger, server_default="1")
     # When Zoom was last asked to renew these tokens, until it has answered: they may be spent, and the new ones lost.
-    asked_at: Mapped[datetime | None]
+    refresh_started_at: Mapped[datetime | None]
     # Since when they may have been renewed elsewhere, as the database was restored: they are renewed before use.
-    doubted_at: Mapped[datetime | None]
+    stale_since: Mapped[datetime | None]
 
 
 class Revocation(Model):
@@ -81,13 +81,13 @@ class Revocation(Model):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
-    access_token: Mapped[Sealed]
-    refresh_token: Mapped[Sealed]
+    access_token: Mapped[EncryptedColumn]
+    refresh_token: Mapped[EncryptedColumn]
     expires_at: Mapped[datetime]
     created_at: Mapped[datetime]
 
 
-class Connect(Model):
+class PendingConnect(Model):
     """A connect under way: the single-use state an admin left with, and the code Zoom sent back, sealed."""
 
     __tablename__ = "connects"
@@ -96,8 +96,8 @@ class Connect(Model):
     handle_digest: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
     community_id: Mapped[str] = mapped_column(ForeignKey(Community.id))
     member_id: Mapped[str] = mapped_column(Text)
-    verifier: Mapped[Sealed]
-    code: Mapped[Sealed | None]
+    verifier: Mapped[EncryptedColumn]
+    code: Mapped[EncryptedColumn | None]
     expires_at: Mapped[datetime]
     returned_at: Mapped[datetime | None]
     confirmed_at: Mapped[datetime | None]
@@ -129,33 +129,33 @@ class Reservation(Model):
 
     __tablename__ = "reservations"
     __table_args__ = (
-        ExcludeConstraint(("subject", "="), ("during", "&&"), name="ex_reservations_overlap", using="gist"),
+        ExcludeConstraint(("key", "="), ("during", "&&"), name="ex_reservations_overlap", using="gist"),
         Index("ix_reservations_event_id", "event_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    subject: Mapped[str] = mapped_column(Text)
+    key: Mapped[str] = mapped_column(Text)
     during: Mapped[Range[datetime]] = mapped_column(TSTZRANGE)
     event_id: Mapped[UUID]
     # The host the event is on: the subject is the Zoom user, who may be a host of several connections.
     host_id: Mapped[UUID | None] = mapped_column(ForeignKey("hosts.id"), index=True)
 
 
-class Pace(Model):
+class RateLimitSlot(Model):
     """When the next call of a rate label may be made for a Zoom account, in the database's own time."""
 
-    __tablename__ = "paces"
+    __tablename__ = "rate_limit_slots"
 
     zoom_account_id: Mapped[str] = mapped_column(Text, primary_key=True)
     label: Mapped[str] = mapped_column(Text, primary_key=True)
     next_at: Mapped[datetime]
 
 
-class Budget(Model):
-    """What was spent of one of Zoom's daily limits: `subject` is a host or a registrant, `day` in UTC."""
+class QuotaUsage(Model):
+    """What was spent of one of Zoom's daily limits: `key` is a host or a registrant, `day` in UTC."""
 
-    __tablename__ = "budgets"
+    __tablename__ = "quota_usage"
 
-    subject: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
     day: Mapped[str] = mapped_column(Text, primary_key=True)
     used: Mapped[int]

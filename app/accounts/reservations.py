@@ -1,4 +1,4 @@
-"""Times held for hosts, coaches and members: two of one subject never overlap, which the database itself sees to."""
+"""Times held for hosts, coaches and members: two of one key never overlap, which the database itself sees to."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,50 +11,50 @@ from app.core import db
 from app.core.errors import Problem
 
 # DO NOTHING waits for whoever holds an overlapping time uncommitted; a plain insert of two would deadlock there.
-_HOLD = """
-INSERT INTO reservations (id, subject, during, event_id, host_id)
+_RESERVE = """
+INSERT INTO reservations (id, key, during, event_id, host_id)
 VALUES (:id, :subject, tstzrange(:starts_at, :ends_at), :event_id, :host_id)
 ON CONFLICT ON CONSTRAINT ex_reservations_overlap DO NOTHING
 """
-_SET_ASIDE = """
-UPDATE reservations SET subject = 'away:' || event_id FROM hosts
-WHERE hosts.id = host_id AND hosts.account_id = :account_id AND subject = 'host:' || zoom_user_id
+_SUSPEND = """
+UPDATE reservations SET key = 'suspended:' || event_id FROM hosts
+WHERE hosts.id = host_id AND hosts.account_id = :account_id AND key = 'host:' || zoom_user_id
 """
-_TAKE_BACK = """
-WITH held AS (
-    INSERT INTO reservations (id, subject, during, event_id, host_id)
+_RESUME = """
+WITH resumed AS (
+    INSERT INTO reservations (id, key, during, event_id, host_id)
     SELECT gen_random_uuid(), 'host:' || zoom_user_id, during, event_id, host_id
     FROM reservations JOIN hosts ON hosts.id = host_id
-    WHERE hosts.account_id = :account_id AND subject = 'away:' || event_id
+    WHERE hosts.account_id = :account_id AND key = 'suspended:' || event_id
     ON CONFLICT ON CONSTRAINT ex_reservations_overlap DO NOTHING
     RETURNING event_id
 )
-DELETE FROM reservations USING held
-WHERE reservations.event_id = held.event_id AND subject = 'away:' || held.event_id
+DELETE FROM reservations USING resumed
+WHERE reservations.event_id = resumed.event_id AND key = 'suspended:' || resumed.event_id
 """
 
 
-def of_host(zoom_user_id: str) -> str:
-    """The subject under which the time of a Zoom user is held, and their daily budget counted, whichever connection of
+def host_key(zoom_user_id: str) -> str:
+    """The key under which the time of a Zoom user is held, and their daily budget counted, whichever connection of
     whichever community they are a host of."""
     return f"host:{zoom_user_id}"
 
 
-async def subject_of(tx: db.Tx, host: Host, event_id: UUID) -> str:
-    """The subject under which an event holds the time of its host: set aside where the account is disconnected."""
+async def reservation_key(tx: db.Tx, host: Host, event_id: UUID) -> str:
+    """The key under which an event holds the time of its host: set aside where the account is disconnected."""
     account = await tx.session.get_one(Account, host.account_id)
-    return f"away:{event_id}" if account.status == "disconnected" else of_host(host.zoom_user_id)
+    return f"suspended:{event_id}" if account.status == "disconnected" else host_key(host.zoom_user_id)
 
 
-async def hold(
+async def reserve(
     tx: db.Tx,
-    subjects: Sequence[str],
+    keys: Sequence[str],
     event_id: UUID,
     starts_at: datetime,
     ends_at: datetime,
     host_id: UUID | None = None,
 ) -> None:
-    """Hold the time from `starts_at` up to `ends_at` for `subjects`, in place of what the event held before.
+    """Hold the time from `starts_at` up to `ends_at` for `keys`, in place of what the event held before.
 
     `host_id` is the host the event is on. Raises the problem `host-busy` with `free_hosts` (id, name) of the community
     that has this host; the event then still holds what it held. Who holds the time is not said: it may be another
@@ -63,45 +63,45 @@ async def hold(
     try:
         async with tx.session.begin_nested():
             await release(tx, event_id)
-            during = {"starts_at": starts_at, "ends_at": ends_at, "event_id": event_id, "host_id": host_id}
-            await _hold_all(tx, sorted(set(subjects)), during)
-    except _Taken:
+            reservation = {"starts_at": starts_at, "ends_at": ends_at, "event_id": event_id, "host_id": host_id}
+            await _reserve_all(tx, sorted(set(keys)), reservation)
+    except _AlreadyReserved:
         raise Problem(
             "host-busy",
             "The host is busy at that time. Choose one of the free hosts, or another time.",
-            free_hosts=await _instead(tx, host_id, starts_at, ends_at, event_id),
+            free_hosts=await _free_hosts(tx, host_id, starts_at, ends_at, event_id),
         ) from None
 
 
-class _Taken(Exception):
+class _AlreadyReserved(Exception):
     """Some of the subjects are held already, so nothing is."""
 
 
-async def _hold_all(tx: db.Tx, subjects: Sequence[str], during: Mapping[str, Any]) -> None:
-    held = [await tx.run(_HOLD, id=uuid4(), subject=subject, **during) for subject in subjects]
-    if not all(result.rowcount for result in held):
-        raise _Taken
+async def _reserve_all(tx: db.Tx, keys: Sequence[str], reservation: Mapping[str, Any]) -> None:
+    results = [await tx.execute(_RESERVE, id=uuid4(), subject=subject, **reservation) for subject in keys]
+    if not all(result.rowcount for result in results):
+        raise _AlreadyReserved
 
 
 async def release(tx: db.Tx, event_id: UUID) -> None:
     """Hold nothing for the event any more."""
-    await tx.run("DELETE FROM reservations WHERE event_id = :event_id", event_id=event_id)
+    await tx.execute("DELETE FROM reservations WHERE event_id = :event_id", event_id=event_id)
 
 
-async def set_aside(tx: db.Tx, account_id: UUID) -> None:
+async def suspend(tx: db.Tx, account_id: UUID) -> None:
     """Let others have the time of a disconnected account's hosts, and remember what its events held."""
-    await tx.run(_SET_ASIDE, account_id=account_id)
+    await tx.execute(_SUSPEND, account_id=account_id)
 
 
-async def take_back(tx: db.Tx, account_id: UUID) -> None:
+async def resume(tx: db.Tx, account_id: UUID) -> None:
     """Hold again what was set aside, as far as nobody has taken the time since; the rest stays aside."""
-    await tx.run(_TAKE_BACK, account_id=account_id)
+    await tx.execute(_RESUME, account_id=account_id)
 
 
-async def _instead(
+async def _free_hosts(
     tx: db.Tx, host_id: UUID | None, starts_at: datetime, ends_at: datetime, event_id: UUID
 ) -> list[dict[str, Any]]:
-    found = await tx.run(
+    found = await tx.execute(
         "SELECT community_id FROM accounts JOIN hosts ON accounts.id = hosts.account_id WHERE hosts.id = :host_id",
         host_id=host_id,
     )

@@ -7,15 +7,15 @@ from sqlalchemy import or_, select
 
 from app import facts
 from app.accounts import hosts, reservations, token_store, webhook_secrets
+from app.accounts.account_snapshot import AccountSnapshot
 from app.accounts.models import Account
-from app.accounts.reading import Reading
 from app.clients.zoom import Token, is_admin_grant
 from app.core import db, logs
 from app.core.errors import Problem, not_found
 from app.resources import Resources
-from app.web import Inside
+from app.web import CommunityMembership
 
-READ = "accounts.read"  # the reaction
+READ_JOB = "accounts.read"  # the reaction
 log = logs.get("accounts")
 
 
@@ -24,7 +24,7 @@ async def get(tx: db.Tx, account_id: UUID) -> Account | None:
     return await tx.session.get(Account, account_id)
 
 
-async def by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]:
+async def list_by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]:
     """The accounts here, not disconnected, that a notification of that Zoom account is about."""
     found = await tx.session.scalars(
         select(Account).where(Account.zoom_account_id == zoom_account_id, Account.status != "disconnected")
@@ -32,7 +32,7 @@ async def by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]:
     return list(found)
 
 
-async def of_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
+async def get_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
     """The community's account, not disconnected; 404 for every other."""
     account = await get(tx, account_id)
     if account is None or account.community_id != community_id or account.status == "disconnected":
@@ -40,83 +40,89 @@ async def of_community(tx: db.Tx, community_id: str, account_id: UUID) -> Accoun
     return account
 
 
-async def locked_of_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
+async def lock_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
     """The same, locked until the transaction ends."""
     await tx.session.get(Account, account_id, with_for_update={"key_share": True}, populate_existing=True)
-    return await of_community(tx, community_id, account_id)
+    return await get_in_community(tx, community_id, account_id)
 
 
-async def connected(tx: db.Tx, resources: Resources, inside: Inside, token: Token, reading: Reading) -> Account:
+async def store_connection(
+    tx: db.Tx, resources: Resources, membership: CommunityMembership, token: Token, snapshot: AccountSnapshot
+) -> Account:
     """Store a fresh grant: a new account, or the community's own row healed, with all its history.
 
     Raises the problem `account-connected-elsewhere` where another community has it. The fresh tokens are then only
     forgotten: to Zoom they belong to the same permission of the same user, and revoking them could end the other
     community's grant.
     """
-    zoom_account_id, me = reading.me.account_id or "", reading.me
-    own_user_only = "" if is_admin_grant(token.scope) else me.id
+    zoom_account_id, me = snapshot.me.account_id or "", snapshot.me
+    user_scope = "" if is_admin_grant(token.scope) else me.id
     # Two people finishing the connect of one Zoom account at once go one after the other.
-    await tx.run("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"zoom-account:{zoom_account_id}")
-    rows = await _connections(tx, zoom_account_id, own_user_only, me.id)
-    if any(row.community_id != inside.community_id and row.status != "disconnected" for row in rows):
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"zoom-account:{zoom_account_id}")
+    rows = await _find_connections(tx, zoom_account_id, user_scope, me.id)
+    if any(row.community_id != membership.community_id and row.status != "disconnected" for row in rows):
         raise Problem(
             "account-connected-elsewhere",
             "This Zoom account is already connected to another community. Disconnect it there first.",
         )
-    own = [row for row in rows if row.community_id == inside.community_id]
-    account = next((row for row in own if row.own_user_only == own_user_only), own[0] if own else None)
+    own_rows = [row for row in rows if row.community_id == membership.community_id]
+    account = next((row for row in own_rows if row.user_scope == user_scope), own_rows[0] if own_rows else None)
     if account is None:
-        account = Account(community_id=inside.community_id, zoom_account_id=zoom_account_id)
+        account = Account(community_id=membership.community_id, zoom_account_id=zoom_account_id)
         tx.session.add(account)
     else:
         await token_store.lock(tx, account.id)
         await tx.session.refresh(account, with_for_update={"key_share": True})
-    account.zoom_user_id, account.own_user_only = me.id, own_user_only
-    account.status, account.reason, account.trouble, account.disconnected_at = "connected", None, None, None
+    account.zoom_user_id, account.user_scope = me.id, user_scope
+    account.status, account.reason, account.token_error, account.disconnected_at = "connected", None, None, None
     account.scopes = sorted(token.scope)
-    account.connected_by, account.connected_at = inside.caller.member_id, tx.now
+    account.connected_by, account.connected_at = membership.caller.member_id, tx.now
     await tx.session.flush()
-    await token_store.keep(tx, resources.seal, account.id, token, resources.zoom.api_origin(token.api_url))
-    await observed(tx, account, reading)
-    await reservations.take_back(tx, account.id)
-    await hosts.claim_by_email(tx, inside.community_id, inside.caller)
+    await token_store.store_tokens(
+        tx, resources.encryption, account.id, token, resources.zoom.api_origin(token.api_url)
+    )
+    await apply_snapshot(tx, account, snapshot)
+    await reservations.resume(tx, account.id)
+    await hosts.claim_by_email(tx, membership.community_id, membership.caller)
     tx.record(facts.AccountConnected(account.id))
-    tx.unpark(str(account.id))
-    tx.revive(str(account.id))
-    log.info("account connected", account_id=str(account.id), by=inside.caller.member_id)
+    tx.resume_queue(str(account.id))
+    tx.revive_queue(str(account.id))
+    log.info("account connected", account_id=str(account.id), by=membership.caller.member_id)
     return account
 
 
-async def _connections(tx: db.Tx, zoom_account_id: str, own_user_only: str, zoom_user_id: str) -> list[Account]:
+async def _find_connections(tx: db.Tx, zoom_account_id: str, user_scope: str, zoom_user_id: str) -> list[Account]:
     """Rows of the same connection: of the same reach, or of the same user with another reach than before."""
     found = await tx.session.scalars(
         select(Account).where(
             Account.zoom_account_id == zoom_account_id,
-            or_(Account.own_user_only == own_user_only, Account.zoom_user_id == zoom_user_id),
+            or_(Account.user_scope == user_scope, Account.zoom_user_id == zoom_user_id),
         )
     )
     return list(found)
 
 
-async def observed(tx: db.Tx, account: Account, reading: Reading) -> None:
+async def apply_snapshot(tx: db.Tx, account: Account, snapshot: AccountSnapshot) -> None:
     """Write down what Zoom said about the account and its hosts."""
     await tx.session.refresh(account, with_for_update={"key_share": True})
-    mine = reading.settings.get(reading.me.id)
-    account.email = reading.me.email or None
-    if mine is not None:
-        streaming = mine.in_meeting.allow_live_streaming and mine.in_meeting.custom_live_streaming_service
-        account.settings = {"cloud_recording": mine.recording.cloud_recording, "livestream": streaming}
+    own_settings = snapshot.settings.get(snapshot.me.id)
+    account.email = snapshot.me.email or None
+    if own_settings is not None:
+        streaming = (
+            own_settings.in_meeting.allow_live_streaming and own_settings.in_meeting.custom_live_streaming_service
+        )
+        account.settings = {"cloud_recording": own_settings.recording.cloud_recording, "livestream": streaming}
     account.read_at = tx.now
-    await hosts.apply(tx, account, reading)
+    await hosts.update_from_snapshot(tx, account, snapshot)
     await tx.session.flush()
 
 
 async def is_being_read(tx: db.Tx, account_id: UUID) -> bool:
     """Whether a worker reads the account right now. Asked for again, it is read once more as soon as that has ended."""
-    running = await tx.run(
-        "SELECT EXISTS (SELECT FROM outbox WHERE reaction = :reaction AND key = :key AND lease IS NOT NULL"
+    running = await tx.execute(
+        "SELECT EXISTS (SELECT FROM outbox WHERE job = :reaction AND key = :key AND lease IS NOT NULL"
         " AND claimed_until > clock_timestamp())",
-        reaction=READ,
+        reaction=READ_JOB,
         key=str(account_id),
     )
     return bool(running.scalar_one())
@@ -125,11 +131,11 @@ async def is_being_read(tx: db.Tx, account_id: UUID) -> bool:
 async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:
     """End the connection here at once; the tokens wait, sealed, to be revoked at Zoom. Events and meetings stay."""
     await token_store.lock(tx, account.id)
-    await token_store.surrender(tx, resources.seal, account.id)
-    await _ended(tx, account, None)
+    await token_store.queue_revocation(tx, resources.encryption, account.id)
+    await _mark_disconnected(tx, account, None)
 
 
-async def deauthorized(
+async def handle_deauthorization(
     tx: db.Tx, zoom_account_id: str, zoom_user_id: str, at: datetime, signed_by: UUID | None
 ) -> list[Account]:
     """A user removed the app inside Zoom at `at`; returns the accounts this disconnects. There is nothing to revoke.
@@ -139,24 +145,24 @@ async def deauthorized(
     """
     if signed_by is not None:
         return []
-    ended = []
-    for account in await by_zoom_account(tx, zoom_account_id):
+    disconnected = []
+    for account in await list_by_zoom_account(tx, zoom_account_id):
         if account.zoom_user_id == zoom_user_id and account.connected_at <= at:
             await token_store.lock(tx, account.id)
-            await token_store.destroy(tx, account.id)
-            await _ended(tx, account, "The app was removed inside Zoom.")
-            ended.append(account)
-    return ended
+            await token_store.delete_tokens(tx, account.id)
+            await _mark_disconnected(tx, account, "The app was removed inside Zoom.")
+            disconnected.append(account)
+    return disconnected
 
 
-async def _ended(tx: db.Tx, account: Account, reason: str | None) -> None:
+async def _mark_disconnected(tx: db.Tx, account: Account, reason: str | None) -> None:
     await tx.session.refresh(account, with_for_update={"key_share": True})
     if account.status == "disconnected":
         return
-    account.status, account.reason, account.trouble, account.disconnected_at = "disconnected", reason, None, tx.now
+    account.status, account.reason, account.token_error, account.disconnected_at = "disconnected", reason, None, tx.now
     account.email, account.settings, account.scopes = None, {}, []
     webhook_secrets.erase(account)
-    await hosts.forget(tx, account.id)
-    await reservations.set_aside(tx, account.id)
+    await hosts.anonymize(tx, account.id)
+    await reservations.suspend(tx, account.id)
     tx.record(facts.AccountDisconnected(account.id))
     log.info("account disconnected", account_id=str(account.id), deauthorized=reason is not None)

@@ -5,90 +5,94 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from app import facts
-from app.accounts import budgets, grants, revocations, service, webhook_secrets
+from app.accounts import grants, quotas, revocations, service, webhook_secrets
+from app.accounts.account_snapshot import fetch
 from app.accounts.models import Account
-from app.accounts.reading import read
 from app.clients.zoom import AppMisconfigured, NeedsReauth
 from app.core import logs
-from app.core.outbox import NotNow
-from app.core.work import Work
+from app.core.job_runner import JobContext
+from app.core.outbox import RetryLater
 from app.resources import Resources
 
-STALE = timedelta(days=1)
+MAX_SNAPSHOT_AGE = timedelta(days=1)
 log = logs.get("accounts")
 
 
-async def read_account(work: Work[Resources]) -> None:
+async def read_account(job: JobContext[Resources]) -> None:
     """Make our picture of an account equal to Zoom: profile, settings, all pages of users."""
-    async with work.reading() as tx:
-        account = await service.get(tx, work.id)
+    async with job.read_only() as tx:
+        account = await service.get(tx, job.id)
     if account is None or account.status == "disconnected":
         return
-    client = await grants.zoom(work.resources, work.id)
-    reading = await read(client, account.scopes, everyone=True)
-    async with work.done() as tx:
-        present = await tx.session.get_one(Account, work.id, with_for_update={"key_share": True})
+    client = await grants.client_for(job.resources, job.id)
+    snapshot = await fetch(client, account.scopes, everyone=True)
+    async with job.complete() as tx:
+        current = await tx.session.get_one(Account, job.id, with_for_update={"key_share": True})
         # Disconnected, or connected by somebody else, while Zoom answered: that is not what was read.
-        if present.status != "disconnected" and present.connected_at == account.connected_at:
-            await service.observed(tx, present, reading)
+        if current.status != "disconnected" and current.connected_at == account.connected_at:
+            await service.apply_snapshot(tx, current, snapshot)
 
 
-async def revoke(work: Work[Resources]) -> None:
+async def revoke(job: JobContext[Resources]) -> None:
     """End at Zoom what was disconnected here; a token Zoom does not know any more is as good as revoked."""
-    seal, oauth = work.resources.seal, work.resources.zoom.oauth
-    async with work.reading() as tx:
-        waiting = await revocations.waiting(tx, seal, work.id)
+    encryption, oauth = job.resources.encryption, job.resources.zoom.oauth
+    async with job.read_only() as tx:
+        revocation = await revocations.get_pending(tx, encryption, job.id)
         now = tx.now
-    if waiting is None:
+    if revocation is None:
         return
-    access_token, ends = waiting.access_token, waiting.expires_at
-    if not waiting.superseded and now < waiting.created_at + revocations.LIFE:
+    access_token, expires_at = revocation.access_token, revocation.expires_at
+    if not revocation.superseded and now < revocation.created_at + revocations.MAX_AGE:
         # Zoom might not recognise an access token that ran out, and leave the grant alive.
-        if now >= waiting.expires_at:
-            access_token, ends = await _fresh(work, waiting)
+        if now >= revocation.expires_at:
+            access_token, expires_at = await _refresh_for_revocation(job, revocation)
         try:
             await oauth.revoke(access_token)
         except AppMisconfigured as error:
-            raise NotNow(str(error)) from None
+            raise RetryLater(str(error)) from None
         except NeedsReauth:
-            log.info("tokens were of no use any more", revocation_id=work.key)
-    async with work.done() as tx:
-        await revocations.end(tx, work.id, ends)
+            log.info("tokens were of no use any more", revocation_id=job.key)
+    async with job.complete() as tx:
+        await revocations.delete(tx, job.id, expires_at)
 
 
-async def _fresh(work: Work[Resources], waiting: revocations.Waiting) -> tuple[str, datetime]:
+async def _refresh_for_revocation(
+    job: JobContext[Resources], revocation: revocations.PendingRevocation
+) -> tuple[str, datetime]:
     """An access token for a grant whose own ran out, and when it ends. The old one where Zoom gives none: the answer
     that brought another may have been lost, and Zoom may still know the old one."""
     try:
-        token = await work.resources.zoom.oauth.refresh(waiting.refresh_token)
+        token = await job.resources.zoom.oauth.refresh(revocation.refresh_token)
     except AppMisconfigured as error:
-        raise NotNow(str(error)) from None
+        raise RetryLater(str(error)) from None
     except NeedsReauth:
-        return waiting.access_token, waiting.expires_at
+        return revocation.access_token, revocation.expires_at
     # The former ones are spent, so these are kept whoever has the row by now.
-    async with work.unfenced() as tx:
-        ends = await revocations.renew(tx, work.resources.seal, work.id, waiting.account_id, token)
-    return token.access_token, ends
+    async with job.unfenced() as tx:
+        expires_at = await revocations.replace_tokens(
+            tx, job.resources.encryption, job.id, revocation.account_id, token
+        )
+    return token.access_token, expires_at
 
 
-async def tidy(work: Work[Resources]) -> None:
+async def cleanup(job: JobContext[Resources]) -> None:
     """Delete what has served its time: connects, revocations, secrets that were replaced, answers kept for repeated
     requests, budgets."""
-    async with work.done() as tx:
+    async with job.complete() as tx:
         await tx.run("UPDATE connects SET code = NULL WHERE code IS NOT NULL AND expires_at <= :now", now=tx.now)
         # Kept for a day, so that a browser that comes back late is told so and led to its community.
         await tx.run("DELETE FROM connects WHERE expires_at <= :before", before=tx.now - timedelta(days=1))
-        await tx.run("DELETE FROM revocations WHERE created_at <= :before", before=tx.now - revocations.LIFE)
+        await tx.run("DELETE FROM revocations WHERE created_at <= :before", before=tx.now - revocations.MAX_AGE)
         await tx.run("DELETE FROM idempotency_keys WHERE created_at <= :before", before=tx.now - timedelta(days=1))
-        await webhook_secrets.forget_former(tx)
-        await tx.run("DELETE FROM budgets WHERE day < :today", today=budgets.day_of(tx.now))
+        await webhook_secrets.erase_expired(tx)
+        await tx.run("DELETE FROM quota_usage WHERE day < :today", today=quotas.utc_day(tx.now))
 
 
-async def reread_stale(work: Work[Resources]) -> None:
+async def reread_stale(job: JobContext[Resources]) -> None:
     """Ask for every connected account to be read that has not been for a day."""
-    async with work.done() as tx:
+    async with job.complete() as tx:
         stale = await tx.session.scalars(
-            select(Account.id).where(Account.status == "connected", Account.read_at <= tx.now - STALE)
+            select(Account.id).where(Account.status == "connected", Account.read_at <= tx.now - MAX_SNAPSHOT_AGE)
         )
         for account_id in stale:
             tx.record(facts.AccountRefreshAsked(account_id))

@@ -11,13 +11,13 @@ from uuid import UUID
 
 from app.accounts.models import Account
 from app.core import db
-from app.core.crypto import Seal
+from app.core.crypto import Encryption
 
 OVERLAP = timedelta(hours=24)
-FORMER = 3
+MAX_PREVIOUS = 3
 
 
-class Kept(NamedTuple):
+class StoredSecrets(NamedTuple):
     """The columns of an account, as they lie in the database."""
 
     webhook_secret: bytes | None
@@ -25,18 +25,20 @@ class Kept(NamedTuple):
     webhook_secret_changed_at: datetime | None
 
 
-def change(account: Account, seal: Seal, secret: str, now: datetime) -> None:
-    """Put `secret` in place of the present one, which stays good for a day, as do up to `FORMER` in all.
+def replace(account: Account, encryption: Encryption, secret: str, now: datetime) -> None:
+    """Put `secret` in place of the present one, which stays good for a day, as do up to `MAX_PREVIOUS` in all.
 
     Said again, a secret changes nothing, so that the day does not begin anew.
     """
-    kept = Kept(account.webhook_secret, account.former_webhook_secret, account.webhook_secret_changed_at)
-    good = accepted(kept, seal, account.id, now)
-    if secret in good[:1]:
+    stored = StoredSecrets(account.webhook_secret, account.former_webhook_secret, account.webhook_secret_changed_at)
+    valid = valid_secrets(stored, encryption, account.id, now)
+    if secret in valid[:1]:
         return
-    former = "\n".join([each for each in good if each != secret][:FORMER])
-    account.former_webhook_secret = seal.seal(former, _place("former_webhook_secret", account.id)) if former else None
-    account.webhook_secret = seal.seal(secret, _place("webhook_secret", account.id))
+    previous = "\n".join([each for each in valid if each != secret][:MAX_PREVIOUS])
+    account.former_webhook_secret = (
+        encryption.encrypt(previous, _associated_data("former_webhook_secret", account.id)) if previous else None
+    )
+    account.webhook_secret = encryption.encrypt(secret, _associated_data("webhook_secret", account.id))
     account.webhook_secret_changed_at = now
 
 
@@ -45,33 +47,38 @@ def erase(account: Account) -> None:
     account.webhook_secret = account.former_webhook_secret = account.webhook_secret_changed_at = None
 
 
-def accepted(kept: Kept, seal: Seal, account_id: UUID, now: datetime) -> tuple[str, ...]:
+def valid_secrets(stored: StoredSecrets, encryption: Encryption, account_id: UUID, now: datetime) -> tuple[str, ...]:
     """The secrets that speak for an account, the present one first."""
-    if kept.webhook_secret is None:
+    if stored.webhook_secret is None:
         return ()
-    present = seal.open(kept.webhook_secret, _place("webhook_secret", account_id))
-    until = former_until(kept)
-    if kept.former_webhook_secret is None or until is None or now >= until:
-        return (present,)
-    return (present, *seal.open(kept.former_webhook_secret, _place("former_webhook_secret", account_id)).split("\n"))
+    current = encryption.decrypt(stored.webhook_secret, _associated_data("webhook_secret", account_id))
+    valid_until = previous_valid_until(stored)
+    if stored.former_webhook_secret is None or valid_until is None or now >= valid_until:
+        return (current,)
+    return (
+        current,
+        *encryption.decrypt(stored.former_webhook_secret, _associated_data("former_webhook_secret", account_id)).split(
+            "\n"
+        ),
+    )
 
 
-def former_until(kept: Kept | Account) -> datetime | None:
+def previous_valid_until(stored: StoredSecrets | Account) -> datetime | None:
     """Until when former secrets count beside the present one, if there are any."""
-    if kept.former_webhook_secret is None or kept.webhook_secret_changed_at is None:
+    if stored.former_webhook_secret is None or stored.webhook_secret_changed_at is None:
         return None
-    return kept.webhook_secret_changed_at + OVERLAP
+    return stored.webhook_secret_changed_at + OVERLAP
 
 
-async def forget_former(tx: db.Tx) -> None:
+async def erase_expired(tx: db.Tx) -> None:
     """Erase former secrets whose day is over."""
-    await tx.run(
+    await tx.execute(
         "UPDATE accounts SET former_webhook_secret = NULL"
         " WHERE former_webhook_secret IS NOT NULL AND webhook_secret_changed_at <= :before",
         before=tx.now - OVERLAP,
     )
 
 
-def _place(column: str, account_id: UUID) -> str:
+def _associated_data(column: str, account_id: UUID) -> str:
     """What a sealed secret is bound to."""
     return f"accounts.{column}:{account_id}"

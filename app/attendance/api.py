@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 
 from app.attendance import report, service
-from app.attendance.spreadsheet import csv_of
-from app.attendance.timeline import svg_of
-from app.attendance.views import AssignBody, AssignedView, AttendanceView, view
+from app.attendance.csv_export import to_csv
+from app.attendance.schemas import AssignBody, AssignedView, AttendanceView, to_view
+from app.attendance.svg_timeline import to_svg
 from app.core import db, identity
 from app.core.errors import Problem, not_found
 from app.events import service as events
@@ -29,43 +29,43 @@ Format = Annotated[
 ]
 # It names people, and holds what strangers typed.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_PICTURE = {"Content-Security-Policy": "default-src 'none'; sandbox"}
-_TEXT = {"schema": {"type": "string"}}
+_SVG_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
+_TEXT_SCHEMA = {"schema": {"type": "string"}}
 
 
 @router.get(
     "/api/events/{event_id}/attendance",
     summary="Who came, and for how long",
     response_model=AttendanceView,
-    responses={200: {"content": {"text/csv": _TEXT, "image/svg+xml": _TEXT}}},
+    responses={200: {"content": {"text/csv": _TEXT_SCHEMA, "image/svg+xml": _TEXT_SCHEMA}}},
 )
-async def get_attendance(event_id: EventId, who: Caller, tx: Tx, form: Format = "json") -> Response:
+async def get_attendance(event_id: EventId, caller: Caller, tx: Tx, format_: Format = "json") -> Response:
     """Everybody Zoom told of, as soon as it has told: how long each was there, whether that is enough to have attended,
     whose sessions they are, how sure that is and why. With who clicked and was never seen, who was seen and is not
     known, and who did not come. What is enough is a setting of the community, and holds as it is now.
 
     The CSV has the columns `status` (`present`, `unknown`, `clicked`, `no_show`), `member_id`, `name`, `email`, `role`,
-    `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `sure`, `why`, `clicked_at` and `attended` (`yes`, `no`). In
+    `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `confidence`, `explanation`, `clicked_at` and `attended` (`yes`, `no`). In
     the picture the bars of who did not attend are pale, where the community asks for a minimum.
     """
-    event = await _led(tx, event_id, who)
-    found = await report.of_event(tx, event)
-    if form == "svg":
-        return Response(svg_of(found), media_type="image/svg+xml", headers=_HEADERS | _PICTURE)
-    shown = view(found, tx.now)
-    if form == "csv":
-        as_file = {"Content-Disposition": 'attachment; filename="attendance.csv"'}
-        return Response(csv_of(shown), media_type="text/csv; charset=utf-8", headers=_HEADERS | as_file)
-    return JSONResponse(shown.model_dump(mode="json"), headers=_HEADERS)
+    event = await _managed_event(tx, event_id, caller)
+    attendance = await report.build(tx, event)
+    if format_ == "svg":
+        return Response(to_svg(attendance), media_type="image/svg+xml", headers=_HEADERS | _SVG_HEADERS)
+    body = to_view(attendance, tx.now)
+    if format_ == "csv":
+        disposition = {"Content-Disposition": 'attachment; filename="attendance.csv"'}
+        return Response(to_csv(body), media_type="text/csv; charset=utf-8", headers=_HEADERS | disposition)
+    return JSONResponse(body.model_dump(mode="json"), headers=_HEADERS)
 
 
 @router.put("/api/events/{event_id}/attendance/{session_id}", summary="Say whose session it is")
 async def put_attendance(
-    event_id: EventId, session_id: SessionId, body: AssignBody, who: Caller, tx: Tx
+    event_id: EventId, session_id: SessionId, body: AssignBody, caller: Caller, tx: Tx
 ) -> AssignedView:
     """For an unknown participant, or where Zoom is wrong. Who said it is kept; null takes it back."""
-    event = await _led(tx, event_id, who)
-    session = await service.assign(tx, event, session_id, body.member_id, who.member_id)
+    event = await _managed_event(tx, event_id, caller)
+    session = await service.assign(tx, event, session_id, body.member_id, caller.member_id)
     return AssignedView.model_validate(
         {
             "session_id": session.id,
@@ -76,11 +76,11 @@ async def put_attendance(
     )
 
 
-async def _led(tx: db.Tx, event_id: UUID, who: identity.Caller) -> Event:
+async def _managed_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
     """The event, for its community's admins and its coach."""
     event = await events.get(tx, event_id)
-    if event is None or event.deleted_at or not (who.is_platform or who.is_member_of(event.community_id)):
+    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
         raise not_found("event")
-    if not (who.is_platform or who.is_admin_of(event.community_id) or event.coach_id == who.member_id):
+    if not (caller.is_platform or caller.is_admin_of(event.community_id) or event.coach_id == caller.member_id):
         raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
     return event

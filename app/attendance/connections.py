@@ -14,120 +14,135 @@ from itertools import combinations
 from typing import NamedTuple
 from uuid import UUID
 
-from app.attendance.fold import RECONNECTS, Connection, Span, Stay, Window, common, union
+from app.attendance.sessions import (
+    RECONNECT_GRACE,
+    ClientActivity,
+    InstanceWindow,
+    Interval,
+    Session,
+    intersection,
+    union,
+)
 
 Key = tuple[str, str]  # an instance, and what is the same for all clients of a connection
 
 
-class Tied(NamedTuple):
-    """The clients of one connection. `sure` where Zoom's own id of the connection ties them, and not just the link."""
+class ClientGroup(NamedTuple):
+    """The clients of one connection. `certain` where Zoom's own id of the connection ties them, and not just the link."""
 
-    clients: tuple[Connection, ...]
-    sure: bool
+    clients: tuple[ClientActivity, ...]
+    certain: bool
 
 
-def tied(clients: Iterable[Connection], windows: Mapping[str, Window]) -> list[Tied]:
+def group_by_connection(clients: Iterable[ClientActivity], windows: Mapping[str, InstanceWindow]) -> list[ClientGroup]:
     """The connections, each with its clients in the order in which they were first seen.
 
     A client of which no `participant_uuid` is known belongs to the only connection that came by the same link, where
     something of them was not told; but not where two of that link were inside at once, on two devices.
     """
-    connections: defaultdict[Key, list[Connection]] = defaultdict(list)
-    loose: defaultdict[Key, list[Connection]] = defaultdict(list)
-    found = []
-    for client in _in_order(clients):
+    connections: defaultdict[Key, list[ClientActivity]] = defaultdict(list)
+    clients_by_link: defaultdict[Key, list[ClientActivity]] = defaultdict(list)
+    groups = []
+    for client in _sorted(clients):
         if client.participant_uuid:
             connections[client.instance, client.participant_uuid].append(client)
         elif client.link:
-            loose[client.instance, client.link].append(client)
+            clients_by_link[client.instance, client.link].append(client)
         else:
-            found.append(Tied((client,), sure=True))
-    by_link = _by_link(connections)
-    for (instance, link), its in loose.items():
+            groups.append(ClientGroup((client,), certain=True))
+    by_link = _connections_by_link(connections)
+    for (instance, link), link_clients in clients_by_link.items():
         same = by_link.get((instance, link), set())
-        parts = [*(connections[key] for key in same), *([client] for client in its)]
-        if len(same) > 1 or not _are_one(parts, windows.get(instance)):
-            found += [Tied((client,), sure=True) for client in its]
+        parts = [*(connections[key] for key in same), *([client] for client in link_clients)]
+        if len(same) > 1 or not _are_one_connection(parts, windows.get(instance)):
+            groups += [ClientGroup((client,), certain=True) for client in link_clients]
             continue
         for key in same:
             del connections[key]
-        found.append(Tied(_in_order(client for part in parts for client in part), sure=len(parts) == 1))
-    found += [Tied(tuple(its), sure=True) for its in connections.values()]
-    return sorted(found, key=lambda each: _place(each.clients[0]))
+        groups.append(ClientGroup(_sorted(client for part in parts for client in part), certain=len(parts) == 1))
+    groups += [ClientGroup(tuple(link_clients), certain=True) for link_clients in connections.values()]
+    return sorted(groups, key=lambda each: _sort_key(each.clients[0]))
 
 
-def _by_link(
-    connections: Mapping[tuple[str, str], Sequence[Connection]],
+def _connections_by_link(
+    connections: Mapping[tuple[str, str], Sequence[ClientActivity]],
 ) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """The connections that came by each link."""
     found: defaultdict[Key, set[Key]] = defaultdict(set)
-    for key, its in connections.items():
-        for client in its:
+    for key, clients in connections.items():
+        for client in clients:
             if client.link:
                 found[client.instance, client.link].add(key)
     return found
 
 
-def _in_order(clients: Iterable[Connection]) -> tuple[Connection, ...]:
-    return tuple(sorted(clients, key=_place))
+def _sorted(clients: Iterable[ClientActivity]) -> tuple[ClientActivity, ...]:
+    return tuple(sorted(clients, key=_sort_key))
 
 
-def _place(client: Connection) -> tuple[datetime, bytes]:
+def _sort_key(client: ClientActivity) -> tuple[datetime, bytes]:
     return client.first_seen, client.id.bytes
 
 
-def _are_one(parts: Sequence[Sequence[Connection]], window: Window | None) -> bool:
+def _are_one_connection(parts: Sequence[Sequence[ClientActivity]], window: InstanceWindow | None) -> bool:
     """Whether parts that came by one link complete each other: an arrival or a leaving is missing, and no two were
     inside together for longer than a lost connection explains."""
     if window is None:
         return False
-    inside = [stays(part, window) for part in parts]
-    missing = any(not stay.heard for its in inside for stay in its)
-    at_once = any(
-        min(a.ends, b.ends) - max(a.begins, b.begins) >= RECONNECTS
-        for one, other in combinations(inside, 2)
+    sessions = [sessions_of(part, window) for part in parts]
+    missing = any(not session.complete for part_sessions in sessions for session in part_sessions)
+    overlapping = any(
+        min(a.end, b.end) - max(a.start, b.start) >= RECONNECT_GRACE
+        for one, other in combinations(sessions, 2)
         for a in one
         for b in other
-        if a.heard and b.heard
+        if a.complete and b.complete
     )
-    return missing and not at_once
+    return missing and not overlapping
 
 
-def stays(clients: Sequence[Connection], window: Window, *, sure: bool = True) -> list[Stay]:
+def sessions_of(clients: Sequence[ClientActivity], window: InstanceWindow, *, certain: bool = True) -> list[Session]:
     """When the clients of one connection were inside, cut to its instance. What was still open when the instance ended,
     ended with it; rooms make no difference.
 
     What Zoom reported afterwards stands for whatever was heard of the same client at the same time, as of two stays
     with a gap that was not heard of; whole stays it does not know are added.
     """
-    reported = [] if window.running else [span for client in clients for span in client.reported]
-    its = [_as_reported(client, window) for client in clients] if reported else clients
-    found = _Follower(window, clients[0].id, sure=sure).follow(its)
+    reported = [] if window.running else [interval for client in clients for interval in client.reported]
+    activities = [_apply_report(client, window) for client in clients] if reported else clients
+    sessions = _SessionBuilder(window, clients[0].id, certain=certain).build(activities)
     if reported:
-        inside = union([*(Span(stay.begins, stay.ends) for stay in found), *reported])
-        found = [Stay(clients[0].id, *span, there=False, heard=_heard(found, span)) for span in inside]
-    return [_cut(stay, window) for stay in found]
+        inside = union([*(Interval(session.start, session.end) for session in sessions), *reported])
+        sessions = [
+            Session(clients[0].id, *interval, ongoing=False, complete=_all_complete(sessions, interval))
+            for interval in inside
+        ]
+    return [_clip(session, window) for session in sessions]
 
 
-def _heard(found: Iterable[Stay], span: Span) -> bool:
-    return all(stay.heard for stay in found if span.begins <= stay.begins and stay.ends <= span.ends)
+def _all_complete(sessions: Iterable[Session], interval: Interval) -> bool:
+    return all(
+        session.complete for session in sessions if interval.start <= session.start and session.end <= interval.end
+    )
 
 
-def _as_reported(client: Connection, window: Window) -> Connection:
+def _apply_report(client: ClientActivity, window: InstanceWindow) -> ClientActivity:
     """A client as it would have been heard, had everything been told that was reported of it."""
     if not client.reported:
         return client
-    alone = _Follower(window, client.id, sure=True).follow([client])
-    heard = [Span(stay.begins, stay.ends) for stay in alone if stay.heard]
-    inside = union([*(span for span in heard if not common([span], client.reported)), *client.reported])
+    sessions = _SessionBuilder(window, client.id, certain=True).build([client])
+    complete = [Interval(session.start, session.end) for session in sessions if session.complete]
+    inside = union(
+        [*(interval for interval in complete if not intersection([interval], client.reported)), *client.reported]
+    )
     none: frozenset[datetime] = frozenset()
-    joins, leaves = (frozenset(span[end] for span in inside) for end in (0, 1))
+    joins, leaves = (frozenset(interval[end] for interval in inside) for end in (0, 1))
     return replace(client, joins=joins, leaves=leaves, waits=none, left_inside=none, waits_ended=none)
 
 
-def _cut(stay: Stay, window: Window) -> Stay:
-    begins, ends = (min(max(at, window.begins), window.ends) for at in (stay.begins, stay.ends))
-    return stay._replace(begins=begins, ends=ends)
+def _clip(session: Session, window: InstanceWindow) -> Session:
+    start, end = (min(max(at, window.start), window.end) for at in (session.start, session.end))
+    return session._replace(start=start, end=end)
 
 
 class _Moment(NamedTuple):
@@ -142,7 +157,7 @@ class _Moment(NamedTuple):
     waited: frozenset[UUID]
 
 
-def _moments(clients: Sequence[Connection]) -> list[_Moment]:
+def _moments(clients: Sequence[ClientActivity]) -> list[_Moment]:
     def those(at: datetime, *kinds: str) -> frozenset[UUID]:
         return frozenset(each.id for each in clients if any(at in getattr(each, kind) for kind in kinds))
 
@@ -161,87 +176,91 @@ def _moments(clients: Sequence[Connection]) -> list[_Moment]:
 
 
 @dataclass
-class _Follower:
+class _SessionBuilder:
     """Follows one connection from client to client, second by second.
 
-    `since` is when the present stay began, None while it is not inside; `client` the one it is inside as. `left_at` is
+    `started_at` is when the present stay began, None while it is not inside; `current_client` the one it is inside as. `left_at` is
     when it last left without having been made to wait: a client whose leaving alone is told later came then.
     """
 
-    window: Window
+    window: InstanceWindow
     session_id: UUID
-    sure: bool
+    certain: bool
 
     def __post_init__(self) -> None:
-        self.found: list[Stay] = []
-        self.since: datetime | None = None
-        self.heard = True
-        self.client: UUID | None = None
+        self.sessions: list[Session] = []
+        self.started_at: datetime | None = None
+        self.complete = True
+        self.current_client: UUID | None = None
         self.left_at: datetime | None = None
-        self.seen: set[UUID] = set()
+        self.known_clients: set[UUID] = set()
         self.was_inside: set[UUID] = set()
 
-    def follow(self, clients: Sequence[Connection]) -> list[Stay]:
+    def build(self, clients: Sequence[ClientActivity]) -> list[Session]:
         """The stays; the last goes on to the end of the window if no leaving was told."""
         for moment in _moments(clients):
-            inside_as = self.client if self.since is not None else None
-            if self.since is not None:
-                self._may_leave(self.since, moment)
+            inside_as = self.current_client if self.started_at is not None else None
+            if self.started_at is not None:
+                self._handle_leave(self.started_at, moment)
             else:
-                self._may_have_been_inside(moment)
-            self._may_come(moment, inside_as)
+                self._handle_missed_visit(moment)
+            self._handle_join(moment, inside_as)
             self.was_inside |= moment.came | self._unexpected(moment)
-            self.seen |= moment.came | moment.left | moment.outside
-        if self.since is not None:
+            self.known_clients |= moment.came | moment.left | moment.outside
+        if self.started_at is not None:
             running = self.window.running
-            heard = running and self.heard
-            self.found.append(Stay(self.session_id, self.since, self.window.ends, there=running, heard=heard))
-        return self.found
+            complete = running and self.complete
+            self.sessions.append(
+                Session(self.session_id, self.started_at, self.window.end, ongoing=running, complete=complete)
+            )
+        return self.sessions
 
     def _unexpected(self, moment: _Moment) -> frozenset[UUID]:
         """Those that left without having come: the first that is heard of them, or the reason says they were inside."""
-        return frozenset((moment.left - self.seen) | (moment.left_inside - self.was_inside))
+        return frozenset((moment.left - self.known_clients) | (moment.left_inside - self.was_inside))
 
-    def _may_leave(self, since: datetime, moment: _Moment) -> None:
+    def _handle_leave(self, started_at: datetime, moment: _Moment) -> None:
         """It left if the client it is inside as did, or one it must have moved to, or if it was made to wait."""
-        own = self.client in moment.left | moment.waited
+        own = self.current_client in moment.left | moment.waited
         others = self._unexpected(moment) | (moment.came & moment.left)
         if own or others or moment.outside:
-            heard = self.heard and (own or (self.sure and moment.outside == moment.waited))
-            self.found.append(Stay(self.session_id, since, moment.at, there=False, heard=heard))
-            self.since, self.left_at = None, None if moment.outside else moment.at
-            self.client = min(others - {self.client}, default=self.client)
+            complete = self.complete and (own or (self.certain and moment.outside == moment.waited))
+            self.sessions.append(Session(self.session_id, started_at, moment.at, ongoing=False, complete=complete))
+            self.started_at, self.left_at = None, None if moment.outside else moment.at
+            self.current_client = min(others - {self.current_client}, default=self.current_client)
 
-    def _may_have_been_inside(self, moment: _Moment) -> None:
+    def _handle_missed_visit(self, moment: _Moment) -> None:
         """A client that came and went within the second was inside; so was one of which only the leaving is told."""
         passing, unexpected = moment.came & (moment.left | moment.outside), self._unexpected(moment)
         if passing:
-            self.found.append(Stay(self.session_id, moment.at, moment.at, there=False, heard=True))
+            self.sessions.append(Session(self.session_id, moment.at, moment.at, ongoing=False, complete=True))
         elif unexpected:
             if self.left_at is not None:
-                self.found[-1] = self.found[-1]._replace(ends=moment.at, heard=self.found[-1].heard and self.sure)
+                self.sessions[-1] = self.sessions[-1]._replace(
+                    end=moment.at, complete=self.sessions[-1].complete and self.certain
+                )
             else:
-                self.found.append(Stay(self.session_id, moment.at, moment.at, there=False, heard=False))
+                self.sessions.append(Session(self.session_id, moment.at, moment.at, ongoing=False, complete=False))
         elif not moment.outside:
             return
         self.left_at = None if moment.outside else moment.at
-        self.client = min(passing or unexpected, default=self.client)
+        self.current_client = min(passing or unexpected, default=self.current_client)
 
-    def _may_come(self, moment: _Moment, inside_as: UUID | None) -> None:
+    def _handle_join(self, moment: _Moment, inside_as: UUID | None) -> None:
         out = moment.left | moment.outside
         came = moment.came - out
         if not came:
             if inside_as is not None and inside_as in moment.came & out:
-                self.since, self.heard = moment.at, True
+                self.started_at, self.complete = moment.at, True
             return
-        if self.since is not None:
-            self.heard = self.heard and (self.sure or self.client in came)
-        elif self.left_at == moment.at or (self.left_at and self.sure and self.client not in came):
+        if self.started_at is not None:
+            self.complete = self.complete and (self.certain or self.current_client in came)
+        elif self.left_at == moment.at or (self.left_at and self.certain and self.current_client not in came):
             # It moved: the stay that ended goes on in another room. Whoever really leaves does not come back as the
             # same connection, so where time lies between the two, a move was lost.
-            stay = self.found.pop()
-            self.since, self.heard = stay.begins, stay.heard
+            session = self.sessions.pop()
+            self.started_at, self.complete = session.start, session.complete
         else:
-            self.since, self.heard = moment.at, True
-        others = came - {self.client}
-        self.client = min(others) if others else self.client
+            self.started_at, self.complete = moment.at, True
+        others = came - {self.current_client}
+        self.current_client = min(others) if others else self.current_client

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-How = Literal["assigned", "registrant", "zoom_user", "email", "click", "host", "name", "nothing"]
-Sure = Literal["certain", "likely", "unknown"]
+MatchMethod = Literal["assigned", "registrant", "zoom_user", "email", "click", "host", "name", "nothing"]
+Confidence = Literal["certain", "likely", "unknown"]
 # How long the way from our door into the meeting may take, and how far our clock may be from Zoom's.
-WAY_IN = timedelta(minutes=3)
-CLOCKS_DIFFER = timedelta(seconds=30)
+JOIN_DELAY = timedelta(minutes=3)
+CLOCK_SKEW = timedelta(seconds=30)
 
-WHY: Mapping[How, str] = {
+EXPLANATIONS: Mapping[MatchMethod, str] = {
     "assigned": "An admin or coach said who it is.",
     "registrant": "Came by the personal link.",
     "zoom_user": "Was signed in to Zoom as this member's Zoom user.",
@@ -31,23 +31,23 @@ WHY: Mapping[How, str] = {
 
 
 @dataclass(frozen=True)
-class Trace:
-    """What is known of one session. `came_at` is when it was first seen. `is_host` is that of a host or alternative
-    host whom no member was assigned; `by_click` whether a click at our door may have led to it."""
+class SessionEvidence:
+    """What is known of one session. `first_seen_at` is when it was first seen. `is_host` is that of a host or alternative
+    host whom no member was assigned; `click_possible` whether a click at our door may have led to it."""
 
     session_id: UUID
-    came_at: datetime
+    first_seen_at: datetime
     registrant_id: str | None = None
     zoom_user_id: str | None = None
     email: str | None = None
     name: str | None = None
     assigned_to: str | None = None
     is_host: bool = False
-    by_click: bool = True
+    click_possible: bool = True
 
 
 @dataclass(frozen=True)
-class Person:
+class PossibleMember:
     """Somebody it may be: as the platform and our registrants know them, and when our door sent them on."""
 
     member_id: str
@@ -63,95 +63,101 @@ class Match:
     """Whose session it is: nobody's known where `member_id` is None, and then perhaps a `suggestion`."""
 
     member_id: str | None
-    how: How
-    sure: Sure
+    method: MatchMethod
+    confidence: Confidence
     suggestion: str | None = None
 
     @property
-    def why(self) -> str:
+    def explanation(self) -> str:
         """One sentence for admins."""
-        return WHY[self.how]
+        return EXPLANATIONS[self.method]
 
 
-NOBODY = Match(None, "nothing", "unknown")
+NO_MATCH = Match(None, "nothing", "unknown")
 
 
-def match(traces: Collection[Trace], people: Sequence[Person]) -> dict[UUID, Match]:
+def match(evidences: Collection[SessionEvidence], candidates: Sequence[PossibleMember]) -> dict[UUID, Match]:
     """A match for every trace; two people who fit alike are none."""
-    directory = _Directory(people)
-    found = {trace.session_id: directory.known(trace) for trace in traces}
-    seen = {each.member_id for each in found.values()}
-    unknown = [trace for trace in traces if found[trace.session_id].member_id is None and _may_have_clicked(trace)]
-    found |= _by_clicks(unknown, [person for person in people if person.member_id not in seen])
+    directory = _Directory(candidates)
+    found = {evidence.session_id: directory.find(evidence) for evidence in evidences}
+    matched_members = {each.member_id for each in found.values()}
+    unknown = [
+        evidence
+        for evidence in evidences
+        if found[evidence.session_id].member_id is None and _may_have_clicked(evidence)
+    ]
+    found |= _match_by_clicks(
+        unknown, [candidate for candidate in candidates if candidate.member_id not in matched_members]
+    )
     return found
 
 
 class _Directory:
     """People by everything that tells them apart."""
 
-    def __init__(self, people: Iterable[Person]) -> None:
-        self._by: dict[tuple[How, str], set[str]] = defaultdict(set)
-        for person in people:
-            ways: dict[How, frozenset[str]] = {
-                "registrant": person.registrant_ids,
-                "zoom_user": person.zoom_user_ids,
-                "email": person.emails,
-                "name": frozenset({person.name}),
+    def __init__(self, candidates: Iterable[PossibleMember]) -> None:
+        self._by: dict[tuple[MatchMethod, str], set[str]] = defaultdict(set)
+        for candidate in candidates:
+            values_by_method: dict[MatchMethod, frozenset[str]] = {
+                "registrant": candidate.registrant_ids,
+                "zoom_user": candidate.zoom_user_ids,
+                "email": candidate.emails,
+                "name": frozenset({candidate.name}),
             }
-            for how, values in ways.items():
+            for method, values in values_by_method.items():
                 for value in values:
-                    self._by[how, _plain(how, value)].add(person.member_id)
+                    self._by[method, _normalize(method, value)].add(candidate.member_id)
 
-    def known(self, trace: Trace) -> Match:
+    def find(self, evidence: SessionEvidence) -> Match:
         """The first way that leads to exactly one person."""
-        if trace.assigned_to:
-            return Match(trace.assigned_to, "assigned", "certain")
-        if member_id := self._only("registrant", trace.registrant_id):
+        if evidence.assigned_to:
+            return Match(evidence.assigned_to, "assigned", "certain")
+        if member_id := self._unique("registrant", evidence.registrant_id):
             return Match(member_id, "registrant", "certain")
-        if member_id := self._only("zoom_user", trace.zoom_user_id):
+        if member_id := self._unique("zoom_user", evidence.zoom_user_id):
             return Match(member_id, "zoom_user", "certain")
-        by_email = self._only("email", trace.email)
-        if trace.is_host:
-            return Match(None, "host", "unknown", by_email or self._only("name", trace.name))
+        by_email = self._unique("email", evidence.email)
+        if evidence.is_host:
+            return Match(None, "host", "unknown", by_email or self._unique("name", evidence.name))
         if by_email:
             return Match(by_email, "email", "likely")
-        if member_id := self._only("name", trace.name):
+        if member_id := self._unique("name", evidence.name):
             return Match(None, "name", "unknown", member_id)
-        return NOBODY
+        return NO_MATCH
 
-    def _only(self, how: How, value: str | None) -> str | None:
-        fitting = self._by.get((how, _plain(how, value)), set()) if value else set()
-        return next(iter(fitting)) if len(fitting) == 1 else None
+    def _unique(self, method: MatchMethod, value: str | None) -> str | None:
+        member_ids = self._by.get((method, _normalize(method, value)), set()) if value else set()
+        return next(iter(member_ids)) if len(member_ids) == 1 else None
 
 
-def _may_have_clicked(trace: Trace) -> bool:
+def _may_have_clicked(evidence: SessionEvidence) -> bool:
     """Nobody comes by a click of whom Zoom knows a registrant, as ours are all known, nor who hosts."""
-    return trace.by_click and not trace.is_host and trace.registrant_id is None
+    return evidence.click_possible and not evidence.is_host and evidence.registrant_id is None
 
 
-def _plain(how: How, text: str) -> str:
+def _normalize(method: MatchMethod, text: str) -> str:
     """Addresses and names however they are written; Zoom's ids differ by case."""
-    return plain(text) if how in {"email", "name"} else text
+    return normalize(text) if method in {"email", "name"} else text
 
 
-def plain(text: str | None) -> str:
+def normalize(text: str | None) -> str:
     """An address or a name, however it is written."""
     return " ".join((text or "").split()).casefold()
 
 
-def _by_clicks(traces: Iterable[Trace], people: Iterable[Person]) -> dict[UUID, Match]:
+def _match_by_clicks(evidences: Iterable[SessionEvidence], candidates: Iterable[PossibleMember]) -> dict[UUID, Match]:
     """Sessions that only one person's click fits, where that person's clicks fit no other session."""
-    fitting: dict[UUID, set[str]] = defaultdict(set)
+    members: dict[UUID, set[str]] = defaultdict(set)
     sessions: dict[str, set[UUID]] = defaultdict(set)
-    clicks = sorted((at, person.member_id) for person in people for at in person.clicks)
-    for trace in traces:
+    clicks = sorted((at, candidate.member_id) for candidate in candidates for at in candidate.clicks)
+    for evidence in evidences:
         for at, member_id in clicks:
-            if -CLOCKS_DIFFER <= trace.came_at - at <= WAY_IN:
-                fitting[trace.session_id].add(member_id)
-                sessions[member_id].add(trace.session_id)
+            if -CLOCK_SKEW <= evidence.first_seen_at - at <= JOIN_DELAY:
+                members[evidence.session_id].add(member_id)
+                sessions[member_id].add(evidence.session_id)
     return {
         session_id: Match(member_id, "click", "likely")
-        for member_id, its in sessions.items()
-        for session_id in its
-        if len(its) == 1 and len(fitting[session_id]) == 1
+        for member_id, session_ids in sessions.items()
+        for session_id in session_ids
+        if len(session_ids) == 1 and len(members[session_id]) == 1
     }

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
 
-_MOMENTS = ARRAY(DateTime(timezone=True))
+_TIMESTAMPS = ARRAY(DateTime(timezone=True))
 
 
 class ParticipantSession(Model):
@@ -27,16 +27,16 @@ class ParticipantSession(Model):
     instance_uuid: Mapped[str] = mapped_column(Text)
     # Zoom's id of the client, which means nothing outside the instance, and does not survive a room move.
     connection: Mapped[str] = mapped_column(Text)
-    joins: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
-    leaves: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    joins: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
+    leaves: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     # Those of the leaves whose reason says that the client left from inside: it had not just waited.
-    left_inside: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
-    waits: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    left_inside: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
+    waits: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     # When somebody who had waited for the host, or in the waiting room, gave up or was removed.
-    waits_ended: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    waits_ended: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     # What Zoom reported afterwards: from when until when the client was inside, pair by pair.
-    reported_from: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
-    reported_until: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    reported_from: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
+    reported_until: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     # Zoom's id of the connection: it stays through room moves, and differs for a rejoin and for a second device.
     participant_uuid: Mapped[str | None] = mapped_column(Text)
     # Whether somebody called in: then no click at our door brought them.
@@ -56,6 +56,6 @@ class ParticipantSession(Model):
         return min([*self.joins, *self.leaves, *self.waits, *self.waits_ended, *self.reported_from])
 
     @property
-    def seen_inside(self) -> list[datetime]:
+    def inside_moments(self) -> list[datetime]:
         """The moments at which the client was inside; none of one that only waited."""
         return [*self.joins, *self.leaves, *self.reported_from, *self.reported_until]

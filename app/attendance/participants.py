@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from app.attendance.afterwards import BREAKOUT
-from app.attendance.connections import Tied, stays, tied
-from app.attendance.fold import Connection, Span, Stay, Window
+from app.attendance.connections import ClientGroup, group_by_connection, sessions_of
 from app.attendance.models import ParticipantSession
-from app.meetings.instances import Holding
+from app.attendance.sessions import ClientActivity, InstanceWindow, Interval, Session
+from app.attendance.zoom_report import BREAKOUT_PREFIX
+from app.meetings.instance_rules import InstanceTimes
 
 
 @dataclass(frozen=True)
@@ -27,47 +27,49 @@ class Participant:
     name: str | None
     by_phone: bool
     assigned_to: str | None
-    tied: Tied
+    group: ClientGroup
 
-    def inside(self, runs: Sequence[Holding], windows: Sequence[Window | None]) -> list[Stay]:
+    def sessions(self, runs: Sequence[InstanceTimes], windows: Sequence[InstanceWindow | None]) -> list[Session]:
         """When it was inside, of the runs of its instance in order; None is the window of a rehearsal."""
-        found = []
+        sessions = []
         for number, window in enumerate(windows):
-            its = [during(client, runs, number) for client in self.tied.clients]
-            its = [client for client in its if client.moments or client.reported]
-            if window is not None and its:
-                found += stays(its, window, sure=self.tied.sure)
-        return [stay._replace(session_id=self.id) for stay in found]
+            clients = [during_run(client, runs, number) for client in self.group.clients]
+            clients = [client for client in clients if client.moments or client.reported]
+            if window is not None and clients:
+                sessions += sessions_of(clients, window, certain=self.group.certain)
+        return [session._replace(session_id=self.id) for session in sessions]
 
 
-def participants(sessions: Iterable[ParticipantSession], windows: Mapping[str, Window]) -> list[Participant]:
+def participants(sessions: Iterable[ParticipantSession], windows: Mapping[str, InstanceWindow]) -> list[Participant]:
     """The connections behind sessions, as they came. `windows` is how long each instance was held in all."""
     rows = {session.id: session for session in sessions}
-    found = tied([client(row) for row in rows.values()], windows)
-    return [_participant([rows[client.id] for client in each.clients], each) for each in found]
+    groups = group_by_connection([client_activity(row) for row in rows.values()], windows)
+    return [_participant([rows[client.id] for client in each.clients], each) for each in groups]
 
 
-def client(row: ParticipantSession) -> Connection:
+def client_activity(row: ParticipantSession) -> ClientActivity:
     """What was heard of a client, as a value. Time in a breakout room ties nothing: it is beside the time inside."""
     person = row.registrant_id or row.zoom_user_id
-    return Connection(
+    return ClientActivity(
         row.id,
         row.instance_uuid,
         joins=frozenset(row.joins),
         leaves=frozenset(row.leaves),
         waits=frozenset(row.waits),
-        reported=frozenset(map(Span, row.reported_from, row.reported_until)),
+        reported=frozenset(map(Interval, row.reported_from, row.reported_until)),
         left_inside=frozenset(row.left_inside),
         waits_ended=frozenset(row.waits_ended),
         participant_uuid=row.participant_uuid,
-        link=None if row.connection.startswith(BREAKOUT) else person,
+        link=None if row.connection.startswith(BREAKOUT_PREFIX) else person,
     )
 
 
-def _participant(rows: Sequence[ParticipantSession], connection: Tied) -> Participant:
+def _participant(rows: Sequence[ParticipantSession], group: ClientGroup) -> Participant:
     first = rows[0]
     # Who said it last is believed, also that nobody is to be believed any more.
-    said = max((row for row in rows if row.assigned_at), key=lambda row: (row.assigned_at, row.id.bytes), default=None)
+    assigned = max(
+        (row for row in rows if row.assigned_at), key=lambda row: (row.assigned_at, row.id.bytes), default=None
+    )
     return Participant(
         first.id,
         first.instance_uuid,
@@ -79,29 +81,31 @@ def _participant(rows: Sequence[ParticipantSession], connection: Tied) -> Partic
         email=next((row.email for row in rows if row.email), None),
         name=next((row.name for row in rows if row.name), None),
         by_phone=any(row.by_phone for row in rows),
-        assigned_to=said.assigned_to if said else None,
-        tied=connection,
+        assigned_to=assigned.assigned_to if assigned else None,
+        group=group,
     )
 
 
-def during(client: Connection, runs: Sequence[Holding], number: int) -> Connection:
+def during_run(client: ClientActivity, runs: Sequence[InstanceTimes], number: int) -> ClientActivity:
     """What was heard of a client in one run of its instance. Between two runs nobody comes but to the next one, and
     nobody leaves but from the one before."""
     if len(runs) == 1:
         return client
-    ended, opens = (runs[number - 1].ended_at, runs[number].started_at) if number else (None, None)
+    ended, opened = (runs[number - 1].ended_at, runs[number].started_at) if number else (None, None)
     ends, reopened = (runs[number].ended_at, runs[number + 1].started_at) if number + 1 < len(runs) else (None, None)
 
-    def told(moments: Iterable[datetime]) -> frozenset[datetime]:
-        return frozenset(at for at in moments if (not opens or at >= opens) and (not reopened or at < reopened))
+    def within(moments: Iterable[datetime]) -> frozenset[datetime]:
+        return frozenset(at for at in moments if (not opened or at >= opened) and (not reopened or at < reopened))
 
-    spans = (Span(max(one.begins, opens or one.begins), min(one.ends, reopened or one.ends)) for one in client.reported)
+    intervals = (
+        Interval(max(one.start, opened or one.start), min(one.end, reopened or one.end)) for one in client.reported
+    )
     return replace(
         client,
         joins=frozenset(at for at in client.joins if (not ended or at > ended) and (not ends or at <= ends)),
-        leaves=told(client.leaves),
-        left_inside=told(client.left_inside),
-        waits=told(client.waits),
-        waits_ended=told(client.waits_ended),
-        reported=frozenset(span for span in spans if span.begins < span.ends),
+        leaves=within(client.leaves),
+        left_inside=within(client.left_inside),
+        waits=within(client.waits),
+        waits_ended=within(client.waits_ended),
+        reported=frozenset(interval for interval in intervals if interval.start < interval.end),
     )

@@ -10,11 +10,11 @@ from sqlalchemy import func, or_, select
 
 from app.accounts.models import Account, Host
 from app.attendance import service
-from app.attendance.fold import Attendance, Span, Stay, attendance, union
-from app.attendance.held import Held, held
-from app.attendance.match import Match, Person, Trace, match, plain
+from app.attendance.match import Match, PossibleMember, SessionEvidence, match, normalize
+from app.attendance.meeting_history import MeetingHistory, load_history
 from app.attendance.participants import Participant
-from app.attendance.shared_links import Link, SharedLink, links_of, shared
+from app.attendance.sessions import Attendance, Interval, Session, attendance, union
+from app.attendance.shared_links import RegistrantLink, SharedLink, find_shared_links, registrant_links
 from app.core import db
 from app.events import settings
 from app.events.models import Event
@@ -37,7 +37,7 @@ class Attendee:
 
 
 @dataclass(frozen=True)
-class Unknown:
+class UnknownParticipant:
     """A participant nobody known can be told to be behind."""
 
     session: Participant
@@ -47,7 +47,7 @@ class Unknown:
 
 
 @dataclass(frozen=True)
-class Missing:
+class Absentee:
     """Somebody who was not seen inside: when they last came through our door, and whether they stood outside Zoom's."""
 
     member_id: str
@@ -57,17 +57,17 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Report:
+class AttendanceReport:
     """Who came to one event. `held` is the time its meeting was open, in order and without overlaps; `threshold` what
     its community asks of whoever attended."""
 
     event: Event
     threshold: AttendanceThreshold
-    held: Sequence[Span]
+    open_intervals: Sequence[Interval]
     attendees: Sequence[Attendee]
-    unknown: Sequence[Unknown]
-    clicked_never_seen: Sequence[Missing]
-    no_shows: Sequence[Missing]
+    unknown: Sequence[UnknownParticipant]
+    clicked_never_seen: Sequence[Absentee]
+    no_shows: Sequence[Absentee]
     shared_links: Sequence[SharedLink]
 
 
@@ -75,9 +75,9 @@ class ZoomUser(NamedTuple):
     """A user of the community's Zoom accounts, and whether they are a host or alternative host of the event."""
 
     host: Host
-    hosts: bool
+    hosts_event: bool
 
-    def fits(self, participant: Participant) -> bool:
+    def matches(self, participant: Participant) -> bool:
         """Whether it is their session: by the Zoom user, or by the address where no Zoom user is known. Without being
         signed in a host is known by nothing but the name, which can keep a click away and give nobody anything."""
         if participant.zoom_user_id:
@@ -86,68 +86,70 @@ class ZoomUser(NamedTuple):
             return False
         if participant.email:
             return participant.email.lower() == (self.host.email or "").lower()
-        return self.hosts and plain(participant.name) == plain(self.host.name) != ""
+        return self.hosts_event and normalize(participant.name) == normalize(self.host.name) != ""
 
 
 @dataclass
-class _Known:
+class _ReportInputs:
     """What is known of one event."""
 
     event: Event
     now: datetime
-    held: Held
+    history: MeetingHistory
     threshold: AttendanceThreshold
-    people: Mapping[str, Person] = field(default_factory=dict)
-    coming: frozenset[str] = frozenset()
-    links: Mapping[str, Link] = field(default_factory=dict)  # by registrant id
+    candidates: Mapping[str, PossibleMember] = field(default_factory=dict)
+    expected_members: frozenset[str] = frozenset()
+    links: Mapping[str, RegistrantLink] = field(default_factory=dict)  # by registrant id
     zoom_users: Sequence[ZoomUser] = ()
     protected: frozenset[UUID] = frozenset()  # meetings nobody but the hosts enters without a registrant
 
 
-async def of_event(tx: db.Tx, event: Event) -> Report:
+async def build(tx: db.Tx, event: Event) -> AttendanceReport:
     """The report of one event, as far as Zoom has told."""
-    chosen = await settings.get(tx, event.community_id)
-    known = _Known(event, tx.now, await held(tx, event), chosen.attendance)
-    await _expected(tx, known)
-    await _hosts(tx, known)
-    assigned = {each.assigned_to for each in known.held.participants if each.assigned_to} - known.people.keys()
-    names = await service.names(tx, event.community_id, assigned)
-    known.people = {**known.people, **{each: Person(each, names.get(each, "")) for each in assigned}}
-    return _report(known)
+    community_settings = await settings.get(tx, event.community_id)
+    inputs = _ReportInputs(event, tx.now, await load_history(tx, event), community_settings.attendance)
+    await _load_registrations(tx, inputs)
+    await _load_hosts(tx, inputs)
+    assigned = {each.assigned_to for each in inputs.history.participants if each.assigned_to} - inputs.candidates.keys()
+    names = await service.member_names(tx, event.community_id, assigned)
+    inputs.candidates = {**inputs.candidates, **{each: PossibleMember(each, names.get(each, "")) for each in assigned}}
+    return _build_report(inputs)
 
 
-async def _expected(tx: db.Tx, known: _Known) -> None:
+async def _load_registrations(tx: db.Tx, inputs: _ReportInputs) -> None:
     """Everybody who answered, with their registrants at every meeting of the event, and their clicks."""
-    known.links = await links_of(tx, known.event.id)
+    inputs.links = await registrant_links(tx, inputs.event.id)
     ids: dict[str | None, set[str]] = {}
-    for registrant_id, link in known.links.items():
+    for registrant_id, link in inputs.links.items():
         ids.setdefault(link.member_id, set()).add(registrant_id)
-    people: dict[str, Person] = {}
+    candidates: dict[str, PossibleMember] = {}
     coming = set()
-    for registration in await tx.session.scalars(select(Registration).where(Registration.event_id == known.event.id)):
+    for registration in await tx.session.scalars(select(Registration).where(Registration.event_id == inputs.event.id)):
         # At Zoom an address that is not verified may be somebody else's.
         own = {registration.email} if registration.email_verified else set()
-        emails, theirs = frozenset(own - {""}), frozenset(ids.get(registration.member_id, ()))
-        people[registration.member_id] = Person(registration.member_id, registration.name, emails, theirs)
+        emails, registrant_ids = frozenset(own - {""}), frozenset(ids.get(registration.member_id, ()))
+        candidates[registration.member_id] = PossibleMember(
+            registration.member_id, registration.name, emails, registrant_ids
+        )
         if registration.rsvp == "going" and registration.waiting_since is None:
             coming.add(registration.member_id)
     clicks = await tx.session.execute(
         select(Click.member_id, Click.clicked_at).where(
-            Click.member_id.in_(people), Click.event_id == known.event.id, Click.outcome == REDIRECTED
+            Click.member_id.in_(candidates), Click.event_id == inputs.event.id, Click.outcome == REDIRECTED
         )
     )
     for member_id, clicked_at in clicks:
-        people[member_id] = replace(people[member_id], clicks=people[member_id].clicks | {clicked_at})
-    known.people, known.coming = people, frozenset(coming)
+        candidates[member_id] = replace(candidates[member_id], clicks=candidates[member_id].clicks | {clicked_at})
+    inputs.candidates, inputs.expected_members = candidates, frozenset(coming)
 
 
-async def _hosts(tx: db.Tx, known: _Known) -> None:
+async def _load_hosts(tx: db.Tx, inputs: _ReportInputs) -> None:
     """The event's hosts, and whoever else of the community's Zoom users was seen, as the members they are."""
-    event, seen = known.event, known.held.participants
+    event, participants = inputs.event, inputs.history.participants
     meetings = (await tx.session.scalars(select(Meeting).where(Meeting.event_id == event.id))).all()
     own = {event.host_id, *event.alternative_hosts, *(meeting.host_id for meeting in meetings)} - {None}
-    ids = {each.zoom_user_id for each in seen if each.zoom_user_id}
-    emails = {each.email.lower() for each in seen if each.email}
+    ids = {each.zoom_user_id for each in participants if each.zoom_user_id}
+    emails = {each.email.lower() for each in participants if each.email}
     rows = await tx.session.scalars(
         select(Host)
         .join(Account, Account.id == Host.account_id)
@@ -157,57 +159,57 @@ async def _hosts(tx: db.Tx, known: _Known) -> None:
         )
         .order_by(Host.id)
     )
-    known.zoom_users = [ZoomUser(host, host.id in own) for host in rows]
-    known.protected = frozenset(meeting.id for meeting in meetings if meeting.protected)
-    people = dict(known.people)
-    for host, _ in known.zoom_users:
+    inputs.zoom_users = [ZoomUser(host, host.id in own) for host in rows]
+    inputs.protected = frozenset(meeting.id for meeting in meetings if meeting.protected)
+    candidates = dict(inputs.candidates)
+    for host, _ in inputs.zoom_users:
         if host.member_id:
-            person = people.get(host.member_id) or Person(host.member_id, host.name or "")
-            addresses = person.emails | ({host.email} if host.email else set())
-            users = person.zoom_user_ids | {host.zoom_user_id}
-            people[host.member_id] = replace(person, emails=addresses, zoom_user_ids=users)
-    known.people = people
+            candidate = candidates.get(host.member_id) or PossibleMember(host.member_id, host.name or "")
+            addresses = candidate.emails | ({host.email} if host.email else set())
+            users = candidate.zoom_user_ids | {host.zoom_user_id}
+            candidates[host.member_id] = replace(candidate, emails=addresses, zoom_user_ids=users)
+    inputs.candidates = candidates
 
 
-def _report(known: _Known) -> Report:
-    event, held = known.event, known.held.counting
-    scheduled = Span(event.starts_at, event.ends_at)
-    inside = {each.id: known.held.inside(each) for each in known.held.participants}
-    traces = {each.id: _trace(each, known) for each in known.held.participants}
-    matches = match(list(traces.values()), list(known.people.values()))
-    hosts = {user.host.member_id for user in known.zoom_users if user.hosts} - {None}
-    theirs: dict[str, list[Stay]] = {}
+def _build_report(inputs: _ReportInputs) -> AttendanceReport:
+    event, windows = inputs.event, inputs.history.counted_windows
+    scheduled = Interval(event.starts_at, event.ends_at)
+    sessions = {each.id: inputs.history.sessions_of(each) for each in inputs.history.participants}
+    evidence = {each.id: _evidence(each, inputs) for each in inputs.history.participants}
+    matches = match(list(evidence.values()), list(inputs.candidates.values()))
+    hosts = {user.host.member_id for user in inputs.zoom_users if user.hosts_event} - {None}
+    sessions_by_member: dict[str, list[Session]] = {}
     unknown = []
-    for each in known.held.participants:
+    for each in inputs.history.participants:
         member_id = matches[each.id].member_id
         if member_id is not None:
-            theirs.setdefault(member_id, []).extend(inside[each.id])
-        elif was := attendance(inside[each.id], scheduled, held):
-            is_host = any(user.hosts for user in known.zoom_users if user.fits(each))
-            unknown.append(Unknown(each, is_host, was, matches[each.id]))
+            sessions_by_member.setdefault(member_id, []).extend(sessions[each.id])
+        elif result := attendance(sessions[each.id], scheduled, windows):
+            is_host = any(user.hosts_event for user in inputs.zoom_users if user.matches(each))
+            unknown.append(UnknownParticipant(each, is_host, result, matches[each.id]))
     attendees = []
-    for member_id, found in theirs.items():
-        if was := attendance(found, scheduled, held):
-            own = {stay.session_id: matches[stay.session_id] for stay in was.stays}
-            attendees.append(Attendee(member_id, known.people[member_id].name, member_id in hosts, was, own))
-    clicked, no_shows = _missing(known, {each.member_id for each in attendees}, theirs.keys())
-    return Report(
+    for member_id, member_sessions in sessions_by_member.items():
+        if result := attendance(member_sessions, scheduled, windows):
+            own = {session.session_id: matches[session.session_id] for session in result.sessions}
+            attendees.append(Attendee(member_id, inputs.candidates[member_id].name, member_id in hosts, result, own))
+    clicked, no_shows = _absentees(inputs, {each.member_id for each in attendees}, sessions_by_member.keys())
+    return AttendanceReport(
         event,
-        known.threshold,
-        union(Span(window.begins, window.ends) for window in held),
+        inputs.threshold,
+        union(Interval(window.start, window.end) for window in windows),
         sorted(attendees, key=lambda each: (each.attendance.joined_at, each.member_id)),
         sorted(unknown, key=lambda each: (each.attendance.joined_at, each.session.id.bytes)),
         clicked,
         no_shows,
-        shared(known.held.participants, inside, known.links),
+        find_shared_links(inputs.history.participants, sessions, inputs.links),
     )
 
 
-def _trace(participant: Participant, known: _Known) -> Trace:
+def _evidence(participant: Participant, inputs: _ReportInputs) -> SessionEvidence:
     """What tells whose session it is. A click leads to none of the account's own Zoom users, to nobody who calls in,
     and to no meeting where everybody who enters has a registrant."""
-    users = [user for user in known.zoom_users if user.fits(participant)]
-    return Trace(
+    users = [user for user in inputs.zoom_users if user.matches(participant)]
+    return SessionEvidence(
         participant.id,
         participant.first_seen,
         registrant_id=participant.registrant_id,
@@ -215,23 +217,25 @@ def _trace(participant: Participant, known: _Known) -> Trace:
         email=participant.email,
         name=participant.name,
         assigned_to=participant.assigned_to,
-        is_host=any(user.hosts and user.host.member_id is None for user in users),
-        by_click=not (users or participant.by_phone or participant.meeting_id in known.protected),
+        is_host=any(user.hosts_event and user.host.member_id is None for user in users),
+        click_possible=not (users or participant.by_phone or participant.meeting_id in inputs.protected),
     )
 
 
-def _missing(known: _Known, seen: set[str], waited: Iterable[str]) -> tuple[list[Missing], list[Missing]]:
+def _absentees(
+    inputs: _ReportInputs, attendee_ids: set[str], waiting_ids: Iterable[str]
+) -> tuple[list[Absentee], list[Absentee]]:
     """Who clicked and was never seen; and who was coming and was not, once the event is over and Zoom has told of
     anybody at all."""
-    outside = set(waited)
+    waited_ids = set(waiting_ids)
     clicked, no_shows = [], []
-    told = bool(known.held.participants) and known.event.status(known.now) == "ended"
-    for member_id, person in sorted(known.people.items(), key=lambda item: (item[1].name.casefold(), item[0])):
-        missing = Missing(member_id, person.name, max(person.clicks, default=None), member_id in outside)
-        if member_id in seen:
+    no_shows_known = bool(inputs.history.participants) and inputs.event.status(inputs.now) == "ended"
+    for member_id, candidate in sorted(inputs.candidates.items(), key=lambda item: (item[1].name.casefold(), item[0])):
+        absentee = Absentee(member_id, candidate.name, max(candidate.clicks, default=None), member_id in waited_ids)
+        if member_id in attendee_ids:
             continue
-        if person.clicks:
-            clicked.append(missing)
-        if told and member_id in known.coming:
-            no_shows.append(missing)
+        if candidate.clicks:
+            clicked.append(absentee)
+        if no_shows_known and member_id in inputs.expected_members:
+            no_shows.append(absentee)
     return clicked, no_shows

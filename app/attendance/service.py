@@ -6,29 +6,29 @@ from uuid import UUID
 
 from sqlalchemy import select, text
 
-from app.attendance import running
-from app.attendance.afterwards import WHO, Client, reported
-from app.attendance.heard import Heard, Kind
+from app.attendance import infer_instances
 from app.attendance.models import ParticipantSession
+from app.attendance.participant_event import Kind, ParticipantEvent
+from app.attendance.zoom_report import IDENTITY_FIELDS, NotifiedClient, reported_clients
 from app.clients.zoom import ReportedParticipant
 from app.core import db, logs
-from app.core.errors import not_found, wrong_field
+from app.core.errors import field_error, not_found
 from app.events import service as events
 from app.events.models import Event
-from app.facts import LiveChanged
-from app.meetings import holdings
-from app.meetings.instances import Holding
+from app.facts import LiveStateChanged
+from app.meetings import instance_store
+from app.meetings.instance_rules import InstanceTimes
 from app.meetings.models import Meeting
 
 log = logs.get("attendance")
 
 # Whoever left from inside left.
-_KEPT_AS: Mapping[Kind, tuple[Kind, ...]] = {
+_STORED_KINDS: Mapping[Kind, tuple[Kind, ...]] = {
     **{kind: (kind,) for kind in get_args(Kind)},
     "left_inside": ("leaves", "left_inside"),
 }
 # Sets and least values only, so that any order and any repetition lead to the same row.
-_NOTE = text(
+_UPSERT_NOTIFIED = text(
     """
 INSERT INTO participant_sessions AS known
   (id, meeting_id, instance_uuid, connection, joins, leaves, left_inside, waits, waits_ended,
@@ -51,7 +51,7 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 )
 
 # A report is whole, so it takes the place of one that was read before.
-_REPORT = """
+_UPSERT_REPORTED = """
 INSERT INTO participant_sessions AS known
   (id, meeting_id, instance_uuid, connection, reported_from, reported_until, registrant_id, zoom_user_id, email, name)
 VALUES (gen_random_uuid(), :meeting_id, :instance_uuid, :connection, :reported_from, :reported_until,
@@ -66,57 +66,60 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 """
 
 
-async def note(tx: db.Tx, said: Sequence[tuple[Meeting, Heard]]) -> None:
+async def store(tx: db.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
     """Add moments to the sessions they belong to; rows are written in their order, as others may write the same.
     Events come first: whoever needs both locks an event before its sessions."""
-    await running.note(tx, said)
+    await infer_instances.infer_instances(tx, participant_events)
     rows = [
         {
             "meeting_id": meeting.id,
-            "instance_uuid": one.instance_uuid,
-            "connection": one.connection,
-            "participant_uuid": one.participant_uuid,
-            "by_phone": one.by_phone,
-            **{kind: [one.at] if kind in _KEPT_AS[one.kind] else [] for kind in get_args(Kind)},
-            **{name: getattr(one, name) for name in WHO},
+            "instance_uuid": event.instance_uuid,
+            "connection": event.connection,
+            "participant_uuid": event.participant_uuid,
+            "by_phone": event.by_phone,
+            **{kind: [event.at] if kind in _STORED_KINDS[event.kind] else [] for kind in get_args(Kind)},
+            **{name: getattr(event, name) for name in IDENTITY_FIELDS},
         }
-        for meeting, one in said
+        for meeting, event in participant_events
     ]
     if rows:
         rows.sort(key=lambda row: (row["meeting_id"].bytes, row["instance_uuid"], row["connection"]))
-        await (await tx.session.connection()).execute(_NOTE, rows)
-    for event_id in sorted({meeting.event_id for meeting, _ in said}):
-        tx.record(LiveChanged(event_id))
-        tx.ring(events.topic(event_id))
+        await (await tx.session.connection()).execute(_UPSERT_NOTIFIED, rows)
+    for event_id in sorted({meeting.event_id for meeting, _ in participant_events}):
+        tx.record(LiveStateChanged(event_id))
+        tx.publish(events.topic(event_id))
 
 
-async def note_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Sequence[ReportedParticipant]) -> None:
+async def store_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Sequence[ReportedParticipant]) -> None:
     """Put what Zoom reported of an instance beside what was heard of it. It ran from when the first came, or earlier;
     and where its end was not told, it was over once nobody was inside any more."""
-    found = await tx.session.scalars(
+    result = await tx.session.scalars(
         select(ParticipantSession)
         .where(ParticipantSession.meeting_id == meeting_id, ParticipantSession.instance_uuid == instance_uuid)
         .order_by(ParticipantSession.connection)
     )
-    sessions = found.all()
+    sessions = result.all()
     clients = [
-        Client(each.connection, frozenset(each.joins), {name: getattr(each, name) for name in WHO}) for each in sessions
+        NotifiedClient(each.connection, frozenset(each.joins), {name: getattr(each, name) for name in IDENTITY_FIELDS})
+        for each in sessions
     ]
-    people = reported(rows, clients)
-    moments = [at for each in sessions for at in each.seen_inside]
-    moments += [at for one in people for span in one.inside for at in span]
-    if people:
+    report_clients = reported_clients(rows, clients)
+    moments = [at for each in sessions for at in each.inside_moments]
+    moments += [at for client in report_clients for interval in client.intervals for at in interval]
+    if report_clients:
         meeting = await tx.session.get_one(Meeting, meeting_id)
-        await holdings.note(tx, meeting, instance_uuid, Holding(min(moments), max(moments), found_out=True), whole=True)
-    for one in people:
-        await tx.run(
-            _REPORT,
+        await instance_store.store(
+            tx, meeting, instance_uuid, InstanceTimes(min(moments), max(moments), inferred=True), is_complete=True
+        )
+    for client in report_clients:
+        await tx.execute(
+            _UPSERT_REPORTED,
             meeting_id=meeting_id,
             instance_uuid=instance_uuid,
-            connection=one.connection,
-            reported_from=[span.begins for span in one.inside],
-            reported_until=[span.ends for span in one.inside],
-            **one.who,
+            connection=client.connection,
+            reported_from=[interval.start for interval in client.intervals],
+            reported_until=[interval.end for interval in client.intervals],
+            **client.identity,
         )
 
 
@@ -133,16 +136,16 @@ async def assign(tx: db.Tx, event: Event, session_id: UUID, member_id: str | Non
     )
     if session is None:
         raise not_found("session")
-    if member_id is not None and member_id not in await names(tx, event.community_id, [member_id]):
-        raise wrong_field("member_id", "is no member who has answered an event of this community, or hosts in it")
+    if member_id is not None and member_id not in await member_names(tx, event.community_id, [member_id]):
+        raise field_error("member_id", "is no member who has answered an event of this community, or hosts in it")
     session.assigned_to, session.assigned_by, session.assigned_at = member_id, by, tx.now
     log.info("participant assigned", event_id=str(event.id), session_id=str(session_id), member_id=member_id, by=by)
     return session
 
 
-async def names(tx: db.Tx, community_id: str, member_ids: Collection[str]) -> Mapping[str, str]:
+async def member_names(tx: db.Tx, community_id: str, member_ids: Collection[str]) -> Mapping[str, str]:
     """What members of a community are called, as far as they answered one of its events, or are a host of it."""
-    rows = await tx.run(
+    rows = await tx.execute(
         """
         SELECT member_id, max(name) AS name FROM (
             SELECT registrations.member_id, registrations.name FROM registrations

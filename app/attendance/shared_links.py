@@ -7,15 +7,15 @@ from uuid import UUID
 
 from sqlalchemy import and_, func, select
 
-from app.attendance.afterwards import BREAKOUT
-from app.attendance.fold import Stay, at_once
 from app.attendance.participants import Participant
+from app.attendance.sessions import Session, overlaps
+from app.attendance.zoom_report import BREAKOUT_PREFIX
 from app.core import db
 from app.registrations.models import Registrant, Registration, RevokedLink
 
 
 @dataclass(frozen=True)
-class Link:
+class RegistrantLink:
     """Whose link it is, what Zoom knows of them now, and when a link of theirs was last taken back.
 
     `member_id` is None for a link of two of whom it may be either.
@@ -44,53 +44,55 @@ class SharedLink:
     registrant_reason: str | None
 
 
-async def links_of(tx: db.Tx, event_id: UUID) -> Mapping[str, Link]:
+async def registrant_links(tx: db.Tx, event_id: UUID) -> Mapping[str, RegistrantLink]:
     """Every registrant of an event by each id Zoom ever gave it.
 
     A member and a guest with one address share one registrant: it is the one's who is still coming, if only one is.
     """
-    last = select(func.max(RevokedLink.revoked_at)).where(RevokedLink.registrant_id == Registrant.id).scalar_subquery()
+    last_revoked = (
+        select(func.max(RevokedLink.revoked_at)).where(RevokedLink.registrant_id == Registrant.id).scalar_subquery()
+    )
     rows = await tx.session.execute(
-        select(Registration.member_id, Registrant.state, Registrant.reason, last)
+        select(Registration.member_id, Registrant.state, Registrant.reason, last_revoked)
         .add_columns(Registrant.zoom_registrant_id, Registrant.former_ids)
         .add_columns(and_(Registration.rsvp == "going", Registration.waiting_since.is_(None)))
         .join(Registrant, Registrant.registration_id == Registration.id)
         .where(Registration.event_id == event_id)
         .order_by(Registrant.id)
     )
-    owners: dict[str, list[tuple[bool, Link]]] = {}
-    for *link, present, former, coming in rows:
-        for registrant_id in {present, *former} - {None}:
-            owners.setdefault(registrant_id, []).append((coming, Link(*link)))
-    return {registrant_id: _of_one(theirs) for registrant_id, theirs in owners.items()}
+    owners: dict[str, list[tuple[bool, RegistrantLink]]] = {}
+    for *link, current_id, former_ids, coming in rows:
+        for registrant_id in {current_id, *former_ids} - {None}:
+            owners.setdefault(registrant_id, []).append((coming, RegistrantLink(*link)))
+    return {registrant_id: _single_owner(theirs) for registrant_id, theirs in owners.items()}
 
 
-def _of_one(owners: Sequence[tuple[bool, Link]]) -> Link:
+def _single_owner(owners: Sequence[tuple[bool, RegistrantLink]]) -> RegistrantLink:
     """The link of its only owner, or of the only one who is still coming; else it is nobody's."""
     fitting = [link for coming, link in owners if coming] or [link for _, link in owners]
     return fitting[0] if len({link.member_id for link in fitting}) == 1 else replace(fitting[0], member_id=None)
 
 
-def shared(
-    people: Iterable[Participant], inside: Mapping[UUID, Sequence[Stay]], links: Mapping[str, Link]
+def find_shared_links(
+    participants: Iterable[Participant], sessions: Mapping[UUID, Sequence[Session]], links: Mapping[str, RegistrantLink]
 ) -> list[SharedLink]:
     """The links in use twice at once, link by link, as they happened."""
     by_link: dict[str, dict[UUID, Participant]] = {}
-    for each in people:
-        if each.registrant_id and not each.connection.startswith(BREAKOUT):
+    for each in participants:
+        if each.registrant_id and not each.connection.startswith(BREAKOUT_PREFIX):
             by_link.setdefault(each.registrant_id, {})[each.id] = each
     found = []
-    for registrant_id, came in sorted(by_link.items()):
+    for registrant_id, link_participants in sorted(by_link.items()):
         link = links.get(registrant_id)
-        for both in at_once(stay for session_id in came for stay in inside[session_id]):
-            revoked_at = link.revoked_at if link and link.revoked_at and link.revoked_at >= both.begins else None
+        for overlap in overlaps(session for session_id in link_participants for session in sessions[session_id]):
+            revoked_at = link.revoked_at if link and link.revoked_at and link.revoked_at >= overlap.start else None
             found.append(
                 SharedLink(
                     member_id=link.member_id if link else None,
-                    session_ids=(both.one, both.other),
-                    names=(came[both.one].name, came[both.other].name),
-                    begins_at=both.begins,
-                    ends_at=both.ends,
+                    session_ids=(overlap.one, overlap.other),
+                    names=(link_participants[overlap.one].name, link_participants[overlap.other].name),
+                    begins_at=overlap.start,
+                    ends_at=overlap.end,
                     revoked_at=revoked_at,
                     registrant_state=link.state if link else None,
                     registrant_reason=link.reason if link else None,

@@ -2,42 +2,42 @@
 
 from collections.abc import Sequence
 
-from app.attendance import missed, service, settling
-from app.attendance.listening import Listener
-from app.core import db, together
-from app.core.together import Batch
-from app.core.work import Work
+from app.attendance import finalize, service, unreported_meetings
+from app.attendance.participant_inbox import ParticipantEventLoader
+from app.core import batching, db
+from app.core.batching import BatchResult
+from app.core.job_runner import JobContext
 from app.resources import Resources
 
-NOTE = "attendance.note_participant"
+JOB_NAME = "attendance.handle_participant"
 
 
-async def note_participant(work: Work[Resources]) -> None:
+async def handle_participant(job: JobContext[Resources]) -> None:
     """Take down what Zoom said of a participant (the key is a delivery), and what waits beside it: when a meeting ends,
     a thousand leave at once. Order and repetition make no difference."""
-    held = work.resources
+    resources = job.resources
 
-    async def note_all(tx: db.Tx, keys: Sequence[str]) -> Batch:
-        said, batch = await Listener(tx, held.seal).hear_all(keys)
-        await service.note(tx, said)
+    async def handle_many(tx: db.Tx, keys: Sequence[str]) -> BatchResult:
+        participant_events, batch = await ParticipantEventLoader(tx, resources.encryption).load_many(keys)
+        await service.store(tx, participant_events)
         return batch
 
-    async with together.beside(work, held.db.hot, NOTE, note_all), work.done() as tx:
-        own = await Listener(tx, held.seal).hear(work.id)
-        await service.note(tx, [own] if own else [])
+    async with batching.with_batch(job, resources.db.pool, JOB_NAME, handle_many), job.complete() as tx:
+        participant_event = await ParticipantEventLoader(tx, resources.encryption).load(job.id)
+        await service.store(tx, [participant_event] if participant_event else [])
 
 
-async def settle(work: Work[Resources]) -> None:
+async def finalize_attendance(job: JobContext[Resources]) -> None:
     """An event (the key) ended: complete its attendance by what Zoom reports, and say when nothing more is to come."""
-    await settling.settle(work)
+    await finalize.finalize(job)
 
 
-async def miss_holdings(work: Work[Resources]) -> None:
+async def poll_missing_outcomes(job: JobContext[Resources]) -> None:
     """The sweep over events that should be over and of whose meeting neither start nor end was told."""
-    async with work.done() as tx:
-        await missed.miss(tx)
+    async with job.complete() as tx:
+        await unreported_meetings.find_unreported(tx)
 
 
-async def ask_holding(work: Work[Resources]) -> None:
+async def fetch_outcome(job: JobContext[Resources]) -> None:
     """Ask Zoom whether the meeting of an event (the key) was held."""
-    await missed.ask(work)
+    await unreported_meetings.fetch_outcome(job)

@@ -8,5 +8,5 @@ def attended(minutes: int, share: float, threshold: AttendanceThreshold) -> bool
     whoever was seen inside attended."""
     if threshold.minutes is None and threshold.share is None:
         return True
-    long_enough = threshold.minutes is not None and minutes >= threshold.minutes
-    return long_enough or (threshold.share is not None and share >= threshold.share)
+    enough_minutes = threshold.minutes is not None and minutes >= threshold.minutes
+    return enough_minutes or (threshold.share is not None and share >= threshold.share)

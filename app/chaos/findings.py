@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-SHOWN = 20
+MAX_SHOWN = 20
 
 
 @dataclass
@@ -14,20 +14,20 @@ class Finding:
     violations: list[str] = field(default_factory=list)
     excused: list[str] = field(default_factory=list)
 
-    def expect(self, holds: bool, otherwise: str) -> None:
+    def expect(self, condition: bool, violation: str) -> None:
         """One more thing was looked at."""
         self.checked += 1
-        if not holds:
-            self.violations.append(otherwise)
+        if not condition:
+            self.violations.append(violation)
 
-    def excuse(self, why: str) -> None:
+    def excuse(self, reason: str) -> None:
         """One thing that cannot be looked at, or need not hold."""
-        self.excused.append(why)
+        self.excused.append(reason)
 
     def __str__(self) -> str:
         head = f"{self.invariant:<58}{self.checked:>7}  "
         verdict = f"{len(self.violations)} VIOLATED" if self.violations else "holds" if self.checked else "not checked"
         more = f", {len(self.excused)} excused" if self.excused else ""
-        lines = [f"    {each}" for each in self.violations[:SHOWN]]
-        hidden = len(self.violations) - SHOWN
+        lines = [f"    {each}" for each in self.violations[:MAX_SHOWN]]
+        hidden = len(self.violations) - MAX_SHOWN
         return "\n".join([f"{head}{verdict}{more}", *lines, *([f"    and {hidden} more"] if hidden > 0 else [])])

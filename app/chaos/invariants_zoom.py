@@ -5,84 +5,84 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.chaos.community import Opened
+from app.chaos.community import JoinClick
+from app.chaos.expected_values import ExpectedValue
 from app.chaos.findings import Finding
-from app.chaos.seen import Event, Meeting, Registration, Said
-from app.chaos.wishes import Wish
+from app.chaos.observed_state import Event, MeetingAtZoom, NotificationAttempt, Registration
 
-About = tuple[str, str]
+Subject = tuple[str, str]
 ADD, CHANGE_STATUS = "meetingRegistrantCreate", "meetingRegistrantStatus"
 CREATE, UPDATE = "meetingCreate", "meetingUpdate"
 DAILY = {ADD: 3, CHANGE_STATUS: 10, CREATE: 100, UPDATE: 100}
 TOO_MANY, PAGE_IS_THERE, NOT_READY = 429, 200, "not-ready"
 # What tells of a meeting who was inside, and when.
-OF_ATTENDANCE = ("meeting.started", "meeting.ended", "meeting.participant_joined", "meeting.participant_left")
+ATTENDANCE_EVENTS = ("meeting.started", "meeting.ended", "meeting.participant_joined", "meeting.participant_left")
 
 
-def nothing_accepted_is_lost(wishes: Mapping[About, Wish], found: Mapping[About, Any]) -> Finding:
+def nothing_accepted_is_lost(expected: Mapping[Subject, ExpectedValue], found: Mapping[Subject, Any]) -> Finding:
     """What the service says in the end was the last word that was accepted, or one that nobody answered."""
     finding = Finding("what was accepted last is what the service says")
-    for (event, attribute), wish in wishes.items():
-        said = found.get((event, attribute))
-        words = " or ".join(str(word) for word in wish.possible)
-        finding.expect(said in wish.possible, f"event {event}, {attribute}: {said} instead of {words}")
+    for (event, attribute), value in expected.items():
+        observed = found.get((event, attribute))
+        possibilities = " or ".join(str(possibility) for possibility in value.possible)
+        finding.expect(observed in value.possible, f"event {event}, {attribute}: {observed} instead of {possibilities}")
     return finding
 
 
-def meetings_equal_events(events: Mapping[str, Event], meetings: Mapping[str, Meeting]) -> Finding:
+def meetings_equal_events(events: Mapping[str, Event], meetings: Mapping[str, MeetingAtZoom]) -> Finding:
     """Every event that is to come has one meeting at Zoom, as it is; cancelled ones have none, and none is nobody's."""
     finding = Finding("Zoom has one meeting for each event, as the event is")
     for event in events.values():
         meeting = meetings.get(event.meeting or "")
         if event.status == "cancelled":
             finding.expect(meeting is None, f"event {event.id} is cancelled, and Zoom has meeting {event.meeting}")
-        elif event.to_come and event.state == "unknown" and event.meeting is None:
+        elif event.is_upcoming and event.state == "unknown" and event.meeting is None:
             finding.excuse(f"event {event.id}: nobody answered the creation, and Zoom has ten minutes to tell of it")
-        elif event.to_come:
-            told = _difference(event, meeting)
-            finding.expect(told is None, f"event {event.id}: {told}")
+        elif event.is_upcoming:
+            difference = _difference(event, meeting)
+            finding.expect(difference is None, f"event {event.id}: {difference}")
     serving = Counter(event.meeting for event in events.values() if event.meeting)
     for number in meetings:
         finding.expect(serving[number] == 1, f"meeting {number} at Zoom serves {serving[number]} events")
     return finding
 
 
-def _difference(event: Event, meeting: Meeting | None) -> str | None:
+def _difference(event: Event, meeting: MeetingAtZoom | None) -> str | None:
     if meeting is None:
         return f"no meeting at Zoom (here {event.state}, {event.meeting})"
     minutes = -(-(event.ends_at - event.starts_at) // timedelta(minutes=1))
     wanted, found = (event.title, event.starts_at, minutes), (meeting.topic, meeting.starts_at, meeting.minutes)
     if wanted != found:
-        return f"wanted {_told(wanted)}, at Zoom {_told(found)} (meeting {meeting.number}, here {event.state})"
+        return f"wanted {_describe(wanted)}, at Zoom {_describe(found)} (meeting {meeting.number}, here {event.state})"
     if event.state != "scheduled" or event.differences:
         return f"is the same at Zoom, and here {event.state} with {event.differences} differences"
     return None
 
 
-def _told(terms: tuple[str, datetime, int]) -> str:
-    return f"{terms[0]!r} at {terms[1]:%Y-%m-%dT%H:%M:%SZ} for {terms[2]} min"
+def _describe(fields: tuple[str, datetime, int]) -> str:
+    return f"{fields[0]!r} at {fields[1]:%Y-%m-%dT%H:%M:%SZ} for {fields[2]} min"
 
 
-def registrants_equal_answers(
+def registrants_equal_rsvps(
     events: Mapping[str, Event],
     registrations: Iterable[Registration],
-    meetings: Mapping[str, Meeting],
+    meetings: Mapping[str, MeetingAtZoom],
     journal: Iterable[Mapping[str, Any]],
 ) -> Finding:
     """Approved at Zoom is who is going, and nobody else, while the event is to come; and we say so. Who was added three
     times today waits for midnight, which is excused where Zoom was really asked so often."""
     finding = Finding("approved at Zoom is who is going, and we say so")
-    asked = Counter(_subject(entry) for entry in journal if entry["operation"] == ADD)
+    add_calls = Counter(_quota_key(entry) for entry in journal if entry["operation"] == ADD)
     for one in registrations:
         event = events[one.event]
         meeting = meetings.get(event.meeting or "")
-        if not event.to_come or meeting is None:
+        if not event.is_upcoming or meeting is None:
             continue
         going, there = one.rsvp == "going", one.email in meeting.approved
         about = (
             f"event {one.event}, {one.who} ({one.rsvp}, here {one.registrant}: {one.reason}), meeting {meeting.number}"
         )
-        if going and not there and asked[f"{ADD} {meeting.number} {one.email}"] >= DAILY[ADD]:
+        if going and not there and add_calls[f"{ADD} {meeting.number} {one.email}"] >= DAILY[ADD]:
             finding.excuse(f"{about}: three adds were made today")
             continue
         finding.expect(going == there, f"{about}: at Zoom {'approved' if there else 'not approved'}")
@@ -102,20 +102,22 @@ def quotas_hold(journal: Sequence[Mapping[str, Any]]) -> Finding:
     for entry in journal:
         if entry["operation"] not in DAILY:
             continue
-        for subject in _subjects(entry):
+        for quota_key in _quota_keys(entry):
             limit = DAILY[entry["operation"]]
             refused = entry["status"] == TOO_MANY and entry["fault"] is None
-            finding.expect(not refused or used[subject] < limit, f"{subject} was asked for again after {limit} times")
+            finding.expect(
+                not refused or used[quota_key] < limit, f"{quota_key} was asked for again after {limit} times"
+            )
             done = entry["status"] is not None and entry["status"] < 300
-            used[subject] += done or entry["fault"] == "lose_answer"
+            used[quota_key] += done or entry["fault"] == "lose_answer"
     return finding
 
 
-def _subject(entry: Mapping[str, Any]) -> str:
-    return next(iter(_subjects(entry)))
+def _quota_key(entry: Mapping[str, Any]) -> str:
+    return next(iter(_quota_keys(entry)))
 
 
-def _subjects(entry: Mapping[str, Any]) -> list[str]:
+def _quota_keys(entry: Mapping[str, Any]) -> list[str]:
     """What a call is counted by: the address at the meeting, the registrant, the host."""
     parts, body = entry["path"].split("/"), entry["body"] if isinstance(entry["body"], dict) else {}
     if entry["operation"] == ADD:
@@ -126,41 +128,44 @@ def _subjects(entry: Mapping[str, Any]) -> list[str]:
 
 
 def attendance_is_exact(
-    events: Mapping[str, Event], meetings: Mapping[str, Meeting], said: Iterable[Said], emails: Mapping[str, str]
+    events: Mapping[str, Event],
+    meetings: Mapping[str, MeetingAtZoom],
+    attempts: Iterable[NotificationAttempt],
+    emails: Mapping[str, str],
 ) -> Finding:
     """Who was inside a meeting, and when, is known to the second, where Zoom could tell all of it. `emails` are the
     members' addresses."""
     finding = Finding("attendance is to the second what happened inside Zoom")
-    told = [one for one in said if one.event in OF_ATTENDANCE]
-    delivered = {one.digest for one in told if one.outcome == "delivered"}
-    untold = {one.meeting for one in told if one.digest not in delivered}
+    attendance_attempts = [one for one in attempts if one.event in ATTENDANCE_EVENTS]
+    delivered = {one.digest for one in attendance_attempts if one.outcome == "delivered"}
+    meetings_without_delivery = {one.meeting for one in attendance_attempts if one.digest not in delivered}
     for event in events.values():
         meeting = meetings.get(event.meeting or "")
-        if meeting is None or not meeting.held:
+        if meeting is None or not meeting.ended_instances:
             continue
-        if meeting.number in untold:
+        if meeting.number in meetings_without_delivery:
             finding.excuse(f"event {event.id}: Zoom could not tell all of it")
             continue
-        happened: dict[str, list[Any]] = {}
-        for held in meeting.held:
-            if held.ended >= event.starts_at:
-                for email, stays in held.stays.items():
-                    happened.setdefault(email, []).extend(stays)
-        for who in {*event.attendance, *(who for who, email in emails.items() if email in happened)}:
+        expected_sessions: dict[str, list[Any]] = {}
+        for instance in meeting.ended_instances:
+            if instance.ended >= event.starts_at:
+                for email, sessions in instance.sessions.items():
+                    expected_sessions.setdefault(email, []).extend(sessions)
+        for who in {*event.attendance, *(who for who, email in emails.items() if email in expected_sessions)}:
             wanted, found = (
-                sorted(happened.get(emails[who], []), key=str),
+                sorted(expected_sessions.get(emails[who], []), key=str),
                 sorted(event.attendance.get(who, ()), key=str),
             )
             finding.expect(wanted == found, f"event {event.id}, {who}: was inside {wanted}, here {found}")
     return finding
 
 
-def clicks_end_in_the_meeting(opened: Iterable[Opened]) -> Finding:
+def clicks_end_in_the_meeting(clicks: Iterable[JoinClick]) -> Finding:
     """Whoever certainly is coming and clicks on Join while the event is held is let in by Zoom, or has to wait."""
     finding = Finding("a click on Join ends in the meeting")
-    for one in opened:
+    for one in clicks:
         about = f"event {one.event}, {one.who}"
-        if not one.certain:
+        if not one.certainly_going:
             finding.excuse(f"{about} had a change of mind under way")
         elif one.status is None:
             finding.expect(one.slug == NOT_READY, f"{about} was refused: {one.slug}")

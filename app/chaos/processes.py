@@ -7,22 +7,22 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.chaos import moved
-from app.demo.servers import Server, StartError
+from app.chaos import shifted_clock
+from app.devstack.servers import Server, StartError
 
-LOOK_EVERY = 0.1
+POLL_INTERVAL = 0.1
 
 
 @dataclass
-class Process:
-    """One process of the service. `deaths` are the exit statuses of those that ended although nobody ended them."""
+class SupervisedProcess:
+    """One process of the service. `unexpected_exits` are the exit statuses of those that ended although nobody ended them."""
 
     server: Server
     folder: Path
     shift: Path
-    deaths: list[int] = field(default_factory=list)
+    unexpected_exits: list[int] = field(default_factory=list)
     starts: int = 0
-    _struck: bool = False
+    _stopped_on_purpose: bool = False
     _down_until: float = 0.0
 
     @property
@@ -39,7 +39,7 @@ class Process:
         """Start it, with a log of its own for every time. Raises StartError."""
         self.starts += 1
         self.server.log = self.folder / f"{self.name}.{self.starts}.log"
-        moved.move(self.shift, 0.0)
+        shifted_clock.set_shift(self.shift, 0.0)
         await self.server.start()
 
     def send(self, number: signal.Signals) -> None:
@@ -47,26 +47,26 @@ class Process:
         if self.alive and self.server.process is not None:
             self.server.process.send_signal(number)
 
-    def end(self, number: signal.Signals, seconds: float) -> None:
+    def stop_for(self, number: signal.Signals, seconds: float) -> None:
         """End it, for so long at the least."""
-        self._struck, self._down_until = True, asyncio.get_running_loop().time() + seconds
+        self._stopped_on_purpose, self._down_until = True, asyncio.get_running_loop().time() + seconds
         self.send(number)
 
-    async def look_after(self) -> None:
+    async def supervise(self) -> None:
         """Start it again whenever it has ended, for ever; also where it does not start at once."""
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_INTERVAL)
             if self.alive or asyncio.get_running_loop().time() < self._down_until:
                 continue
-            if not self._struck and self.server.process is not None:
-                self.deaths.append(self.server.process.returncode)
+            if not self._stopped_on_purpose and self.server.process is not None:
+                self.unexpected_exits.append(self.server.process.returncode)
             try:
                 await self.start()
             except StartError:
                 # It says why in its log: what it needs is away. Whatever ends while it starts is not one more death.
-                self._struck, self._down_until = True, asyncio.get_running_loop().time() + 1.0
+                self._stopped_on_purpose, self._down_until = True, asyncio.get_running_loop().time() + 1.0
             else:
-                self._struck = False
+                self._stopped_on_purpose = False
 
 
 def children_of(parent: int) -> list[int]:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from app.cli import deliveries, demo, documents, keys, outbox, processes, reconcile
-from app.core.settings import BadSettings
+from app.core.settings import SettingsError
 
 BAD_SETTINGS = 2
 
@@ -36,6 +36,6 @@ def main() -> None:
     """Runs one command. Settings that cannot be used end it with status 2 and a line for each that names it."""
     try:
         commands()
-    except BadSettings as error:
+    except SettingsError as error:
         print(*(f"kindryn-zoom: {line}" for line in error.lines), sep="\n", file=sys.stderr)
         sys.exit(BAD_SETTINGS)

@@ -12,30 +12,30 @@ import uvloop
 from sqlalchemy import select
 
 from app import facts
-from app.cli.documents import table
+from app.cli.documents import format_table
 from app.core import db
-from app.core.crypto import CannotOpen
+from app.core.crypto import DecryptionError
 from app.inbox import service
 from app.inbox.models import Delivery
-from app.inbox.redacted import redacted
-from app.reactions import TABLE
+from app.inbox.redaction import redact
+from app.jobs import JOBS
 from app.resources import open_resources, read_settings
 
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
+TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 Kind = Annotated[str | None, typer.Option(help="Only this event of Zoom's, such as meeting.ended.")]
 Outcome = Annotated[
     str | None,
     typer.Option(help="Only these: understood, unknown, foreign, void, unread, or waiting for those not read yet."),
 ]
-Since = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Only what came then (UTC) or later.")]
-Until = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Only what came before then (UTC).")]
+Since = Annotated[datetime | None, typer.Option(formats=TIME_FORMATS, help="Only what came then (UTC) or later.")]
+Until = Annotated[datetime | None, typer.Option(formats=TIME_FORMATS, help="Only what came before then (UTC).")]
 
 commands = typer.Typer(help="What Zoom told us.", invoke_without_command=True)
 
 
 @dataclass(frozen=True)
-class Choice:
+class DeliveryFilter:
     """Which deliveries are meant; None leaves a point open."""
 
     kind: str | None = None
@@ -43,7 +43,7 @@ class Choice:
     since: datetime | None = None
     until: datetime | None = None
 
-    def of(self, deliveries: Any) -> Any:
+    def apply(self, deliveries: Any) -> Any:
         """The chosen ones of a `Select` of deliveries, whatever its columns."""
         if self.kind is not None:
             deliveries = deliveries.where(Delivery.kind == self.kind)
@@ -58,7 +58,7 @@ class Choice:
 
 
 @commands.callback()
-def listed(
+def list_deliveries(
     context: typer.Context,
     kind: Kind = None,
     outcome: Outcome = None,
@@ -74,7 +74,7 @@ def listed(
     replayed any more.
     """
     if context.invoked_subcommand is None:
-        uvloop.run(_list(Choice(kind, outcome, since, until), limit))
+        uvloop.run(_list(DeliveryFilter(kind, outcome, since, until), limit))
 
 
 @commands.command()
@@ -82,7 +82,7 @@ def show(number: Annotated[UUID, typer.Argument(metavar="ID", help="A delivery's
     """Show one delivery. Names, addresses, titles, links, codes, keys and tokens are hidden."""
     try:
         shown = uvloop.run(_show(number))
-    except CannotOpen as error:
+    except DecryptionError as error:
         typer.echo(f"kindryn-zoom: delivery {number} cannot be opened with ENCRYPTION_KEYS: {error}", err=True)
         raise typer.Exit(1) from None
     except RecursionError:
@@ -106,13 +106,13 @@ def replay(
 
     Whatever was done about them before is not done twice: what they say is compared with what is known.
     """
-    choice = Choice(kind, outcome, since, until)
-    if bool(numbers) == (choice != Choice()):
+    chosen = DeliveryFilter(kind, outcome, since, until)
+    if bool(numbers) == (chosen != DeliveryFilter()):
         typer.echo(
             "kindryn-zoom: name deliveries by id, or choose them by --kind, --outcome, --since, --until", err=True
         )
         raise typer.Exit(2)
-    replayed, missing = uvloop.run(_replay(numbers or [], choice))
+    replayed, missing = uvloop.run(_replay(numbers or [], chosen))
     for number in missing:
         typer.echo(f"kindryn-zoom: no delivery with a body has the id {number}", err=True)
     print(f"{replayed} replayed")
@@ -120,13 +120,13 @@ def replay(
         raise typer.Exit(1)
 
 
-async def _list(choice: Choice, limit: int) -> None:
+async def _list(choice: DeliveryFilter, limit: int) -> None:
     columns = (Delivery.id, Delivery.received_at, Delivery.kind, Delivery.zoom_account_id, Delivery.outcome)
-    asked = choice.of(select(*columns, Delivery.body.is_not(None).label("kept")))
-    async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
-        rows = (await tx.session.execute(asked.order_by(Delivery.received_at.desc(), Delivery.id).limit(limit))).all()
+    query = choice.apply(select(*columns, Delivery.body.is_not(None).label("kept")))
+    async with open_resources(read_settings(), JOBS) as resources, resources.db.transaction() as tx:
+        rows = (await tx.session.execute(query.order_by(Delivery.received_at.desc(), Delivery.id).limit(limit))).all()
     heads = ("ID", "RECEIVED", "EVENT", "ACCOUNT", "OUTCOME", "BODY")
-    print(table(heads, [_cells(row) for row in rows]) if rows else "Zoom told nothing of that")
+    print(format_table(heads, [_cells(row) for row in rows]) if rows else "Zoom told nothing of that")
 
 
 def _cells(row: Any) -> tuple[str, ...]:
@@ -137,15 +137,15 @@ def _cells(row: Any) -> tuple[str, ...]:
 
 
 async def _show(number: UUID) -> Any:
-    async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
+    async with open_resources(read_settings(), JOBS) as resources, resources.db.transaction() as tx:
         delivery = await tx.session.get(Delivery, number)
         if delivery is None or delivery.body is None:
             return None
-        return redacted(json.loads(await service.body(tx, held.seal, number)))
+        return redact(json.loads(await service.read_body(tx, resources.encryption, number)))
 
 
-async def _replay(numbers: Sequence[UUID], choice: Choice) -> tuple[int, list[UUID]]:
-    async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
+async def _replay(numbers: Sequence[UUID], choice: DeliveryFilter) -> tuple[int, list[UUID]]:
+    async with open_resources(read_settings(), JOBS) as resources, resources.db.transaction() as tx:
         found = await _with_bodies(tx, numbers, choice)
         for delivery in found:
             tx.record(facts.DeliveryStored(delivery.id, delivery.source))
@@ -153,10 +153,10 @@ async def _replay(numbers: Sequence[UUID], choice: Choice) -> tuple[int, list[UU
     return len(found), [number for number in numbers if number not in known]
 
 
-async def _with_bodies(tx: db.Tx, numbers: Sequence[UUID], choice: Choice) -> Sequence[Delivery]:
+async def _with_bodies(tx: db.Tx, numbers: Sequence[UUID], choice: DeliveryFilter) -> Sequence[Delivery]:
     """The deliveries that are meant and can be read, the earliest first."""
-    asked = choice.of(select(Delivery).where(Delivery.body.is_not(None)))
+    query = choice.apply(select(Delivery).where(Delivery.body.is_not(None)))
     if numbers:
-        asked = asked.where(Delivery.id.in_(numbers))
-    found: Sequence[Delivery] = (await tx.session.scalars(asked.order_by(Delivery.received_at, Delivery.id))).all()
+        query = query.where(Delivery.id.in_(numbers))
+    found: Sequence[Delivery] = (await tx.session.scalars(query.order_by(Delivery.received_at, Delivery.id))).all()
     return found

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from app import simulator as zoom
-from app.chaos import run as under_faults
+from app.chaos import run as chaos_run
 from app.clients.zoom import SCOPES
 from app.demo import bench as benchmark
-from app.demo import burst as many
+from app.demo import burst as burst_benchmark
 from app.demo import walk
-from app.demo.house import Given
+from app.devstack.environment import ExternalServers
 
 INTERRUPTED = 130
 # What an admin-managed app of Zoom's Marketplace has: the scopes the service cannot do without, for the whole account.
@@ -64,10 +64,10 @@ def demo(
     s3_secret_access_key: Annotated[str | None, typer.Option(envvar="S3_SECRET_ACCESS_KEY")] = None,
 ) -> None:
     """Start everything on this machine and walk the reviewer plan; the exit status tells whether every step passed."""
-    given = Given(database_url, redis_url, s3_endpoint_url, s3_access_key_id, s3_secret_access_key)
+    servers = ExternalServers(database_url, redis_url, s3_endpoint_url, s3_access_key_id, s3_secret_access_key)
     status = INTERRUPTED
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        status = asyncio.run(walk.run(given, keep=keep, report=report))
+        status = asyncio.run(walk.run(servers, keep=keep, report=report))
     raise typer.Exit(status)
 
 
@@ -80,7 +80,7 @@ def burst(
     rsvps: Annotated[int, typer.Option(min=500, help="In whole events of 500 members each.")] = 5000,
 ) -> None:
     """Measure how much of Zoom's limit a burst of RSVPs uses; writes var/burst.json."""
-    raise typer.Exit(many.run(rsvps))
+    raise typer.Exit(burst_benchmark.run(rsvps))
 
 
 def chaos(
@@ -93,4 +93,4 @@ def chaos(
 
     Writes var/chaos.json, and the processes' logs to var/chaos-logs. The status is 1 where an invariant does not hold.
     """
-    raise typer.Exit(under_faults.run(seed, seconds))
+    raise typer.Exit(chaos_run.run_command(seed, seconds))

@@ -9,21 +9,23 @@ from app.core.settings import Settings
 from app.main import create_app
 
 # Whatever they hold, the document is the same: nothing is opened to describe the interface.
-ANY_SETTINGS = Settings.model_construct(public_url="https://api.example", spa_url="https://example", cors_origins=())
+PLACEHOLDER_SETTINGS = Settings.model_construct(
+    public_url="https://api.example", spa_url="https://example", cors_origins=()
+)
 
 
 def scopes() -> None:
     """Print every Zoom scope of the app: what uses it, what for, and which step of the reviewer plan shows it."""
     rows = [cells for scope in SCOPES for cells in _scope(scope)]
-    print(table(("SCOPE", "", "STEP", "WHAT FOR, AND WHAT IS LOST WITHOUT IT", "USED BY"), rows))
+    print(format_table(("SCOPE", "", "STEP", "WHAT FOR, AND WHAT IS LOST WITHOUT IT", "USED BY"), rows))
 
 
 def openapi() -> None:
     """Print the OpenAPI document of the API as JSON with sorted keys."""
-    print(json.dumps(create_app(ANY_SETTINGS).openapi(), indent=2, sort_keys=True, ensure_ascii=False))
+    print(json.dumps(create_app(PLACEHOLDER_SETTINGS).openapi(), indent=2, sort_keys=True, ensure_ascii=False))
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows of text as lines, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in (heads, *rows))

@@ -11,33 +11,33 @@ import uvloop
 
 from app.accounts import models as accounts
 from app.attendance import models as attendance
-from app.cli.documents import table
+from app.cli.documents import format_table
+from app.core import key_rotation
 from app.core import models as core
-from app.core import rotation
 from app.core.db import Model
-from app.core.sealed import sealed_columns
+from app.core.encrypted_columns import find_encrypted_columns
 from app.events import models as events
 from app.hooks import models as hooks
 from app.inbox import models as inbox
+from app.jobs import JOBS
 from app.joining import models as joining
 from app.live import models as live
 from app.meetings import models as meetings
-from app.reactions import TABLE
 from app.reconciling import models as reconciling
 from app.registrations import models as registrations
 from app.resources import Resources, open_resources, read_settings
 
 # Importing a room's models is what puts its tables, and so its sealed columns, on the metadata.
-ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks, reconciling)
-COLUMNS = sealed_columns(Model.metadata)
+MODEL_MODULES = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks, reconciling)
+COLUMNS = find_encrypted_columns(Model.metadata)
 
 DONE = "Every value opens with the first key: what is stored needs no older key of ENCRYPTION_KEYS."
-STILL_OLD = "What is sealed with an older key still needs it; `kindryn-zoom rotate-keys` seals it anew."
-OLD_AGAIN = (
+STILL_OUTDATED = "What is sealed with an older key still needs it; `kindryn-zoom rotate-keys` seals it anew."
+OUTDATED_AGAIN = (
     "Some values came to be sealed with an older key, or were locked, meanwhile. A process that was not restarted since"
     " the first key changed goes on sealing with the one before: restart them all, and run this again."
 )
-CLOSED = "What does not open was left as it is."
+UNREADABLE = "What does not open was left as it is."
 
 
 def rotate_keys(
@@ -51,50 +51,57 @@ def rotate_keys(
     """
     findings = uvloop.run(_rotate(check))
     _print_counts(findings)
-    raise typer.Exit(_judge(findings, check))
+    raise typer.Exit(_report(findings, check))
 
 
-async def _rotate(check: bool) -> list[rotation.Finding]:
-    async with open_resources(read_settings(), TABLE) as held:
-        values = await rotation.count(held.db, COLUMNS)
+async def _rotate(check: bool) -> list[key_rotation.KeyUsage]:
+    async with open_resources(read_settings(), JOBS) as resources:
+        values = await key_rotation.count_values(resources.db, COLUMNS)
         if not check:
-            await _reseal(held, values)
+            await _reencrypt(resources, values)
         with _bar("opening", values) as bar:
-            return [await rotation.survey(held.db, held.seal, column, bar.update) for column in COLUMNS]
+            return [
+                await key_rotation.inspect(resources.db, resources.encryption, column, bar.update) for column in COLUMNS
+            ]
 
 
-async def _reseal(held: Resources, values: int) -> None:
-    resealed: Counter[str] = Counter()
+async def _reencrypt(resources: Resources, values: int) -> None:
+    reencrypted: Counter[str] = Counter()
     with _bar("sealing", values) as bar:
         for column in COLUMNS:
-            resealed[column.table] += await rotation.reseal(held.db, held.seal, column, bar.update)
-    print(table(("TABLE", "SEALED ANEW"), [(name, str(number)) for name, number in resealed.items()]), end="\n\n")
+            reencrypted[column.table] += await key_rotation.reencrypt(
+                resources.db, resources.encryption, column, bar.update
+            )
+    print(
+        format_table(("TABLE", "SEALED ANEW"), [(name, str(number)) for name, number in reencrypted.items()]),
+        end="\n\n",
+    )
 
 
-def _print_counts(findings: Sequence[rotation.Finding]) -> None:
+def _print_counts(findings: Sequence[key_rotation.KeyUsage]) -> None:
     counts = [
         (str(finding.column), key_id, str(number))
         for finding in findings
         for key_id, number in sorted(finding.values.items())
     ]
-    print(table(("COLUMN", "KEY", "VALUES"), counts) if counts else "nothing is sealed yet", end="\n\n")
+    print(format_table(("COLUMN", "KEY", "VALUES"), counts) if counts else "nothing is sealed yet", end="\n\n")
 
 
-def _judge(findings: Sequence[rotation.Finding], check: bool) -> int:
+def _report(findings: Sequence[key_rotation.KeyUsage], check: bool) -> int:
     """Say where each value is that does not open or, after a rotation, still needs an older key; the exit status."""
-    old = [finding.column.place(row_id) for finding in findings for row_id in finding.old]
-    closed = [
-        f"{finding.column.place(row_id)} does not open: {reason}"
+    outdated = [finding.column.associated_data(row_id) for finding in findings for row_id in finding.outdated]
+    unreadable = [
+        f"{finding.column.associated_data(row_id)} does not open: {reason}"
         for finding in findings
-        for row_id, reason in finding.closed.items()
+        for row_id, reason in finding.unreadable.items()
     ]
-    lines = closed if check else [*(f"{place} is sealed with an older key" for place in old), *closed]
-    if old:
-        lines.append(STILL_OLD if check else OLD_AGAIN)
-    if closed:
-        lines.append(CLOSED)
+    lines = unreadable if check else [*(f"{place} is sealed with an older key" for place in outdated), *unreadable]
+    if outdated:
+        lines.append(STILL_OUTDATED if check else OUTDATED_AGAIN)
+    if unreadable:
+        lines.append(UNREADABLE)
     print("\n".join(lines or [DONE]))
-    return int(bool(old or closed))
+    return int(bool(outdated or unreadable))
 
 
 def _bar(label: str, values: int) -> AbstractContextManager[Any]:

@@ -5,15 +5,15 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from app.cli.documents import table
+from app.cli.documents import format_table
 from app.core import outbox
-from app.reactions import TABLE
+from app.jobs import JOBS
 from app.resources import Resources, open_resources, read_settings
 
 commands = typer.Typer(help="The work that is still to be done.", invoke_without_command=True)
 
-ROWS = """
-SELECT id, reaction, key, attempts, due_at, reason,
+SELECT_ROWS = """
+SELECT id, job, key, attempts, due_at, reason,
     CASE WHEN dead_at IS NOT NULL THEN 'dead'
          WHEN lease IS NOT NULL AND claimed_until > clock_timestamp() THEN 'running'
          WHEN due_at <= :now THEN 'due'
@@ -21,7 +21,7 @@ SELECT id, reaction, key, attempts, due_at, reason,
          ELSE 'waiting' END AS state
 FROM outbox WHERE dead_at IS NOT NULL OR NOT :dead ORDER BY dead_at, due_at, id LIMIT :limit
 """
-DEAD = "SELECT reaction, key, priority, lane FROM outbox WHERE id = :id AND dead_at IS NOT NULL FOR UPDATE"
+SELECT_DEAD = "SELECT job, key, priority, queue FROM outbox WHERE id = :id AND dead_at IS NOT NULL FOR UPDATE"
 
 
 @commands.callback()
@@ -46,14 +46,14 @@ def revive(number: Annotated[int, typer.Argument(metavar="ID", help="A dead row'
     if revived is None:
         typer.echo(f"kindryn-zoom: no dead row has the id {number}", err=True)
         raise typer.Exit(1)
-    print(f"{revived.reaction} {revived.key} is due now")
+    print(f"{revived.job} {revived.key} is due now")
 
 
 async def _show(dead: bool, limit: int) -> None:
-    async with open_resources(read_settings(), TABLE) as held, held.db.transaction() as tx:
-        rows = (await tx.run(ROWS, now=tx.now, dead=dead, limit=limit)).all()
-    heads = ("ID", "STATE", "REACTION", "KEY", "DUE", "FAILED", "REASON")
-    print(table(heads, [_cells(row) for row in rows]) if rows else "nothing is to be done")
+    async with open_resources(read_settings(), JOBS) as resources, resources.db.transaction() as tx:
+        rows = (await tx.execute(SELECT_ROWS, now=tx.now, dead=dead, limit=limit)).all()
+    heads = ("ID", "STATE", "JOB", "KEY", "DUE", "FAILED", "REASON")
+    print(format_table(heads, [_cells(row) for row in rows]) if rows else "nothing is to be done")
 
 
 def _cells(row: Any) -> tuple[str, ...]:
@@ -61,18 +61,18 @@ def _cells(row: Any) -> tuple[str, ...]:
     return (str(row.id), row.state, row.reaction, row.key, due, str(row.attempts), row.reason or "")
 
 
-async def _revive(number: int) -> outbox.Wanted | None:
-    async with open_resources(read_settings(), TABLE) as held:
-        return await _ask_again(held, number)
+async def _revive(number: int) -> outbox.JobRequest | None:
+    async with open_resources(read_settings(), JOBS) as resources:
+        return await _request_again(resources, number)
 
 
-async def _ask_again(held: Resources, number: int) -> outbox.Wanted | None:
-    async with held.db.transaction() as tx:
-        row = (await tx.run(DEAD, id=number)).one_or_none()
+async def _request_again(resources: Resources, number: int) -> outbox.JobRequest | None:
+    async with resources.db.transaction() as tx:
+        row = (await tx.execute(SELECT_DEAD, id=number)).one_or_none()
         if row is None:
             return None
-        wanted = outbox.Wanted(row.reaction, row.key, tx.now, row.priority, row.lane)
-        await tx.run(outbox.UPSERT.format(where=""), **outbox.columns([wanted], None, tx.now))
-        tx.hurry(row.key)
-        tx.ring(outbox.TOPIC)
-    return wanted
+        request = outbox.JobRequest(row.reaction, row.key, tx.now, row.priority, row.lane)
+        await tx.execute(outbox.UPSERT.format(where=""), **outbox.upsert_parameters([request], None, tx.now))
+        tx.run_now(row.key)
+        tx.publish(outbox.TOPIC)
+    return request

@@ -10,26 +10,26 @@ import uvloop
 
 from app import main
 from app.core import db, logs, metrics, schema
-from app.core.hot import DATABASE_FAULTS
-from app.core.settings import BadSettings, Settings
-from app.reactions import TABLE
-from app.resources import open_resources, read_settings, unopened
-from app.worker import work
+from app.core.asyncpg_pool import DATABASE_ERRORS
+from app.core.settings import Settings, SettingsError
+from app.jobs import JOBS
+from app.resources import open_resources, read_settings, unreachable_database
+from app.worker import run_worker
 
 # In a container nobody else would hear of it; what is reachable from outside, the container's network decides.
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - see above
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - see above
 
 
 def api(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = EVERYWHERE,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = ALL_INTERFACES,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
 ) -> None:
     """Answer people, the SPA and Zoom, until SIGTERM or Ctrl-C."""
-    settings = _begin()
+    settings = _load_settings()
 
     async def serve() -> None:
-        await _try_out(settings, (host, port))
-        _settle()
+        await _check_config(settings, (host, port))
+        _freeze_gc()
         await main.serve(settings, host, port)
 
     uvloop.run(serve())
@@ -37,12 +37,12 @@ def api(
 
 def worker() -> None:
     """Do everything else: calls to Zoom and the mail server. Any number of workers may run."""
-    settings = _begin()
+    settings = _load_settings()
 
     async def run() -> None:
-        await _try_out(settings)
-        _settle()
-        await work(settings)
+        await _check_config(settings)
+        _freeze_gc()
+        await run_worker(settings)
 
     uvloop.run(run())
 
@@ -53,31 +53,31 @@ def migrate(
     ] = "head",
 ) -> None:
     """Bring the database to the newest schema."""
-    settings = _begin()
+    settings = _load_settings()
     try:
         uvloop.run(db.migrate(settings.database_url.get_secret_value(), to))
-    except DATABASE_FAULTS as error:
-        raise unopened(error) from None
+    except DATABASE_ERRORS as error:
+        raise unreachable_database(error) from None
 
 
-def _begin() -> Settings:
+def _load_settings() -> Settings:
     settings = read_settings()
     logs.configure(level=settings.log_level)
     return settings
 
 
-async def _try_out(settings: Settings, address: tuple[str, int] | None = None) -> None:
+async def _check_config(settings: Settings, address: tuple[str, int] | None = None) -> None:
     """Open everything once, and close it: a server would bury what is wrong here in a traceback of its own."""
-    wrong = [*_taken_ports(settings, address)]
+    problems = [*_taken_ports(settings, address)]
     try:
-        async with open_resources(settings, TABLE) as held:
-            lacking = await schema.lacks(held.db.hot)
-        if lacking:
-            wrong.append(f"DATABASE_URL: {lacking}")
-    except BadSettings as error:
-        wrong += error.lines
-    if wrong:
-        raise BadSettings(*wrong)
+        async with open_resources(settings, JOBS) as resources:
+            mismatch = await schema.find_mismatch(resources.db.pool)
+        if mismatch:
+            problems.append(f"DATABASE_URL: {mismatch}")
+    except SettingsError as error:
+        problems += error.lines
+    if problems:
+        raise SettingsError(*problems)
 
 
 def _taken_ports(settings: Settings, address: tuple[str, int] | None) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _taken_ports(settings: Settings, address: tuple[str, int] | None) -> Iterato
         yield f"--port cannot be listened on at --host: {error.strerror}"
 
 
-def _settle() -> None:
+def _freeze_gc() -> None:
     """Have the garbage collector leave alone what stays for good, which is nearly everything: walking through all of it
     stops a process for up to half a second, with people at its door and calls to Zoom at their moment."""
     gc.freeze()

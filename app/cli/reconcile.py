@@ -14,39 +14,45 @@ from sqlalchemy import select
 
 from app.accounts import grants
 from app.accounts.models import Account, Grant
-from app.cli.deliveries import MOMENTS
-from app.cli.documents import table
+from app.cli.deliveries import TIME_FORMATS
+from app.cli.documents import format_table
 from app.core import schema
-from app.core.crypto import CannotOpen
-from app.core.outbox import NotNow
-from app.core.settings import BadSettings
-from app.reactions import TABLE
-from app.reconciling import applying, doubts, planning, survey, wording
-from app.reconciling.planning import Plan
+from app.core.crypto import DecryptionError
+from app.core.outbox import RetryLater
+from app.core.settings import SettingsError
+from app.jobs import JOBS
+from app.reconciling import apply_plan, invalidation, inventory, plan_text, planning
+from app.reconciling.planning import AccountPlan
 from app.resources import Resources, open_resources, read_settings
 
-NOTHING = "Nothing is to be done."
-AGAIN = "Not everything could be looked at: run this again."
-EVERYTHING = ("raise numbers", "everything", "SEQUENCE, ETag and Last-Event-ID may have been used since; tokens, too")
+NOTHING_TO_DO = "Nothing is to be done."
+RUN_AGAIN = "Not everything could be looked at: run this again."
+RAISE_NUMBERS = (
+    "raise numbers",
+    "everything",
+    "SEQUENCE, ETag and Last-Event-ID may have been used since; tokens, too",
+)
 
 
 @dataclass
 class Findings:
     """What was done before (`doubts.done`), the plan of each account, and what else is to be said."""
 
-    done: frozenset[UUID | None]
-    plans: Sequence[Plan]
+    already_done: frozenset[UUID | None]
+    plans: Sequence[AccountPlan]
     notes_of_accounts: Sequence[str]
 
     @property
-    def nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing is to be done."""
-        return None in self.done and all(plan.silent and plan.seen.account_id in self.done for plan in self.plans)
+        return None in self.already_done and all(
+            plan.is_empty and plan.inventory.account_id in self.already_done for plan in self.plans
+        )
 
 
 def reconcile(
     since: Annotated[
-        datetime, typer.Option(formats=MOMENTS, help="When the backup was begun (UTC), or somewhat earlier.")
+        datetime, typer.Option(formats=TIME_FORMATS, help="When the backup was begun (UTC), or somewhat earlier.")
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
 ) -> None:
@@ -64,83 +70,85 @@ def reconcile(
     not everything could be looked at.
     """
     try:
-        complete = uvloop.run(_opened(since.replace(tzinfo=UTC), dry_run=dry_run))
-    except CannotOpen as error:
+        complete = uvloop.run(_reconcile(since.replace(tzinfo=UTC), dry_run=dry_run))
+    except DecryptionError as error:
         typer.echo(f"kindryn-zoom: the backup cannot be opened with ENCRYPTION_KEYS: {error}", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(0 if complete else 1)
 
 
-async def _opened(since: datetime, *, dry_run: bool) -> bool:
-    async with open_resources(read_settings(), TABLE) as held:
-        lacking = await schema.lacks(held.db.hot)
-        if lacking:
-            raise BadSettings(f"DATABASE_URL: {lacking}")
-        if since > held.clock.now():
+async def _reconcile(since: datetime, *, dry_run: bool) -> bool:
+    async with open_resources(read_settings(), JOBS) as resources:
+        mismatch = await schema.find_mismatch(resources.db.pool)
+        if mismatch:
+            raise SettingsError(f"DATABASE_URL: {mismatch}")
+        if since > resources.clock.now():
             typer.echo("kindryn-zoom: --since is in the future", err=True)
             raise typer.Exit(2)
-        return await bring_together(held, since, dry_run=dry_run)
+        return await reconcile_accounts(resources, since, dry_run=dry_run)
 
 
-async def bring_together(held: Resources, since: datetime, *, dry_run: bool) -> bool:
+async def reconcile_accounts(resources: Resources, since: datetime, *, dry_run: bool) -> bool:
     """Show what is to be done and, unless it is a `dry_run`, do it; whether everything could be looked at."""
-    findings = await _find(held, since)
+    findings = await _find(resources, since)
     _show(findings)
     dead: list[str] = []
     if not dry_run:
-        if None not in findings.done:
-            async with held.db.transaction() as tx:
-                await doubts.begin(tx, since)
-        await _apply(held, findings, since)
-        dead = await _renew(held)
-    complete = not findings.notes_of_accounts and not dead and not any(plan.seen.failed for plan in findings.plans)
-    _say([*dead, *([] if complete else [AGAIN])])
+        if None not in findings.already_done:
+            async with resources.db.transaction() as tx:
+                await invalidation.invalidate_all(tx, since)
+        await _apply(resources, findings, since)
+        dead = await _renew(resources)
+    complete = not findings.notes_of_accounts and not dead and not any(plan.inventory.failed for plan in findings.plans)
+    _print_lines([*dead, *([] if complete else [RUN_AGAIN])])
     return complete
 
 
-async def _find(held: Resources, since: datetime) -> Findings:
-    async with held.db.transaction() as tx:
-        done = await doubts.done(tx, since)
+async def _find(resources: Resources, since: datetime) -> Findings:
+    async with resources.db.transaction() as tx:
+        done = await invalidation.completed(tx, since)
         accounts = (await tx.session.scalars(select(Account).order_by(Account.connected_at, Account.id))).all()
-        asked = [account for account in accounts if account.status == "connected"]
-        steps = sum([await survey.steps(tx, account.id) for account in asked])
+        connected = [account for account in accounts if account.status == "connected"]
+        steps = sum([await inventory.estimate_steps(tx, account.id) for account in connected])
     with _bar("reading Zoom", steps) as bar:
-        seen = [await survey.read_account(held, account.id, since, lambda: bar.update(1)) for account in asked]
-    async with held.db.transaction() as tx:
-        plans = await planning.plan(tx, seen, since)
-    return Findings(done, plans, [_unconnected(one.id) for one in accounts if one.status == "needs_reauth"])
+        snapshots = [
+            await inventory.take_inventory(resources, account.id, since, lambda: bar.update(1)) for account in connected
+        ]
+    async with resources.db.transaction() as tx:
+        plans = await planning.plan_accounts(tx, snapshots, since)
+    return Findings(done, plans, [_needs_reconnecting(one.id) for one in accounts if one.status == "needs_reauth"])
 
 
-async def _apply(held: Resources, findings: Findings, since: datetime) -> None:
+async def _apply(resources: Resources, findings: Findings, since: datetime) -> None:
     with _bar("writing down", sum(plan.actions for plan in findings.plans)) as bar:
         for plan in findings.plans:
-            await applying.apply(held, plan, lambda: bar.update(1))
-            if not plan.seen.failed and plan.seen.account_id not in findings.done:
-                async with held.db.transaction() as tx:
-                    await doubts.doubt_account(tx, plan.seen.account_id, since)
+            await apply_plan.apply(resources, plan, lambda: bar.update(1))
+            if not plan.inventory.failed and plan.inventory.account_id not in findings.already_done:
+                async with resources.db.transaction() as tx:
+                    await invalidation.invalidate_account(tx, plan.inventory.account_id, since)
 
 
-async def _renew(held: Resources) -> list[str]:
+async def _renew(resources: Resources) -> list[str]:
     """Renew what is in doubt; a line for each account that Zoom takes no more, or gave no token for now."""
     lines = []
-    async with held.db.transaction() as tx:
-        doubted = (await tx.session.scalars(select(Grant.account_id).where(Grant.doubted_at.is_not(None)))).all()
-    with _bar("renewing tokens", len(doubted)) as bar:
-        for account_id in doubted:
+    async with resources.db.transaction() as tx:
+        stale = (await tx.session.scalars(select(Grant.account_id).where(Grant.stale_since.is_not(None)))).all()
+    with _bar("renewing tokens", len(stale)) as bar:
+        for account_id in stale:
             try:
-                await grants.AccountTokens(held, account_id).access_token()
-            except NotNow as error:
-                gone = error.again == "parked"
-                lines.append(_unconnected(account_id) if gone else f"account {account_id}: {error}")
+                await grants.AccountTokens(resources, account_id).access_token()
+            except RetryLater as error:
+                disconnected = error.retry == "when_reconnected"
+                lines.append(_needs_reconnecting(account_id) if disconnected else f"account {account_id}: {error}")
             bar.update(1)
     return lines
 
 
-def _reading(account_id: UUID) -> tuple[str, str, str]:
+def _read_again_row(account_id: UUID) -> tuple[str, str, str]:
     return "read again", f"account {account_id}", "its hosts, its meetings and their registrants may have changed since"
 
 
-def _unconnected(account_id: UUID) -> str:
+def _needs_reconnecting(account_id: UUID) -> str:
     return (
         f"account {account_id} needs to be connected again, by an admin of its community: until then nothing of it can"
         " be compared. Then run this once more."
@@ -148,18 +156,24 @@ def _unconnected(account_id: UUID) -> str:
 
 
 def _show(findings: Findings) -> None:
-    rows = [] if None in findings.done else [EVERYTHING]
-    rows += [_reading(plan.seen.account_id) for plan in findings.plans if plan.seen.account_id not in findings.done]
-    rows += wording.lines(findings.plans)
+    rows = [] if None in findings.already_done else [RAISE_NUMBERS]
+    rows += [
+        _read_again_row(plan.inventory.account_id)
+        for plan in findings.plans
+        if plan.inventory.account_id not in findings.already_done
+    ]
+    rows += plan_text.describe(findings.plans)
     if rows:
-        print(table(("WHAT", "WITH", "WHY"), rows))
-    if findings.nothing:
-        print(NOTHING)
-    _say([f"account {plan.seen.account_id}: {note}" for plan in findings.plans for note in plan.seen.notes])
-    _say(findings.notes_of_accounts)
+        print(format_table(("WHAT", "WITH", "WHY"), rows))
+    if findings.is_empty:
+        print(NOTHING_TO_DO)
+    _print_lines(
+        [f"account {plan.inventory.account_id}: {note}" for plan in findings.plans for note in plan.inventory.notes]
+    )
+    _print_lines(findings.notes_of_accounts)
 
 
-def _say(lines: Sequence[str]) -> None:
+def _print_lines(lines: Sequence[str]) -> None:
     for line in lines:
         print(line)
 

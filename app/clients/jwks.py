@@ -12,16 +12,16 @@ import httpx
 import jwt
 import orjson
 
-from app.clients.told import named
+from app.clients.instrumentation import call_extensions
 
 TTL = timedelta(minutes=10)
-PAUSE = 10.0  # seconds between two fetches, however many unknown kids are asked for
-PAUSE_WITHOUT_KEYS = 1.0  # nobody can sign in until the first fetch succeeds
+MIN_REFETCH_INTERVAL = 10.0  # seconds between two fetches, however many unknown kids are asked for
+MIN_REFETCH_INTERVAL_WITHOUT_KEYS = 1.0  # nobody can sign in until the first fetch succeeds
 TIMEOUT = 5.0  # seconds for a whole fetch
-LONGEST_DOCUMENT = 256 * 1024
-_ASYMMETRIC = frozenset({"EC", "RSA", "OKP"})
+MAX_DOCUMENT_BYTES = 256 * 1024
+_ASYMMETRIC_KEY_TYPES = frozenset({"EC", "RSA", "OKP"})
 # RFC 9864: names that say the curve too, and the older ones, which are all that PyJWT knows.
-_FULLY_SPECIFIED: dict[tuple[Any, Any], str] = {("ESP256", "P-256"): "ES256", ("Ed25519", "Ed25519"): "EdDSA"}
+_ALGORITHM_ALIASES: dict[tuple[Any, Any], str] = {("ESP256", "P-256"): "ES256", ("Ed25519", "Ed25519"): "EdDSA"}
 _log = logging.getLogger("jwks")
 
 
@@ -42,20 +42,20 @@ class Jwks:
         url: str,
         ttl: timedelta = TTL,
         clock: Callable[[], float] = time.monotonic,
-        tell: Callable[[str], None] = lambda _: None,
+        on_fetch: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`clock` counts seconds from anywhere. The first fetch happens when the first key is asked for. `tell` hears
+        """`clock` counts seconds from anywhere. The first fetch happens when the first key is asked for. `on_fetch` hears
         of each that it was "fetched", or that it "failed"."""
         self._http = http
         self._url = url
         self._ttl = ttl.total_seconds()
         self._clock = clock
-        self._tell = tell
+        self._on_fetch = on_fetch
         self._keys: tuple[jwt.PyJWK, ...] = ()
         self._failure = "not fetched yet"
         self._stale_at = -math.inf
-        self._fetch_at = -math.inf  # not before
-        self._fetching = asyncio.Lock()
+        self._next_fetch_at = -math.inf  # not before
+        self._fetch_lock = asyncio.Lock()
 
     def cached(self, kid: str | None) -> jwt.PyJWK | None:
         """The key to use at once, or None where `key` has to be awaited. `kid` None: the only key, if there is one.
@@ -65,7 +65,7 @@ class Jwks:
         found = self._find(kid)
         if found is not None:
             now = self._clock()
-            if now < self._stale_at or now < self._fetch_at or self._fetching.locked():
+            if now < self._stale_at or now < self._next_fetch_at or self._fetch_lock.locked():
                 return found
         return None
 
@@ -82,7 +82,7 @@ class Jwks:
             raise KeysUnavailable(self._failure)
         raise UnknownKey
 
-    async def renewed(self, key: jwt.PyJWK) -> jwt.PyJWK | None:
+    async def replacement_for(self, key: jwt.PyJWK) -> jwt.PyJWK | None:
         """What stands in the place of a key that a signature does not fit, once the keys were fetched again; None where
         it is the same key, or none, or they were fetched a moment ago. A key may have been replaced under its `kid`."""
         await self._refresh()
@@ -104,21 +104,23 @@ class Jwks:
         return next((key for key in self._keys if key.key_id == kid), None)
 
     async def _refresh(self) -> None:
-        # Whoever waited for the lock finds `_fetch_at` moved by the one who held it and shares what it fetched.
-        async with self._fetching:
-            if self._clock() < self._fetch_at:
+        # Whoever waited for the lock finds `_next_fetch_at` moved by the one who held it and shares what it fetched.
+        async with self._fetch_lock:
+            if self._clock() < self._next_fetch_at:
                 return
             try:
                 self._keys = await self._fetch()
             except (httpx.HTTPError, TimeoutError, ValueError) as error:
                 self._failure = str(error) if isinstance(error, ValueError) else type(error).__name__
-                self._fetch_at = self._clock() + (PAUSE if self._keys else PAUSE_WITHOUT_KEYS)
-                self._tell("failed")
+                self._next_fetch_at = self._clock() + (
+                    MIN_REFETCH_INTERVAL if self._keys else MIN_REFETCH_INTERVAL_WITHOUT_KEYS
+                )
+                self._on_fetch("failed")
                 _log.warning("the platform's keys could not be fetched: %s", self._failure)
             else:
                 self._failure = ""
-                self._tell("fetched")
-                self._fetch_at = self._clock() + PAUSE
+                self._on_fetch("fetched")
+                self._next_fetch_at = self._clock() + MIN_REFETCH_INTERVAL
                 self._stale_at = self._clock() + self._ttl
 
     async def _fetch(self) -> tuple[jwt.PyJWK, ...]:
@@ -128,15 +130,15 @@ class Jwks:
         async with (
             asyncio.timeout(TIMEOUT),
             self._http.stream(
-                "GET", self._url, headers=headers, follow_redirects=False, extensions=named("jwks", "fetch")
+                "GET", self._url, headers=headers, follow_redirects=False, extensions=call_extensions("jwks", "fetch")
             ) as response,
         ):
             if response.status_code != httpx.codes.OK:
                 raise ValueError(f"answered {response.status_code}")
             async for chunk in response.aiter_raw():
                 body += chunk
-                if len(body) > LONGEST_DOCUMENT:
-                    raise ValueError(f"answered more than {LONGEST_DOCUMENT} bytes")
+                if len(body) > MAX_DOCUMENT_BYTES:
+                    raise ValueError(f"answered more than {MAX_DOCUMENT_BYTES} bytes")
         return read_keys(bytes(body))
 
 
@@ -162,11 +164,11 @@ def _public_key(entry: Any) -> jwt.PyJWK | None:
     operations = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return None
-    if entry.get("kty") not in _ASYMMETRIC or "d" in entry:
+    if entry.get("kty") not in _ASYMMETRIC_KEY_TYPES or "d" in entry:
         return None
     try:
-        of_curve = _FULLY_SPECIFIED.get((entry.get("alg"), entry.get("crv")))
-        key = jwt.PyJWK(entry if of_curve is None else {**entry, "alg": of_curve})
+        algorithm = _ALGORITHM_ALIASES.get((entry.get("alg"), entry.get("crv")))
+        key = jwt.PyJWK(entry if algorithm is None else {**entry, "alg": algorithm})
         # Also holds the curve against the algorithm.
         prepared = key.Algorithm.prepare_key(key.key)
     except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError):

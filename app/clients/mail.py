@@ -19,13 +19,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiosmtplib
 
-from app.clients.told import Ask, Tell, nobody, told, unasked
+from app.clients.instrumentation import BeforeCall, CallObserver, allow_call, ignore_call, observe_call
 
 Security = Literal["none", "tls", "starttls"]
 
 TIMEOUT = 20.0  # seconds for connecting and for each answer
-IDLE = 5.0  # seconds a connection without mail stays open
-MAILS_PER_CONNECTION = 50  # servers end a connection after some hundred
+IDLE_TIMEOUT = 5.0  # seconds a connection without mail stays open
+MAX_MAILS_PER_CONNECTION = 50  # servers end a connection after some hundred
 
 # Ports: RFC 5321 section 4.5.4.2; RFC 8314 section 3.3 (implicit TLS); RFC 6409 section 3.1 (submission).
 _SCHEMES: dict[str, tuple[Security, int]] = {
@@ -37,17 +37,17 @@ _ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463 section 2
 
 
 class MailError(Exception):
-    """The mail was not accepted. `again` says whether sending it once more can help, `retry_at` from when (None: the
+    """The mail was not accepted. `retry` says whether sending it once more can help, `retry_at` from when (None: the
     server did not say)."""
 
-    again: Literal["later", "never"]
+    retry: Literal["backoff", "never"]
     retry_at: datetime | None = None
 
 
 class MailRefused(MailError):
     """The server refused this recipient, or this mail, for good (5xx to RCPT or DATA)."""
 
-    again = "never"
+    retry = "never"
 
 
 class MailUnavailable(MailError):
@@ -56,7 +56,7 @@ class MailUnavailable(MailError):
     `maybe_sent`: the connection was lost on the way, so that the server may have taken the mail all the same.
     """
 
-    again = "later"
+    retry = "backoff"
     maybe_sent = False
 
 
@@ -101,39 +101,41 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-class Mail:
-    """Hands mails to the SMTP server of `smtp_url`, and tells of each. `ask` is awaited right before what a mail says
+class Mailer:
+    """Hands mails to the SMTP server of `smtp_url`, and tells of each. `before_call` is awaited right before what a mail says
     leaves. Open until `close`."""
 
-    def __init__(self, smtp_url: str, tell: Tell = nobody, ask: Ask = unasked) -> None:
-        self._server, self._tell, self._ask = parse_smtp_url(smtp_url), tell, ask
-        self._idle: list[_Connection] = []
+    def __init__(
+        self, smtp_url: str, on_call: CallObserver = ignore_call, before_call: BeforeCall = allow_call
+    ) -> None:
+        self._server, self._on_call, self._before_call = parse_smtp_url(smtp_url), on_call, before_call
+        self._idle_connections: list[_Connection] = []
 
     async def send(self, message: EmailMessage) -> None:
         """Hand over one mail to its recipient (`To`), from its `From`. Returns once the server has accepted it.
 
         Raises MailRefused or MailUnavailable.
         """
-        with told(self._tell, "mail", "send", (MailError,)) as call, _told_as_mail_errors():
-            connection = await self._reused() or await self._opened()
+        with observe_call(self._on_call, "mail", "send", (MailError,)) as call, _translate_errors():
+            connection = await self._reuse_connection() or await self._open_connection()
             try:
                 await connection.smtp.send_message(message)
             except BaseException:
                 connection.smtp.close()
                 raise
             call.outcome = "sent"
-        connection.mails += 1
-        await self._keep(connection)
+        connection.mails_sent += 1
+        await self._return_connection(connection)
 
     async def close(self) -> None:
         """Say goodbye on every connection that is open."""
-        while self._idle:
-            await _leave(self._taken())
+        while self._idle_connections:
+            await _quit(self._take_idle())
 
-    async def _reused(self) -> "_Connection | None":
+    async def _reuse_connection(self) -> "_Connection | None":
         """A connection that is open and still answers, if there is one."""
-        while self._idle:
-            connection = self._taken()
+        while self._idle_connections:
+            connection = self._take_idle()
             try:
                 await connection.smtp.noop()
             except (aiosmtplib.SMTPException, OSError):
@@ -142,10 +144,10 @@ class Mail:
                 return connection
         return None
 
-    async def _opened(self) -> "_Connection":
+    async def _open_connection(self) -> "_Connection":
         server = self._server
         smtp = _Smtp(
-            self._ask,
+            self._before_call,
             hostname=server.host,
             port=server.port,
             username=server.username,
@@ -161,34 +163,34 @@ class Mail:
             raise
         return _Connection(smtp)
 
-    def _taken(self) -> "_Connection":
-        connection = self._idle.pop()
-        if connection.ending:
-            connection.ending.cancel()
+    def _take_idle(self) -> "_Connection":
+        connection = self._idle_connections.pop()
+        if connection.idle_timer:
+            connection.idle_timer.cancel()
         return connection
 
-    async def _keep(self, connection: "_Connection") -> None:
-        if connection.mails >= MAILS_PER_CONNECTION:
-            await _leave(connection)
+    async def _return_connection(self, connection: "_Connection") -> None:
+        if connection.mails_sent >= MAX_MAILS_PER_CONNECTION:
+            await _quit(connection)
             return
-        connection.ending = asyncio.get_running_loop().call_later(IDLE, self._end, connection)
-        self._idle.append(connection)
+        connection.idle_timer = asyncio.get_running_loop().call_later(IDLE_TIMEOUT, self._close_idle, connection)
+        self._idle_connections.append(connection)
 
-    def _end(self, connection: "_Connection") -> None:
-        self._idle.remove(connection)
+    def _close_idle(self, connection: "_Connection") -> None:
+        self._idle_connections.remove(connection)
         connection.smtp.close()
 
 
 class _Smtp(aiosmtplib.SMTP):
     """One that asks before it hands over what a mail says."""
 
-    def __init__(self, ask: Ask, **options: Any) -> None:
+    def __init__(self, before_call: BeforeCall, **options: Any) -> None:
         super().__init__(**options)
-        self._ask = ask
+        self._before_call = before_call
 
     async def data(self, *arguments: Any, **options: Any) -> aiosmtplib.SMTPResponse:
         """Hand over what a mail says."""
-        await self._ask()
+        await self._before_call()
         return await super().data(*arguments, **options)
 
 
@@ -197,11 +199,11 @@ class _Connection:
     """A connection to the mail server, how many mails it has taken, and what ends it when it is idle."""
 
     smtp: _Smtp
-    mails: int = 0
-    ending: asyncio.TimerHandle | None = None
+    mails_sent: int = 0
+    idle_timer: asyncio.TimerHandle | None = None
 
 
-async def _leave(connection: _Connection) -> None:
+async def _quit(connection: _Connection) -> None:
     # The mails are with the server, whatever it answers to the goodbye.
     with suppress(aiosmtplib.SMTPException, OSError):
         await connection.smtp.quit()
@@ -209,28 +211,28 @@ async def _leave(connection: _Connection) -> None:
 
 
 @contextmanager
-def _told_as_mail_errors() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except aiosmtplib.SMTPRecipientsRefused as refused:
-        raise _answered("the recipient", refused.recipients[0]) from None
+        raise _refusal("the recipient", refused.recipients[0]) from None
     except aiosmtplib.SMTPDataError as refused:
-        raise _answered("the mail", refused) from None
+        raise _refusal("the mail", refused) from None
     except aiosmtplib.SMTPResponseException as refused:
         # Login, sender or greeting: not this mail's fault, and an operator can put it right.
-        raise MailUnavailable(f"The mail server refused us ({_numbers(refused)}).") from None
+        raise MailUnavailable(f"The mail server refused us ({_reply_code(refused)}).") from None
     except (aiosmtplib.SMTPException, OSError) as failure:
         error = MailUnavailable(f"The mail server could not be reached ({type(failure).__name__}).")
         error.maybe_sent = not isinstance(failure, aiosmtplib.SMTPConnectError)
         raise error from None
 
 
-def _answered(what: str, refused: aiosmtplib.SMTPResponseException) -> MailError:
-    for_good = 500 <= refused.code < 600
-    kind = MailRefused if for_good else MailUnavailable
-    return kind(f"The mail server refused {what} ({_numbers(refused)}).")
+def _refusal(subject: str, refused: aiosmtplib.SMTPResponseException) -> MailError:
+    permanent = 500 <= refused.code < 600
+    kind = MailRefused if permanent else MailUnavailable
+    return kind(f"The mail server refused {subject} ({_reply_code(refused)}).")
 
 
-def _numbers(refused: aiosmtplib.SMTPResponseException) -> str:
+def _reply_code(refused: aiosmtplib.SMTPResponseException) -> str:
     enhanced = _ENHANCED_CODE.match(refused.message)
     return f"{refused.code} {enhanced[0]}" if enhanced else str(refused.code)

@@ -6,7 +6,7 @@ from uuid import uuid4
 from app.core import db
 from app.core.models import AuditEntry
 
-KEPT = timedelta(days=365)
+RETENTION = timedelta(days=365)
 
 
 def record(tx: db.Tx, community_id: str, by: str, action: str, subject: str, about: str | None = None) -> None:
@@ -16,6 +16,6 @@ def record(tx: db.Tx, community_id: str, by: str, action: str, subject: str, abo
     tx.session.add(entry)
 
 
-async def forget(tx: db.Tx, now: datetime) -> None:
-    """Drop what is older than `KEPT`."""
-    await tx.run("DELETE FROM audit WHERE at < :before", before=now - KEPT)
+async def prune(tx: db.Tx, now: datetime) -> None:
+    """Drop what is older than `RETENTION`."""
+    await tx.execute("DELETE FROM audit WHERE at < :before", before=now - RETENTION)

@@ -23,14 +23,14 @@ _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}=?")
 
 
-class CannotOpen(Exception):
+class DecryptionError(Exception):
     """A sealed value does not open: not sealed here, a key that is gone, altered, or belonging to another row."""
 
 
-class Seal:
+class Encryption:
     """Seals with the first of its keys and opens with any of them, so that keys can be rotated."""
 
-    __slots__ = ("_ciphers", "_sealing_id", "_signing")
+    __slots__ = ("_ciphers", "_primary_key_id", "_signing_keys")
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         """`keys`: key id to 32 random bytes, the one that seals first. Raises ValueError naming what is wrong."""
@@ -42,12 +42,12 @@ class Seal:
             if len(key) != KEY_BYTES:
                 raise ValueError(f"encryption key {position} must be {KEY_BYTES} bytes long, not {len(key)}")
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
-        self._sealing_id = next(iter(keys))
+        self._primary_key_id = next(iter(keys))
         # A key does one thing only (NIST SP 800-57 part 1, section 5.2), so those that sign are derived.
-        self._signing = [hmac.digest(key, b"kindryn-zoom signs", "sha256") for key in keys.values()]
+        self._signing_keys = [hmac.digest(key, b"kindryn-zoom signs", "sha256") for key in keys.values()]
 
     @classmethod
-    def parse(cls, text: str) -> "Seal":
+    def parse(cls, text: str) -> "Encryption":
         """Read `id:key,id:key`, each key 32 bytes in base64url. Raises ValueError, which never shows any of it."""
         keys: dict[str, bytes] = {}
         for position, entry in enumerate(text.split(","), 1):
@@ -62,61 +62,65 @@ class Seal:
         return cls(keys)
 
     def __repr__(self) -> str:
-        return f"Seal({', '.join(self._ciphers)})"
+        return f"Encryption({', '.join(self._ciphers)})"
 
-    def seal(self, plaintext: str | bytes, bound_to: str) -> bytes:
-        """Seal a text or bytes for the row and column `bound_to` names, as `grants/<id>/refresh_token`."""
+    def encrypt(self, plaintext: str | bytes, associated_data: str) -> bytes:
+        """Seal a text or bytes for the row and column `associated_data` names, as `grants/<id>/refresh_token`."""
         if isinstance(plaintext, str):
             plaintext = plaintext.encode()
-        head = bytes((VERSION, len(self._sealing_id))) + self._sealing_id.encode()
+        head = bytes((VERSION, len(self._primary_key_id))) + self._primary_key_id.encode()
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return head + nonce + self._ciphers[self._sealing_id].encrypt(nonce, plaintext, head + bound_to.encode())
+        return (
+            head
+            + nonce
+            + self._ciphers[self._primary_key_id].encrypt(nonce, plaintext, head + associated_data.encode())
+        )
 
-    def open(self, sealed: bytes, bound_to: str) -> str:
-        """The text that was sealed for `bound_to`. Raises CannotOpen."""
+    def decrypt(self, encrypted: bytes, associated_data: str) -> str:
+        """The text that was sealed for `associated_data`. Raises CannotOpen."""
         try:
-            return self.open_bytes(sealed, bound_to).decode()
+            return self.decrypt_bytes(encrypted, associated_data).decode()
         except UnicodeDecodeError:
-            raise CannotOpen("what was sealed is no text") from None
+            raise DecryptionError("what was sealed is no text") from None
 
-    def open_bytes(self, sealed: bytes, bound_to: str) -> bytes:
-        """The bytes that were sealed for `bound_to`. Raises CannotOpen."""
-        key_id, head_length = _head(sealed)
+    def decrypt_bytes(self, encrypted: bytes, associated_data: str) -> bytes:
+        """The bytes that were sealed for `associated_data`. Raises CannotOpen."""
+        key_id, head_length = _parse_header(encrypted)
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            raise CannotOpen(f"the encryption key {key_id!r} is not among those given")
-        head, rest = sealed[:head_length], sealed[head_length:]
+            raise DecryptionError(f"the encryption key {key_id!r} is not among those given")
+        head, rest = encrypted[:head_length], encrypted[head_length:]
         try:
-            return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], head + bound_to.encode())
+            return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], head + associated_data.encode())
         except InvalidTag:
-            raise CannotOpen(f"the value was altered or is not that of {bound_to}") from None
+            raise DecryptionError(f"the value was altered or is not that of {associated_data}") from None
 
     def sign(self, message: bytes) -> bytes:
         """A digest (HMAC-SHA-256) that only an installation with the first of the keys can make of `message`."""
-        return hmac.digest(self._signing[0], message, "sha256")
+        return hmac.digest(self._signing_keys[0], message, "sha256")
 
-    def has_signed(self, message: bytes, start: bytes) -> bool:
-        """Whether `start` begins a digest that one of the keys makes of `message`."""
-        made = (hmac.digest(key, message, "sha256")[: len(start)] for key in self._signing)
-        return any(hmac.compare_digest(each, start) for each in made)
+    def matches_signature(self, message: bytes, prefix: bytes) -> bool:
+        """Whether `prefix` begins a digest that one of the keys makes of `message`."""
+        signatures = (hmac.digest(key, message, "sha256")[: len(prefix)] for key in self._signing_keys)
+        return any(hmac.compare_digest(each, prefix) for each in signatures)
 
-    def key_id(self, sealed: bytes) -> str:
+    def key_id(self, encrypted: bytes) -> str:
         """The id of the key a value was sealed with, whether or not it is still given. Raises CannotOpen."""
-        return _head(sealed)[0]
+        return _parse_header(encrypted)[0]
 
-    def needs_resealing(self, sealed: bytes) -> bool:
+    def needs_reencryption(self, encrypted: bytes) -> bool:
         """Whether a value was sealed with another key than the one that seals now. Raises CannotOpen."""
-        return self.key_id(sealed) != self._sealing_id
+        return self.key_id(encrypted) != self._primary_key_id
 
 
-def _head(sealed: bytes) -> tuple[str, int]:
+def _parse_header(encrypted: bytes) -> tuple[str, int]:
     """The key id and the length of what comes before the nonce."""
-    if len(sealed) < 2 or sealed[0] != VERSION:
-        raise CannotOpen("the value was not sealed by this service")
-    head_length = 2 + sealed[1]
-    key_id = sealed[2:head_length].decode("ascii", "replace")
-    if len(sealed) < head_length + NONCE_BYTES + TAG_BYTES or not _KEY_ID.fullmatch(key_id):
-        raise CannotOpen("the sealed value is cut short or damaged")
+    if len(encrypted) < 2 or encrypted[0] != VERSION:
+        raise DecryptionError("the value was not sealed by this service")
+    head_length = 2 + encrypted[1]
+    key_id = encrypted[2:head_length].decode("ascii", "replace")
+    if len(encrypted) < head_length + NONCE_BYTES + TAG_BYTES or not _KEY_ID.fullmatch(key_id):
+        raise DecryptionError("the sealed value is cut short or damaged")
     return key_id, head_length
 
 

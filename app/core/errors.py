@@ -54,9 +54,9 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal-error": (500, "Something went wrong on our side"),
     "not-available": (503, "A part of the service is not available"),
 }
-TOO_MANY = "`too-many`, with `Retry-After`"
-MOST_NAMED = 20  # fields of one answer
-LONGEST_SHOWN = 300  # characters of a name or a message
+TOO_MANY_RESPONSE = "`too-many`, with `Retry-After`"
+MAX_NAMED_FIELDS = 20  # fields of one answer
+MAX_SHOWN_LENGTH = 300  # characters of a name or a message
 
 
 class Problem(Exception):
@@ -82,15 +82,15 @@ class Problem(Exception):
         }
 
 
-def wrong_field(field: str, message: str) -> Problem:
+def field_error(field: str, message: str) -> Problem:
     """A 422 that names one field, in the shape of a validation error."""
-    return wrong_fields([(field, message)])
+    return field_errors([(field, message)])
 
 
-def wrong_fields(wrong: Sequence[tuple[str, str]], number: int | None = None) -> Problem:
+def field_errors(wrong: Sequence[tuple[str, str]], number: int | None = None) -> Problem:
     """A 422 that names the first fields of `wrong` with what is wrong, and counts the rest; `number` is how many there
     are, where `wrong` does not have all of them. Whoever asked chose the names: they are cut, and always UTF-8."""
-    named = [{"field": _shown(field), "message": _shown(message)} for field, message in wrong[:MOST_NAMED]]
+    named = [{"field": _shorten(field), "message": _shorten(message)} for field, message in wrong[:MAX_NAMED_FIELDS]]
     detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in named)
     more = (len(wrong) if number is None else number) - len(named)
     if not more:
@@ -98,9 +98,9 @@ def wrong_fields(wrong: Sequence[tuple[str, str]], number: int | None = None) ->
     return Problem("invalid-request", f"{detail}; and {more:,} more", errors=named, more_errors=more)
 
 
-def _shown(text: str) -> str:
+def _shorten(text: str) -> str:
     sound = text.encode("utf-8", "replace").decode()
-    return sound if len(sound) <= LONGEST_SHOWN else sound[:LONGEST_SHOWN] + "…"
+    return sound if len(sound) <= MAX_SHOWN_LENGTH else sound[:MAX_SHOWN_LENGTH] + "…"
 
 
 def not_found(what: str) -> Problem:

@@ -16,15 +16,15 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.utils import base64url_decode
 
-from app.core.cleaning import line
+from app.core.text_cleaning import single_line
 
 ALGORITHMS = ("ES256", "RS256", "EdDSA")
 LEEWAY = timedelta(seconds=30)
-LONGEST_TOKEN = 16 * 1024
-LONGEST_ID = 128
+MAX_TOKEN_LENGTH = 16 * 1024
+MAX_ID_LENGTH = 128
 # Ids that begin so stand for guests, whom the platform does not know: no token may claim one.
-GUEST = "guest:"
-LONGEST_EMAIL = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
+GUEST_PREFIX = "guest:"
+MAX_EMAIL_LENGTH = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
 _LOCALE = re.compile("[A-Za-z0-9_-]{1,35}")  # RFC 5646 section 4.4.1, and POSIX's underscore
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # RFC 7515 section 7.1; base64url without padding.
@@ -39,7 +39,7 @@ class NotSignedIn(Exception):
         self.reason = reason
 
 
-class WrongKey(NotSignedIn):
+class KeyMismatch(NotSignedIn):
     """A token that the key does not fit: it is forged, or the key was replaced meanwhile."""
 
 
@@ -114,7 +114,7 @@ def kid_of(token: str) -> str | None:
 
     Nothing else of the header is looked at here: `jku`, `jwk` and `x5u` would let a token bring its own key.
     """
-    kid = _read(_parts(token)[0]).get("kid")
+    kid = _decode_object(_parts(token)[0]).get("kid")
     if kid is not None and not isinstance(kid, str):
         raise NotSignedIn("malformed")
     return kid
@@ -135,11 +135,11 @@ def verify(
     The algorithm is the key's own, one of ALGORITHMS, never the token's choice (RFC 8725 section 3.1). `max_age` counts
     from `iat`; `leeway` is for clocks that differ. Raises NotSignedIn.
     """
-    claims = _signed_claims(token, key)
+    claims = _verified_claims(token, key)
     if claims.get("iss") != issuer:
         raise NotSignedIn("wrong-issuer")
-    meant_for = claims.get("aud")
-    if meant_for != audience and not (isinstance(meant_for, list) and audience in meant_for):
+    audiences = claims.get("aud")
+    if audiences != audience and not (isinstance(audiences, list) and audience in audiences):
         raise NotSignedIn("wrong-audience")
     _check_times(claims, now.timestamp(), max_age.total_seconds(), leeway.total_seconds())
     return _caller(claims)
@@ -147,24 +147,24 @@ def verify(
 
 def expires_at(token: str, max_age: timedelta) -> datetime:
     """Until when a token that `verify` has taken is good, clocks that differ left aside."""
-    claims = _read(_parts(token)[1])
+    claims = _decode_object(_parts(token)[1])
     return datetime.fromtimestamp(min(_seconds(claims, "exp"), _seconds(claims, "iat") + max_age.total_seconds()), UTC)
 
 
-def _signed_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
+def _verified_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
     encoded_header, encoded_claims, signature = _parts(token)
-    header = _read(encoded_header)
-    if key.algorithm_name not in ALGORITHMS or not _fits(header.get("alg"), key):
-        raise WrongKey("algorithm")
+    header = _decode_object(encoded_header)
+    if key.algorithm_name not in ALGORITHMS or not _algorithm_matches(header.get("alg"), key):
+        raise KeyMismatch("algorithm")
     # RFC 7515 section 4.1.11: extensions that must be understood, and none is.
     if "crit" in header:
         raise NotSignedIn("malformed")
-    if not key.Algorithm.verify(f"{encoded_header}.{encoded_claims}".encode(), key.key, _bytes(signature)):
-        raise WrongKey("signature")
-    return _read(encoded_claims)
+    if not key.Algorithm.verify(f"{encoded_header}.{encoded_claims}".encode(), key.key, _decode_base64(signature)):
+        raise KeyMismatch("signature")
+    return _decode_object(encoded_claims)
 
 
-def _fits(algorithm: object, key: jwt.PyJWK) -> bool:
+def _algorithm_matches(algorithm: object, key: jwt.PyJWK) -> bool:
     """Whether a token may say this algorithm for this key: its name, or the one that names the curve too (RFC 9864)."""
     if algorithm == key.algorithm_name:
         return True
@@ -175,7 +175,7 @@ def _fits(algorithm: object, key: jwt.PyJWK) -> bool:
 
 
 def _parts(token: str) -> tuple[str, str, str]:
-    if len(token) > LONGEST_TOKEN:
+    if len(token) > MAX_TOKEN_LENGTH:
         raise NotSignedIn("too-long")
     parts = _COMPACT.fullmatch(token)
     if parts is None:
@@ -183,16 +183,16 @@ def _parts(token: str) -> tuple[str, str, str]:
     return parts[1], parts[2], parts[3]
 
 
-def _bytes(part: str) -> bytes:
+def _decode_base64(part: str) -> bytes:
     try:
         return base64url_decode(part)
     except ValueError:
         raise NotSignedIn("malformed") from None
 
 
-def _read(part: str) -> dict[str, Any]:
+def _decode_object(part: str) -> dict[str, Any]:
     try:
-        content = orjson.loads(_bytes(part))
+        content = orjson.loads(_decode_base64(part))
     except orjson.JSONDecodeError:
         raise NotSignedIn("malformed") from None
     if not isinstance(content, dict):
@@ -214,14 +214,14 @@ def _check_times(claims: Mapping[str, Any], now: float, max_age: float, leeway: 
 
 def _caller(claims: Mapping[str, Any]) -> Caller:
     is_platform = _flag(claims, "service")
-    email = _text(claims, "email", LONGEST_EMAIL)
+    email = _text(claims, "email", MAX_EMAIL_LENGTH)
     if email is not None and ("@" not in email or not email.isprintable() or " " in email):
         raise NotSignedIn("bad-email")
     return Caller(
         member_id=_subject(claims),
         email=email,
         email_verified=_flag(claims, "email_verified") and email is not None,
-        name=line(_CONTROL.sub(" ", _text(claims, "name", LONGEST_TOKEN) or "")),
+        name=single_line(_CONTROL.sub(" ", _text(claims, "name", MAX_TOKEN_LENGTH) or "")),
         locale=_locale(claims.get("locale")),
         memberships=() if is_platform else _memberships(claims.get("communities")),
         is_platform=is_platform,
@@ -231,7 +231,7 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
 
 def _subject(claims: Mapping[str, Any]) -> str:
     subject = _identifier(claims.get("sub"), "sub")
-    if subject.startswith(GUEST):
+    if subject.startswith(GUEST_PREFIX):
         raise NotSignedIn("bad-sub")
     return subject
 
@@ -262,7 +262,7 @@ def _membership(community: object) -> Membership:
 
 
 def _identifier(value: object, claim: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or _CONTROL.search(value):
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or _CONTROL.search(value):
         raise NotSignedIn(f"bad-{claim}")
     return value
 
@@ -272,10 +272,10 @@ def _locale(value: object) -> str | None:
     return value if isinstance(value, str) and _LOCALE.fullmatch(value) else None
 
 
-def _text(claims: Mapping[str, Any], claim: str, longest: int) -> str | None:
+def _text(claims: Mapping[str, Any], claim: str, max_length: int) -> str | None:
     """An optional text; an empty one counts as absent."""
     value = claims.get(claim)
-    if value is not None and (not isinstance(value, str) or len(value) > longest):
+    if value is not None and (not isinstance(value, str) or len(value) > max_length):
         raise NotSignedIn(f"bad-{claim}")
     return value or None
 

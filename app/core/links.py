@@ -11,6 +11,6 @@ def spa_page(spa_url: str, community_slug: str, *path: str) -> str:
     return "/".join((spa_url, quote(community_slug, safe=""), *path))
 
 
-def for_header(url: str) -> str:
+def ascii_url(url: str) -> str:
     """`url` with everything percent-encoded that a header cannot hold; what is fine already stays byte for byte."""
     return quote(url, safe=_ASCII)

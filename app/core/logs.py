@@ -19,8 +19,8 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-HIDDEN = "***"
-DEEPEST = 8
+REDACTED = "***"
+MAX_DEPTH = 8
 _correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
 
 # Fields whose text value is secret whatever it looks like. Not `code`: Zoom's and PostgreSQL's error codes are wanted.
@@ -37,13 +37,13 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (
         ("DETAIL:",),
         re.compile(r"(DETAIL:)(?:\s+Failing row contains .*?\)\.(?=\n|\Z)|[^\n]*)", re.DOTALL),
-        rf"\1 {HIDDEN}",
+        rf"\1 {REDACTED}",
     ),
-    (("for query argument",), re.compile(r"(for query argument \$\d+:)[^\n]*"), rf"\1 {HIDDEN}"),
+    (("for query argument",), re.compile(r"(for query argument \$\d+:)[^\n]*"), rf"\1 {REDACTED}"),
     # A JWT, or any other base64 of a JSON object.
-    (("eyJ",), re.compile(r"eyJ[\w.+/=-]{10,}"), HIDDEN),
-    (("earer", "EARER"), re.compile(r"(bearer(?:\s|%20|\+)+)[^\s\"',;]+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (("asic", "ASIC"), re.compile(r"(basic(?:\s|%20|\+)+)[\w+/=-]{8,}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (("eyJ",), re.compile(r"eyJ[\w.+/=-]{10,}"), REDACTED),
+    (("earer", "EARER"), re.compile(r"(bearer(?:\s|%20|\+)+)[^\s\"',;]+", re.IGNORECASE), rf"\1{REDACTED}"),
+    (("asic", "ASIC"), re.compile(r"(basic(?:\s|%20|\+)+)[\w+/=-]{8,}", re.IGNORECASE), rf"\1{REDACTED}"),
     # `name=value` in URLs and forms, `"name": "value"` in quoted JSON, `name='value'` in representations.
     (
         ("=", ":", "%3D", "%3d"),
@@ -53,15 +53,15 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
             r"\s*(?:b?\\*[\"'])?)[^&\s\"'<>]+",
             re.IGNORECASE,
         ),
-        rf"\1{HIDDEN}",
+        rf"\1{REDACTED}",
     ),
     # An e-mail address. The local part is bounded so that a long text cannot make the search quadratic.
-    (("@", "%40"), re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}(?:@|%40)[\w.-]+"), HIDDEN),
+    (("@", "%40"), re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}(?:@|%40)[\w.-]+"), REDACTED),
     # Our own links and tickets (a route template's `{ticket}` is none), and Zoom's.
     (
         tuple(slash + letter for slash in ("/", "2F", "2f") for letter in "jJgGcCuU"),
         re.compile(r"((?:/|%2F)(?:j|join|guest|calendar|unsubscribe)(?:/|%2F))[^\s/?#\"'<>{]+", re.IGNORECASE),
-        rf"\1{HIDDEN}",
+        rf"\1{REDACTED}",
     ),
 )
 
@@ -85,7 +85,7 @@ def correlation() -> str | None:
 
 
 @contextmanager
-def correlated(correlation_id: str | None) -> Iterator[None]:
+def correlation_context(correlation_id: str | None) -> Iterator[None]:
     """Whatever runs inside, tasks started there included, logs with this correlation id."""
     token = _correlation.set(correlation_id)
     try:
@@ -165,7 +165,7 @@ def _add_correlation(_logger: object, _method: str, event: MutableMapping[str, A
 
 
 def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return _clean_fields(event, DEEPEST - 1)
+    return _clean_fields(event, MAX_DEPTH - 1)
 
 
 def _add_time(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -201,7 +201,7 @@ def _clean_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     clean = {}
     for name, value in fields.items():
         shown, secret = _field(str(name))
-        clean[shown] = HIDDEN if secret and isinstance(value, str | bytes) else _clean(value, depth)
+        clean[shown] = REDACTED if secret and isinstance(value, str | bytes) else _clean(value, depth)
     return clean
 
 

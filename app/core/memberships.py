@@ -15,14 +15,14 @@ from datetime import datetime
 from typing import Any
 
 from app.core import db
+from app.core.asyncpg_pool import AsyncpgPool
 from app.core.errors import not_found
-from app.core.hot import Hot
 from app.core.identity import Caller
 
 # Rung when somebody left a community: streams they hold end.
-LEFT = "memberships.left"
-_KNOWN = "SELECT community_id, named_at, left_at FROM memberships WHERE member_id = $1 AND community_id = ANY($2)"
-_NAME = """
+LEFT_TOPIC = "memberships.left"
+_SELECT = "SELECT community_id, named_at, left_at FROM memberships WHERE member_id = $1 AND community_id = ANY($2)"
+_RECORD_NAMED = """
 INSERT INTO memberships (member_id, community_id, named_at)
 SELECT $1, community_id, $3 FROM unnest($2::text[]) AS community_id
 ON CONFLICT (member_id, community_id) DO UPDATE SET named_at = excluded.named_at
@@ -33,14 +33,14 @@ INSERT INTO memberships (member_id, community_id, left_at) VALUES (:member_id, :
 ON CONFLICT (member_id, community_id) DO UPDATE SET named_at = NULL, left_at = excluded.left_at
 """
 # Locked, so that whoever leaves meanwhile comes after, and finds what was done here.
-_HOLD = """
+_LOCK = """
 SELECT left_at FROM memberships WHERE member_id = :member_id AND community_id = :community_id FOR SHARE
 """
-_LEFT = """
+_SELECT_LEFT = """
 SELECT member_id, left_at FROM memberships
 WHERE community_id = :community_id AND member_id = ANY(:members) AND left_at IS NOT NULL
 """
-_FORGET = "DELETE FROM memberships WHERE named_at IS NULL AND left_at < :before"
+_PRUNE = "DELETE FROM memberships WHERE named_at IS NULL AND left_at < :before"
 
 
 def has_left(issued_at: datetime | None, left_at: datetime | None) -> bool:
@@ -48,58 +48,58 @@ def has_left(issued_at: datetime | None, left_at: datetime | None) -> bool:
     return issued_at is not None and left_at is not None and issued_at <= left_at
 
 
-async def present(hot: Hot, who: Caller) -> Caller:
+async def without_left_communities(pool: AsyncpgPool, caller: Caller) -> Caller:
     """The caller without the communities they left since their token was issued; the others are remembered as named."""
-    if not who.memberships:
-        return who
-    rows = await hot.fetch(_KNOWN, who.member_id, [each.community_id for each in who.memberships])
-    left = {row["community_id"] for row in rows if has_left(who.issued_at, row["left_at"])}
+    if not caller.memberships:
+        return caller
+    rows = await pool.fetch(_SELECT, caller.member_id, [each.community_id for each in caller.memberships])
+    left = {row["community_id"] for row in rows if has_left(caller.issued_at, row["left_at"])}
     named = {row["community_id"] for row in rows if row["named_at"] is not None}
-    there = tuple(each for each in who.memberships if each.community_id not in left)
-    await note(hot, who, [each.community_id for each in there if each.community_id not in named])
-    return replace(who, memberships=there)
+    remaining = tuple(each for each in caller.memberships if each.community_id not in left)
+    await record_named(pool, caller, [each.community_id for each in remaining if each.community_id not in named])
+    return replace(caller, memberships=remaining)
 
 
-async def note(hot: Hot, who: Caller, communities: list[str]) -> None:
+async def record_named(pool: AsyncpgPool, caller: Caller, communities: list[str]) -> None:
     """Remember that a token of the caller names these communities. Costs nothing where there is none."""
     if communities:
-        await hot.execute(_NAME, who.member_id, sorted(communities), who.issued_at)
+        await pool.execute(_RECORD_NAMED, caller.member_id, sorted(communities), caller.issued_at)
 
 
 async def leave(tx: db.Tx, community_id: str, member_id: str) -> None:
     """From now on every token of the member issued until now is refused in the community. Twice is harmless."""
-    await tx.run(_LEAVE, member_id=member_id, community_id=community_id, now=tx.now)
-    tx.ring(LEFT)
+    await tx.execute(_LEAVE, member_id=member_id, community_id=community_id, now=tx.now)
+    tx.publish(LEFT_TOPIC)
 
 
-async def hold(tx: db.Tx, community_id: str, member_id: str, issued_at: datetime | None) -> bool:
+async def lock_membership(tx: db.Tx, community_id: str, member_id: str, issued_at: datetime | None) -> bool:
     """Whether a member whose token is of `issued_at` has not left; nobody leaves until this transaction ends."""
-    left_at: Any = (await tx.run(_HOLD, member_id=member_id, community_id=community_id)).scalar()
+    left_at: Any = (await tx.execute(_LOCK, member_id=member_id, community_id=community_id)).scalar()
     return not has_left(issued_at, left_at)
 
 
-async def still_in(tx: db.Tx, community_id: str, callers: Collection[Caller]) -> list[Caller]:
+async def current_members(tx: db.Tx, community_id: str, callers: Collection[Caller]) -> list[Caller]:
     """Those of the callers who have not left the community since their tokens were issued. The platform never does."""
-    members = sorted({who.member_id for who in callers})
-    rows = await tx.run(_LEFT, community_id=community_id, members=members)
+    member_ids = sorted({who.member_id for who in callers})
+    rows = await tx.execute(_SELECT_LEFT, community_id=community_id, members=member_ids)
     left_at = {row.member_id: row.left_at for row in rows}
     return [who for who in callers if who.is_platform or not has_left(who.issued_at, left_at.get(who.member_id))]
 
 
-async def forget(tx: db.Tx, before: datetime) -> None:
+async def prune(tx: db.Tx, before: datetime) -> None:
     """Drop who left before a moment that no valid token is older than, and has not come back."""
-    await tx.run(_FORGET, before=before)
+    await tx.execute(_PRUNE, before=before)
 
 
-async def known_community(tx: db.Tx, community_id: str, slug: str | None) -> str:
+async def upsert_community(tx: db.Tx, community_id: str, slug: str | None) -> str:
     """Remember a community as the token describes it; returns its slug. The platform, which says none, names one."""
-    known: str | None = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=community_id)).scalar()
+    known: str | None = (await tx.execute("SELECT slug FROM communities WHERE id = :id", id=community_id)).scalar()
     if slug is None and known is None:
         raise not_found("community")
     if slug is None or slug == known:
         return known or ""
     # Written only when it is news: the row's lock would make a community's requests wait for each other.
-    await tx.run(
+    await tx.execute(
         "INSERT INTO communities (id, slug) VALUES (:id, :slug) ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
         id=community_id,
         slug=slug,

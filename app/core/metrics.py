@@ -21,8 +21,8 @@ REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
 # Seconds. A request answers people; a vendor or a reaction may take its time.
-_QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_PATIENT = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_JOB_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
 _requests = Counter(
     "kindryn_zoom_http_requests", "Requests answered.", ("method", "route", "status"), registry=REGISTRY
@@ -32,7 +32,7 @@ _request_seconds = Histogram(
     "From a request to the end of its answer.",
     ("method", "route"),
     registry=REGISTRY,
-    buckets=_QUICK,
+    buckets=_REQUEST_BUCKETS,
 )
 _outbox_rows = Gauge("kindryn_zoom_outbox_rows", "Rows of pending work, by state.", ("state",), registry=REGISTRY)
 _oldest_due = Gauge(
@@ -42,9 +42,9 @@ _oldest_due = Gauge(
     registry=REGISTRY,
 )
 _accounts = Gauge("kindryn_zoom_accounts", "Zoom accounts, by status.", ("status",), registry=REGISTRY)
-_reaction_runs = Counter("kindryn_zoom_reaction_runs", "Reactions run.", ("reaction", "outcome"), registry=REGISTRY)
-_reaction_seconds = Histogram(
-    "kindryn_zoom_reaction_seconds", "Running a reaction.", ("reaction",), registry=REGISTRY, buckets=_PATIENT
+_job_runs = Counter("kindryn_zoom_job_runs", "Reactions run.", ("job", "outcome"), registry=REGISTRY)
+_job_seconds = Histogram(
+    "kindryn_zoom_job_seconds", "Running a job.", ("job",), registry=REGISTRY, buckets=_JOB_BUCKETS
 )
 _vendor_calls = Counter(
     "kindryn_zoom_vendor_calls", "Calls to vendors.", ("vendor", "operation", "outcome"), registry=REGISTRY
@@ -54,9 +54,9 @@ _vendor_seconds = Histogram(
     "Waiting for a vendor's answer.",
     ("vendor", "operation"),
     registry=REGISTRY,
-    buckets=_PATIENT,
+    buckets=_JOB_BUCKETS,
 )
-_door = Counter("kindryn_zoom_door", "Clicks on Join, by what they ended in.", ("outcome",), registry=REGISTRY)
+_joins = Counter("kindryn_zoom_joins", "Clicks on Join, by what they ended in.", ("outcome",), registry=REGISTRY)
 _deliveries = Counter("kindryn_zoom_deliveries", "Deliveries heard from Zoom.", ("outcome",), registry=REGISTRY)
 _mails = Counter("kindryn_zoom_mails", "Mails handed to the mail server.", ("outcome",), registry=REGISTRY)
 _limited = Counter(
@@ -68,20 +68,20 @@ _lag = Histogram(
     "kindryn_zoom_notification_lag_seconds",
     "From a notification's coming to its being understood.",
     registry=REGISTRY,
-    buckets=_PATIENT,
+    buckets=_JOB_BUCKETS,
 )
 _listeners = Gauge("kindryn_zoom_live_listeners", "Open live streams of this process.", registry=REGISTRY)
 _pool_busy = Gauge(
     "kindryn_zoom_database_connections_busy", "Connections in use, of this process.", ("pool",), registry=REGISTRY
 )
-_pool_most = Gauge(
-    "kindryn_zoom_database_connections_most", "Connections there may be, of this process.", ("pool",), registry=REGISTRY
+_pool_max = Gauge(
+    "kindryn_zoom_database_connections_max", "Connections there may be, of this process.", ("pool",), registry=REGISTRY
 )
 _build = Gauge("kindryn_zoom_build_info", "1, and what runs here.", ("version", "python"), registry=REGISTRY)
 _build.labels(VERSION, platform.python_version()).set(1)
 
 STATES = ("due", "running", "waiting", "dead")
-QUEUES = ("none", "zoom", "mail", "hook", "heard", "told")
+QUEUE_KINDS = ("none", "zoom", "mail", "hook", "delivery", "hook_message")
 STATUSES = ("connected", "needs_reauth", "disconnected")
 LABELS = ("light", "medium", "heavy", "resource-intensive")
 for _label in LABELS:
@@ -105,7 +105,7 @@ def outbox_counted(rows: Mapping[str, float] | None) -> None:
 
 def oldest_due_counted(seconds: Mapping[str, float] | None) -> None:
     """How long the oldest due row of each kind of queue has waited; None: another process shows it."""
-    _show(_oldest_due, QUEUES, seconds)
+    _show(_oldest_due, QUEUE_KINDS, seconds)
 
 
 def accounts_counted(statuses: Mapping[str, float] | None) -> None:
@@ -113,17 +113,17 @@ def accounts_counted(statuses: Mapping[str, float] | None) -> None:
     _show(_accounts, STATUSES, statuses)
 
 
-def _show(gauge: Gauge, usual: tuple[str, ...], values: Mapping[str, float] | None) -> None:
+def _show(gauge: Gauge, expected: tuple[str, ...], values: Mapping[str, float] | None) -> None:
     """Show these values, and 0 for what is usual and has none; or nothing at all."""
     gauge.clear()
-    for name, value in ({} if values is None else dict.fromkeys(usual, 0.0) | dict(values)).items():
+    for name, value in ({} if values is None else dict.fromkeys(expected, 0.0) | dict(values)).items():
         gauge.labels(name).set(value)
 
 
-def reaction_ran(reaction: str, outcome: str, seconds: float) -> None:
-    """A reaction came to an end of its run."""
-    _reaction_runs.labels(reaction, outcome).inc()
-    _reaction_seconds.labels(reaction).observe(seconds)
+def job_ran(job: str, outcome: str, seconds: float) -> None:
+    """A job came to an end of its run."""
+    _job_runs.labels(job, outcome).inc()
+    _job_seconds.labels(job).observe(seconds)
 
 
 def vendor_called(vendor: str, operation: str, outcome: str, seconds: float) -> None:
@@ -132,24 +132,27 @@ def vendor_called(vendor: str, operation: str, outcome: str, seconds: float) -> 
     _vendor_seconds.labels(vendor, operation).observe(seconds)
 
 
-def door_decided(outcome: str) -> None:
+def join_decided(outcome: str) -> None:
     """A click on Join ended in a redirect or in the refusal with that slug."""
-    _door.labels(outcome).inc()
+    _joins.labels(outcome).inc()
 
 
-def delivery_heard(outcome: str) -> None:
+def delivery_received(outcome: str) -> None:
     """A delivery was stored, was known already, or was refused."""
     _deliveries.labels(outcome).inc()
 
 
-_reached = Gauge(
-    "kindryn_zoom_reached", "1 while this worker reaches it, 0 while it does not.", ("what",), registry=REGISTRY
+_dependency_up = Gauge(
+    "kindryn_zoom_dependency_up",
+    "1 while this worker reaches it, 0 while it does not.",
+    ("dependency",),
+    registry=REGISTRY,
 )
 
 
-def reached(what: str, yes: bool) -> None:
+def dependency_up(dependency: str, up: bool) -> None:
     """Whether this worker reaches the database, or Redis."""
-    _reached.labels(what).set(yes)
+    _dependency_up.labels(dependency).set(up)
 
 
 _clock_offset = Gauge(
@@ -159,7 +162,7 @@ _clock_offset = Gauge(
 )
 
 
-def clock_followed(offset: Callable[[], float]) -> None:
+def watch_clock_offset(offset: Callable[[], float]) -> None:
     """This process follows the database's clock; `offset` is asked whenever somebody looks."""
     _clock_offset.set_function(offset)
 
@@ -169,13 +172,13 @@ def mail_sent(outcome: str) -> None:
     _mails.labels(outcome).inc()
 
 
-def limited(label: str) -> None:
+def rate_limited(label: str) -> None:
     """Zoom refused a call for the limit of that rate label."""
     _limited.labels(label).inc()
 
 
 @contextlib.contextmanager
-def refreshing() -> Iterator[None]:
+def count_token_refresh() -> Iterator[None]:
     """A grant's tokens are refreshed; what comes of it is "renewed", or the class of an error."""
     try:
         yield
@@ -190,21 +193,21 @@ def keys_refreshed(outcome: str) -> None:
     _jwks.labels(outcome).inc()
 
 
-def notification_understood(seconds: float) -> None:
+def notification_interpreted(seconds: float) -> None:
     """A notification was read for the first time, so long after it came."""
     _lag.observe(seconds)
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
+def live_listener() -> Iterator[None]:
     """Somebody has a live stream open."""
     with _listeners.track_inprogress():
         yield
 
 
-def pool_opened(pool: str, most: int, busy: Callable[[], int]) -> None:
+def pool_opened(pool: str, maximum: int, busy: Callable[[], int]) -> None:
     """This process has a pool of connections; `busy` is asked whenever somebody looks."""
-    _pool_most.labels(pool).set(most)
+    _pool_max.labels(pool).set(maximum)
     _pool_busy.labels(pool).set_function(busy)
 
 

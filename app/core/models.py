@@ -14,51 +14,51 @@ _ALIVE = text("dead_at IS NULL")
 
 
 class OutboxRow(Model):
-    """Pending work for one (reaction, key). The statements that move it stand in `core.outbox`."""
+    """Pending work for one (job, key). The statements that move it stand in `core.outbox`."""
 
     __tablename__ = "outbox"
     __table_args__ = (
-        UniqueConstraint("reaction", "key"),
+        UniqueConstraint("job", "key"),
         Index("ix_outbox_urgent", "due_at", postgresql_where=text("dead_at IS NULL AND priority = 0")),
         Index("ix_outbox_lease", "lease", postgresql_where=text("lease IS NOT NULL")),
-        Index("ix_outbox_lane", "lane", "priority", "due_at", "id", postgresql_where=_ALIVE),
-        Index("ix_outbox_together", "reaction", "lane", "priority", "due_at", "id", postgresql_where=_ALIVE),
+        Index("ix_outbox_queue", "queue", "priority", "due_at", "id", postgresql_where=_ALIVE),
+        Index("ix_outbox_batch", "job", "queue", "priority", "due_at", "id", postgresql_where=_ALIVE),
         Index(
             "ix_outbox_claimed",
-            "lane",
+            "queue",
             "claimed_until",
-            postgresql_where=text("claimed_until IS NOT NULL AND NOT beside"),
+            postgresql_where=text("claimed_until IS NOT NULL AND NOT in_batch"),
         ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    reaction: Mapped[str] = mapped_column(Text)
+    job: Mapped[str] = mapped_column(Text)
     key: Mapped[str] = mapped_column(Text)
     generation: Mapped[int] = mapped_column(BigInteger, server_default="1")
     due_at: Mapped[datetime]
     not_before: Mapped[datetime | None]
     priority: Mapped[int] = mapped_column(SmallInteger)
-    lane: Mapped[str] = mapped_column(Text, server_default="")
+    queue: Mapped[str] = mapped_column(Text, server_default="")
     lease: Mapped[UUID | None]
     claimed_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
     failing_since: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
     # Held by the run of another row, which does this one beside its own.
-    beside: Mapped[bool] = mapped_column(server_default="false")
+    in_batch: Mapped[bool] = mapped_column(server_default="false")
     # A batch this row was in failed, so it is run by itself.
-    alone: Mapped[bool] = mapped_column(server_default="false")
+    unbatched: Mapped[bool] = mapped_column(server_default="false")
     dead_at: Mapped[datetime | None]
     correlation: Mapped[str | None] = mapped_column(Text)
     recorded_at: Mapped[datetime]
 
 
-class Lane(Model):
-    """A lane that is paused: none of its rows is claimed before then."""
+class PausedQueue(Model):
+    """A queue that is paused: none of its rows is claimed before then."""
 
-    __tablename__ = "lanes"
+    __tablename__ = "queues"
 
-    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    queue: Mapped[str] = mapped_column(Text, primary_key=True)
     not_before: Mapped[datetime]
 
 

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from app.core.asyncpg_pool import DATABASE_ERRORS, AsyncpgPool
 from app.core.clock import Clock
 from app.core.db import Database
-from app.core.hot import DATABASE_FAULTS, Hot
-from app.core.work import Reaction
+from app.core.job_runner import Job
 
-EVERY = 30.0  # seconds between two looks at when they are due
-_PLANT = """
-INSERT INTO outbox (reaction, key, due_at, priority, recorded_at) VALUES (:reaction, '', :now, :priority, :now)
+CHECK_INTERVAL = 30.0  # seconds between two looks at when they are due
+_INSERT = """
+INSERT INTO outbox (job, key, due_at, priority, recorded_at) VALUES (:reaction, '', :now, :priority, :now)
 ON CONFLICT DO NOTHING
 """
 
 # Whatever clock was wrong when it was put off, a process's or the database's.
-_BRING_BACK = """
+_CAP_DUE_TIMES = """
 UPDATE outbox SET due_at = put_off.latest, not_before = NULL
 FROM (
-    SELECT id, latest FROM outbox JOIN unnest($1::text[], $2::timestamptz[]) AS jobs (reaction, latest) USING (reaction)
+    SELECT id, latest FROM outbox JOIN unnest($1::text[], $2::timestamptz[]) AS jobs (job, latest) USING (job)
     WHERE key = '' AND lease IS NULL AND dead_at IS NULL AND due_at > latest
     FOR UPDATE OF outbox SKIP LOCKED
 ) AS put_off
@@ -29,22 +29,22 @@ WHERE outbox.id = put_off.id
 """
 
 
-async def plant(db: Database, jobs: Sequence[Reaction[Any]]) -> None:
+async def ensure_periodic_jobs(db: Database, jobs: Sequence[Job[Any]]) -> None:
     """See to it that every job has its row."""
     async with db.transaction() as tx:
         for job in sorted(jobs, key=lambda job: job.name):
-            await tx.run(_PLANT, reaction=job.name, priority=job.priority, now=tx.now)
+            await tx.execute(_INSERT, reaction=job.name, priority=job.priority, now=tx.now)
 
 
-async def keep(hot: Hot, clock: Clock, jobs: Sequence[Reaction[Any]]) -> None:
+async def keep_due_times_capped(pool: AsyncpgPool, clock: Clock, jobs: Sequence[Job[Any]]) -> None:
     """See to it, for ever, that none is put off for longer than its period."""
     while True:
-        with contextlib.suppress(*DATABASE_FAULTS):  # others tell of a database that is away
-            await bring_back(hot, clock, jobs)
-        await asyncio.sleep(EVERY)
+        with contextlib.suppress(*DATABASE_ERRORS):  # others tell of a database that is away
+            await cap_due_times(pool, clock, jobs)
+        await asyncio.sleep(CHECK_INTERVAL)
 
 
-async def bring_back(hot: Hot, clock: Clock, jobs: Sequence[Reaction[Any]]) -> None:
+async def cap_due_times(pool: AsyncpgPool, clock: Clock, jobs: Sequence[Job[Any]]) -> None:
     """What is due later than a period from now is due then."""
     now = clock.now()
-    await hot.execute(_BRING_BACK, [job.name for job in jobs], [now + (job.every or timedelta()) for job in jobs])
+    await pool.execute(_CAP_DUE_TIMES, [job.name for job in jobs], [now + (job.every or timedelta()) for job in jobs])

@@ -16,43 +16,43 @@ import orjson
 from app.core import logs, metrics
 from app.core.clock import Clock
 
-REMINDER = 60.0  # seconds between two lines about the same absence
-STALE = 15.0  # seconds without an answer after which something is taken for away
-READY_AT = "/readyz"
+REMINDER_INTERVAL = 60.0  # seconds between two lines about the same absence
+MAX_SILENCE = 15.0  # seconds without an answer after which something is taken for away
+READY_PATH = "/readyz"
 log = logs.get("readiness")
 
 
-class Reached:
+class Dependency:
     """Whether something this process needs answers it."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.problem: str | None = "not reached yet"
-        self._told: float | None = None
-        self._heard = time.monotonic()
-        metrics.reached(what, False)
+        self._warned_at: float | None = None
+        self._last_answer_at = time.monotonic()
+        metrics.dependency_up(name, False)
 
     @property
     def state(self) -> str:
         """`ok`, or what is wrong."""
-        silent = time.monotonic() - self._heard
-        return self.problem or (f"silent for {silent:.0f} s" if silent > STALE else "ok")
+        silent = time.monotonic() - self._last_answer_at
+        return self.problem or (f"silent for {silent:.0f} s" if silent > MAX_SILENCE else "ok")
 
-    def here(self) -> None:
+    def mark_up(self) -> None:
         """It answered."""
         if self.problem is not None:
-            metrics.reached(self.what, True)
-            if self._told is not None:
-                log.info("back", what=self.what)
-        self._heard, self.problem, self._told = time.monotonic(), None, None
+            metrics.dependency_up(self.name, True)
+            if self._warned_at is not None:
+                log.info("dependency is back", what=self.name)
+        self._last_answer_at, self.problem, self._warned_at = time.monotonic(), None, None
 
-    def away(self, error: BaseException) -> None:
+    def mark_down(self, error: BaseException) -> None:
         """It did not answer, or not well."""
         self.problem, now = type(error).__name__, time.monotonic()
-        metrics.reached(self.what, False)
-        if self._told is None or now - self._told >= REMINDER:
-            self._told = now
-            log.warning("away", what=self.what, reason=self.problem)
+        metrics.dependency_up(self.name, False)
+        if self._warned_at is None or now - self._warned_at >= REMINDER_INTERVAL:
+            self._warned_at = now
+            log.warning("dependency is away", what=self.name, reason=self.problem)
 
 
 @dataclass
@@ -60,29 +60,29 @@ class Readiness:
     """What a worker reaches, whether its machine's clock is right, and its last moments."""
 
     clock: Clock = field(default_factory=Clock)
-    database: Reached = field(default_factory=lambda: Reached("database"))
-    redis: Reached = field(default_factory=lambda: Reached("redis"))
+    database: Dependency = field(default_factory=lambda: Dependency("database"))
+    redis: Dependency = field(default_factory=lambda: Dependency("redis"))
     moments: dict[str, datetime | None] = field(default_factory=lambda: {"last_claim": None, "last_run": None})
 
-    def note(self, moment: str) -> None:
+    def record_moment(self, moment: str) -> None:
         """It happened now."""
         self.moments[moment] = self.clock.now()
 
-    def answer(self) -> tuple[bool, Mapping[str, Any]]:
+    def report(self) -> tuple[bool, Mapping[str, Any]]:
         """Whether everything is well, and what to say of it."""
-        checks = {each.what: each.state for each in (self.database, self.redis)} | {"clock": self.clock.state}
+        checks = {each.name: each.state for each in (self.database, self.redis)} | {"clock": self.clock.state}
         ready = set(checks.values()) == {"ok"}
         moments = {name: moment.isoformat() if moment else None for name, moment in self.moments.items()}
         return ready, {"status": "ok" if ready else "not ready", "checks": checks, **moments}
 
-    def beside(self, app: WSGIApplication) -> WSGIApplication:
+    def wrap(self, app: WSGIApplication) -> WSGIApplication:
         """`app`, with the answer at `/readyz` besides: 200 or 503, as JSON."""
 
-        def served(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            if environ.get("PATH_INFO") != READY_AT:
+        def with_readiness(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if environ.get("PATH_INFO") != READY_PATH:
                 return app(environ, start_response)
-            ready, said = self.answer()
+            ready, body = self.report()
             start_response("200 OK" if ready else "503 Service Unavailable", [("Content-Type", "application/json")])
-            return [orjson.dumps(said)]
+            return [orjson.dumps(body)]
 
-        return served
+        return with_readiness

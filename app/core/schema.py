@@ -1,7 +1,7 @@
 """Which schema the database has, and which one this version of the service needs."""
 
+from app.core.asyncpg_pool import AsyncpgPool
 from app.core.db import MIGRATIONS
-from app.core.hot import Hot
 
 _PRESENT = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT version_num FROM alembic_version"
@@ -12,14 +12,14 @@ def revisions() -> list[str]:
     return sorted(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
-async def lacks(hot: Hot) -> str | None:
+async def find_mismatch(pool: AsyncpgPool) -> str | None:
     """What is wrong with the database's schema, in one sentence; None where this version can work with it.
 
     One that is newer than we know is fine: while a new version is rolled out, the old one goes on.
     """
-    present = await hot.fetchval(_REVISION) if await hot.fetchval(_PRESENT) else None
-    known = revisions()
-    if present == known[-1] or (present is not None and present not in known):
+    present = await pool.fetchval(_REVISION) if await pool.fetchval(_PRESENT) else None
+    revisions_known = revisions()
+    if present == revisions_known[-1] or (present is not None and present not in revisions_known):
         return None
     has = f"is at revision {present}" if present else "was never migrated"
-    return f"the database {has}, and this version needs {known[-1]}: run `kindryn-zoom migrate`"
+    return f"the database {has}, and this version needs {revisions_known[-1]}: run `kindryn-zoom migrate`"

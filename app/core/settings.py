@@ -10,13 +10,13 @@ from pydantic import Field, SecretStr, ValidationError, ValidatorFunctionWrapHan
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core import wellformed
-from app.core.crypto import Seal
+from app.core import setting_validators
+from app.core.crypto import Encryption
 
-CALLBACK = "/api/integrations/zoom/callback"
-ZOOM_APP = ("zoom_client_id", "zoom_client_secret", "zoom_redirect_uri", "zoom_webhook_secret_token")
-List = Annotated[tuple[str, ...], NoDecode]
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+CALLBACK_PATH = "/api/integrations/zoom/callback"
+ZOOM_APP_SETTINGS = ("zoom_client_id", "zoom_client_secret", "zoom_redirect_uri", "zoom_webhook_secret_token")
+CommaList = Annotated[tuple[str, ...], NoDecode]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 _LABEL = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # Two labels or more; the last one has a letter, so that it is no address.
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z0-9-]*[a-z]){_LABEL}")
@@ -31,8 +31,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr
     public_url: str
     spa_url: str
-    cors_origins: List = ()
-    hook_origins: List = ()
+    cors_origins: CommaList = ()
+    hook_origins: CommaList = ()
     auth_jwks_url: str
     auth_issuer: Annotated[str, Field(min_length=1)]
     auth_audience: Annotated[str, Field(min_length=1)]
@@ -46,19 +46,19 @@ class Settings(BaseSettings):
     zoom_webhook_secret_token: SecretStr = SecretStr("")
     zoom_oauth_url: str = "https://zoom.us"
     zoom_api_url: str = "https://api.zoom.us"
-    zoom_domains: List = ()
+    zoom_domains: CommaList = ()
     join_opens_minutes: Annotated[int, Field(ge=0, le=24 * 60)] = 15
     # Zoom repeats a notification for an hour and a half, and an interrupted creation is looked for two days long.
     deliveries_kept_days: Annotated[int, Field(ge=3, le=3650)] = 30
     metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    log_level: Level = "INFO"
+    log_level: LogLevel = "INFO"
 
     @field_validator("*", mode="before")
     @classmethod
     def _one_line(cls, value: object) -> object:
         if isinstance(value, str | SecretStr):
-            wellformed.one_line(_plain(value))
+            setting_validators.one_line(_plain_text(value))
         return value
 
     @field_validator("cors_origins", "hook_origins", "zoom_domains", mode="before")
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Pages of the first may call with the cookie, so a `*` would let in every page there is; hooks to the second
         # may go to machines that nobody else reaches.
-        return tuple(map(wellformed.origin, value))
+        return tuple(map(setting_validators.origin, value))
 
     @field_validator("zoom_domains")
     @classmethod
@@ -87,55 +87,55 @@ class Settings(BaseSettings):
     def _level(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    _own = field_validator("public_url")(wellformed.own_address)
-    _web = field_validator("spa_url", "zoom_oauth_url", "zoom_api_url")(wellformed.web_address)
-    _sender = field_validator("mail_from")(wellformed.sender)
+    _own = field_validator("public_url")(setting_validators.origin_url)
+    _web = field_validator("spa_url", "zoom_oauth_url", "zoom_api_url")(setting_validators.web_url)
+    _sender = field_validator("mail_from")(setting_validators.mail_sender)
 
     @field_validator("auth_jwks_url")
     @classmethod
     def _keys(cls, value: str) -> str:
-        return wellformed.web_address(value, query=True)
+        return setting_validators.web_url(value, query=True)
 
     @field_validator("auth_cookie")
     @classmethod
     def _cookie(cls, value: str) -> str:
-        return wellformed.cookie_name(value) if value else value
+        return setting_validators.cookie_name(value) if value else value
 
     @field_validator("database_url")
     @classmethod
     def _postgres(cls, value: SecretStr) -> SecretStr:
-        return _checked(value, wellformed.postgres)
+        return _checked(value, setting_validators.postgres_url)
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: SecretStr) -> SecretStr:
-        return _checked(value, wellformed.redis)
+        return _checked(value, setting_validators.redis_url)
 
     @field_validator("encryption_keys")
     @classmethod
     def _opens(cls, value: SecretStr) -> SecretStr:
         try:
-            return _checked(value, Seal.parse)
+            return _checked(value, Encryption.parse)
         except ValueError as error:
             raise ValueError(f"cannot be used: {error}") from None
 
     @model_validator(mode="wrap")
     @classmethod
-    def _zoom_app(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Self:
+    def _zoom_app(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Self:
         """Hold Zoom's settings against each other and `public_url`, and tell what is wrong together with the rest."""
-        if not isinstance(given, Mapping):
-            read: Self = handler(given)
-            return read
-        together, errors = list(_faults_of_the_app(given)), list[InitErrorDetails]()
+        if not isinstance(values, Mapping):
+            settings: Self = handler(values)
+            return settings
+        combined, errors = list(_zoom_app_errors(values)), list[InitErrorDetails]()
         try:
-            read = handler(given)
+            settings = handler(values)
         except ValidationError as error:
-            errors = [_again(fault) for fault in error.errors()]
-        alone = {fault["loc"][0] for fault in errors if fault.get("loc")}
-        errors += [_fault(name, what) for name, what in together if name not in alone]
+            errors = [_without_value(fault) for fault in error.errors()]
+        failed_names = {fault["loc"][0] for fault in errors if fault.get("loc")}
+        errors += [_error_details(name, what) for name, what in combined if name not in failed_names]
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
-        return read
+        return settings
 
     @property
     def zoom_configured(self) -> bool:
@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     @cached_property
     def webhook_secrets(self) -> tuple[str, ...]:
         """The app's webhook secrets, several while one is being rotated."""
-        return _listed(self.zoom_webhook_secret_token.get_secret_value())
+        return _split_list(self.zoom_webhook_secret_token.get_secret_value())
 
     @cached_property
     def zoom_origins(self) -> frozenset[str]:
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         return frozenset(f"{u.scheme}://{u.netloc}" for u in map(urlsplit, (self.zoom_oauth_url, self.zoom_api_url)))
 
 
-class BadSettings(Exception):
+class SettingsError(Exception):
     """What keeps a process from running: `lines`, each of which names a setting and what is wrong with it, never its
     value."""
 
@@ -162,42 +162,42 @@ class BadSettings(Exception):
         self.lines = lines
 
 
-def read_settings(kind: type[Settings] = Settings) -> Settings:
-    """The settings of this process, which may be held against more; raises `BadSettings` with everything that is
+def read_settings(settings_class: type[Settings] = Settings) -> Settings:
+    """The settings of this process, which may be held against more; raises `SettingsError` with everything that is
     missing or malformed."""
     try:
-        return kind()
+        return settings_class()
     except ValidationError as error:
-        faults = error.errors(include_input=False, include_url=False)
-    raise BadSettings(*(_line(str(fault["loc"][0]).upper(), fault) for fault in faults))
+        errors = error.errors(include_input=False, include_url=False)
+    raise SettingsError(*(_describe_error(str(fault["loc"][0]).upper(), fault) for fault in errors))
 
 
-def _line(name: str, fault: Mapping[str, Any]) -> str:
+def _describe_error(name: str, fault: Mapping[str, Any]) -> str:
     if fault["type"] in {"missing", "string_too_short"}:
         return f"{name} is not set"
     what = str(fault["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     return f"{name} {what}"
 
 
-def _faults_of_the_app(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _zoom_app_errors(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong with Zoom's four settings only together: name and sentence."""
-    said = {name: _plain(given.get(name, "")) for name in (*ZOOM_APP, "public_url")}
-    if not any(said[name] for name in ZOOM_APP):
+    texts = {name: _plain_text(values.get(name, "")) for name in (*ZOOM_APP_SETTINGS, "public_url")}
+    if not any(texts[name] for name in ZOOM_APP_SETTINGS):
         return
-    present = next(name for name in ZOOM_APP if said[name])
-    for name in ZOOM_APP:
-        if not (_listed(said[name]) if name == "zoom_webhook_secret_token" else said[name]):
+    present = next(name for name in ZOOM_APP_SETTINGS if texts[name])
+    for name in ZOOM_APP_SETTINGS:
+        if not (_split_list(texts[name]) if name == "zoom_webhook_secret_token" else texts[name]):
             yield name, f"is not set, although {present.upper()} is: Zoom's four settings come together or not at all"
-    public = re.match(r"\w+://[^/?#]+", said["public_url"])
-    if public and said["zoom_redirect_uri"] not in {"", public[0] + CALLBACK}:
-        yield "zoom_redirect_uri", f"must be PUBLIC_URL and then {CALLBACK}"
+    public = re.match(r"\w+://[^/?#]+", texts["public_url"])
+    if public and texts["zoom_redirect_uri"] not in {"", public[0] + CALLBACK_PATH}:
+        yield "zoom_redirect_uri", f"must be PUBLIC_URL and then {CALLBACK_PATH}"
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _plain(value: object) -> str:
+def _plain_text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
@@ -206,12 +206,12 @@ def _checked(value: SecretStr, check: Callable[[str], object]) -> SecretStr:
     return value
 
 
-def _fault(name: str, what: str) -> InitErrorDetails:
+def _error_details(name: str, what: str) -> InitErrorDetails:
     # Braces would be taken for fields of the message.
     return InitErrorDetails(type=PydanticCustomError("value_error", "{what}", {"what": what}), loc=(name,), input=None)
 
 
-def _again(fault: Any) -> InitErrorDetails:
+def _without_value(fault: Any) -> InitErrorDetails:
     """A fault as pydantic told it, to be told by us, without the value."""
-    told = PydanticCustomError(fault["type"], "{what}", {"what": fault["msg"]})
-    return InitErrorDetails(type=told, loc=fault["loc"], input=None)
+    error_type = PydanticCustomError(fault["type"], "{what}", {"what": fault["msg"]})
+    return InitErrorDetails(type=error_type, loc=fault["loc"], input=None)

@@ -22,36 +22,36 @@ import asyncpg
 import uvloop
 
 from app.core.db import migrate
-from app.demo import bench_fairness, bench_scene
+from app.demo import bench_fairness, bench_fixtures
 from app.demo.bench_fairness import Fairness
 from app.demo.bench_floor import Floor
-from app.demo.bench_load import Burst, Unmeasured, burst, percentile
-from app.demo.cast import AUDIENCE, Signature
-from app.demo.servers import LOOPBACK, Server, StartError
-from app.demo.stack import Stack, cancel_on_sigterm
+from app.demo.bench_load import Burst, MeasurementError, burst, percentile
+from app.devstack.personas import AUDIENCE, TokenSigner
+from app.devstack.servers import LOOPBACK, Server, StartError
+from app.devstack.stack import Stack, cancel_on_sigterm
 
 REPORT = Path(__file__).parents[2] / "var" / "bench.json"
 ROUNDS = 9
 SECONDS = 1.0  # of each burst
-LONGEST = 240.0  # seconds for everything, however busy the machine is
+TIMEOUT = 240.0  # seconds for everything, however busy the machine is
 ISSUER = "https://platform.example"
 
 
 @dataclass(frozen=True)
-class Row:
+class HotRoute:
     """A hot route: the ratio to its floor that is wanted, what is sent, and the table an answer leaves a row in."""
 
     name: str
     goal: float
     requests: Iterator[bytes]
-    kept_in: str
+    result_table: str
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A row's bursts, the floor's and the service's side by side."""
 
-    row: Row
+    route: HotRoute
     floor: Sequence[Burst]
     service: Sequence[Burst]
 
@@ -63,8 +63,8 @@ class Measured:
     @property
     def entry(self) -> dict[str, Any]:
         """What the file says of it."""
-        value, goal = round(self.value, 3), self.row.goal
-        return {"row": self.row.name, "value": value, "goal": goal, "unit": "of its floor", "holds": value >= goal}
+        value, goal = round(self.value, 3), self.route.goal
+        return {"row": self.route.name, "value": value, "goal": goal, "unit": "of its floor", "holds": value >= goal}
 
 
 @dataclass(frozen=True)
@@ -74,50 +74,56 @@ class Bench:
     database_url: str
     floor: int
     service: int
-    rows: Sequence[Row]
+    routes: Sequence[HotRoute]
 
-    async def measure(self, row: Row, rounds: int, seconds: float) -> Measured:
+    async def measure(self, route: HotRoute, rounds: int, seconds: float) -> Measurement:
         """A row in so many rounds, each one burst for either server. Raises Unmeasured."""
         ports = (self.floor, self.service)
         # The round before the first fills the pools and plans of both servers.
-        pairs = [[await burst(port, row.requests, seconds) for port in ports] for _ in range(1 + rounds)]
-        await self._expect(row, sum(len(service.latencies) for _, service in pairs))
-        return Measured(row, [floor for floor, _ in pairs[1:]], [service for _, service in pairs[1:]])
+        pairs = [[await burst(port, route.requests, seconds) for port in ports] for _ in range(1 + rounds)]
+        await self._check_stored(route, sum(len(service.latencies) for _, service in pairs))
+        return Measurement(route, [floor for floor, _ in pairs[1:]], [service for _, service in pairs[1:]])
 
-    async def _expect(self, row: Row, answered: int) -> None:
+    async def _check_stored(self, route: HotRoute, answered: int) -> None:
         connection = await asyncpg.connect(self.database_url)
         try:
-            kept = await connection.fetchval(f"SELECT count(*) FROM {row.kept_in}")  # noqa: S608 - one of our tables
+            stored = await connection.fetchval(f"SELECT count(*) FROM {route.result_table}")  # noqa: S608 - one of our tables
         finally:
             await connection.close()
-        if kept != answered:
-            raise Unmeasured(f"{row.name}: {answered} requests were answered, but {kept} rows are in {row.kept_in}")
+        if stored != answered:
+            raise MeasurementError(
+                f"{route.name}: {answered} requests were answered, but {stored} rows are in {route.result_table}"
+            )
 
 
 @contextlib.asynccontextmanager
-async def ready(stack: Stack, cores: Collection[int], members: int = bench_scene.MEMBERS) -> AsyncIterator[Bench]:
+async def start_bench(
+    stack: Stack, cores: Collection[int], members: int = bench_fixtures.MEMBERS
+) -> AsyncIterator[Bench]:
     """Both servers, on `cores` and a database made for them, an event with so many members, and the rows to measure."""
-    signature, webhook_secret = Signature(ISSUER), secrets.token_urlsafe()
+    signer, webhook_secret = TokenSigner(ISSUER), secrets.token_urlsafe()
     name = f"bench_{secrets.token_hex(6)}"
     url = await stack.create_database(name)
     async with contextlib.AsyncExitStack() as exits:
         exits.push_async_callback(stack.drop_database, name)
         await migrate(url)
         file = stack.folder / "floor.json"
-        Floor(url, signature.jwks, ISSUER, AUDIENCE, webhook_secret).write(file)
-        floor = await _running(exits, stack.folder / "floor.log", ["app.demo.bench_floor", file], cores)
+        Floor(url, signer.jwks, ISSUER, AUDIENCE, webhook_secret).write(file)
+        floor = await _start_server(exits, stack.folder / "floor.log", ["app.demo.bench_floor", file], cores)
         keys = f"http://{LOOPBACK}:{floor}/jwks.json"
-        variables = bench_scene.environment(url, ISSUER, keys, webhook_secret)
+        variables = bench_fixtures.bench_settings(url, ISSUER, keys, webhook_secret)
         file = stack.folder / "service.json"
         file.write_text(json.dumps(variables))
-        service = await _running(exits, stack.folder / "service.log", ["app.demo.given", file, "api", "--port"], cores)
-        event = await bench_scene.furnish(variables, members)
-        door = Row("door", 0.75, bench_scene.clicks(event, signature, members), "tickets")
-        ear = Row("ear", 0.75, bench_scene.deliveries(webhook_secret), "deliveries")
-        yield Bench(url, floor, service, [door, ear])
+        service = await _start_server(
+            exits, stack.folder / "service.log", ["app.devstack.run_with_settings", file, "api", "--port"], cores
+        )
+        event_id = await bench_fixtures.seed(variables, members)
+        join = HotRoute("join", 0.75, bench_fixtures.clicks(event_id, signer, members), "tickets")
+        receive = HotRoute("inbox", 0.75, bench_fixtures.deliveries(webhook_secret), "deliveries")
+        yield Bench(url, floor, service, [join, receive])
 
 
-async def _running(
+async def _start_server(
     exits: contextlib.AsyncExitStack, log: Path, module: Sequence[str | Path], cores: Collection[int]
 ) -> int:
     """The port of a server of ours that runs until `exits` are closed."""
@@ -131,7 +137,7 @@ async def _running(
 
 
 @contextlib.contextmanager
-def core_of_its_own() -> Iterator[Collection[int]]:
+def pin_cpu() -> Iterator[Collection[int]]:
     """The core for the servers under load. Until the block ends, we and whatever we start have all the others; where
     there is but one, everybody has that."""
     cores = os.sched_getaffinity(0)
@@ -143,15 +149,15 @@ def core_of_its_own() -> Iterator[Collection[int]]:
         os.sched_setaffinity(0, cores)
 
 
-def report(measured: Sequence[Measured | Fairness]) -> str:
+def report(measured: Sequence[Measurement | Fairness]) -> str:
     """The ratios as a table for people, the absolute figures beside them."""
     lines = [f"{'row':<6}{'ratio':>7}{'goal':>7}  {'':<12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}"]
     for one in measured:
         if isinstance(one, Fairness):
             lines.append(str(one))
             continue
-        name, verdict = one.row.name, "held" if one.entry["holds"] else "not held"
-        lines.append(f"{name:<6}{one.value:>7.2f}{one.row.goal:>7.2f}  {verdict:<12}{_figures(one.service)}")
+        name, verdict = one.route.name, "held" if one.entry["holds"] else "not held"
+        lines.append(f"{name:<6}{one.value:>7.2f}{one.route.goal:>7.2f}  {verdict:<12}{_figures(one.service)}")
         lines.append(f"{'':<20}  {'its floor':<12}{_figures(one.floor)}")
     lines.append("Only the ratios count: the absolute figures are those of this machine, in this minute.")
     return "\n".join(lines)
@@ -163,19 +169,19 @@ def _figures(bursts: Sequence[Burst]) -> str:
     return f"{rate:>12,.0f}{percentile(latencies, 50):>9.1f}{percentile(latencies, 99):>9.1f}"
 
 
-async def _bench(say: Callable[[str], None]) -> list[Measured | Fairness]:
+async def _bench(print_line: Callable[[str], None]) -> list[Measurement | Fairness]:
     cancel_on_sigterm()
-    with core_of_its_own() as cores:
+    with pin_cpu() as cores:
         async with (
-            asyncio.timeout(LONGEST),
-            Stack(Path(tempfile.gettempdir()), progress=say, durable=True) as stack,
-            ready(stack, cores) as bench,
+            asyncio.timeout(TIMEOUT),
+            Stack(Path(tempfile.gettempdir()), progress=print_line, durable=True) as stack,
+            start_bench(stack, cores) as bench,
         ):
-            measured = list[Measured | Fairness]()
-            for row in bench.rows:
-                say(f"measuring the {row.name} in {ROUNDS} rounds of {2 * SECONDS:.0f} s")
-                measured.append(await bench.measure(row, ROUNDS, SECONDS))
-            say("measuring what one account's flood means for another account")
+            measured = list[Measurement | Fairness]()
+            for route in bench.routes:
+                print_line(f"measuring the {route.name} in {ROUNDS} rounds of {2 * SECONDS:.0f} s")
+                measured.append(await bench.measure(route, ROUNDS, SECONDS))
+            print_line("measuring what one account's flood means for another account")
             measured.append(await bench_fairness.measure(stack, ISSUER))
             return measured
 
@@ -184,7 +190,7 @@ def run() -> int:
     """Measures every row, prints the table and writes var/bench.json. Status 1 where it could not measure."""
     try:
         measured = uvloop.run(_bench(lambda line: print(line, flush=True)))
-    except (StartError, Unmeasured, OSError, asyncio.CancelledError) as error:
+    except (StartError, MeasurementError, OSError, asyncio.CancelledError) as error:
         print(f"nothing was measured: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     REPORT.parent.mkdir(exist_ok=True)

@@ -19,17 +19,17 @@ from uuid import uuid4
 import asyncpg
 
 from app.core.db import migrate
-from app.demo import bench_scene
+from app.demo import bench_fixtures
 from app.demo.bench_load import percentile
-from app.demo.servers import LOOPBACK, Server
-from app.demo.stack import Stack
-from app.worker import READY
+from app.devstack.servers import LOOPBACK, Server
+from app.devstack.stack import Stack
+from app.worker import READY_MESSAGE
 
-FLOOD, TOGETHER = 2_500, 32  # notifications, and connections they come by
-QUIET, PACE = 150, 0.02  # notifications, and seconds between two of them
+FLOOD_COUNT, CONNECTIONS = 2_500, 32  # notifications, and connections they come by
+QUIET_COUNT, PACE = 150, 0.02  # notifications, and seconds between two of them
 ROUNDS = 3
 GOAL = 2.0  # times as long, at the most
-FLOODING, QUIET_ONE = "flooding-account", "zoom-account"
+FLOODING_ACCOUNT, QUIET_ACCOUNT = "flooding-account", "zoom-account"
 
 # When each of the quiet account's deliveries was stored, and when it was interpreted, by the database's clock.
 WATCH = """
@@ -50,7 +50,7 @@ INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, status, c
 SELECT $1, community_id, $2, 'somebody', 'connected', connected_by, connected_at FROM accounts LIMIT 1
 """
 # What is left of a flood after its round: the next begins as quiet as the first.
-DRAIN = "DELETE FROM outbox WHERE lane LIKE 'heard:%'"
+DRAIN_QUEUES = "DELETE FROM outbox WHERE queue LIKE 'delivery:%'"
 LAGS = "SELECT extract(epoch FROM done_at - stored_at)::float8 AS lag FROM fairness WHERE done_at IS NOT NULL"
 
 
@@ -59,12 +59,12 @@ class Fairness:
     """The 99th percentiles of the quiet account, in seconds: alone, and beside the flood, round by round."""
 
     alone: list[float]
-    beside: list[float]
+    during_flood: list[float]
 
     @property
     def value(self) -> float:
         """How many times as long it takes beside the flood: the median of the rounds."""
-        return median(flooded / quiet for quiet, flooded in zip(self.alone, self.beside, strict=True))
+        return median(flooded / quiet for quiet, flooded in zip(self.alone, self.during_flood, strict=True))
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -74,7 +74,9 @@ class Fairness:
 
     def __str__(self) -> str:
         verdict = "held" if self.entry["holds"] else "not held"
-        figures = f"p99 alone {1000 * median(self.alone):.1f} ms, beside a flood {1000 * median(self.beside):.1f} ms"
+        figures = (
+            f"p99 alone {1000 * median(self.alone):.1f} ms, beside a flood {1000 * median(self.during_flood):.1f} ms"
+        )
         return f"fairness{self.value:>5.2f}{GOAL:>7.2f}  {verdict:<12}{figures}"
 
 
@@ -85,22 +87,22 @@ async def measure(stack: Stack, issuer: str, rounds: int = ROUNDS) -> Fairness:
     async with AsyncExitStack() as exits:
         exits.push_async_callback(stack.drop_database, name)
         await migrate(url)
-        variables = bench_scene.environment(url, issuer, f"http://{LOOPBACK}:1/jwks.json", webhook_secret)
-        await bench_scene.furnish(variables, members=1)
-        port = await _serving(exits, stack, variables)
+        variables = bench_fixtures.bench_settings(url, issuer, f"http://{LOOPBACK}:1/jwks.json", webhook_secret)
+        await bench_fixtures.seed(variables, members=1)
+        port = await _start_processes(exits, stack, variables)
         database = await asyncpg.connect(url)
         exits.push_async_callback(database.close)
         await database.execute(WATCH)
-        await database.execute(ACCOUNT, uuid4(), FLOODING)
-        return await _rounds(database, port, webhook_secret, rounds)
+        await database.execute(ACCOUNT, uuid4(), FLOODING_ACCOUNT)
+        return await _measure_rounds(database, port, webhook_secret, rounds)
 
 
-async def _serving(exits: AsyncExitStack, stack: Stack, variables: dict[str, str]) -> int:
+async def _start_processes(exits: AsyncExitStack, stack: Stack, variables: dict[str, str]) -> int:
     """The port of an API process, with a worker beside it."""
     file = stack.folder / "fairness.json"
     file.write_text(json.dumps(variables | {"REDIS_URL": stack.redis_url}))
-    run: list[str | Path] = [sys.executable, "-m", "app.demo.given", file]
-    worker = Server("worker", stack.folder / "worker.log", lambda _: [*run, "worker"], ready=READY)
+    run: list[str | Path] = [sys.executable, "-m", "app.devstack.run_with_settings", file]
+    worker = Server("worker", stack.folder / "worker.log", lambda _: [*run, "worker"], ready=READY_MESSAGE)
     api = Server("API", stack.folder / "fair.log", lambda port: [*run, "api", "--port", str(port)], "Uvicorn running")
     for server in (worker, api):
         exits.push_async_callback(server.stop)
@@ -108,26 +110,29 @@ async def _serving(exits: AsyncExitStack, stack: Stack, variables: dict[str, str
     return api.port or 0
 
 
-async def _rounds(database: Any, port: int, webhook_secret: str, rounds: int) -> Fairness:
-    alone, beside = list[float](), list[float]()
-    quiet, flood = bench_scene.joins(webhook_secret, QUIET_ONE), bench_scene.joins(webhook_secret, FLOODING)
-    await _lag(database, port, quiet)  # the first fills pools and plans
+async def _measure_rounds(database: Any, port: int, webhook_secret: str, rounds: int) -> Fairness:
+    alone, during_flood = list[float](), list[float]()
+    quiet, flood = (
+        bench_fixtures.joins(webhook_secret, QUIET_ACCOUNT),
+        bench_fixtures.joins(webhook_secret, FLOODING_ACCOUNT),
+    )
+    await _measure_lag(database, port, quiet)  # the first fills pools and plans
     for _ in range(rounds):
-        await database.execute(DRAIN)
-        alone.append(await _lag(database, port, quiet))
+        await database.execute(DRAIN_QUEUES)
+        alone.append(await _measure_lag(database, port, quiet))
         async with asyncio.TaskGroup() as group:
-            for _ in range(TOGETHER):
-                group.create_task(_send(port, flood, FLOOD // TOGETHER))
-            beside.append(await _lag(database, port, quiet))
-    return Fairness(alone, beside)
+            for _ in range(CONNECTIONS):
+                group.create_task(_send(port, flood, FLOOD_COUNT // CONNECTIONS))
+            during_flood.append(await _measure_lag(database, port, quiet))
+    return Fairness(alone, during_flood)
 
 
-async def _lag(database: Any, port: int, requests: Iterator[bytes]) -> float:
+async def _measure_lag(database: Any, port: int, requests: Iterator[bytes]) -> float:
     """The 99th percentile of so many notifications at an even pace."""
     await database.execute("DELETE FROM fairness")
-    await _send(port, requests, QUIET, PACE)
+    await _send(port, requests, QUIET_COUNT, PACE)
     async with asyncio.timeout(60):
-        while len(lags := await database.fetch(LAGS)) < QUIET:  # noqa: ASYNC110 - nobody rings when the last is done
+        while len(lags := await database.fetch(LAGS)) < QUIET_COUNT:  # noqa: ASYNC110 - nobody rings when the last is done
             await asyncio.sleep(0.05)
     return percentile([row["lag"] for row in lags], 99)
 

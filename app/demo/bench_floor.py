@@ -23,7 +23,7 @@ from fastapi import FastAPI, Request, Response
 
 from app.clients.jwks import read_keys
 from app.core import identity
-from app.demo.servers import LOOPBACK
+from app.devstack.servers import LOOPBACK
 
 MAX_TOKEN_AGE = timedelta(hours=24)
 SCHEMA = """
@@ -51,7 +51,7 @@ class Floor:
         file.write_text(json.dumps(asdict(self)))
 
 
-def app_of(floor: Floor) -> FastAPI:
+def create_floor_app(floor: Floor) -> FastAPI:
     """The floors at the addresses of what they are compared with: the door's is a verified token and one insert, the
     ear's a verified signature and one insert."""
 
@@ -71,14 +71,14 @@ def app_of(floor: Floor) -> FastAPI:
         return floor.jwks
 
     @app.post("/api/events/{event_id}/zoom-join")
-    async def door(event_id: UUID, request: Request) -> dict[str, str]:
+    async def join(event_id: UUID, request: Request) -> dict[str, str]:
         token, now = request.headers["authorization"].removeprefix("Bearer "), datetime.now(UTC)
-        who = verify(token, keys[identity.kid_of(token)], now=now)
-        await app.state.pool.execute(CLICK, event_id, who.member_id, now)
+        caller = verify(token, keys[identity.kid_of(token)], now=now)
+        await app.state.pool.execute(CLICK, event_id, caller.member_id, now)
         return {"url": "https://api.example/j/a-ticket", "expires_at": now.isoformat()}
 
     @app.post("/api/integrations/zoom/webhooks", status_code=204)
-    async def ear(request: Request) -> Response:
+    async def receive(request: Request) -> Response:
         body, timestamp = await request.body(), request.headers["x-zm-request-timestamp"]
         signed = hmac.new(floor.webhook_secret.encode(), f"v0:{timestamp}:".encode() + body, hashlib.sha256)
         if not hmac.compare_digest(f"v0={signed.hexdigest()}", request.headers["x-zm-signature"]):
@@ -91,4 +91,6 @@ def app_of(floor: Floor) -> FastAPI:
 
 if __name__ == "__main__":
     _, file, port = sys.argv
-    uvicorn.run(app_of(Floor(**json.loads(Path(file).read_text()))), host=LOOPBACK, port=int(port), access_log=False)
+    uvicorn.run(
+        create_floor_app(Floor(**json.loads(Path(file).read_text()))), host=LOOPBACK, port=int(port), access_log=False
+    )

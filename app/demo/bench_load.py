@@ -9,13 +9,13 @@ from typing import cast
 
 import httptools
 
-from app.demo.servers import LOOPBACK
+from app.devstack.servers import LOOPBACK
 
 CONNECTIONS = 32
-PATIENCE = 60.0  # seconds for the last answers
+RESPONSE_TIMEOUT = 60.0  # seconds for the last answers
 
 
-class Unmeasured(Exception):
+class MeasurementError(Exception):
     """Something was answered or stored otherwise than the bench expects, so that its figures would mean nothing."""
 
 
@@ -54,11 +54,11 @@ async def burst(port: int, requests: Iterator[bytes], seconds: float) -> Burst:
     connections = [connection for _, connection in await asyncio.gather(*opening)]
     try:
         began = perf_counter()
-        async with asyncio.timeout(seconds + PATIENCE):
+        async with asyncio.timeout(seconds + RESPONSE_TIMEOUT):
             await asyncio.gather(*(connection.send_until(began + seconds) for connection in connections))
         took = perf_counter() - began
     except TimeoutError:
-        raise Unmeasured(f"an answer took longer than {PATIENCE:.0f} s") from None
+        raise MeasurementError(f"an answer took longer than {RESPONSE_TIMEOUT:.0f} s") from None
     finally:
         for connection in connections:
             connection.close()
@@ -116,6 +116,6 @@ class _Connection(asyncio.Protocol):
         self._sent_at = perf_counter()
         self._transport.write(request)
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         if not self._ended.done():
-            self._ended.set_exception(Unmeasured(why))
+            self._ended.set_exception(MeasurementError(reason))

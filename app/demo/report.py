@@ -5,36 +5,36 @@ import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.demo.calls import Api, Zoom
-from app.demo.house import House
-from app.demo.servers import StartError, postgres_programs
+from app.devstack.environment import DemoEnvironment
+from app.devstack.http_clients import ApiClient, SimulatorClient
+from app.devstack.servers import StartError, postgres_programs
 
 
-async def gathered(house: House, api: Api, zoom: Zoom) -> str:
+async def collect(environment: DemoEnvironment, api: ApiClient, zoom: SimulatorClient) -> str:
     """A JSON object: `answers` of the API, `mails` and `logs` by name, a `database` dump as SQL (binary columns in
     hex), and from Zoom its `journal`, its `deliveries` and the `secrets` it issued."""
-    said = {
-        "answers": api.report(),
-        "mails": {mail.path.name: mail.content.decode("utf-8", "replace") for mail in house.mailbox.all()},
-        "logs": {name: log.read_text(errors="replace") for name, log in house.logs.items()},
-        "database": await _dump(house.settings["DATABASE_URL"], house.stack.folder),
+    report = {
+        "answers": api.recorded_responses(),
+        "mails": {mail.path.name: mail.content.decode("utf-8", "replace") for mail in environment.mailbox.all()},
+        "logs": {name: log.read_text(errors="replace") for name, log in environment.logs.items()},
+        "database": await _dump(environment.settings["DATABASE_URL"], environment.stack.folder),
         "journal": await zoom.journal(),
         "deliveries": await zoom.deliveries(),
         "secrets": await zoom.control("GET", "secrets"),
     }
-    return json.dumps(said, indent=1)
+    return json.dumps(report, indent=1)
 
 
 async def _dump(database_url: str, folder: Path) -> str:
-    where = urlsplit(database_url)
+    url = urlsplit(database_url)
     # A file, for `ps` shows arguments to everybody.
     passfile = folder / "passfile"
     passfile.touch(mode=0o600)
-    passfile.write_text(f"*:*:*:*:{where.password}\n")
-    target = f"{where._replace(netloc=f'{where.username}@{where.hostname}:{where.port}').geturl()}?passfile={passfile}"
+    passfile.write_text(f"*:*:*:*:{url.password}\n")
+    target = f"{url._replace(netloc=f'{url.username}@{url.hostname}:{url.port}').geturl()}?passfile={passfile}"
     pipe = asyncio.subprocess.PIPE
     program = await asyncio.create_subprocess_exec(postgres_programs() / "pg_dump", target, stdout=pipe, stderr=pipe)
-    dump, complaint = await program.communicate()
+    dump, errors = await program.communicate()
     if program.returncode != 0:
-        raise StartError(f"pg_dump failed: {complaint.decode(errors='replace')}")
+        raise StartError(f"pg_dump failed: {errors.decode(errors='replace')}")
     return dump.decode("utf-8", "replace")

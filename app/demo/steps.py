@@ -6,165 +6,190 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
-from app.demo.calls import StepFailed, expect, until
-from app.demo.cast import CAST
-from app.demo.scene import INTEGRATION, SYNCED, Scene, schedule
+from app.demo.walkthrough_state import INTEGRATION, WAIT_FOR_SYNC, Walkthrough, schedule_event
+from app.devstack.http_clients import StepFailed, expect, until
+from app.devstack.personas import PERSONAS
 
 ZOOM_USER = "ada@riverside.example"
 TITLE = "Demo event — now on Zoom"
-UNAVAILABLE = "Meeting unavailable"
-SECOND_THOUGHTS = 75.0  # seconds: a registrant is kept for a minute, in which coming back costs nothing
+UNAVAILABLE_TITLE = "Meeting unavailable"
+REGISTRANT_GRACE = 75.0  # seconds: a registrant is kept for a minute, in which coming back costs nothing
 
 
-async def connect(scene: Scene) -> None:
+async def connect(walkthrough: Walkthrough) -> None:
     """Step 1: Connect Zoom, consent, confirm; the card shows e-mail and hosts."""
-    begun = (await scene.api.call("admin", "POST", f"{INTEGRATION}/connect")).json()
-    consent = await scene.zoom.visit(f"{begun['authorize_url']}&{urlencode({'as': ZOOM_USER, 'decision': 'approve'})}")
+    begun = (await walkthrough.api.call("admin", "POST", f"{INTEGRATION}/connect")).json()
+    consent = await walkthrough.zoom.visit(
+        f"{begun['authorize_url']}&{urlencode({'as': ZOOM_USER, 'decision': 'approve'})}"
+    )
     expect(consent.status_code == 302, f"Zoom's consent page answered {consent.status_code}")
-    scene.tell(f"{CAST['admin'].name} clicks Connect Zoom and approves as {ZOOM_USER}")
+    walkthrough.report(f"{PERSONAS['admin'].name} clicks Connect Zoom and approves as {ZOOM_USER}")
     back = urlsplit(consent.headers["location"])
-    answer = await scene.api.call(None, "GET", f"{back.path}?{back.query}", status=303)
-    landed = urlsplit(answer.headers["location"])
-    told = dict(parse_qsl(landed.query))
-    expect(told.get("zoom") == "confirm", f"the browser came back with {told.get('zoom')}: {told.get('reason')}")
-    expect(answer.headers["location"].startswith(scene.house.platform.url), "the browser was not sent to the SPA")
-    account = await scene.api.call("admin", "POST", f"{INTEGRATION}/connect/confirm", {"handle": told["handle"]})
-    scene.account_id = account.json()["id"]
-    scene.tell(f"back at {landed.path}, the SPA confirms")
-    card = (await scene.api.get("admin", INTEGRATION))["accounts"][0]
-    hosts = await until("the card lists three hosts", lambda: _hosts(scene, 3))
+    response = await walkthrough.api.call(None, "GET", f"{back.path}?{back.query}", status=303)
+    landing = urlsplit(response.headers["location"])
+    query = dict(parse_qsl(landing.query))
+    expect(query.get("zoom") == "confirm", f"the browser came back with {query.get('zoom')}: {query.get('reason')}")
+    expect(
+        response.headers["location"].startswith(walkthrough.environment.platform.url),
+        "the browser was not sent to the SPA",
+    )
+    account = await walkthrough.api.call("admin", "POST", f"{INTEGRATION}/connect/confirm", {"handle": query["handle"]})
+    walkthrough.account_id = account.json()["id"]
+    walkthrough.report(f"back at {landing.path}, the SPA confirms")
+    card = (await walkthrough.api.get("admin", INTEGRATION))["accounts"][0]
+    hosts = await until("the card lists three hosts", lambda: _host_list(walkthrough, 3))
     expect(card["email"] == ZOOM_USER, f"the card shows {card['email']}")
     expect(card["status"] == "connected", f"the account is {card['status']}: {card['reason']}")
     expect(not card["missing_scopes"], f"scopes are missing: {card['missing_scopes']}")
     expect(not card["warnings"], f"the card warns: {card['warnings']}")
-    scene.host = next(host for host in hosts if host["email"] == ZOOM_USER)
-    scene.tell(f"the card shows {card['email']} and the hosts {', '.join(_described(host) for host in hosts)}")
+    walkthrough.host = next(host for host in hosts if host["email"] == ZOOM_USER)
+    walkthrough.report(
+        f"the card shows {card['email']} and the hosts {', '.join(_describe_host(host) for host in hosts)}"
+    )
 
 
-async def provision(scene: Scene) -> None:
+async def provision(walkthrough: Walkthrough) -> None:
     """Step 2: delivery switched to Zoom makes the meeting, a new title changes it."""
-    event = await scene.change(delivery_mode="zoom", host_id=scene.host["id"])
+    event = await walkthrough.patch_event(delivery_mode="zoom", host_id=walkthrough.host["id"])
     zoom = event["zoom"]
     expect(zoom["protected"] is True, "registration is not on, so links would not be personal")
     expect(not zoom["differences"], f"Zoom says otherwise: {zoom['differences']}")
-    scene.tell(f"{CAST['admin'].name} edits the event: Zoom, host {scene.host['name']}: meeting {zoom['meeting_id']}")
-    changed = await scene.change(title=TITLE)
+    walkthrough.report(
+        f"{PERSONAS['admin'].name} edits the event: Zoom, host {walkthrough.host['name']}: meeting {zoom['meeting_id']}"
+    )
+    changed = await walkthrough.patch_event(title=TITLE)
     expect(changed["zoom"]["meeting_id"] == zoom["meeting_id"], "the change made another meeting")
-    at_zoom = await _at_zoom(scene, zoom["meeting_id"])
+    at_zoom = await _meeting_at_zoom(walkthrough, zoom["meeting_id"])
     expect(at_zoom["topic"] == TITLE, f"at Zoom it is still called {at_zoom['topic']!r}")
-    scene.tell(f'a new title: at Zoom the meeting is now called "{at_zoom["topic"]}"')
+    walkthrough.report(f'a new title: at Zoom the meeting is now called "{at_zoom["topic"]}"')
 
 
-async def rsvp(scene: Scene) -> None:
+async def rsvp(walkthrough: Walkthrough) -> None:
     """Step 3: RSVP, invite, Join too early and in time, not going, going again."""
-    scene.tell(
-        f"the reviewer, who hosts on Zoom, answers as a second member, {CAST['member'].name}:"
+    walkthrough.report(
+        f"the reviewer, who hosts on Zoom, answers as a second member, {PERSONAS['member'].name}:"
         " Zoom refuses a host as registrant of its own meeting"
     )
-    await _answer(scene, "going", "ready")
-    scene.tell(f"RSVP going: registrant ready; mail {await scene.invite('REQUEST')}")
-    early = (await scene.api.call("member", "POST", f"{scene.event}/zoom-join", {}, status=403)).json()
-    expect(early["type"].endswith("/too-early"), f"Join was refused with {early['type']}")
-    scene.tell(f"click on Join before the door opens: {early['detail']}")
-    stranger = (await scene.api.call("member2", "POST", f"{scene.event}/zoom-join", {}, status=403)).json()
-    expect(stranger["type"].endswith("/not-registered"), f"Join was refused with {stranger['type']}")
-    scene.tell(f"click on Join by {CAST['member2'].name}, who has not answered: {stranger['detail']}")
-    await scene.move(timedelta(minutes=5))
-    scene.tell(f"moved to 5 minutes from now; mail {await scene.invite('REQUEST')}")
-    inside = await scene.zoom.visit(await scene.enter("member"))
-    expect(inside.is_success and CAST["member"].name in inside.text, "the personal link does not let its owner in")
-    scene.tell(f"click on Join: 303 to the personal link (not shown), where Zoom greets {CAST['member'].name}")
-    scene.tell("the same pass once more: refused, it was used")
-    await scene.api.call("member", "PUT", f"{scene.event}/rsvp", {"status": "not_going"})
-    scene.tell(f"RSVP not going: mail {await scene.invite('CANCEL')}")
-    refused = await scene.api.call("member", "POST", f"{scene.event}/zoom-join", {}, status=403)
-    scene.tell(f'click on Join: "{refused.json()["detail"]}"; Zoom is told once a minute for second thoughts is over')
-    await scene.registrant("cancelled", SECOND_THOUGHTS)
-    scene.tell("the registrant is cancelled")
-    await _answer(scene, "going", "ready")
-    scene.tell(f"RSVP going again: registrant ready; mail {await scene.invite('REQUEST')}")
+    await _rsvp(walkthrough, "going", "ready")
+    walkthrough.report(f"RSVP going: registrant ready; mail {await walkthrough.next_invitation('REQUEST')}")
+    too_early = (
+        await walkthrough.api.call("member", "POST", f"{walkthrough.event_path}/zoom-join", {}, status=403)
+    ).json()
+    expect(too_early["type"].endswith("/too-early"), f"Join was refused with {too_early['type']}")
+    walkthrough.report(f"click on Join before the door opens: {too_early['detail']}")
+    not_registered = (
+        await walkthrough.api.call("member2", "POST", f"{walkthrough.event_path}/zoom-join", {}, status=403)
+    ).json()
+    expect(not_registered["type"].endswith("/not-registered"), f"Join was refused with {not_registered['type']}")
+    walkthrough.report(f"click on Join by {PERSONAS['member2'].name}, who has not answered: {not_registered['detail']}")
+    await walkthrough.reschedule(timedelta(minutes=5))
+    walkthrough.report(f"moved to 5 minutes from now; mail {await walkthrough.next_invitation('REQUEST')}")
+    meeting_page = await walkthrough.zoom.visit(await walkthrough.join("member"))
+    expect(
+        meeting_page.is_success and PERSONAS["member"].name in meeting_page.text,
+        "the personal link does not let its owner in",
+    )
+    walkthrough.report(
+        f"click on Join: 303 to the personal link (not shown), where Zoom greets {PERSONAS['member'].name}"
+    )
+    walkthrough.report("the same pass once more: refused, it was used")
+    await walkthrough.api.call("member", "PUT", f"{walkthrough.event_path}/rsvp", {"status": "not_going"})
+    walkthrough.report(f"RSVP not going: mail {await walkthrough.next_invitation('CANCEL')}")
+    refused = await walkthrough.api.call("member", "POST", f"{walkthrough.event_path}/zoom-join", {}, status=403)
+    walkthrough.report(
+        f'click on Join: "{refused.json()["detail"]}"; Zoom is told once a minute for second thoughts is over'
+    )
+    await walkthrough.wait_for_registrant("cancelled", REGISTRANT_GRACE)
+    walkthrough.report("the registrant is cancelled")
+    await _rsvp(walkthrough, "going", "ready")
+    walkthrough.report(f"RSVP going again: registrant ready; mail {await walkthrough.next_invitation('REQUEST')}")
 
 
-async def cancel(scene: Scene) -> None:
+async def cancel(walkthrough: Walkthrough) -> None:
     """Step 7: Cancel event deletes the meeting and tells everyone."""
-    number = await scene.number()
-    event = (await scene.api.call("admin", "POST", f"{scene.event}/cancel", headers=SYNCED)).json()
+    meeting_id = await walkthrough.meeting_id()
+    event = (
+        await walkthrough.api.call("admin", "POST", f"{walkthrough.event_path}/cancel", headers=WAIT_FOR_SYNC)
+    ).json()
     expect(event["status"] == "cancelled", f"the event is {event['status']}")
 
-    async def gone() -> bool:
-        return all(str(meeting["id"]) != number for meeting in await _meetings(scene))
+    async def is_gone() -> bool:
+        return all(str(meeting["id"]) != meeting_id for meeting in await _meetings_at_zoom(walkthrough))
 
-    await until("the meeting is gone at Zoom", gone)
-    scene.tell(f"{CAST['admin'].name} cancels the event: meeting {number} is gone at Zoom")
-    scene.tell(f"mail {await scene.invite('CANCEL')}")
+    await until("the meeting is gone at Zoom", is_gone)
+    walkthrough.report(f"{PERSONAS['admin'].name} cancels the event: meeting {meeting_id} is gone at Zoom")
+    walkthrough.report(f"mail {await walkthrough.next_invitation('CANCEL')}")
 
 
-async def second_event(scene: Scene) -> None:
+async def second_event(walkthrough: Walkthrough) -> None:
     """Before step 8: an event on Zoom that is still to come, with the member registered."""
-    wishes = {"delivery_mode": "zoom", "host_id": scene.host["id"]}
-    scene.cancelled_event, scene.event_id = scene.event, await schedule(scene.api, "Second demo event", **wishes)
-    await _answer(scene, "going", "ready")
-    scene.tell("beforehand, a second event on Zoom, next Wednesday; the member is registered for it")
+    changes = {"delivery_mode": "zoom", "host_id": walkthrough.host["id"]}
+    walkthrough.cancelled_event, walkthrough.event_id = (
+        walkthrough.event_path,
+        await schedule_event(walkthrough.api, "Second demo event", **changes),
+    )
+    await _rsvp(walkthrough, "going", "ready")
+    walkthrough.report("beforehand, a second event on Zoom, next Wednesday; the member is registered for it")
 
 
-async def disconnect(scene: Scene) -> None:
+async def disconnect(walkthrough: Walkthrough) -> None:
     """Step 8: tokens revoked and erased, hosts gone, the door of a scheduled event says so."""
-    await scene.api.call("admin", "DELETE", f"{INTEGRATION}/accounts/{scene.account_id}", status=204)
-    card = await scene.api.get("admin", INTEGRATION)
+    await walkthrough.api.call("admin", "DELETE", f"{INTEGRATION}/accounts/{walkthrough.account_id}", status=204)
+    card = await walkthrough.api.get("admin", INTEGRATION)
     expect(card["accounts"] == [], "the account is still on the card")
-    expect((await scene.api.get("admin", f"{INTEGRATION}/hosts"))["items"] == [], "its hosts are still offered")
-    scene.tell(f"{CAST['admin'].name} clicks Disconnect: no account on the card, no host in the picker")
-    await until("Zoom has revoked the grant", lambda: _revoked(scene))
-    await until("tokens and hosts are erased", lambda: _erased(scene))
-    scene.tell("revoked at Zoom; in the database no token, no host's name or e-mail is left")
-    path = f"{scene.event}/zoom-join"
-    refused = (await scene.api.call("member", "POST", path, {}, status=409)).json()
-    expect(refused["title"] == UNAVAILABLE, f"Join was refused with {refused['title']!r}")
-    page = await scene.api.call("member", "POST", path, {}, status=409, headers={"Accept": "text/html"})
-    expect(UNAVAILABLE in page.text, "the page a browser gets does not say so")
-    scene.tell(f"click on Join of a scheduled event: {refused['detail']}")
-    before = await scene.api.get("member", scene.cancelled_event)
-    expect(before["status"] == "cancelled", f"the event of before is {before['status']}")
-    scene.tell("the events of before are still there")
+    expect((await walkthrough.api.get("admin", f"{INTEGRATION}/hosts"))["items"] == [], "its hosts are still offered")
+    walkthrough.report(f"{PERSONAS['admin'].name} clicks Disconnect: no account on the card, no host in the picker")
+    await until("Zoom has revoked the grant", lambda: _is_revoked(walkthrough))
+    await until("tokens and hosts are erased", lambda: _is_erased(walkthrough))
+    walkthrough.report("revoked at Zoom; in the database no token, no host's name or e-mail is left")
+    path = f"{walkthrough.event_path}/zoom-join"
+    refused = (await walkthrough.api.call("member", "POST", path, {}, status=409)).json()
+    expect(refused["title"] == UNAVAILABLE_TITLE, f"Join was refused with {refused['title']!r}")
+    page = await walkthrough.api.call("member", "POST", path, {}, status=409, headers={"Accept": "text/html"})
+    expect(UNAVAILABLE_TITLE in page.text, "the page a browser gets does not say so")
+    walkthrough.report(f"click on Join of a scheduled event: {refused['detail']}")
+    earlier_event = await walkthrough.api.get("member", walkthrough.cancelled_event)
+    expect(earlier_event["status"] == "cancelled", f"the event of before is {earlier_event['status']}")
+    walkthrough.report("the events of before are still there")
 
 
-async def _answer(scene: Scene, status: str, registrant: str) -> None:
-    await scene.api.call("member", "PUT", f"{scene.event}/rsvp", {"status": status})
-    await scene.registrant(registrant)
+async def _rsvp(walkthrough: Walkthrough, status: str, registrant: str) -> None:
+    await walkthrough.api.call("member", "PUT", f"{walkthrough.event_path}/rsvp", {"status": status})
+    await walkthrough.wait_for_registrant(registrant)
 
 
-async def _hosts(scene: Scene, count: int) -> list[dict[str, Any]] | None:
-    hosts = (await scene.api.get("admin", INTEGRATION))["accounts"][0]["hosts"]
+async def _host_list(walkthrough: Walkthrough, count: int) -> list[dict[str, Any]] | None:
+    hosts = (await walkthrough.api.get("admin", INTEGRATION))["accounts"][0]["hosts"]
     return hosts if len(hosts) == count else None
 
 
-def _described(host: dict[str, Any]) -> str:
+def _describe_host(host: dict[str, Any]) -> str:
     return f"{host['name']} ({'licensed' if host['licensed'] else 'basic'})"
 
 
-async def _meetings(scene: Scene) -> list[dict[str, Any]]:
-    meetings: list[dict[str, Any]] = (await scene.zoom.control("GET", "state"))["meetings"]
+async def _meetings_at_zoom(walkthrough: Walkthrough) -> list[dict[str, Any]]:
+    meetings: list[dict[str, Any]] = (await walkthrough.zoom.control("GET", "state"))["meetings"]
     return meetings
 
 
-async def _at_zoom(scene: Scene, number: str) -> dict[str, Any]:
-    for meeting in await _meetings(scene):
-        if str(meeting["id"]) == number:
+async def _meeting_at_zoom(walkthrough: Walkthrough, meeting_id: str) -> dict[str, Any]:
+    for meeting in await _meetings_at_zoom(walkthrough):
+        if str(meeting["id"]) == meeting_id:
             return meeting
-    raise StepFailed(f"Zoom has no meeting {number}")
+    raise StepFailed(f"Zoom has no meeting {meeting_id}")
 
 
-async def _revoked(scene: Scene) -> bool:
-    state = await scene.zoom.control("GET", "state")
+async def _is_revoked(walkthrough: Walkthrough) -> bool:
+    state = await walkthrough.zoom.control("GET", "state")
     return not any(grant["alive"] for grant in state["grants"])
 
 
-async def _erased(scene: Scene) -> bool:
-    left = """SELECT (SELECT count(*) FROM grants) + (SELECT count(*) FROM revocations)
+async def _is_erased(walkthrough: Walkthrough) -> bool:
+    remaining = """SELECT (SELECT count(*) FROM grants) + (SELECT count(*) FROM revocations)
                    + (SELECT count(*) FROM hosts WHERE email IS NOT NULL OR name IS NOT NULL)
                    + (SELECT count(*) FROM accounts WHERE webhook_secret IS NOT NULL)"""
-    database = await asyncpg.connect(scene.house.settings["DATABASE_URL"])
+    database = await asyncpg.connect(walkthrough.environment.settings["DATABASE_URL"])
     try:
-        return bool(await database.fetchval(left) == 0)
+        return bool(await database.fetchval(remaining) == 0)
     finally:
         await database.close()

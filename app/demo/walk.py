@@ -12,54 +12,54 @@ from typing import Any
 import httpx
 
 from app.clients.zoom import SCOPES
-from app.demo import happening, report, staying, steps
-from app.demo.calls import Api, StepFailed, Zoom, expect
-from app.demo.house import Given, House, open_house
-from app.demo.scene import SLUG, Scene, Stopwatch, seed
-from app.demo.servers import StartError, tail
-from app.demo.stack import cancel_on_sigterm
+from app.demo import keep_running, report, step_webhooks, steps
+from app.demo.walkthrough_state import SLUG, Stopwatch, Walkthrough, seed_workspace
+from app.devstack.environment import DemoEnvironment, ExternalServers, start_environment
+from app.devstack.http_clients import ApiClient, SimulatorClient, StepFailed, expect
+from app.devstack.servers import StartError, tail
+from app.devstack.stack import cancel_on_sigterm
 
 # Scopes of a step here whose use comes with a step that is not here yet.
-NOT_YET = {"cloud_recording:read:recording": "recordings come with step 6"}
+SCOPES_OF_LATER_STEPS = {"cloud_recording:read:recording": "recordings come with step 6"}
 DELIVERED = (200, 204)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the plan, under the plan's number. `before` sets up what it needs, and counts for no step.
+    """A step of the plan, under the plan's number. `prepare` sets up what it needs, and counts for no step.
 
     `revokes`: Zoom must have been asked to end the grant.
     """
 
     number: int
     title: str
-    walk: Callable[[Scene], Awaitable[None]]
-    before: Callable[[Scene], Awaitable[None]] | None = None
+    walk: Callable[[Walkthrough], Awaitable[None]]
+    prepare: Callable[[Walkthrough], Awaitable[None]] | None = None
     revokes: bool = False
 
     @property
     def scopes(self) -> list[str]:
         """The scopes the plan says this step exercises, but for those whose use comes later."""
-        return [scope.name for scope in SCOPES if scope.step == self.number and scope.name not in NOT_YET]
+        return [scope.name for scope in SCOPES if scope.step == self.number and scope.name not in SCOPES_OF_LATER_STEPS]
 
     @property
-    def later(self) -> list[str]:
+    def later_scopes(self) -> list[str]:
         """Those whose use comes later."""
-        return [scope.name for scope in SCOPES if scope.step == self.number and scope.name in NOT_YET]
+        return [scope.name for scope in SCOPES if scope.step == self.number and scope.name in SCOPES_OF_LATER_STEPS]
 
 
 STEPS = (
     Step(1, "Connect your Zoom account", steps.connect),
     Step(2, "Provision a Zoom meeting on the seeded event", steps.provision),
     Step(3, "RSVP a member to register them on Zoom", steps.rsvp),
-    Step(5, "Webhooks land on Kindryn", happening.webhooks),
+    Step(5, "Webhooks land on Kindryn", step_webhooks.webhooks),
     Step(7, "Cancel the meeting on Zoom from Kindryn", steps.cancel),
-    Step(8, "Disconnect (clean teardown)", steps.disconnect, before=steps.second_event, revokes=True),
+    Step(8, "Disconnect (clean teardown)", steps.disconnect, prepare=steps.second_event, revokes=True),
 )
 
 
 @dataclass
-class Seen:
+class StepTraffic:
     """What Zoom was asked, and what it said by itself, during a step."""
 
     requests: list[dict[str, Any]]
@@ -68,21 +68,21 @@ class Seen:
 
     def __post_init__(self) -> None:
         used = {entry["scope"] for entry in self.requests if entry["scope"] and (entry["status"] or 0) // 100 == 2}
-        said = {delivery["event"] for delivery in self.deliveries if delivery["status"] in DELIVERED}
-        plain = {name.removesuffix(":admin") for name in used}
-        gating = {scope.name for scope in SCOPES if said.intersection(scope.serves)}
-        self.scopes = {scope.name for scope in SCOPES if scope.name.removesuffix(":admin") in plain} | gating
+        delivered = {delivery["event"] for delivery in self.deliveries if delivery["status"] in DELIVERED}
+        granular = {name.removesuffix(":admin") for name in used}
+        gating = {scope.name for scope in SCOPES if delivered.intersection(scope.serves)}
+        self.scopes = {scope.name for scope in SCOPES if scope.name.removesuffix(":admin") in granular} | gating
 
     def lines(self) -> list[str]:
         """One line for each kind of request and notification, in order."""
-        asked = Counter(
+        requests = Counter(
             f"{entry['method']} {entry['path']} {entry['status']}" + (f"  ({entry['scope']})" if entry["scope"] else "")
             for entry in self.requests
         )
-        said = Counter(f"{sent['event']} {sent['status']}" for sent in self.deliveries if sent["status"])
+        notifications = Counter(f"{sent['event']} {sent['status']}" for sent in self.deliveries if sent["status"])
         return [
-            *(f"Zoom saw   {line}{_times(count)}" for line, count in asked.items()),
-            *(f"Zoom said  {line}{_times(count)}" for line, count in said.items()),
+            *(f"Zoom saw   {line}{_times(count)}" for line, count in requests.items()),
+            *(f"Zoom said  {line}{_times(count)}" for line, count in notifications.items()),
         ]
 
 
@@ -90,95 +90,97 @@ def _times(count: int) -> str:
     return f"  x{count}" if count > 1 else ""
 
 
-async def run(given: Given, *, keep: bool, report: Path | None) -> int:
+async def run(external: ExternalServers, *, keep: bool, report: Path | None) -> int:
     """The whole demo; 0 if every step passed. With `keep` it stays up until Ctrl-C or SIGTERM."""
-    _end_in_order()
+    _stop_on_signals()
     watch = Stopwatch()
     try:
-        async with open_house(given, _say) as house:
-            _say(f"everything runs after {watch}")
-            return await _inside(house, keep=keep, report_file=report)
+        async with start_environment(external, _print_line) as environment:
+            _print_line(f"everything runs after {watch}")
+            return await _walk_and_keep(environment, keep=keep, report_file=report)
     except StartError as error:
-        _say(str(error))
+        _print_line(str(error))
         return 1
 
 
-async def _inside(house: House, *, keep: bool, report_file: Path | None) -> int:
+async def _walk_and_keep(environment: DemoEnvironment, *, keep: bool, report_file: Path | None) -> int:
     async with contextlib.AsyncExitStack() as exits:
-        api, zoom = Api(house.api_url, house.platform.signature), Zoom(house.zoom_url)
+        api, zoom = ApiClient(environment.api_url, environment.platform.signer), SimulatorClient(environment.zoom_url)
         exits.push_async_callback(api.aclose)
         exits.push_async_callback(zoom.aclose)
-        space_id, event_id = await seed(api)
-        _say(f"seeded: {SLUG} with the space Reviewer events and its event next Wednesday at 11:00\n")
-        scene = Scene(house, api, zoom, lambda done: _say(f"    {done}"), event_id=event_id)
-        passed = await _walk(scene)
+        space_id, event_id = await seed_workspace(api)
+        _print_line(f"seeded: {SLUG} with the space Reviewer events and its event next Wednesday at 11:00\n")
+        walkthrough = Walkthrough(environment, api, zoom, lambda done: _print_line(f"    {done}"), event_id=event_id)
+        passed = await _run_steps(walkthrough)
         if report_file:
-            everything = await report.gathered(house, api, zoom)
-            await asyncio.to_thread(report_file.write_text, everything)
+            collected = await report.collect(environment, api, zoom)
+            await asyncio.to_thread(report_file.write_text, collected)
         if keep:
-            async with staying.open_doors(scene, space_id):
-                await _told_to_end()
-        _say(_verdict(passed))
+            async with keep_running.keep_open(walkthrough, space_id):
+                await _wait_for_stop_signal()
+        _print_line(_summary(passed))
         return 0 if passed == len(STEPS) else 1
 
 
-def _end_in_order() -> None:
+def _stop_on_signals() -> None:
     """SIGTERM and SIGINT cancel the walk, SIGINT also where a shell started it in the background, to ignore it."""
     cancel_on_sigterm()
     if task := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
 
 
-async def _told_to_end() -> None:
+async def _wait_for_stop_signal() -> None:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await ended.wait()
 
 
-def _verdict(passed: int) -> str:
+def _summary(passed: int) -> str:
     return f"reviewer plan: {passed} of {len(STEPS)} steps passed"
 
 
-async def _walk(scene: Scene) -> int:
+async def _run_steps(walkthrough: Walkthrough) -> int:
     """How many steps passed. What follows a step that failed is not tried: it rests on it."""
     for passed, step in enumerate(STEPS):
-        _say(f"Step {step.number}  {step.title}")
+        _print_line(f"Step {step.number}  {step.title}")
         watch = Stopwatch()
         try:
-            await _take(step, scene)
+            await _run_step(step, walkthrough)
         except (StepFailed, httpx.HTTPError, LookupError, TypeError, ValueError) as failure:
-            _say(f"    FAILED after {watch}: {failure if isinstance(failure, StepFailed) else repr(failure)}")
-            _show_logs(scene.house)
+            _print_line(f"    FAILED after {watch}: {failure if isinstance(failure, StepFailed) else repr(failure)}")
+            _show_logs(walkthrough.environment)
             return passed
-        _say(f"    ok, {watch}\n")
+        _print_line(f"    ok, {watch}\n")
     return len(STEPS)
 
 
-async def _take(step: Step, scene: Scene) -> None:
-    if step.before:
-        await step.before(scene)
-    requests, deliveries = len(await scene.zoom.journal()), len(await scene.zoom.deliveries())
+async def _run_step(step: Step, walkthrough: Walkthrough) -> None:
+    if step.prepare:
+        await step.prepare(walkthrough)
+    requests, deliveries = len(await walkthrough.zoom.journal()), len(await walkthrough.zoom.deliveries())
     try:
-        await step.walk(scene)
+        await step.walk(walkthrough)
     finally:
-        seen = Seen(await scene.zoom.journal(requests), await scene.zoom.deliveries(deliveries))
-        for line in seen.lines():
-            _say(f"    {line}")
-    missed = [name for name in step.scopes if name not in seen.scopes]
+        traffic = StepTraffic(await walkthrough.zoom.journal(requests), await walkthrough.zoom.deliveries(deliveries))
+        for line in traffic.lines():
+            _print_line(f"    {line}")
+    missed = [name for name in step.scopes if name not in traffic.scopes]
     expect(not missed, f"not exercised: {', '.join(missed)}")
     if step.scopes:
-        _say(f"    scopes     {', '.join(step.scopes)}: exercised")
-    for name in step.later:
-        _say(f"    not yet    {name}: {NOT_YET[name]}")
-    revoked = any(entry["operation"] == "oauthRevoke" and entry["status"] == httpx.codes.OK for entry in seen.requests)
+        _print_line(f"    scopes     {', '.join(step.scopes)}: exercised")
+    for name in step.later_scopes:
+        _print_line(f"    not yet    {name}: {SCOPES_OF_LATER_STEPS[name]}")
+    revoked = any(
+        entry["operation"] == "oauthRevoke" and entry["status"] == httpx.codes.OK for entry in traffic.requests
+    )
     expect(revoked or not step.revokes, "Zoom was never asked to revoke the grant")
 
 
-def _show_logs(house: House) -> None:
-    for name, log in house.logs.items():
-        _say(f"\nthe {name}'s log ends with:\n{tail(log)}")
+def _show_logs(environment: DemoEnvironment) -> None:
+    for name, log in environment.logs.items():
+        _print_line(f"\nthe {name}'s log ends with:\n{tail(log)}")
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)

@@ -12,7 +12,7 @@ from app.core.db import Model
 from app.core.models import Community
 
 # An event nobody ended is over this long after its scheduled end, and an ended one no longer reopens by itself.
-GRACE = timedelta(minutes=15)
+END_GRACE = timedelta(minutes=15)
 
 
 class Space(Model):
@@ -77,7 +77,7 @@ class Event(Model):
     live_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     # How many instances that were no rehearsals are over.
-    holdings: Mapped[int] = mapped_column(server_default="0")
+    ended_runs: Mapped[int] = mapped_column(server_default="0")
     # The start for which it was told that no host had come, and how many people were waiting then.
     host_missed_at: Mapped[datetime | None]
     host_missed_by: Mapped[int | None]
@@ -108,16 +108,16 @@ def status(
         return "cancelled"
     if live_at is not None:
         return "live"
-    if ended_at is not None or now >= ends_at + GRACE:
+    if ended_at is not None or now >= ends_at + END_GRACE:
         return "ended"
     return "scheduled"
 
 
-def status_at(now: datetime) -> ColumnElement[str]:
+def status_sql(now: datetime) -> ColumnElement[str]:
     """`status` for the database: the state of each event at `now`, as an expression a list can be filtered by."""
     return case(
         (Event.cancelled_at.is_not(None), literal("cancelled")),
         (Event.live_at.is_not(None), literal("live")),
-        (or_(Event.ended_at.is_not(None), Event.ends_at <= now - GRACE), literal("ended")),
+        (or_(Event.ended_at.is_not(None), Event.ends_at <= now - END_GRACE), literal("ended")),
         else_=literal("scheduled"),
     )

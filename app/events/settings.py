@@ -13,10 +13,12 @@ from app.events.models import CommunitySettings, Event
 from app.facts import RemindersChanged
 from app.web import Schema
 
-BEFORE = "Minutes before the start, 5 to 10080 (a week), three different ones at the most; none for no reminders"
+MINUTES_DESCRIPTION = (
+    "Minutes before the start, 5 to 10080 (a week), three different ones at the most; none for no reminders"
+)
 
 
-def _different(minutes: list[int]) -> list[int]:
+def _require_distinct(minutes: list[int]) -> list[int]:
     if len(set(minutes)) < len(minutes):
         raise ValueError("must be different from each other")
     return sorted(minutes, reverse=True)
@@ -24,8 +26,8 @@ def _different(minutes: list[int]) -> list[int]:
 
 Minutes = Annotated[
     list[Annotated[int, Field(strict=True, ge=5, le=7 * 24 * 60)]],
-    Field(max_length=3, description=BEFORE, examples=[[1440, 60]]),
-    AfterValidator(_different),
+    Field(max_length=3, description=MINUTES_DESCRIPTION, examples=[[1440, 60]]),
+    AfterValidator(_require_distinct),
 ]
 
 
@@ -77,7 +79,7 @@ class AttendanceChanges(TypedDict, total=False):
     share: LeastShare
 
 
-class SettingsWish(TypedDict, total=False):
+class CommunitySettingsChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
@@ -88,32 +90,32 @@ class SettingsWish(TypedDict, total=False):
 
 async def get(tx: Tx, community_id: str) -> Settings:
     """What the community chose, or the defaults."""
-    return _of(await tx.session.get(CommunitySettings, community_id))
+    return _from_row(await tx.session.get(CommunitySettings, community_id))
 
 
 async def reminders(tx: Tx, community_id: str) -> tuple[list[int], datetime | None]:
     """The minutes before the start at which people are reminded, and since when it is these."""
     row = await tx.session.get(CommunitySettings, community_id)
-    return _of(row).reminders.minutes_before, row.reminders_changed_at if row else None
+    return _from_row(row).reminders.minutes_before, row.reminders_changed_at if row else None
 
 
-async def change(tx: Tx, community_id: str, said: SettingsWish) -> Settings:
+async def change(tx: Tx, community_id: str, changes: CommunitySettingsChanges) -> Settings:
     """Change the settings of a community. Other reminders hold for every event still to come."""
     row = await _locked(tx, community_id)
-    before = _of(row)
-    now = Settings.model_validate(
+    before = _from_row(row)
+    after = Settings.model_validate(
         {
-            "reminders": before.reminders.model_dump() | said.get("reminders", {}),
-            "attendance": before.attendance.model_dump() | said.get("attendance", {}),
+            "reminders": before.reminders.model_dump() | changes.get("reminders", {}),
+            "attendance": before.attendance.model_dump() | changes.get("attendance", {}),
         }
     )
-    if now.reminders != before.reminders:
+    if after.reminders != before.reminders:
         row.reminders_changed_at = tx.now
-        for event_id in await tx.session.scalars(_to_come(community_id, tx.now)):
+        for event_id in await tx.session.scalars(_upcoming_events(community_id, tx.now)):
             tx.record(RemindersChanged(event_id))
-    row.settings = now.model_dump()
+    row.settings = after.model_dump()
     await tx.session.flush()
-    return now
+    return after
 
 
 async def _locked(tx: Tx, community_id: str) -> CommunitySettings:
@@ -123,11 +125,11 @@ async def _locked(tx: Tx, community_id: str) -> CommunitySettings:
     return await tx.session.get_one(CommunitySettings, community_id, with_for_update=True, populate_existing=True)
 
 
-def _of(row: CommunitySettings | None) -> Settings:
+def _from_row(row: CommunitySettings | None) -> Settings:
     return Settings.model_validate(row.settings if row else {})
 
 
-def _to_come(community_id: str, now: datetime) -> Any:
+def _upcoming_events(community_id: str, now: datetime) -> Any:
     return select(Event.id).where(
         Event.community_id == community_id, Event.cancelled_at.is_(None), Event.starts_at > now
     )

@@ -9,16 +9,16 @@ from pydantic import ConfigDict, Field
 from sqlalchemy import func, select, tuple_
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
-from app.accounts import budgets
+from app.accounts import quotas
 from app.accounts.models import Host
 from app.core.db import Tx
 from app.core.errors import Problem, not_found
+from app.events.event_input import Description, Title
 from app.events.models import Event, Space
-from app.events.terms import Description, Title
 from app.facts import EventChanged
 from app.web import Schema
 
-MOST_SPACES = 200  # of one community
+MAX_SPACES = 200  # of one community
 RECORD = "Record to Zoom's cloud where the host's plan allows it"
 WAITING_ROOM = "People wait until the host lets them in"
 MUTE = "People come in muted"
@@ -74,13 +74,15 @@ async def get(tx: Tx, community_id: str, space_id: UUID) -> Space | None:
     return space if space and space.community_id == community_id else None
 
 
-async def known(tx: Tx, space_id: UUID, communities: Sequence[str] | None) -> bool:
+async def exists_in(tx: Tx, space_id: UUID, communities: Sequence[str] | None) -> bool:
     """Whether it is a space of one of these communities, or where they are None of any."""
     space = await tx.session.get(Space, space_id)
     return space is not None and (communities is None or space.community_id in communities)
 
 
-async def of_community(tx: Tx, community_id: str, limit: int, after: tuple[datetime, UUID] | None) -> Sequence[Space]:
+async def list_in_community(
+    tx: Tx, community_id: str, limit: int, after: tuple[datetime, UUID] | None
+) -> Sequence[Space]:
     """Up to `limit` spaces by the time they were made, beginning after the (time, id) given."""
     statement = select(Space).where(Space.community_id == community_id)
     if after is not None:
@@ -88,18 +90,18 @@ async def of_community(tx: Tx, community_id: str, limit: int, after: tuple[datet
     return (await tx.session.scalars(statement.order_by(Space.created_at, Space.id).limit(limit))).all()
 
 
-async def create(tx: Tx, community_id: str, said: NewSpace) -> Space:
+async def create(tx: Tx, community_id: str, new_space: NewSpace) -> Space:
     """A new space. Raises the problem `too-many-spaces`."""
-    await budgets.one_at_a_time(tx, community_id)
+    await quotas.lock_community(tx, community_id)
     count = select(func.count()).select_from(Space).where(Space.community_id == community_id)
-    if (await tx.session.scalar(count) or 0) >= MOST_SPACES:
-        raise Problem("too-many-spaces", f"A community has {MOST_SPACES} spaces at most. Use one that is there.")
+    if (await tx.session.scalar(count) or 0) >= MAX_SPACES:
+        raise Problem("too-many-spaces", f"A community has {MAX_SPACES} spaces at most. Use one that is there.")
     space = Space(
         id=uuid4(),
         community_id=community_id,
-        name=said.name,
-        description=said.description,
-        settings=said.settings.model_dump(),
+        name=new_space.name,
+        description=new_space.description,
+        settings=new_space.settings.model_dump(),
         created_at=tx.now,
     )
     tx.session.add(space)
@@ -107,24 +109,24 @@ async def create(tx: Tx, community_id: str, said: NewSpace) -> Space:
     return space
 
 
-async def change(tx: Tx, community_id: str, space_id: UUID, said: SpaceChanges) -> Space:
+async def change(tx: Tx, community_id: str, space_id: UUID, changes: SpaceChanges) -> Space:
     """Change a space of this community; 404 where there is none. Other settings reach every meeting still to come."""
     space = await tx.session.get(Space, space_id, with_for_update=True, populate_existing=True)
     if space is None or space.community_id != community_id:
         raise not_found("space")
-    space.name = said.get("name", space.name)
-    space.description = said.get("description", space.description)
-    settings: dict[str, Any] = settings_of(space).model_copy(update=dict(said.get("settings", {}))).model_dump()
+    space.name = changes.get("name", space.name)
+    space.description = changes.get("description", space.description)
+    settings: dict[str, Any] = settings_of(space).model_copy(update=dict(changes.get("settings", {}))).model_dump()
     if settings != settings_of(space).model_dump():
         space.settings = settings
-        await _say_changed(tx, space)
+        await _record_change(tx, space)
     await tx.session.flush()
     return space
 
 
-async def _say_changed(tx: Tx, space: Space) -> None:
-    to_come = select(Event.id, Host.account_id).join(Host, Host.id == Event.host_id).where(
+async def _record_change(tx: Tx, space: Space) -> None:
+    upcoming = select(Event.id, Host.account_id).join(Host, Host.id == Event.host_id).where(
         Event.space_id == space.id, Event.cancelled_at.is_(None), Event.ends_at > tx.now
     )  # fmt: skip
-    for event_id, account_id in await tx.session.execute(to_come):
+    for event_id, account_id in await tx.session.execute(upcoming):
         tx.record(EventChanged(event_id, account_id))

@@ -9,31 +9,35 @@ from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from app import web
-from app.accounts.connect_api import admin_without_transaction
-from app.clients.hooks import LONGEST_URL, HookError
+from app.accounts.connect_api import require_admin_without_tx
+from app.clients.hooks import MAX_URL_LENGTH, HookError
 from app.core import logs
-from app.core.errors import PROBLEMS, TOO_MANY, wrong_field
+from app.core.errors import PROBLEMS, TOO_MANY_RESPONSE, field_error
 from app.hooks import secrets, service
-from app.hooks.kinds import Kind
 from app.hooks.models import HookEndpoint
+from app.hooks.payloads import Kind
 from app.resources import Resources
 
 router = APIRouter(tags=["Hooks"])
 BASE = "/api/communities/{community}/hooks"
 HookId = Annotated[UUID, Path(description="A hook", examples=["7c3f2f7e-0c5b-4a53-9a5e-2d8f1f6a7b10"])]
 # For routes that look a host name up, which takes a while and so holds no transaction.
-SlowAdmin = Annotated[web.Inside, Depends(admin_without_transaction)]
-OFTEN: dict[int | str, dict[str, Any]] = {429: {"description": TOO_MANY}}
-DISABLED: dict[int | str, dict[str, Any]] = OFTEN | {409: {"description": PROBLEMS["hook-disabled"][1]}}
-FULL: dict[int | str, dict[str, Any]] = OFTEN | {409: {"description": PROBLEMS["too-many-hooks"][1]}}
-NOT_KEPT = {"Cache-Control": "no-store"}
+SlowAdmin = Annotated[web.CommunityMembership, Depends(require_admin_without_tx)]
+LIMITED_RESPONSES: dict[int | str, dict[str, Any]] = {429: {"description": TOO_MANY_RESPONSE}}
+DISABLED_RESPONSES: dict[int | str, dict[str, Any]] = LIMITED_RESPONSES | {
+    409: {"description": PROBLEMS["hook-disabled"][1]}
+}
+FULL_RESPONSES: dict[int | str, dict[str, Any]] = LIMITED_RESPONSES | {
+    409: {"description": PROBLEMS["too-many-hooks"][1]}
+}
+NO_STORE = {"Cache-Control": "no-store"}
 SECRET = "Messages are signed with it. It is shown this once only"
 EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwZ0nVb2l6WcQ="
 MESSAGE_ID = "8a1f5f0e-8a4b-4b55-9d64-0e6f3f2d7c21"
 log = logs.get("hooks")
 
 
-def _different(kinds: list[Kind]) -> list[Kind]:
+def _require_distinct(kinds: list[Kind]) -> list[Kind]:
     if len(set(kinds)) < len(kinds):
         raise ValueError("must be different from each other")
     return kinds
@@ -43,7 +47,7 @@ Url = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=LONGEST_URL,
+        max_length=MAX_URL_LENGTH,
         pattern=r"^[\x21-\x7e]*$",
         description="Where messages are sent: https, port 443, a host on the public internet",
         examples=["https://hooks.example.com/kindryn"],
@@ -52,7 +56,7 @@ Url = Annotated[
 Kinds = Annotated[
     list[Kind],
     Field(min_length=1, max_length=20, description="What it is told", examples=[["event.live", "event.ended"]]),
-    AfterValidator(_different),
+    AfterValidator(_require_distinct),
 ]
 
 
@@ -129,94 +133,94 @@ class MessageChoice(web.Schema):
     message_id: UUID = Field(description="One of `attempts`", examples=[MESSAGE_ID])
 
 
-class Posted(web.Schema):
+class MessageQueued(web.Schema):
     """A message that is on its way."""
 
     message_id: UUID = Field(description="Its `webhook-id`", examples=[MESSAGE_ID])
 
 
-def _shown(endpoint: HookEndpoint, now: datetime) -> Hook:
-    until = secrets.former_until(endpoint)
+def _to_schema(endpoint: HookEndpoint, now: datetime) -> Hook:
+    until = secrets.former_valid_until(endpoint)
     return Hook.model_validate(
         {name: getattr(endpoint, name) for name in ("id", "url", "kinds", "enabled", "disabled_reason", "created_at")}
         | {"former_secret_until": until if until and now < until else None}
     )
 
 
-async def _check(held: Resources, url: str, community_id: str) -> None:
-    async with held.db.transaction() as tx:
+async def _check_url(resources: Resources, url: str, community_id: str) -> None:
+    async with resources.db.transaction() as tx:
         await service.count_check(tx, community_id)
     try:
-        await held.hooks.check(url, community_id)
+        await resources.hooks.check(url, community_id)
     except HookError as error:
-        raise wrong_field("url", str(error)) from None
+        raise field_error("url", str(error)) from None
 
 
 @router.get(BASE, summary="The hooks of a community")
 async def list_hooks(admin: web.Admin, tx: web.Tx) -> web.Page[Hook]:
     """All of them, the oldest first. Their secrets are shown to nobody."""
-    endpoints = await service.of_community(tx, admin.community_id)
-    return web.Page[Hook](items=[_shown(endpoint, tx.now) for endpoint in endpoints])
+    endpoints = await service.list_in_community(tx, admin.community_id)
+    return web.Page[Hook](items=[_to_schema(endpoint, tx.now) for endpoint in endpoints])
 
 
-@router.post(BASE, status_code=201, summary="Make a hook", responses=FULL)
-async def create_hook(admin: SlowAdmin, body: NewHook, held: web.Held, response: Response) -> NewHookMade:
+@router.post(BASE, status_code=201, summary="Make a hook", responses=FULL_RESPONSES)
+async def create_hook(admin: SlowAdmin, body: NewHook, resources: web.ResourcesDep, response: Response) -> NewHookMade:
     """Answers with the secret that signs its messages (Standard Webhooks), once only."""
-    await _check(held, body.url, admin.community_id)
+    await _check_url(resources, body.url, admin.community_id)
     by = admin.caller.member_id
-    async with held.db.transaction() as tx:
-        endpoint, secret = await service.create(tx, held.seal, admin.community_id, body.url, body.kinds, by)
-        shown = _shown(endpoint, tx.now)
-    log.info("hook made", hook_id=str(endpoint.id), community_id=admin.community_id, by=by)
-    response.headers.update(NOT_KEPT)
-    return NewHookMade(**shown.model_dump(), secret=secret)
+    async with resources.db.transaction() as tx:
+        endpoint, secret = await service.create(tx, resources.encryption, admin.community_id, body.url, body.kinds, by)
+        hook = _to_schema(endpoint, tx.now)
+    log.info("hook created", hook_id=str(endpoint.id), community_id=admin.community_id, by=by)
+    response.headers.update(NO_STORE)
+    return NewHookMade(**hook.model_dump(), secret=secret)
 
 
 @router.get(f"{BASE}/{{hook_id}}", summary="One hook")
 async def get_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> Hook:
     """Without its secret."""
-    return _shown(await service.inside(tx, admin.community_id, hook_id), tx.now)
+    return _to_schema(await service.get_in_community(tx, admin.community_id, hook_id), tx.now)
 
 
-@router.patch(f"{BASE}/{{hook_id}}", summary="Change a hook", responses=OFTEN)
-async def change_hook(admin: SlowAdmin, hook_id: HookId, said: HookChanges, held: web.Held) -> Hook:
+@router.patch(f"{BASE}/{{hook_id}}", summary="Change a hook", responses=LIMITED_RESPONSES)
+async def change_hook(admin: SlowAdmin, hook_id: HookId, changes: HookChanges, resources: web.ResourcesDep) -> Hook:
     """Takes only what changes. What waits for a hook that is switched off is given up when its turn comes."""
-    async with held.db.transaction() as tx:
-        await service.inside(tx, admin.community_id, hook_id)
-    if "url" in said:
-        await _check(held, said["url"], admin.community_id)
-    async with held.db.transaction() as tx:
-        endpoint = await service.inside(tx, admin.community_id, hook_id, to_change=True)
-        endpoint.url = said.get("url", endpoint.url)
-        endpoint.kinds = list(said.get("kinds", endpoint.kinds))
-        if "enabled" in said:
-            service.switch(endpoint, enabled=said["enabled"])
-        return _shown(endpoint, tx.now)
+    async with resources.db.transaction() as tx:
+        await service.get_in_community(tx, admin.community_id, hook_id)
+    if "url" in changes:
+        await _check_url(resources, changes["url"], admin.community_id)
+    async with resources.db.transaction() as tx:
+        endpoint = await service.get_in_community(tx, admin.community_id, hook_id, for_update=True)
+        endpoint.url = changes.get("url", endpoint.url)
+        endpoint.kinds = list(changes.get("kinds", endpoint.kinds))
+        if "enabled" in changes:
+            service.set_enabled(endpoint, enabled=changes["enabled"])
+        return _to_schema(endpoint, tx.now)
 
 
 @router.delete(f"{BASE}/{{hook_id}}", summary="Delete a hook", status_code=204)
 async def delete_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> None:
     """With its messages; what was not sent yet never is."""
-    await service.delete(tx, await service.inside(tx, admin.community_id, hook_id, to_change=True))
+    await service.delete(tx, await service.get_in_community(tx, admin.community_id, hook_id, for_update=True))
     log.info("hook deleted", hook_id=str(hook_id), community_id=admin.community_id, by=admin.caller.member_id)
 
 
-@router.post(f"{BASE}/{{hook_id}}/test", summary="Send a test message", status_code=202, responses=DISABLED)
-async def test_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> Posted:
+@router.post(f"{BASE}/{{hook_id}}/test", summary="Send a test message", status_code=202, responses=DISABLED_RESPONSES)
+async def test_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> MessageQueued:
     """A message of the kind `hook.test`; `attempts` says how it went."""
-    endpoint = await service.inside(tx, admin.community_id, hook_id)
-    return Posted(message_id=(await service.test(tx, endpoint)).id)
+    endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
+    return MessageQueued(message_id=(await service.send_test(tx, endpoint)).id)
 
 
 @router.post(f"{BASE}/{{hook_id}}/rotate", summary="Replace a hook's secret")
 async def rotate_hook_secret(
-    admin: web.Admin, hook_id: HookId, held: web.Held, tx: web.Tx, response: Response
+    admin: web.Admin, hook_id: HookId, resources: web.ResourcesDep, tx: web.Tx, response: Response
 ) -> Rotated:
     """For 24 hours messages are signed with both, so that the receiver can change to the new one meanwhile."""
-    endpoint = await service.inside(tx, admin.community_id, hook_id, to_change=True)
-    secret = secrets.rotate(endpoint, held.seal, tx.now)
+    endpoint = await service.get_in_community(tx, admin.community_id, hook_id, for_update=True)
+    secret = secrets.rotate(endpoint, resources.encryption, tx.now)
     log.info("hook secret rotated", hook_id=str(hook_id), by=admin.caller.member_id)
-    response.headers.update(NOT_KEPT)
+    response.headers.update(NO_STORE)
     return Rotated(secret=secret, former_secret_until=tx.now + secrets.OVERLAP)
 
 
@@ -225,29 +229,31 @@ async def list_hook_attempts(
     admin: web.Admin, hook_id: HookId, tx: web.Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[HookMessage]:
     """Of the last 30 days, the newest first. What an endpoint answered is kept as its status alone."""
-    endpoint = await service.inside(tx, admin.community_id, hook_id)
-    told = await service.told(tx, endpoint.id, limit + 1, web.after_time(cursor))
-    shown = told[:limit]
-    last = shown[-1].message if len(told) > limit else None
+    endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
+    messages = await service.list_messages(tx, endpoint.id, limit + 1, web.decode_cursor(cursor))
+    page = messages[:limit]
+    last = page[-1].message if len(messages) > limit else None
     return web.Page[HookMessage](
-        items=[_message(each) for each in shown],
-        next_cursor=web.next_cursor(last.created_at, str(last.id)) if last else None,
+        items=[_message_to_schema(each) for each in page],
+        next_cursor=web.encode_cursor(last.created_at, str(last.id)) if last else None,
     )
 
 
-def _message(told: service.Told) -> HookMessage:
-    message = told.message
+def _message_to_schema(entry: service.MessageWithAttempts) -> HookMessage:
+    message = entry.message
     return HookMessage.model_validate(
         {name: getattr(message, name) for name in ("kind", "state", "created_at", "next_at")}
         | {
             "message_id": message.id,
-            "attempts": [HookAttempt(at=each.at, status=each.status, problem=each.problem) for each in told.attempts],
+            "attempts": [HookAttempt(at=each.at, status=each.status, problem=each.problem) for each in entry.attempts],
         }
     )
 
 
-@router.post(f"{BASE}/{{hook_id}}/redeliver", summary="Send a message again", status_code=202, responses=DISABLED)
-async def redeliver_hook_message(admin: web.Admin, hook_id: HookId, body: MessageChoice, tx: web.Tx) -> Posted:
+@router.post(
+    f"{BASE}/{{hook_id}}/redeliver", summary="Send a message again", status_code=202, responses=DISABLED_RESPONSES
+)
+async def redeliver_hook_message(admin: web.Admin, hook_id: HookId, body: MessageChoice, tx: web.Tx) -> MessageQueued:
     """Now, and if need be as often as a new one; with the same `webhook-id`, also where it was delivered before."""
-    endpoint = await service.inside(tx, admin.community_id, hook_id)
-    return Posted(message_id=(await service.redeliver(tx, endpoint, body.message_id)).id)
+    endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
+    return MessageQueued(message_id=(await service.redeliver(tx, endpoint, body.message_id)).id)

@@ -7,8 +7,8 @@ from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Identity,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
+from app.core.encrypted_columns import EncryptedColumn
 from app.core.models import Community
-from app.core.sealed import Sealed
 from app.events.models import Event
 
 
@@ -21,9 +21,9 @@ class HookEndpoint(Model):
     community_id: Mapped[str] = mapped_column(ForeignKey(Community.id), index=True)
     url: Mapped[str] = mapped_column(Text)
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    secret: Mapped[Sealed]
+    secret: Mapped[EncryptedColumn]
     # The one before, which signs for a while beside the present one.
-    former_secret: Mapped[Sealed | None]
+    former_secret: Mapped[EncryptedColumn | None]
     secret_changed_at: Mapped[datetime | None]
     enabled: Mapped[bool] = mapped_column(server_default="true")
     # Why it is not enabled, where it was not an admin who switched it off.
@@ -32,15 +32,15 @@ class HookEndpoint(Model):
     created_at: Mapped[datetime]
 
 
-class HookTold(Model):
+class HookEventState(Model):
     """What the platform was last told of an event: whether it is live, how many holdings are over, and for which start
     its host was missing."""
 
-    __tablename__ = "hook_told"
+    __tablename__ = "hook_event_states"
 
     event_id: Mapped[UUID] = mapped_column(ForeignKey(Event.id), primary_key=True)
     live: Mapped[bool] = mapped_column(server_default="false")
-    holdings: Mapped[int] = mapped_column(server_default="0")
+    ended_runs: Mapped[int] = mapped_column(server_default="0")
     host_missed_at: Mapped[datetime | None]
 
 

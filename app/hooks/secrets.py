@@ -7,52 +7,52 @@ from datetime import datetime, timedelta
 
 from app.clients.hooks import new_secret
 from app.core import db
-from app.core.crypto import Seal
+from app.core.crypto import Encryption
 from app.hooks.models import HookEndpoint
 
 OVERLAP = timedelta(hours=24)
 
 
-def give(endpoint: HookEndpoint, seal: Seal) -> str:
+def issue(endpoint: HookEndpoint, encryption: Encryption) -> str:
     """Give a new endpoint its secret, which is returned this once."""
     secret = new_secret()
-    endpoint.secret = seal.seal(secret, _place("secret", endpoint))
+    endpoint.secret = encryption.encrypt(secret, _associated_data("secret", endpoint))
     return secret
 
 
-def rotate(endpoint: HookEndpoint, seal: Seal, now: datetime) -> str:
+def rotate(endpoint: HookEndpoint, encryption: Encryption, now: datetime) -> str:
     """Put a new secret in place of the present one, which goes on signing for a day; the new one is returned."""
-    present = seal.open(endpoint.secret, _place("secret", endpoint))
-    endpoint.former_secret = seal.seal(present, _place("former_secret", endpoint))
+    present = encryption.decrypt(endpoint.secret, _associated_data("secret", endpoint))
+    endpoint.former_secret = encryption.encrypt(present, _associated_data("former_secret", endpoint))
     endpoint.secret_changed_at = now
-    return give(endpoint, seal)
+    return issue(endpoint, encryption)
 
 
-def signing(endpoint: HookEndpoint, seal: Seal, now: datetime) -> tuple[str, ...]:
+def signing_secrets(endpoint: HookEndpoint, encryption: Encryption, now: datetime) -> tuple[str, ...]:
     """The secrets that sign a message `now`, the present one first."""
-    present = seal.open(endpoint.secret, _place("secret", endpoint))
-    until = former_until(endpoint)
+    present = encryption.decrypt(endpoint.secret, _associated_data("secret", endpoint))
+    until = former_valid_until(endpoint)
     if endpoint.former_secret is None or until is None or now >= until:
         return (present,)
-    return (present, seal.open(endpoint.former_secret, _place("former_secret", endpoint)))
+    return (present, encryption.decrypt(endpoint.former_secret, _associated_data("former_secret", endpoint)))
 
 
-def former_until(endpoint: HookEndpoint) -> datetime | None:
+def former_valid_until(endpoint: HookEndpoint) -> datetime | None:
     """Until when the former secret signs beside the present one, if there is one."""
     if endpoint.former_secret is None or endpoint.secret_changed_at is None:
         return None
     return endpoint.secret_changed_at + OVERLAP
 
 
-async def forget_former(tx: db.Tx) -> None:
+async def drop_expired(tx: db.Tx) -> None:
     """Erase former secrets whose day is over."""
-    await tx.run(
+    await tx.execute(
         "UPDATE hook_endpoints SET former_secret = NULL"
         " WHERE former_secret IS NOT NULL AND secret_changed_at <= :before",
         before=tx.now - OVERLAP,
     )
 
 
-def _place(column: str, endpoint: HookEndpoint) -> str:
+def _associated_data(column: str, endpoint: HookEndpoint) -> str:
     """What a sealed secret is bound to."""
     return f"hook_endpoints.{column}:{endpoint.id}"

@@ -9,39 +9,39 @@ from uuid import UUID, uuid4
 import orjson
 from sqlalchemy import Select, SQLColumnExpression, any_, func, literal, select, tuple_
 
-from app.accounts import budgets
+from app.accounts import quotas
 from app.core import db
-from app.core.crypto import Seal
-from app.core.errors import Problem, not_found, wrong_field
-from app.facts import HookMessageMade
+from app.core.crypto import Encryption
+from app.core.errors import Problem, field_error, not_found
+from app.facts import HookMessageQueued
 from app.hooks import secrets
-from app.hooks.kinds import TEST, Message, Trial
 from app.hooks.models import HookAttempt, HookEndpoint, HookMessage
+from app.hooks.payloads import TEST_KIND, Message, TestPayload
 from app.web import Schema
 
-MOST_ENDPOINTS = 50  # of one community
-CHECKS_AN_HOUR = 120  # addresses of one community, each of which costs a look-up of its name
-TESTS_AN_HOUR = 30  # of one endpoint
-AGAIN_AN_HOUR = 300  # messages of one endpoint
+MAX_ENDPOINTS = 50  # of one community
+MAX_CHECKS_PER_HOUR = 120  # addresses of one community, each of which costs a look-up of its name
+MAX_TESTS_PER_HOUR = 30  # of one endpoint
+MAX_REDELIVERIES_PER_HOUR = 300  # messages of one endpoint
 
 
 @dataclass(frozen=True)
-class Told:
+class MessageWithAttempts:
     """A message and every sending of it, the first one first."""
 
     message: HookMessage
     attempts: Sequence[HookAttempt]
 
 
-async def of_community(tx: db.Tx, community_id: str) -> Sequence[HookEndpoint]:
+async def list_in_community(tx: db.Tx, community_id: str) -> Sequence[HookEndpoint]:
     """The endpoints of a community, the oldest first."""
-    found = select(HookEndpoint).where(HookEndpoint.community_id == community_id)
-    return (await tx.session.scalars(found.order_by(HookEndpoint.created_at, HookEndpoint.id))).all()
+    query = select(HookEndpoint).where(HookEndpoint.community_id == community_id)
+    return (await tx.session.scalars(query.order_by(HookEndpoint.created_at, HookEndpoint.id))).all()
 
 
-async def inside(tx: db.Tx, community_id: str, hook_id: UUID, *, to_change: bool = False) -> HookEndpoint:
-    """An endpoint of the community, locked where it is `to_change`; 404 where it has none of that id."""
-    lock = {"key_share": True} if to_change else None  # messages can be made for it meanwhile
+async def get_in_community(tx: db.Tx, community_id: str, hook_id: UUID, *, for_update: bool = False) -> HookEndpoint:
+    """An endpoint of the community, locked where it is `for_update`; 404 where it has none of that id."""
+    lock = {"key_share": True} if for_update else None  # messages can be made for it meanwhile
     endpoint = await tx.session.get(HookEndpoint, hook_id, with_for_update=lock, populate_existing=True)
     if endpoint is None or endpoint.community_id != community_id:
         raise not_found("hook")
@@ -49,13 +49,13 @@ async def inside(tx: db.Tx, community_id: str, hook_id: UUID, *, to_change: bool
 
 
 async def create(
-    tx: db.Tx, seal: Seal, community_id: str, url: str, kinds: Sequence[str], created_by: str
+    tx: db.Tx, encryption: Encryption, community_id: str, url: str, kinds: Sequence[str], created_by: str
 ) -> tuple[HookEndpoint, str]:
     """A new endpoint and its secret. `created_by` is a member id. Raises the problem `too-many-hooks`."""
-    await budgets.one_at_a_time(tx, community_id)
+    await quotas.lock_community(tx, community_id)
     count = select(func.count()).select_from(HookEndpoint).where(HookEndpoint.community_id == community_id)
-    if (await tx.session.scalar(count) or 0) >= MOST_ENDPOINTS:
-        raise Problem("too-many-hooks", f"A community has {MOST_ENDPOINTS} hooks at most. Delete one that is not used.")
+    if (await tx.session.scalar(count) or 0) >= MAX_ENDPOINTS:
+        raise Problem("too-many-hooks", f"A community has {MAX_ENDPOINTS} hooks at most. Delete one that is not used.")
     endpoint = HookEndpoint(
         id=uuid4(),
         community_id=community_id,
@@ -65,76 +65,76 @@ async def create(
         created_by=created_by,
         created_at=tx.now,
     )
-    secret = secrets.give(endpoint, seal)
+    secret = secrets.issue(endpoint, encryption)
     tx.session.add(endpoint)
     await tx.session.flush()
     return endpoint, secret
 
 
-def switch(endpoint: HookEndpoint, *, enabled: bool, reason: str | None = None) -> None:
+def set_enabled(endpoint: HookEndpoint, *, enabled: bool, reason: str | None = None) -> None:
     """Let an endpoint have messages, or no more of them; `reason` where that is nobody's wish."""
     endpoint.enabled, endpoint.disabled_reason = enabled, reason
 
 
 async def count_check(tx: db.Tx, community_id: str) -> None:
     """Count one more address that is looked up for a community. Raises the problem `too-many`."""
-    often = "The addresses of hooks were changed very often here: wait a while."
-    await budgets.spend_hourly(tx, f"hook-check:{community_id}", CHECKS_AN_HOUR, often)
+    limit_message = "The addresses of hooks were changed very often here: wait a while."
+    await quotas.consume_hourly(tx, f"hook-check:{community_id}", MAX_CHECKS_PER_HOUR, limit_message)
 
 
 async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
     """Delete an endpoint with its messages."""
-    given_up = select(HookMessage.id).where(HookMessage.endpoint_id == endpoint.id, HookMessage.state == "given_up")
-    let_go(tx, [(endpoint, message_id) for message_id in await tx.session.scalars(given_up)])
+    query = select(HookMessage.id).where(HookMessage.endpoint_id == endpoint.id, HookMessage.state == "given_up")
+    wake_dead_jobs(tx, [(endpoint, message_id) for message_id in await tx.session.scalars(query)])
     await tx.session.delete(endpoint)
     await tx.session.flush()
 
 
-def let_go(tx: db.Tx, gone: Sequence[tuple[HookEndpoint, UUID]]) -> None:
+def wake_dead_jobs(tx: db.Tx, deleted_messages: Sequence[tuple[HookEndpoint, UUID]]) -> None:
     """(endpoint, message) that were given up and exist no more: their dead outbox rows find that out, and end."""
-    for endpoint, message_id in gone:
-        tx.record(HookMessageMade(message_id, endpoint.id, endpoint.community_id))
+    for endpoint, message_id in deleted_messages:
+        tx.record(HookMessageQueued(message_id, endpoint.id, endpoint.community_id))
 
 
-def asked(community_id: str | SQLColumnExpression[str], kind: str) -> Select[HookEndpoint]:
+def subscribed(community_id: str | SQLColumnExpression[str], kind: str) -> Select[HookEndpoint]:
     """The endpoints of a community that want to be told of this kind."""
     return select(HookEndpoint).where(
         HookEndpoint.community_id == community_id, HookEndpoint.enabled, literal(kind) == any_(HookEndpoint.kinds)
     )
 
 
-async def tell(
+async def create_messages(
     tx: db.Tx,
     community_id: str,
     kind: str,
     subject: UUID,
     data: Schema,
     *,
-    only_news: bool = False,
-    but_for: Collection[str] = (),
+    skip_unchanged: bool = False,
+    ignored_fields: Collection[str] = (),
 ) -> None:
     """Make a message for every endpoint of the community that asked for this kind.
 
-    `only_news`: none for an endpoint whose last message about the subject said the very same, `but_for` these fields.
+    `skip_unchanged`: none for an endpoint whose last message about the subject said the very same, `ignored_fields` these fields.
     """
-    said = {name: value for name, value in data.model_dump(mode="json").items() if name not in but_for}
-    for endpoint in await tx.session.scalars(asked(community_id, kind)):
-        last = await _last_said(tx, endpoint.id, kind, subject) if only_news else None
-        if last is None or {name: last.get(name) for name in said} != said:
-            _make(tx, endpoint, kind, subject, data)
+    payload = {name: value for name, value in data.model_dump(mode="json").items() if name not in ignored_fields}
+    for endpoint in await tx.session.scalars(subscribed(community_id, kind)):
+        last_payload = await _last_payload(tx, endpoint.id, kind, subject) if skip_unchanged else None
+        if last_payload is None or {name: last_payload.get(name) for name in payload} != payload:
+            _create_message(tx, endpoint, kind, subject, data)
     await tx.session.flush()  # which numbers them: what is told next comes after them
 
 
-async def _last_said(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> dict[str, Any] | None:
-    last = select(HookMessage.body).where(
+async def _last_payload(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> dict[str, Any] | None:
+    query = select(HookMessage.body).where(
         HookMessage.endpoint_id == endpoint_id, HookMessage.kind == kind, HookMessage.subject == subject
     )
-    body = await tx.session.scalar(last.order_by(HookMessage.number.desc()).limit(1))
+    body = await tx.session.scalar(query.order_by(HookMessage.number.desc()).limit(1))
     data: dict[str, Any] | None = orjson.loads(body)["data"] if body else None
     return data
 
 
-def _make(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Schema) -> HookMessage:
+def _create_message(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Schema) -> HookMessage:
     message = HookMessage(
         id=uuid4(),
         endpoint_id=endpoint.id,
@@ -147,37 +147,37 @@ def _make(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Sch
         created_at=tx.now,
     )
     tx.session.add(message)
-    tx.record(HookMessageMade(message.id, endpoint.id, endpoint.community_id))
+    tx.record(HookMessageQueued(message.id, endpoint.id, endpoint.community_id))
     return message
 
 
-def about_the_same(message: HookMessage) -> Select[HookMessage]:
+def waiting_about_subject(message: HookMessage) -> Select[HookMessage]:
     """What waits to be sent to the endpoint of a message about the subject of that message. Nobody who tries a hook out
     waits for what was tried before."""
     return select(HookMessage).where(
         HookMessage.endpoint_id == message.endpoint_id,
         HookMessage.subject == message.subject,
-        HookMessage.kind != TEST,
+        HookMessage.kind != TEST_KIND,
         HookMessage.state == "waiting",
     )
 
 
-async def let_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
+async def wake_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
     """A message has arrived or was given up: it is the next one's turn."""
-    after = about_the_same(message).where(HookMessage.number > message.number)
-    following = await tx.session.scalar(after.order_by(HookMessage.number).limit(1))
+    query = waiting_about_subject(message).where(HookMessage.number > message.number)
+    following = await tx.session.scalar(query.order_by(HookMessage.number).limit(1))
     if following is not None:
-        tx.record(HookMessageMade(following.id, message.endpoint_id, community_id))
+        tx.record(HookMessageQueued(following.id, message.endpoint_id, community_id))
 
 
-async def test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
+async def send_test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
     """Make a message that says nothing, for this endpoint alone. Raises the problems `hook-disabled`, `too-many`."""
     _require_enabled(endpoint)
-    await budgets.spend_hourly(
-        tx, f"hook-test:{endpoint.id}", TESTS_AN_HOUR, "This hook was tested very often: wait a while."
+    await quotas.consume_hourly(
+        tx, f"hook-test:{endpoint.id}", MAX_TESTS_PER_HOUR, "This hook was tested very often: wait a while."
     )
-    data = Trial(community_id=endpoint.community_id, hook_id=endpoint.id)
-    return _make(tx, endpoint, TEST, endpoint.id, data)
+    data = TestPayload(community_id=endpoint.community_id, hook_id=endpoint.id)
+    return _create_message(tx, endpoint, TEST_KIND, endpoint.id, data)
 
 
 async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> HookMessage:
@@ -185,13 +185,13 @@ async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> Hook
     problems `hook-disabled`, `too-many`."""
     message = await tx.session.get(HookMessage, message_id, with_for_update=True, populate_existing=True)
     if message is None or message.endpoint_id != endpoint.id:
-        raise wrong_field("message_id", "is not a message of this hook")
+        raise field_error("message_id", "is not a message of this hook")
     _require_enabled(endpoint)
-    often = "Messages of this hook were sent again very often: wait a while."
-    await budgets.spend_hourly(tx, f"hook-again:{endpoint.id}", AGAIN_AN_HOUR, often)
+    limit_message = "Messages of this hook were sent again very often: wait a while."
+    await quotas.consume_hourly(tx, f"hook-again:{endpoint.id}", MAX_REDELIVERIES_PER_HOUR, limit_message)
     message.state, message.attempts, message.next_at = "waiting", 0, tx.now
-    tx.record(HookMessageMade(message.id, endpoint.id, endpoint.community_id))
-    tx.hurry(str(message.id))
+    tx.record(HookMessageQueued(message.id, endpoint.id, endpoint.community_id))
+    tx.run_now(str(message.id))
     return message
 
 
@@ -200,7 +200,9 @@ def _require_enabled(endpoint: HookEndpoint) -> None:
         raise Problem("hook-disabled", "This hook is switched off. Switch it on again first.")
 
 
-async def told(tx: db.Tx, endpoint_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None) -> Sequence[Told]:
+async def list_messages(
+    tx: db.Tx, endpoint_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
+) -> Sequence[MessageWithAttempts]:
     """Up to `limit` messages of an endpoint, the newest first, beginning after the (created, id) given."""
     statement = select(HookMessage).where(HookMessage.endpoint_id == endpoint_id)
     if after is not None:
@@ -208,8 +210,11 @@ async def told(tx: db.Tx, endpoint_id: UUID, limit: int, after: tuple[datetime, 
     order = (HookMessage.created_at.desc(), HookMessage.id.desc())
     messages = (await tx.session.scalars(statement.order_by(*order).limit(limit))).all()
     ids = [message.id for message in messages]
-    made = await tx.session.scalars(
+    rows = await tx.session.scalars(
         select(HookAttempt).where(HookAttempt.message_id.in_(ids)).order_by(HookAttempt.at, HookAttempt.id)
     )
-    attempts = made.all()
-    return [Told(message, [each for each in attempts if each.message_id == message.id]) for message in messages]
+    attempts = rows.all()
+    return [
+        MessageWithAttempts(message, [each for each in attempts if each.message_id == message.id])
+        for message in messages
+    ]

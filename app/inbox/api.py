@@ -16,24 +16,24 @@ from app import web
 from app.clients.zoom import notifications
 from app.clients.zoom.notifications import Notification
 from app.core import logs, metrics
-from app.core.away import RETRY_AFTER
+from app.core.asyncpg_pool import DATABASE_ERRORS
+from app.core.database_errors import RETRY_AFTER
 from app.core.errors import Problem
-from app.core.hot import DATABASE_FAULTS
-from app.inbox import ear, tempo
-from app.web import Held
+from app.inbox import receive, token_bucket
+from app.web import ResourcesDep
 
-LARGEST_BODY = 1024 * 1024  # bytes
+MAX_BODY_BYTES = 1024 * 1024  # bytes
 # Whether Zoom signs a retry anew is not documented, and the last one comes 85 minutes after the first. A longer window
 # costs nothing: a delivery is stored once, however often it is replayed.
-MAX_AGE = timedelta(hours=2)
-PATIENCE = 2.5  # seconds, of the 3 Zoom waits
+MAX_SIGNATURE_AGE = timedelta(hours=2)
+STORE_TIMEOUT = 2.5  # seconds, of the 3 Zoom waits
 CHALLENGE = "endpoint.url_validation"
 
-_TEMPO = tempo.Tempo()
+_TOKEN_BUCKETS = token_bucket.TokenBuckets()
 router = APIRouter(tags=["Zoom"])
 log = logs.get("inbox")
 
-_WHAT_ZOOM_SENDS: dict[str, Any] = {
+_WEBHOOK_REQUEST: dict[str, Any] = {
     "parameters": [
         {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "example": example}
         for name, example in (("x-zm-request-timestamp", "1784327121"), ("x-zm-signature", "v0=3f1c..."))
@@ -56,7 +56,7 @@ _WHAT_ZOOM_SENDS: dict[str, Any] = {
         },
     },
 }
-_ANSWERS: dict[int | str, dict[str, Any]] = {
+_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer to a signed URL challenge: `plainToken` and `encryptedToken`"},
     204: {"description": "Stored, or known already"},
     400: {"description": "Signed, but not a notification"},
@@ -70,99 +70,103 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     "/api/integrations/zoom/webhooks",
     summary="Take a notification signed with the app's secret",
     status_code=204,
-    responses=_ANSWERS,
-    openapi_extra=_WHAT_ZOOM_SENDS,
+    responses=_RESPONSES,
+    openapi_extra=_WEBHOOK_REQUEST,
 )
 async def receive_notification(request: Request) -> Response:
     """For Zoom. Also answers its URL challenge, and hears that the app was removed (`app_deauthorized`)."""
-    held = await web.resources(request)  # a dependency would cost more than verifying the signature
-    return await _heard(request, held, ear.the_app(held))
+    resources = await web.get_resources(request)  # a dependency would cost more than verifying the signature
+    return await _receive(request, resources, receive.app_identity(resources))
 
 
 @router.post(
     "/api/integrations/zoom/webhooks/{account_id}",
     summary="Take a notification signed with an account's own secret",
     status_code=204,
-    responses=_ANSWERS,
-    openapi_extra=_WHAT_ZOOM_SENDS,
+    responses=_RESPONSES,
+    openapi_extra=_WEBHOOK_REQUEST,
 )
 async def receive_account_notification(
     account_id: Annotated[str, Path(description="A connected account's id, the UUID the card shows")],
     request: Request,
-    held: Held,
+    resources: ResourcesDep,
 ) -> Response:
     """For Zoom, where an account sends through an app of its own. Believed about that account only."""
     try:
-        async with asyncio.timeout(PATIENCE):
-            speaker = await ear.the_account(held, account_id)
-    except DATABASE_FAULTS as error:
-        raise _not_stored(error) from None
-    return await _heard(request, held, speaker)
+        async with asyncio.timeout(STORE_TIMEOUT):
+            identity = await receive.account_identity(resources, account_id)
+    except DATABASE_ERRORS as error:
+        raise _storage_failure(error) from None
+    return await _receive(request, resources, identity)
 
 
-async def _heard(request: Request, held: Held, speaker: ear.Speaker) -> Response:
-    body = await _body(request)
-    secret = _verified(request, held, speaker, body)
+async def _receive(request: Request, resources: ResourcesDep, identity: receive.SigningIdentity) -> Response:
+    body = await _read_body(request)
+    secret = _verify(request, resources, identity, body)
     try:
         notification = notifications.parse(body)
         if notification.event == CHALLENGE:
-            answer = notifications.challenge_answer(secret, notification.payload.get("plainToken"))
-            metrics.delivery_heard("challenge")
-            return JSONResponse(answer)
+            challenge = notifications.challenge_response(secret, notification.payload.get("plainToken"))
+            metrics.delivery_received("challenge")
+            return JSONResponse(challenge)
     except notifications.MalformedNotification as error:
-        raise _refused("malformed", "bad-request", f"This is not a notification: {error}.") from None
-    if not speaker.may_say(notification):
-        raise _refused("foreign", "unauthentic", "This secret does not speak for that Zoom account.")
-    if speaker.account_id is not None and not _TEMPO.allows(speaker.account_id):
-        retry = {"Retry-After": str(tempo.RETRY_AFTER)}
-        raise _refused("too-many", "not-available", "This account says too much at once. Send it again.", retry)
-    metrics.delivery_heard(await _kept(held, speaker, notification, body))
+        raise _refusal("malformed", "bad-request", f"This is not a notification: {error}.") from None
+    if not identity.covers(notification):
+        raise _refusal("foreign", "unauthentic", "This secret does not speak for that Zoom account.")
+    if identity.account_id is not None and not _TOKEN_BUCKETS.allows(identity.account_id):
+        retry = {"Retry-After": str(token_bucket.RETRY_AFTER)}
+        raise _refusal("too-many", "not-available", "This account says too much at once. Send it again.", retry)
+    metrics.delivery_received(await _store(resources, identity, notification, body))
     return Response(status_code=204)
 
 
-async def _body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     """The raw body, read no further than what is allowed."""
-    kind = request.headers.get("content-type", "json")
-    if "json" not in kind.lower():
-        raise _refused("malformed", "bad-request", "Content-Type: a notification is application/json.")
+    content_type = request.headers.get("content-type", "json")
+    if "json" not in content_type.lower():
+        raise _refusal("malformed", "bad-request", "Content-Type: a notification is application/json.")
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > LARGEST_BODY:
-                raise _refused("too-large", "too-large", "A notification has at most 1 MiB.")
+            if len(body) > MAX_BODY_BYTES:
+                raise _refusal("too-large", "too-large", "A notification has at most 1 MiB.")
     except ClientDisconnect:
-        raise _refused("truncated", "bad-request", "The notification was cut short.") from None
+        raise _refusal("truncated", "bad-request", "The notification was cut short.") from None
     return bytes(body)
 
 
-def _verified(request: Request, held: Held, speaker: ear.Speaker, body: bytes) -> str:
+def _verify(request: Request, resources: ResourcesDep, identity: receive.SigningIdentity, body: bytes) -> str:
     """The secret that signed the body."""
     timestamp, signature = (request.headers.get(name) for name in ("x-zm-request-timestamp", "x-zm-signature"))
     try:
-        return notifications.verify(speaker.secrets, timestamp, signature, body, held.clock.now(), MAX_AGE)
+        return notifications.verify(
+            identity.secrets, timestamp, signature, body, resources.clock.now(), MAX_SIGNATURE_AGE
+        )
     except notifications.Stale:
-        raise _refused("stale", "unauthentic", "This notification was signed too long ago, or in the future.") from None
+        raise _refusal("stale", "unauthentic", "This notification was signed too long ago, or in the future.") from None
     except notifications.BadSignature:
-        raise _refused("forged", "unauthentic", "The signature is missing or fits none of the secrets.") from None
+        raise _refusal("forged", "unauthentic", "The signature is missing or fits none of the secrets.") from None
 
 
-async def _kept(held: Held, speaker: ear.Speaker, notification: Notification, body: bytes) -> str:
+async def _store(
+    resources: ResourcesDep, identity: receive.SigningIdentity, notification: Notification, body: bytes
+) -> str:
     try:
-        async with asyncio.timeout(PATIENCE):
-            return "stored" if await ear.keep(held, speaker, notification, body) else "known"
-    except DATABASE_FAULTS as error:
-        raise _not_stored(error) from None
+        async with asyncio.timeout(STORE_TIMEOUT):
+            return "stored" if await receive.store(resources, identity, notification, body) else "known"
+    except DATABASE_ERRORS as error:
+        raise _storage_failure(error) from None
 
 
-def _refused(outcome: str, slug: str, detail: str, headers: dict[str, str] | None = None) -> Problem:
-    metrics.delivery_heard(outcome)
+def _refusal(outcome: str, slug: str, detail: str, headers: dict[str, str] | None = None) -> Problem:
+    metrics.delivery_received(outcome)
     log.info("delivery refused", outcome=outcome)
     return Problem(slug, detail, headers=headers)
 
 
-def _not_stored(error: Exception) -> Problem:
-    metrics.delivery_heard("not-stored")
+def _storage_failure(error: Exception) -> Problem:
+    metrics.delivery_received("not-stored")
     log.error("delivery not stored", reason=type(error).__name__)
     retry = {"Retry-After": str(RETRY_AFTER)}
     return Problem("not-available", "The notification could not be stored. Send it again.", headers=retry)

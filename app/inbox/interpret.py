@@ -4,25 +4,25 @@ from datetime import datetime
 from uuid import UUID
 
 from app import facts
-from app.clients.zoom.notifications import Notification, moment
+from app.clients.zoom.notifications import Notification, parse_datetime
 
-_ABOUT_A_MEETING = {
-    "meeting.created": facts.MeetingNoticed,
+_MEETING_FACTS = {
+    "meeting.created": facts.MeetingCreationReported,
     "meeting.started": facts.MeetingStarted,
     "meeting.ended": facts.MeetingEnded,
-    "meeting.updated": facts.MeetingAltered,
-    "meeting.deleted": facts.MeetingAltered,
-    "meeting.permanently_deleted": facts.MeetingAltered,
-    "meeting.recovered": facts.MeetingAltered,
-    "meeting.registration_created": facts.RegistrantNoticed,
-    "meeting.registration_approved": facts.RegistrantNoticed,
-    "meeting.registration_cancelled": facts.RegistrantNoticed,
-    "meeting.registration_denied": facts.RegistrantNoticed,
-    "meeting.live_streaming_started": facts.StreamingNoticed,
-    "meeting.live_streaming_stopped": facts.StreamingNoticed,
+    "meeting.updated": facts.MeetingChangeReported,
+    "meeting.deleted": facts.MeetingChangeReported,
+    "meeting.permanently_deleted": facts.MeetingChangeReported,
+    "meeting.recovered": facts.MeetingChangeReported,
+    "meeting.registration_created": facts.RegistrantChangeReported,
+    "meeting.registration_approved": facts.RegistrantChangeReported,
+    "meeting.registration_cancelled": facts.RegistrantChangeReported,
+    "meeting.registration_denied": facts.RegistrantChangeReported,
+    "meeting.live_streaming_started": facts.StreamingChangeReported,
+    "meeting.live_streaming_stopped": facts.StreamingChangeReported,
 }
 # These may leave out the meeting's number; its instance always has a UUID.
-_ABOUT_A_PARTICIPANT = {
+_PARTICIPANT_FACTS = {
     "meeting.participant_joined": facts.ParticipantJoined,
     "meeting.participant_left": facts.ParticipantLeft,
     "meeting.participant_joined_waiting_room": facts.ParticipantWaiting,
@@ -31,21 +31,21 @@ _ABOUT_A_PARTICIPANT = {
     "meeting.participant_jbh_waiting_left": facts.ParticipantLeft,
 }
 # These name no meeting, or several.
-_ABOUT_ANYTHING_ELSE = {
+_OTHER_FACTS = {
     "app_deauthorized": facts.AppDeauthorized,
-    "recording.completed": facts.RecordingNoticed,
-    "recording.transcript_completed": facts.RecordingNoticed,
-    "recording.trashed": facts.RecordingNoticed,
-    "recording.deleted": facts.RecordingNoticed,
-    "recording.recovered": facts.RecordingNoticed,
-    "recording.batch_trashed": facts.RecordingNoticed,
-    "recording.batch_deleted": facts.RecordingNoticed,
-    "recording.batch_recovered": facts.RecordingNoticed,
-    "user.updated": facts.UserNoticed,
-    "user.settings_updated": facts.UserNoticed,
-    "user.deactivated": facts.UserNoticed,
-    "user.deleted": facts.UserNoticed,
-    "user.disassociated": facts.UserNoticed,
+    "recording.completed": facts.RecordingChangeReported,
+    "recording.transcript_completed": facts.RecordingChangeReported,
+    "recording.trashed": facts.RecordingChangeReported,
+    "recording.deleted": facts.RecordingChangeReported,
+    "recording.recovered": facts.RecordingChangeReported,
+    "recording.batch_trashed": facts.RecordingChangeReported,
+    "recording.batch_deleted": facts.RecordingChangeReported,
+    "recording.batch_recovered": facts.RecordingChangeReported,
+    "user.updated": facts.UserChangeReported,
+    "user.settings_updated": facts.UserChangeReported,
+    "user.deactivated": facts.UserChangeReported,
+    "user.deleted": facts.UserChangeReported,
+    "user.disassociated": facts.UserChangeReported,
 }
 
 
@@ -54,19 +54,19 @@ def interpret(notification: Notification, delivery_id: UUID, source: str = "") -
 
     They carry the delivery's id and `source`, and nothing of its contents: whoever reacts reads it again.
     """
-    if notification.event in _ABOUT_ANYTHING_ELSE:
-        return (_ABOUT_ANYTHING_ELSE[notification.event](delivery_id, source),)
-    if notification.event in _ABOUT_A_PARTICIPANT:
-        return (_ABOUT_A_PARTICIPANT[notification.event](delivery_id, source),) if notification.uuid else ()
-    fact = _ABOUT_A_MEETING.get(notification.event)
-    if notification.event == "meeting.registration_created" and not _waits(notification):
+    if notification.event in _OTHER_FACTS:
+        return (_OTHER_FACTS[notification.event](delivery_id, source),)
+    if notification.event in _PARTICIPANT_FACTS:
+        return (_PARTICIPANT_FACTS[notification.event](delivery_id, source),) if notification.uuid else ()
+    fact = _MEETING_FACTS.get(notification.event)
+    if notification.event == "meeting.registration_created" and not _is_pending_registration(notification):
         return ()
     return (fact(delivery_id, source),) if fact and notification.meeting_number else ()
 
 
-def _waits(notification: Notification) -> bool:
+def _is_pending_registration(notification: Notification) -> bool:
     """Whether a registrant waits for approval. Those we add, by the thousand, are approved as they are made."""
-    registrant = notification.about.get("registrant")
+    registrant = notification.payload_object.get("registrant")
     return isinstance(registrant, dict) and registrant.get("status") == "pending"
 
 
@@ -78,4 +78,4 @@ def deauthorized_by(notification: Notification) -> str | None:
 
 def deauthorized_at(notification: Notification) -> datetime | None:
     """When the app was removed, in UTC: `deauthorization_time`, else `event_ts`, else unknown."""
-    return moment(notification.payload.get("deauthorization_time")) or notification.spoke_at
+    return parse_datetime(notification.payload.get("deauthorization_time")) or notification.occurred_at

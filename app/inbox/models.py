@@ -7,7 +7,7 @@ from sqlalchemy import LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
-from app.core.sealed import Sealed
+from app.core.encrypted_columns import EncryptedColumn
 
 
 class Delivery(Model):
@@ -21,7 +21,7 @@ class Delivery(Model):
     zoom_account_id: Mapped[str | None] = mapped_column(Text)
     # The account whose own secret signed it; None where an app secret did, which speaks for any account.
     signed_by: Mapped[UUID | None]
-    body: Mapped[Sealed | None]
+    body: Mapped[EncryptedColumn | None]
     received_at: Mapped[datetime] = mapped_column(index=True)
     interpreted_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(Text)

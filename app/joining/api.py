@@ -13,36 +13,36 @@ from app import web
 from app.accounts import hosts
 from app.core import links, metrics
 from app.core.crypto import token_digest
-from app.core.errors import Problem, not_found, wrong_field
+from app.core.errors import Problem, field_error, not_found
 from app.core.identity import Caller
-from app.joining import guests, redirect, sentences, situation, tickets, waiting
+from app.joining import guest_api, load_context, redirect, responses, tickets, wait_until_ready
 from app.joining.decide import (
     TOO_MANY_CLICKS,
-    Pass,
+    JoinAllowed,
     Refusal,
-    StartPass,
+    StartAllowed,
+    can_rsvp_now,
     decide,
     decide_start,
     decide_ticket,
     not_your_link,
-    rsvp_helps,
 )
-from app.joining.door import Door, is_prefetch, look_only, opens
-from app.joining.join_context import Situation
-from app.joining.tickets import Click
+from app.joining.join_context import JoinContext
+from app.joining.route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
+from app.joining.tickets import JoinClick
+from app.registrations import address_updates
 from app.registrations import service as registrations
-from app.registrations import tokens
-from app.registrations.addresses import told_by
+from app.registrations.addresses import address_from_token
 from app.registrations.models import is_guest
 from app.resources import Resources
-from app.web import Held, Schema
+from app.web import ResourcesDep, Schema
 
 EventId = Annotated[UUID, Path(description="An event of one of your communities")]
 _JOIN_LINK = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNKNOWN_TICKET = Refusal("ticket-expired", "This pass has expired: join once more from the event's page.")
 
 
-router = APIRouter(route_class=Door, tags=["Joining"])
+router = APIRouter(route_class=NoStoreRoute, tags=["Joining"])
 
 
 class JoinRequest(Schema):
@@ -61,7 +61,7 @@ class TicketMinted(Schema):
     expires_at: datetime = Field(examples=["2027-01-10T15:01:00Z"])
 
 
-def _answers(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+def _responses(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     """What a click may be answered with, for the API's description."""
     minted: dict[int | str, dict[str, Any]] = {
         200: {"model": TicketMinted, "description": "A single-use pass, good for 60 seconds"},
@@ -73,7 +73,7 @@ def _answers(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     return minted | {status: {"description": slugs} for status, slugs in refusals.items()}
 
 
-_JOIN_ANSWERS = _answers(
+_JOIN_RESPONSES = _responses(
     {
         403: "`not-registered`, `waiting-list`, `no-show`, `too-early` (with `opens_at`), `not-your-link`",
         404: "`event-not-found`",
@@ -81,7 +81,7 @@ _JOIN_ANSWERS = _answers(
         410: "`event-cancelled`, `event-ended`",
     }
 )
-_START_ANSWERS = _answers(
+_START_RESPONSES = _responses(
     {
         403: "`forbidden`: the caller is neither the host nor an alternative host",
         404: "`event-not-found`",
@@ -94,42 +94,46 @@ _START_ANSWERS = _answers(
 async def visitor(request: Request) -> Caller:
     """Whoever clicks; a click of nobody is counted like every other refusal."""
     try:
-        return web.somebody(await web.who_calls(request, await web.resources(request)))
+        return web.require_signed_in(await web.authenticate(request, await web.get_resources(request)))
     except Problem as problem:
-        metrics.door_decided(problem.slug)
+        metrics.join_decided(problem.slug)
         raise
 
 
 Visitor = Annotated[Caller, Depends(visitor)]
 
 
-@router.post("/api/events/{event_id}/zoom-join", summary="Click on Join", responses=_JOIN_ANSWERS)
-async def zoom_join(event_id: EventId, request: Request, who: Visitor, asked: JoinRequest | None = None) -> Response:
+@router.post("/api/events/{event_id}/zoom-join", summary="Click on Join", responses=_JOIN_RESPONSES)
+async def zoom_join(event_id: EventId, request: Request, caller: Visitor, body: JoinRequest | None = None) -> Response:
     """Decides whether the caller may enter now, and mints the pass whose one redirect leads to their own Zoom link."""
-    held = await web.resources(request)  # cheaper than one more dependency
-    asked, click = asked or JoinRequest(), Click(event_id, who.member_id, "zoom-join")
-    if asked.link is None:
-        seen = await situation.at_event(held, event_id, who)
+    resources = await web.get_resources(request)  # cheaper than one more dependency
+    body, click = body or JoinRequest(), JoinClick(event_id, caller.member_id, "zoom-join")
+    if body.link is None:
+        context = await load_context.for_event(resources, event_id, caller)
     else:
-        found = await situation.by_link(held, asked.link, who) if _JOIN_LINK.fullmatch(asked.link) else None
-        if found is None or found.event_id != event_id:
-            raise wrong_field("link", "is not a join link of this event")
-        seen = found.situation
-        if found.owner != who.member_id:
-            return await _answer(request, held, click, seen, not_your_link(seen), who)
-    seen = await _recognised(held, seen, who)
-    if asked.rsvp:
-        seen = await _with_rsvp(held, click, seen, who)
-    return await _answer(request, held, click, *await waiting.decided(held, seen, who), who)
+        link = await load_context.for_link(resources, body.link, caller) if _JOIN_LINK.fullmatch(body.link) else None
+        if link is None or link.event_id != event_id:
+            raise field_error("link", "is not a join link of this event")
+        context = link.context
+        if link.owner != caller.member_id:
+            return await _ticket_or_refusal(request, resources, click, context, not_your_link(context), caller)
+    context = await _apply_token_identity(resources, context, caller)
+    if body.rsvp:
+        context = await _with_rsvp(resources, click, context, caller)
+    return await _ticket_or_refusal(
+        request, resources, click, *await wait_until_ready.decide_or_wait(resources, context, caller), caller
+    )
 
 
-@router.post("/api/events/{event_id}/zoom-start", summary="Start the meeting as its host", responses=_START_ANSWERS)
-async def zoom_start(event_id: EventId, request: Request, held: Held, who: Visitor) -> Response:
+@router.post("/api/events/{event_id}/zoom-start", summary="Start the meeting as its host", responses=_START_RESPONSES)
+async def zoom_start(event_id: EventId, request: Request, resources: ResourcesDep, caller: Visitor) -> Response:
     """The same for those who host: the host's pass fetches the start URL, an alternative host's leads to the meeting's
     own link, by which Zoom lets them start it once they are signed in there. Early is fine: one may rehearse."""
-    seen = await _recognised(held, await situation.at_event(held, event_id, who), who)
-    verdict = decide_start(seen, held.clock.now())
-    return await _answer(request, held, Click(event_id, who.member_id, "zoom-start"), seen, verdict, who)
+    context = await _apply_token_identity(resources, await load_context.for_event(resources, event_id, caller), caller)
+    verdict = decide_start(context, resources.clock.now())
+    return await _ticket_or_refusal(
+        request, resources, JoinClick(event_id, caller.member_id, "zoom-start"), context, verdict, caller
+    )
 
 
 @router.get(
@@ -139,31 +143,33 @@ async def zoom_start(event_id: EventId, request: Request, held: Held, who: Visit
     responses={410: {"description": "`ticket-used`, `ticket-expired`"}, 403: {"description": "`not-your-link`"}},
 )
 async def redeem_ticket(
-    ticket: Annotated[str, Path(description="The pass, as it was minted")], request: Request, held: Held
+    ticket: Annotated[str, Path(description="The pass, as it was minted")], request: Request, resources: ResourcesDep
 ) -> Response:
     """Decides again, uses the pass up, and redirects to Zoom. Prefetches get an empty 204 and use nothing up."""
     if is_prefetch(request):
         return Response(status_code=204)
     digest = token_digest(ticket)
-    found = await situation.by_ticket(held, digest)
-    if found is None:
-        metrics.door_decided(_UNKNOWN_TICKET.slug)
-        return sentences.refused(request, held.settings, _UNKNOWN_TICKET)
+    snapshot = await load_context.for_ticket(resources, digest)
+    if snapshot is None:
+        metrics.join_decided(_UNKNOWN_TICKET.slug)
+        return responses.refusal_response(request, resources.settings, _UNKNOWN_TICKET)
     # A guest may be signed in as a member of the platform besides, and comes as the guest all the same.
-    who = None if is_guest(found.member_id) else await _whoever(request, held)
-    verdict = decide_ticket(found, who.member_id if who else None, held.clock.now(), opens(held))
+    caller = None if is_guest(snapshot.member_id) else await _optional_caller(request, resources)
+    verdict = decide_ticket(
+        snapshot, caller.member_id if caller else None, resources.clock.now(), join_opens_before(resources)
+    )
     if not isinstance(verdict, Refusal):
         try:
-            location = await redirect.location(held, verdict)
-            if await tickets.consume(held, digest):
-                return sentences.moved(location)
+            location = await redirect.location(resources, verdict)
+            if await tickets.consume(resources, digest):
+                return responses.see_other(location)
             verdict = Refusal("ticket-used", "This pass was already used: join once more from the event's page.")
-        except redirect.NoWay as no_way:
-            verdict = no_way.refusal
-    click = Click(found.event_id, who.member_id if who else found.member_id, "ticket")
-    if is_guest(found.member_id):
-        return await guests.turned_away(request, held, click, found.situation, verdict)
-    return await _turned_away(request, held, click, found.situation, verdict, who)
+        except redirect.RedirectRefused as refused:
+            verdict = refused.refusal
+    click = JoinClick(snapshot.event_id, caller.member_id if caller else snapshot.member_id, "ticket")
+    if is_guest(snapshot.member_id):
+        return await guest_api.refuse_guest(request, resources, click, snapshot.context, verdict)
+    return await _refuse(request, resources, click, snapshot.context, verdict, caller)
 
 
 @router.get(
@@ -173,98 +179,116 @@ async def redeem_ticket(
     responses={403: {"description": "`not-your-link`, with `own_link`"}, 404: {"description": "No such link"}},
 )
 async def follow_join_link(
-    join_link: Annotated[str, Path(description="The link of the invite")], request: Request, held: Held
+    join_link: Annotated[str, Path(description="The link of the invite")], request: Request, resources: ResourcesDep
 ) -> Response:
     """One's own leads to a pass; nobody signed in, to the platform's page for it; somebody else's is refused."""
     if is_prefetch(request):
         return Response(status_code=204)
     if not _JOIN_LINK.fullmatch(join_link):
         raise not_found("join link")
-    who = await _whoever(request, held)
-    if who is None:
-        place = await situation.place_of(held, join_link)
-        if place is None:
+    caller = await _optional_caller(request, resources)
+    if caller is None:
+        target = await load_context.event_for_link(resources, join_link)
+        if target is None:
             raise not_found("join link")
-        page = links.spa_page(held.settings.spa_url, place[0], "events", str(place[1]), "join")
-        return sentences.moved(f"{page}?link={join_link}")
-    found = await situation.by_link(held, join_link, who)
-    if found is None:
+        page = links.spa_page(resources.settings.spa_url, target[0], "events", str(target[1]), "join")
+        return responses.see_other(f"{page}?link={join_link}")
+    link = await load_context.for_link(resources, join_link, caller)
+    if link is None:
         raise not_found("join link")
-    click = Click(found.event_id, who.member_id, "link")
-    if found.owner != who.member_id:
-        return await _turned_away(request, held, click, found.situation, not_your_link(found.situation), who)
-    seen, verdict = await waiting.decided(held, await _recognised(held, found.situation, who), who)
+    click = JoinClick(link.event_id, caller.member_id, "link")
+    if link.owner != caller.member_id:
+        return await _refuse(request, resources, click, link.context, not_your_link(link.context), caller)
+    context, verdict = await wait_until_ready.decide_or_wait(
+        resources, await _apply_token_identity(resources, link.context, caller), caller
+    )
     if isinstance(verdict, Refusal):
-        return await _turned_away(request, held, click, seen, verdict, who)
-    minted = await tickets.mint(held, click, "join")
+        return await _refuse(request, resources, click, context, verdict, caller)
+    minted = await tickets.mint(resources, click, "join")
     if minted is None:
-        return await _turned_away(request, held, click, seen, TOO_MANY_CLICKS, who)
-    return sentences.moved(f"{held.settings.public_url}/j/{minted[0]}")
+        return await _refuse(request, resources, click, context, TOO_MANY_CLICKS, caller)
+    return responses.see_other(f"{resources.settings.public_url}/j/{minted[0]}")
 
 
-router.head("/j/{ticket}", include_in_schema=False)(look_only)
-router.head("/join/{join_link}", include_in_schema=False)(look_only)
-router.include_router(guests.router)
+router.head("/j/{ticket}", include_in_schema=False)(head_ok)
+router.head("/join/{join_link}", include_in_schema=False)(head_ok)
+router.include_router(guest_api.router)
 
 
-async def _recognised(held: Resources, seen: Situation, who: Caller) -> Situation:
+async def _apply_token_identity(resources: Resources, context: JoinContext, caller: Caller) -> JoinContext:
     """What the door looks like once it is written down what the caller's token says of who they are: that they host,
     for the redirect may come without a token, or that the address they answered with is theirs."""
-    event, answer = seen.event, seen.registration
-    if event is None or who.is_platform:
-        return seen
-    told = answer is not None and answer.rsvp == "going" and told_by(answer.address, who) is not None
-    hosts_it = who.verified_email is not None and (seen.is_host or seen.is_alternative)
-    if not (told or hosts_it):
-        return seen
-    async with held.db.transaction() as tx:
-        if hosts_it:
-            await hosts.claim_by_email(tx, event.community_id, who)
-        if told:
-            await tokens.follow(tx, event.id, who)
-    return await situation.at_event(held, event.id, who)
+    event, registration = context.event, context.registration
+    if event is None or caller.is_platform:
+        return context
+    confirms_address = (
+        registration is not None
+        and registration.rsvp == "going"
+        and address_from_token(registration.address, caller) is not None
+    )
+    is_host = caller.verified_email is not None and (context.is_host or context.is_alternative)
+    if not (confirms_address or is_host):
+        return context
+    async with resources.db.transaction() as tx:
+        if is_host:
+            await hosts.claim_by_email(tx, event.community_id, caller)
+        if confirms_address:
+            await address_updates.apply_token(tx, event.id, caller)
+    return await load_context.for_event(resources, event.id, caller)
 
 
-async def _with_rsvp(held: Resources, click: Click, seen: Situation, who: Caller) -> Situation:
+async def _with_rsvp(resources: Resources, click: JoinClick, context: JoinContext, caller: Caller) -> JoinContext:
     """What the door looks like once the caller has answered "going", if that is what was missing."""
-    now = held.clock.now()
-    if not rsvp_helps(seen, decide(seen, now, opens(held)), now):
-        return seen
+    now = resources.clock.now()
+    if not can_rsvp_now(context, decide(context, now, join_opens_before(resources)), now):
+        return context
     try:
-        async with held.db.transaction() as tx:
-            await registrations.answer(tx, click.event_id, registrations.Person.of(who), "going")
+        async with resources.db.transaction() as tx:
+            await registrations.rsvp(tx, click.event_id, registrations.Person.from_caller(caller), "going")
     except Problem as problem:
-        await tickets.turned_away(held, click, problem.slug)
+        await tickets.record_refusal(resources, click, problem.slug)
         raise
-    return await situation.at_event(held, click.event_id, who)
+    return await load_context.for_event(resources, click.event_id, caller)
 
 
-async def _answer(
-    request: Request, held: Resources, click: Click, seen: Situation, verdict: Refusal | Pass | StartPass, who: Caller
+async def _ticket_or_refusal(
+    request: Request,
+    resources: Resources,
+    click: JoinClick,
+    context: JoinContext,
+    verdict: Refusal | JoinAllowed | StartAllowed,
+    caller: Caller,
 ) -> Response:
     """A fresh pass, or the refusal."""
     if isinstance(verdict, Refusal):
-        return await _turned_away(request, held, click, seen, verdict, who)
-    minted = await tickets.mint(held, click, "start" if click.via == "zoom-start" else "join")
+        return await _refuse(request, resources, click, context, verdict, caller)
+    minted = await tickets.mint(resources, click, "start" if click.via == "zoom-start" else "join")
     if minted is None:
-        return await _turned_away(request, held, click, seen, TOO_MANY_CLICKS, who)
+        return await _refuse(request, resources, click, context, TOO_MANY_CLICKS, caller)
     ticket, expires_at = minted
-    url = f"{held.settings.public_url}/j/{ticket}"
-    if sentences.wants_page(request):
-        return sentences.moved(url)
-    return JSONResponse({"url": url, "expires_at": sentences.in_utc(expires_at)})
+    url = f"{resources.settings.public_url}/j/{ticket}"
+    if responses.wants_page(request):
+        return responses.see_other(url)
+    return JSONResponse({"url": url, "expires_at": responses.format_utc(expires_at)})
 
 
-async def _turned_away(
-    request: Request, held: Resources, click: Click, seen: Situation, refusal: Refusal, who: Caller | None
+async def _refuse(
+    request: Request,
+    resources: Resources,
+    click: JoinClick,
+    context: JoinContext,
+    refusal: Refusal,
+    caller: Caller | None,
 ) -> Response:
-    await tickets.turned_away(held, click, refusal.slug)
-    return sentences.refused(request, held.settings, refusal, seen.event, sentences.language(who, seen))
+    await tickets.record_refusal(resources, click, refusal.slug)
+    return responses.refusal_response(
+        request, resources.settings, refusal, context.event, responses.language_for(caller, context)
+    )
 
 
-async def _whoever(request: Request, held: Resources) -> Caller | None:
+async def _optional_caller(request: Request, resources: Resources) -> Caller | None:
     """The caller, if a good token says who: these routes are opened by browsers that may carry none, or an old one."""
     try:
-        return await web.who_calls(request, held)
+        return await web.authenticate(request, resources)
     except Problem:
         return None

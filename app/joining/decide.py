@@ -9,30 +9,30 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.events.models import GRACE
-from app.joining import readiness, words
-from app.joining.join_context import Situation, TicketSeen
-from app.registrations import texts
-from app.registrations.rivals import TAKEN
+from app.events.models import END_GRACE
+from app.invitations import texts
+from app.joining import link_readiness, translations
+from app.joining.join_context import JoinContext, TicketSnapshot
+from app.registrants.address_conflicts import ADDRESS_TAKEN
 
-MOST_CLICKS = 20  # per member and minute
-IN_ZOOM_ITSELF = (
+MAX_CLICKS_PER_MINUTE = 20  # per member and minute
+START_IN_ZOOM = (
     "Zoom counts you among the hosts of this meeting: start it in Zoom itself, signed in there as {address}."
 )
-GONE = frozenset({"deleted_at_zoom", "unavailable"})
+UNAVAILABLE_STATES = frozenset({"deleted_at_zoom", "unavailable"})
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not, in one English sentence, whose braces are filled from `given`; `words` has it in other languages.
+    """Why not, in one English sentence, whose braces are filled from `params`; `words` has it in other languages.
 
     `opens_at` says when the door opens, `retry_after` (seconds) when to try again, `own_link` is the join link to use
-    instead, `way_on` how the link to it, or else to the event's page, is called."""
+    instead, `link_label` how the link to it, or else to the event's page, is called."""
 
     slug: str
     sentence: str
-    way_on: str = "See the event"
-    given: Mapping[str, str] = field(default_factory=dict)
+    link_label: str = "See the event"
+    params: Mapping[str, str] = field(default_factory=dict)
     opens_at: datetime | None = None
     retry_after: int | None = None
     own_link: str | None = None
@@ -40,19 +40,19 @@ class Refusal:
     @property
     def detail(self) -> str:
         """The sentence in English."""
-        return words.said(self.sentence, self.given, self.opens_at, texts.ENGLISH)
+        return translations.translate(self.sentence, self.params, self.opens_at, texts.ENGLISH)
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class JoinAllowed:
     """Come in: the member's Zoom link, sealed, and what it is bound to."""
 
     link: bytes = field(repr=False)
-    bound_to: str
+    associated_data: str
 
 
 @dataclass(frozen=True, slots=True)
-class StartPass:
+class StartAllowed:
     """Start: the meeting whose start URL is to be fetched at the click."""
 
     account_id: UUID
@@ -65,100 +65,105 @@ TOO_MANY_CLICKS = Refusal(
 RECONNECT = Refusal("needs-reauth", "The Zoom account must be connected again: start the meeting in Zoom itself.")
 
 
-def decide(seen: Situation, now: datetime, opens: timedelta) -> Refusal | Pass:
-    """Whether the member may join at `now`; the door opens `opens` before the start."""
-    refusal = _first(DOOR, seen, now, opens)
+def decide(context: JoinContext, now: datetime, opens_before: timedelta) -> Refusal | JoinAllowed:
+    """Whether the member may join at `now`; the door opens `opens_before` before the start."""
+    refusal = _first_refusal(JOIN_RULES, context, now, opens_before)
     if refusal:
         return refusal
-    if found := readiness.link(seen):
-        return Pass(*found)
-    sentence, reason = readiness.why_not(seen)
+    if link := link_readiness.find_link(context):
+        return JoinAllowed(*link)
+    sentence, reason = link_readiness.missing_link_reason(context)
     return Refusal(
         "not-ready",
         sentence,
-        "Go to the event" if sentence == TAKEN else "Try again",
+        "Go to the event" if sentence == ADDRESS_TAKEN else "Try again",
         {"reason": reason},
-        retry_after=readiness.seconds(seen, now),
-        own_link=seen.registration.join_link if seen.registration else None,
+        retry_after=link_readiness.retry_after(context, now),
+        own_link=context.registration.join_link if context.registration else None,
     )
 
 
-def decide_start(seen: Situation, now: datetime) -> Refusal | StartPass | Pass:
+def decide_start(context: JoinContext, now: datetime) -> Refusal | StartAllowed | JoinAllowed:
     """Whether the member may start the meeting at `now`: its host, and its alternative hosts by the meeting's own link,
     at any time before the event is over for good."""
-    refusal = _first(STAGE_DOOR, seen, now, timedelta.max)
+    refusal = _first_refusal(START_RULES, context, now, timedelta.max)
     if refusal:
         return refusal
-    zoom = seen.zoom
-    if zoom is not None and seen.is_host and zoom.zoom_meeting_id is not None:
-        return StartPass(zoom.account_id, zoom.zoom_meeting_id)
-    if zoom is not None and seen.is_alternative and (found := readiness.meeting_link(zoom)):
-        return Pass(*found)
-    return Refusal("not-ready", "The Zoom meeting is still being made.", "Try again", retry_after=readiness.PREPARING)
+    zoom = context.zoom
+    if zoom is not None and context.is_host and zoom.zoom_meeting_id is not None:
+        return StartAllowed(zoom.account_id, zoom.zoom_meeting_id)
+    if zoom is not None and context.is_alternative and (link := link_readiness.meeting_link(zoom)):
+        return JoinAllowed(*link)
+    return Refusal(
+        "not-ready",
+        "The Zoom meeting is still being made.",
+        "Try again",
+        retry_after=link_readiness.RETRY_AFTER_PREPARING,
+    )
 
 
 def decide_ticket(
-    ticket: TicketSeen, member_id: str | None, now: datetime, opens: timedelta
-) -> Refusal | Pass | StartPass:
+    ticket: TicketSnapshot, member_id: str | None, now: datetime, opens_before: timedelta
+) -> Refusal | JoinAllowed | StartAllowed:
     """Whether a ticket still opens its door. Nobody has to be signed in (`member_id` None): it is good for whoever was
     just sent here with it; but whoever is signed in must be the one it was minted for."""
     if member_id is not None and member_id != ticket.member_id:
         return Refusal("not-your-link", "This pass belongs to somebody else: join from the event's page.")
-    mine = ticket.situation.registration if member_id else None
-    own_link = mine.join_link if mine and ticket.purpose == "join" else None
+    registration = ticket.context.registration if member_id else None
+    own_link = registration.join_link if registration and ticket.purpose == "join" else None
     if ticket.used:
         return Refusal("ticket-used", "This pass was already used: join once more.", "Join", own_link=own_link)
     if now >= ticket.expires_at:
         return Refusal("ticket-expired", "This pass has expired: join once more.", "Join", own_link=own_link)
     if ticket.purpose == "start":
-        return decide_start(ticket.situation, now)
-    return decide(ticket.situation, now, opens)
+        return decide_start(ticket.context, now)
+    return decide(ticket.context, now, opens_before)
 
 
-def not_your_link(seen: Situation) -> Refusal:
+def not_your_link(context: JoinContext) -> Refusal:
     """Somebody else's join link; the member's own is offered instead."""
-    if seen.registration is None:
+    if context.registration is None:
         return Refusal("not-your-link", "This link belongs to somebody else: RSVP to get your own.", "Go to the event")
     sentence = "This link belongs to somebody else: use your own."
-    return Refusal("not-your-link", sentence, "Use my own link", own_link=seen.registration.join_link)
+    return Refusal("not-your-link", sentence, "Use my own link", own_link=context.registration.join_link)
 
 
-def rsvp_helps(seen: Situation, verdict: object, now: datetime) -> bool:
+def can_rsvp_now(context: JoinContext, verdict: object, now: datetime) -> bool:
     """Whether the member only has to say "going", whatever they said before: the event still takes answers."""
-    if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or seen.event is None:
+    if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or context.event is None:
         return False
-    return seen.event.status(now) not in {"cancelled", "ended"}
+    return context.event.status(now) not in {"cancelled", "ended"}
 
 
-def can_wait(seen: Situation, verdict: object) -> bool:
+def should_wait(context: JoinContext, verdict: object) -> bool:
     """Whether it helps to wait a moment: the place is being prepared, and Zoom can be asked for it."""
-    return isinstance(verdict, Refusal) and verdict.slug == "not-ready" and readiness.may_heal_now(seen)
+    return isinstance(verdict, Refusal) and verdict.slug == "not-ready" and link_readiness.is_retryable(context)
 
 
-Rule = Callable[[Situation, datetime, timedelta], Refusal | None]
+Rule = Callable[[JoinContext, datetime, timedelta], Refusal | None]
 
 
-def too_many_clicks(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def too_many_clicks(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """As many clicks within a minute as a person makes, before this one."""
-    return None if seen.clicks < MOST_CLICKS else TOO_MANY_CLICKS
+    return None if context.clicks < MAX_CLICKS_PER_MINUTE else TOO_MANY_CLICKS
 
 
-def event_not_found(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def event_not_found(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Unknown, deleted, or of a community the member is not in: all alike."""
-    return None if seen.event else Refusal("event-not-found", "There is no such event in your communities.")
+    return None if context.event else Refusal("event-not-found", "There is no such event in your communities.")
 
 
-def not_registered(seen: Situation, now: datetime, _opens: timedelta) -> Refusal | None:
+def not_registered(context: JoinContext, now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Only who said "going" comes in, and who hosts."""
-    if seen.is_host or seen.is_alternative:
+    if context.is_host or context.is_alternative:
         return None
-    rsvp = seen.registration.rsvp if seen.registration else None
-    denied = seen.zoom is not None and seen.zoom.registrant_state == "denied"
-    if (rsvp == "going" and not denied) or seen.event is None:
+    rsvp = context.registration.rsvp if context.registration else None
+    denied = context.zoom is not None and context.zoom.registrant_state == "denied"
+    if (rsvp == "going" and not denied) or context.event is None:
         return None
     if rsvp == "going":
         return Refusal("not-registered", "Your place was taken away inside Zoom: ask the organisers to add you again.")
-    if seen.event.status(now) in {"cancelled", "ended"}:
+    if context.event.status(now) in {"cancelled", "ended"}:
         sentence = "You are not registered for this event, and it takes no more answers."
     elif rsvp == "maybe":
         sentence = 'You answered "maybe": change your RSVP to "going" to join.'
@@ -167,97 +172,97 @@ def not_registered(seen: Situation, now: datetime, _opens: timedelta) -> Refusal
     return Refusal("not-registered", sentence, "Go to the event")
 
 
-def waiting_list(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def waiting_list(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Registered, but beyond the capacity."""
-    if not (seen.registration and seen.registration.waiting) or seen.is_host or seen.is_alternative:
+    if not (context.registration and context.registration.waiting) or context.is_host or context.is_alternative:
         return None
     return Refusal("waiting-list", "You are on the waiting list: you can join as soon as a place becomes free.")
 
 
-def no_show(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def no_show(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Marked by the coach as not having come."""
-    if not (seen.registration and seen.registration.no_show):
+    if not (context.registration and context.registration.no_show):
         return None
     return Refusal("no-show", "You were marked as not having come to this session: ask your coach.")
 
 
-def event_cancelled(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def event_cancelled(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Cancelled, even while live: the door shuts at once."""
-    cancelled = seen.event is not None and seen.event.cancelled
+    cancelled = context.event is not None and context.event.cancelled
     return Refusal("event-cancelled", "This event was cancelled.") if cancelled else None
 
 
-def meeting_unavailable(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def meeting_unavailable(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """The account is disconnected, or somebody deleted the meeting inside Zoom. An account that only has to be
     connected again refuses nobody: the links stored before still open."""
-    zoom = seen.zoom
-    if zoom is None or not (seen.event and seen.event.on_zoom):
+    zoom = context.zoom
+    if zoom is None or not (context.event and context.event.on_zoom):
         return None
-    if zoom.account_status != "disconnected" and zoom.meeting_state not in GONE:
+    if zoom.account_status != "disconnected" and zoom.meeting_state not in UNAVAILABLE_STATES:
         return None
     return Refusal("meeting-unavailable", "Meeting unavailable: it no longer exists on Zoom. Ask the organisers.")
 
 
-def event_ended(seen: Situation, now: datetime, _opens: timedelta) -> Refusal | None:
+def event_ended(context: JoinContext, now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Over. Ended before its time it may still reopen, and says so; then the host only has to start it again."""
-    event = seen.event
+    event = context.event
     if event is None or event.status(now) != "ended":
         return None
-    if now < event.ends_at + GRACE:
+    if now < event.ends_at + END_GRACE:
         return Refusal("event-ended", "This event has ended; if the host starts it again, the door opens again.")
     return Refusal("event-ended", "This event has ended.")
 
 
-def ended_for_good(seen: Situation, now: datetime, opens: timedelta) -> Refusal | None:
+def ended_for_good(context: JoinContext, now: datetime, opens_before: timedelta) -> Refusal | None:
     """Over, and past the time in which the host may start it again."""
-    over = seen.event is not None and now >= seen.event.ends_at + GRACE
-    return event_ended(seen, now, opens) if over else None
+    is_final = context.event is not None and now >= context.event.ends_at + END_GRACE
+    return event_ended(context, now, opens_before) if is_final else None
 
 
-def too_early(seen: Situation, now: datetime, opens: timedelta) -> Refusal | None:
+def too_early(context: JoinContext, now: datetime, opens_before: timedelta) -> Refusal | None:
     """Before the door opens; never while live."""
-    event = seen.event
-    if event is None or event.status(now) == "live" or now >= event.starts_at - opens:
+    event = context.event
+    if event is None or event.status(now) == "live" or now >= event.starts_at - opens_before:
         return None
-    opens_at = event.starts_at - opens
-    given = {"timezone": event.timezone}
-    return Refusal("too-early", "The door opens on {opens_at}.", given=given, opens_at=opens_at)
+    opens_at = event.starts_at - opens_before
+    params = {"timezone": event.timezone}
+    return Refusal("too-early", "The door opens on {opens_at}.", params=params, opens_at=opens_at)
 
 
-def not_on_zoom(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def not_on_zoom(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Held on the platform itself, or not online at all."""
-    if seen.event is None or seen.event.on_zoom:
+    if context.event is None or context.event.on_zoom:
         return None
     return Refusal("not-on-zoom", "This event does not run on Zoom: join it on its page.", "Go to the event")
 
 
-def use_start(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def use_start(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """Zoom takes no host as a guest."""
-    if seen.hosts_at_zoom_only:
-        return Refusal("use-start", IN_ZOOM_ITSELF, "Go to the event", _address(seen))
-    if not seen.is_host:
+    if context.hosts_at_zoom_only:
+        return Refusal("use-start", START_IN_ZOOM, "Go to the event", _address_params(context))
+    if not context.is_host:
         return None
     return Refusal("use-start", "You are the host: start the meeting from the event's page.", "Go to the event")
 
 
-def not_the_host(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def not_the_host(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """A start URL signs whoever opens it in as the host, so it is for the host alone; alternative hosts have a way of
     their own."""
-    if seen.is_host or seen.is_alternative:
+    if context.is_host or context.is_alternative:
         return None
-    if seen.hosts_at_zoom_only:
-        return Refusal("forbidden", IN_ZOOM_ITSELF, given=_address(seen))
+    if context.hosts_at_zoom_only:
+        return Refusal("forbidden", START_IN_ZOOM, params=_address_params(context))
     return Refusal("forbidden", "Only the hosts of this event may start it.")
 
 
-def needs_reauth(seen: Situation, _now: datetime, _opens: timedelta) -> Refusal | None:
+def needs_reauth(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
     """The start URL is fetched at the click, which takes a working grant."""
-    if seen.zoom is None or seen.zoom.account_status != "needs_reauth" or not seen.is_host:
+    if context.zoom is None or context.zoom.account_status != "needs_reauth" or not context.is_host:
         return None
     return RECONNECT
 
 
-DOOR: tuple[Rule, ...] = (
+JOIN_RULES: tuple[Rule, ...] = (
     too_many_clicks,
     event_not_found,
     not_registered,
@@ -271,7 +276,7 @@ DOOR: tuple[Rule, ...] = (
     use_start,
 )
 
-STAGE_DOOR: tuple[Rule, ...] = (
+START_RULES: tuple[Rule, ...] = (
     too_many_clicks,
     event_not_found,
     not_the_host,
@@ -283,9 +288,11 @@ STAGE_DOOR: tuple[Rule, ...] = (
 )
 
 
-def _first(rules: Sequence[Rule], seen: Situation, now: datetime, opens: timedelta) -> Refusal | None:
-    return next((refusal for rule in rules if (refusal := rule(seen, now, opens))), None)
+def _first_refusal(
+    rules: Sequence[Rule], context: JoinContext, now: datetime, opens_before: timedelta
+) -> Refusal | None:
+    return next((refusal for rule in rules if (refusal := rule(context, now, opens_before))), None)
 
 
-def _address(seen: Situation) -> dict[str, str]:
-    return {"address": seen.registration.email if seen.registration else ""}
+def _address_params(context: JoinContext) -> dict[str, str]:
+    return {"address": context.registration.email if context.registration else ""}

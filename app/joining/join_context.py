@@ -9,7 +9,7 @@ from app.registrations.addresses import Address
 
 
 @dataclass(frozen=True, slots=True)
-class EventSeen:
+class EventSnapshot:
     """The event, if it is one of the member's communities' and not deleted."""
 
     id: UUID
@@ -31,7 +31,7 @@ class EventSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrationSeen:
+class RegistrationSnapshot:
     """The member's own answer; `join_link` is what stands in their invite, `email_verified` says whether Zoom may know
     them by their address."""
 
@@ -52,11 +52,11 @@ class RegistrationSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class ZoomSeen:
+class ZoomSnapshot:
     """What stands behind the event at Zoom: its host's account, and the meeting there with the member's registrant.
 
     Links are sealed. `is_host`, `is_alternative`: the member is the host, or one of the alternative hosts; neither has
-    a registrant. `protected`: only registrants get in. `registrant_barred`: the member's link was taken back, and Zoom
+    a registrant. `protected`: only registrants get in. `registrant_link_blocked`: the member's link was taken back, and Zoom
     makes no other. `registrant_retry_at`: before that moment Zoom makes none.
     """
 
@@ -74,20 +74,20 @@ class ZoomSeen:
     registrant_reason: str | None = None
     registrant_retry_at: datetime | None = None
     registrant_link: bytes | None = field(default=None, repr=False)
-    registrant_barred: bool = False
+    registrant_link_blocked: bool = False
     is_host: bool = False
     protected: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class JoinContext:
     """Everything the door looks at, as of one moment. `clicks` counts the member's of the last minute."""
 
     member_id: str
     clicks: int = 0
-    event: EventSeen | None = None
-    registration: RegistrationSeen | None = None
-    zoom: ZoomSeen | None = None
+    event: EventSnapshot | None = None
+    registration: RegistrationSnapshot | None = None
+    zoom: ZoomSnapshot | None = None
 
     @property
     def is_host(self) -> bool:
@@ -102,22 +102,22 @@ class Situation:
     @property
     def hosts_at_zoom_only(self) -> bool:
         """Whether Zoom counts the member's address among the hosts, and we do not."""
-        known = self.registration is not None and self.registration.email_verified
-        there = self.zoom is not None and self.zoom.registrant_state == "host"
-        return known and there and not (self.is_host or self.is_alternative)
+        address_verified = self.registration is not None and self.registration.email_verified
+        is_zoom_host = self.zoom is not None and self.zoom.registrant_state == "host"
+        return address_verified and is_zoom_host and not (self.is_host or self.is_alternative)
 
 
 @dataclass(frozen=True, slots=True)
-class LinkSeen:
+class JoinLinkSnapshot:
     """A join link: whose it is, for which event, and the situation of whoever came with it."""
 
     event_id: UUID
     owner: str
-    situation: Situation
+    context: JoinContext
 
 
 @dataclass(frozen=True, slots=True)
-class TicketSeen:
+class TicketSnapshot:
     """A ticket as it was minted, and the situation of the member it was minted for."""
 
     event_id: UUID
@@ -125,4 +125,4 @@ class TicketSeen:
     purpose: str
     expires_at: datetime
     used: bool
-    situation: Situation
+    context: JoinContext

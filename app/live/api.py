@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from app import web
 from app.core import db, identity
-from app.core.errors import wrong_field
-from app.live import access, service, stream, views
+from app.core.errors import field_error
+from app.live import permissions, schemas, service, stream
 from app.live.hub import Hub
 from app.live.models import LivePost, LiveUpvote
 from app.live.stream import EventStream
@@ -31,30 +31,39 @@ LastEventId = Annotated[
     str | None, Header(description="The `id` last received: what came after it comes first", examples=["7"])
 ]
 
-_READ_REFUSALS = "`not-registered`, `waiting-list`, `no-show`, `not-there` (once it is over)"
-_READING: dict[int | str, dict[str, Any]] = {403: {"description": _READ_REFUSALS}, 404: {"description": "`not-found`"}}
-_LEADING: dict[int | str, dict[str, Any]] = {403: {"description": "`forbidden`"}, 404: {"description": "`not-found`"}}
-_WRITING: dict[int | str, dict[str, Any]] = _READING | {
+_READER_REFUSALS = "`not-registered`, `waiting-list`, `no-show`, `not-there` (once it is over)"
+_READER_RESPONSES: dict[int | str, dict[str, Any]] = {
+    403: {"description": _READER_REFUSALS},
+    404: {"description": "`not-found`"},
+}
+_STAFF_RESPONSES: dict[int | str, dict[str, Any]] = {
+    403: {"description": "`forbidden`"},
+    404: {"description": "`not-found`"},
+}
+_WRITER_RESPONSES: dict[int | str, dict[str, Any]] = _READER_RESPONSES | {
     409: {"description": "`not-live`"},
     429: {"description": "`too-many`, with `Retry-After`"},
 }
-_POSTING: dict[int | str, dict[str, Any]] = _WRITING | {
+_POST_RESPONSES: dict[int | str, dict[str, Any]] = _WRITER_RESPONSES | {
     410: {"description": "`deleted`: the same request was heard before, and what it said has been taken away since"}
 }
-_STREAM: dict[int | str, dict[str, Any]] = _READING | {
+_STREAM_RESPONSES: dict[int | str, dict[str, Any]] = _READER_RESPONSES | {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"},
     204: {"description": "The event is over, and all that happened is known already: do not come again"},
 }
 
 
 @router.get(
-    "/api/events/{event_id}/live", response_class=StreamingResponse, responses=_STREAM, summary="Follow an event live"
+    "/api/events/{event_id}/live",
+    response_class=StreamingResponse,
+    responses=_STREAM_RESPONSES,
+    summary="Follow an event live",
 )
 async def follow_live(
     event_id: EventId,
     request: Request,
-    who: Caller,
-    held: web.Held,
+    caller: Caller,
+    resources: web.ResourcesDep,
     last_event_id: LastEventId = None,
     since: LastSeen = None,
 ) -> Response:
@@ -67,142 +76,148 @@ async def follow_live(
     with the right to read, and some time after the event; comments every 15 seconds keep the connection.
     """
     number = last_event_id if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else since
-    token = web.token_of(request, held) or ""
+    token = web.token_of(request, resources) or ""
     expires_at = identity.expires_at(token, web.MAX_TOKEN_AGE)
-    async with held.db.transaction() as tx:
-        opened = await stream.opened(tx, event_id, who, expires_at, int(number[:18]) if number else None)
-    if opened.nothing_left:
+    async with resources.db.transaction() as tx:
+        session = await stream.open_session(tx, event_id, caller, expires_at, int(number[:18]) if number else None)
+    if session.is_exhausted:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
     hub: Hub = request.app.state.live
-    return EventStream(stream.frames(hub, held, opened))
+    return EventStream(stream.frames(hub, resources, session))
 
 
-@router.get("/api/events/{event_id}/messages", responses=_READING, summary="The chat, the newest first")
+@router.get("/api/events/{event_id}/messages", responses=_READER_RESPONSES, summary="The chat, the newest first")
 async def list_messages(
-    event_id: EventId, who: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
-) -> web.Page[views.MessageView]:
+    event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
+) -> web.Page[schemas.MessageView]:
     """For who is coming; once the event is over, for who was in; for admins and the event's coach always."""
-    posts = await _posts(tx, event_id, who, "message", limit, cursor)
-    return web.Page(items=[views.message(post) for post in posts[:limit]], next_cursor=_next(posts, limit))
+    posts = await _posts(tx, event_id, caller, "message", limit, cursor)
+    return web.Page(items=[schemas.message(post) for post in posts[:limit]], next_cursor=_next(posts, limit))
 
 
 @router.post(
     "/api/events/{event_id}/messages",
     status_code=201,
-    response_model=views.MessageView,
-    responses=_POSTING,
+    response_model=schemas.MessageView,
+    responses=_POST_RESPONSES,
     summary="Say something",
 )
-async def write_message(event_id: EventId, said: views.NewMessage, who: Caller, tx: Tx, once: web.OnlyOnce) -> Response:
+async def write_message(
+    event_id: EventId, body: schemas.NewMessage, caller: Caller, tx: Tx, once: web.Idempotency
+) -> Response:
     """For who is coming, the hosts, admins and the event's coach, while the event is live."""
-    await access.found(tx, event_id, who)
+    await permissions.get_event(tx, event_id, caller)
 
-    async def create() -> views.MessageView:
-        return views.message(await service.write(tx, event_id, who, "message", said.text))
+    async def create() -> schemas.MessageView:
+        return schemas.message(await service.write(tx, event_id, caller, "message", body.text))
 
     return await once(create)
 
 
-@router.delete("/api/messages/{message_id}", status_code=204, responses=_LEADING, summary="Take a message away")
-async def delete_message(message_id: MessageId, who: Caller, tx: Tx) -> None:
+@router.delete("/api/messages/{message_id}", status_code=204, responses=_STAFF_RESPONSES, summary="Take a message away")
+async def delete_message(message_id: MessageId, caller: Caller, tx: Tx) -> None:
     """For admins and the event's coach, at any time. It disappears from everybody's page, and nothing of it is kept."""
-    await service.delete(tx, "message", message_id, who)
+    await service.delete(tx, "message", message_id, caller)
 
 
-@router.get("/api/events/{event_id}/questions", responses=_READING, summary="The questions, the newest first")
+@router.get("/api/events/{event_id}/questions", responses=_READER_RESPONSES, summary="The questions, the newest first")
 async def list_questions(
-    event_id: EventId, who: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
-) -> web.Page[views.QuestionForMe]:
+    event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
+) -> web.Page[schemas.QuestionWithVote]:
     """With their upvotes and answers. For the same people as the chat."""
-    posts = await _posts(tx, event_id, who, "question", limit, cursor)
-    mine = await _upvoted(tx, who, posts)
-    shown = [views.question_for(post, upvoted=post.id in mine) for post in posts[:limit]]
-    return web.Page(items=shown, next_cursor=_next(posts, limit))
+    posts = await _posts(tx, event_id, caller, "question", limit, cursor)
+    upvoted_ids = await _upvoted(tx, caller, posts)
+    items = [schemas.question_with_vote(post, upvoted=post.id in upvoted_ids) for post in posts[:limit]]
+    return web.Page(items=items, next_cursor=_next(posts, limit))
 
 
 @router.post(
     "/api/events/{event_id}/questions",
     status_code=201,
-    response_model=views.QuestionForMe,
-    responses=_POSTING,
+    response_model=schemas.QuestionWithVote,
+    responses=_POST_RESPONSES,
     summary="Ask something",
 )
 async def ask_question(
-    event_id: EventId, asked: views.NewQuestion, who: Caller, tx: Tx, once: web.OnlyOnce
+    event_id: EventId, body: schemas.NewQuestion, caller: Caller, tx: Tx, once: web.Idempotency
 ) -> Response:
     """For the same people as a message, while the event is live."""
-    await access.found(tx, event_id, who)
+    await permissions.get_event(tx, event_id, caller)
 
-    async def create() -> views.QuestionForMe:
-        question = await service.write(tx, event_id, who, "question", asked.text)
-        return views.question_for(question, upvoted=False)
+    async def create() -> schemas.QuestionWithVote:
+        question = await service.write(tx, event_id, caller, "question", body.text)
+        return schemas.question_with_vote(question, upvoted=False)
 
     return await once(create)
 
 
-@router.delete("/api/questions/{question_id}", status_code=204, responses=_LEADING, summary="Take a question away")
-async def delete_question(question_id: QuestionId, who: Caller, tx: Tx) -> None:
+@router.delete(
+    "/api/questions/{question_id}", status_code=204, responses=_STAFF_RESPONSES, summary="Take a question away"
+)
+async def delete_question(question_id: QuestionId, caller: Caller, tx: Tx) -> None:
     """With its upvotes and its answer. For admins and the event's coach, at any time."""
-    await service.delete(tx, "question", question_id, who)
+    await service.delete(tx, "question", question_id, caller)
 
 
-@router.put("/api/questions/{question_id}/upvote", responses=_WRITING, summary="Want a question answered")
-async def upvote_question(question_id: QuestionId, who: Caller, tx: Tx) -> views.UpvotedView:
+@router.put("/api/questions/{question_id}/upvote", responses=_WRITER_RESPONSES, summary="Want a question answered")
+async def upvote_question(question_id: QuestionId, caller: Caller, tx: Tx) -> schemas.UpvotedView:
     """Counts once for each member, while the event is live."""
-    return await _upvote(tx, question_id, who, wanted=True)
+    return await _upvote(tx, question_id, caller, upvoted=True)
 
 
-@router.delete("/api/questions/{question_id}/upvote", responses=_WRITING, summary="Take an upvote back")
-async def take_back_upvote(question_id: QuestionId, who: Caller, tx: Tx) -> views.UpvotedView:
+@router.delete("/api/questions/{question_id}/upvote", responses=_WRITER_RESPONSES, summary="Take an upvote back")
+async def take_back_upvote(question_id: QuestionId, caller: Caller, tx: Tx) -> schemas.UpvotedView:
     """While the event is live."""
-    return await _upvote(tx, question_id, who, wanted=False)
+    return await _upvote(tx, question_id, caller, upvoted=False)
 
 
-@router.post("/api/questions/{question_id}/answer", responses=_LEADING, summary="Answer a question")
-async def answer_question(question_id: QuestionId, said: views.NewAnswer, who: Caller, tx: Tx) -> views.QuestionForMe:
+@router.post("/api/questions/{question_id}/answer", responses=_STAFF_RESPONSES, summary="Answer a question")
+async def answer_question(
+    question_id: QuestionId, body: schemas.NewAnswer, caller: Caller, tx: Tx
+) -> schemas.QuestionWithVote:
     """For admins and the event's coach, at any time. A further answer replaces the one before."""
-    question = await service.answer(tx, question_id, who, said.text)
-    return views.question_for(question, upvoted=question.id in await _upvoted(tx, who, [question]))
+    question = await service.answer(tx, question_id, caller, body.text)
+    return schemas.question_with_vote(question, upvoted=question.id in await _upvoted(tx, caller, [question]))
 
 
-async def _upvote(tx: db.Tx, question_id: UUID, who: identity.Caller, *, wanted: bool) -> views.UpvotedView:
-    question = await service.upvote(tx, question_id, who, wanted=wanted)
-    return views.UpvotedView(question_id=question_id, upvotes=question.upvotes, upvoted=wanted)
+async def _upvote(tx: db.Tx, question_id: UUID, caller: identity.Caller, *, upvoted: bool) -> schemas.UpvotedView:
+    question = await service.upvote(tx, question_id, caller, upvoted=upvoted)
+    return schemas.UpvotedView(question_id=question_id, upvotes=question.upvotes, upvoted=upvoted)
 
 
 async def _posts(
-    tx: db.Tx, event_id: UUID, who: identity.Caller, kind: service.Kind, limit: int, cursor: str | None
+    tx: db.Tx, event_id: UUID, caller: identity.Caller, kind: service.Kind, limit: int, cursor: str | None
 ) -> list[LivePost]:
     """The posts of a page, and one more where there is another page."""
-    event = await access.found(tx, event_id, who)
-    await access.check_reads(tx, event, who)
-    wanted = select(LivePost).where(LivePost.event_id == event_id, LivePost.kind == kind)
+    event = await permissions.get_event(tx, event_id, caller)
+    await permissions.require_reader(tx, event, caller)
+    query = select(LivePost).where(LivePost.event_id == event_id, LivePost.kind == kind)
     if cursor is not None:
-        wanted = wanted.where(LivePost.sequence < _number_of(cursor))
-    found = await tx.session.scalars(wanted.order_by(LivePost.sequence.desc()).limit(limit + 1))
-    return list(found)
+        query = query.where(LivePost.sequence < _decode_cursor(cursor))
+    posts = await tx.session.scalars(query.order_by(LivePost.sequence.desc()).limit(limit + 1))
+    return list(posts)
 
 
-def _number_of(cursor: str) -> int:
+def _decode_cursor(cursor: str) -> int:
     """The number a cursor was made of; 422 where it was not."""
     try:
         (number,) = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if type(number) is not int or not 0 <= number < 2**63:
             raise ValueError("no number")
     except (ValueError, TypeError):
-        raise wrong_field("cursor", "is not a cursor of this list") from None
+        raise field_error("cursor", "is not a cursor of this list") from None
     return number
 
 
 def _next(posts: list[LivePost], limit: int) -> str | None:
-    return web.next_cursor(posts[limit - 1].sequence) if len(posts) > limit else None
+    return web.encode_cursor(posts[limit - 1].sequence) if len(posts) > limit else None
 
 
-async def _upvoted(tx: db.Tx, who: identity.Caller, questions: list[LivePost]) -> frozenset[UUID]:
+async def _upvoted(tx: db.Tx, caller: identity.Caller, questions: list[LivePost]) -> frozenset[UUID]:
     """Those of the questions that the caller has upvoted."""
-    found = await tx.session.scalars(
+    question_ids = await tx.session.scalars(
         select(LiveUpvote.question_id).where(
-            LiveUpvote.member_id == who.member_id, LiveUpvote.question_id.in_([each.id for each in questions])
+            LiveUpvote.member_id == caller.member_id, LiveUpvote.question_id.in_([each.id for each in questions])
         )
     )
-    return frozenset(found)
+    return frozenset(question_ids)

@@ -8,26 +8,26 @@ from email.message import EmailMessage
 from app import commands
 from app.accounts.models import Host
 from app.core import db, logs
-from app.core.cleaning import line
-from app.core.run import Overtaken
-from app.core.work import Work
+from app.core.job_context import Superseded
+from app.core.job_runner import JobContext
+from app.core.text_cleaning import single_line
 from app.events import service as events
 from app.events.models import Event
+from app.invitations import invite_state
+from app.invitations.icalendar import is_valid_address
+from app.invitations.mail_rendering import MailContent, greeting, render_html, render_text
+from app.invitations.mail_sending import send_mail
+from app.invitations.mime import MAIL_POLICY, header_text, mail_address
+from app.invitations.texts import format_period, language_for
 from app.live import presence
-from app.registrations import mailing
-from app.registrations.envelopes import MAIL_POLICY, header, mailbox
-from app.registrations.invites import valid_address
-from app.registrations.letters import Letter, greeting, html, text
-from app.registrations.posting import post
-from app.registrations.texts import language, when
 from app.resources import Resources
 
-PATIENCE = timedelta(minutes=5)
+GRACE_PERIOD = timedelta(minutes=5)
 log = logs.get("live")
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
+class MissingHostTexts:
     """Every word of one language. Braces are filled by name."""
 
     subject: str
@@ -36,14 +36,14 @@ class Speech:
     start: str
 
 
-_SPEECHES = {
-    "en": Speech(
+_TEXTS = {
+    "en": MissingHostTexts(
         subject="Nobody has started “{title}” yet",
         lead="“{title}” has begun, and its Zoom meeting has not been started.",
         waiting="People who wait: {waiting}.",
         start="Start it from the event page.",
     ),
-    "de": Speech(
+    "de": MissingHostTexts(
         subject="„{title}“ hat noch niemand gestartet",
         lead="„{title}“ hat begonnen, und das Zoom-Meeting wurde noch nicht gestartet.",
         waiting="Es warten: {waiting}.",
@@ -53,7 +53,7 @@ _SPEECHES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class MissingHostNotice:
     """What the host is told: about which event, how many waited, and where the event's page is."""
 
     event: Event
@@ -66,89 +66,95 @@ class Missed:
 def is_missing(event: Event, now: datetime) -> bool:
     """Whether nobody who may start the event's meeting has come, five minutes after the start. Members cannot open it,
     so an event that is live, or was, had a host."""
-    open_still = event.on_zoom and event.status(now) == "scheduled" and now < event.ends_at
-    return open_still and now >= event.starts_at + PATIENCE
+    not_started = event.on_zoom and event.status(now) == "scheduled" and now < event.ends_at
+    return not_started and now >= event.starts_at + GRACE_PERIOD
 
 
-async def look(work: Work[Resources]) -> None:
+async def check(job: JobContext[Resources]) -> None:
     """Say that the host of an event (the key) has not come, once for each start; or look again when it is time."""
-    async with work.reading() as tx:
-        event = await events.get(tx, work.id)
-        look_at = event.starts_at + PATIENCE if event and event.on_zoom else None
-    waits = look_at is not None and work.resources.clock.now() < look_at
-    async with work.done(look_at if waits else None) as tx:
-        event = await events.lock(tx, work.id)
+    async with job.read_only() as tx:
+        event = await events.get(tx, job.id)
+        check_at = event.starts_at + GRACE_PERIOD if event and event.on_zoom else None
+    too_early = check_at is not None and job.resources.clock.now() < check_at
+    async with job.complete(check_at if too_early else None) as tx:
+        event = await events.lock(tx, job.id)
         if event is None or not is_missing(event, tx.now) or event.host_missed_at == event.starts_at:
             return
         # Kept, so that a mail that is sent twice says the same.
-        event.host_missed_at, event.host_missed_by = event.starts_at, (await presence.of_event(tx, event)).waiting
-        tx.record(commands.TellMissingHost(event.id, event.community_id))
+        event.host_missed_at, event.host_missed_by = event.starts_at, (await presence.load(tx, event)).waiting
+        tx.record(commands.NotifyMissingHost(event.id, event.community_id))
 
 
-async def mail(work: Work[Resources]) -> None:
+async def mail_host(job: JobContext[Resources]) -> None:
     """Tell the host of an event (the key). Sent twice it is the same mail; who came meanwhile is told nothing."""
-    async with work.reading() as tx:
-        missed = await _missed(tx, work)
-    if missed is None:
+    async with job.read_only() as tx:
+        notice = await _load_notice(tx, job)
+    if notice is None:
         return
 
     async def still_missing() -> bool:
-        async with work.reading() as tx:
-            now = await _expected(tx, work)
-            return now is not None and (now[0].starts_at, now[1].email) == (missed.event.starts_at, missed.host.email)
+        async with job.read_only() as tx:
+            current = await _event_with_missing_host(tx, job)
+            return current is not None and (current[0].starts_at, current[1].email) == (
+                notice.event.starts_at,
+                notice.host.email,
+            )
 
     try:
-        mail = message(missed, mailing.addresses(work.resources.settings))
-        if refusal := await post(work, mail, still_missing):
-            log.warning("a host could not be told", event_id=work.key, reason=refusal)
-    except Overtaken:
+        email = message(notice, invite_state.mail_settings_from(job.resources.settings))
+        if refusal := await send_mail(job, email, still_missing):
+            log.warning("missing-host mail refused", event_id=job.key, reason=refusal)
+    except Superseded:
         return
 
 
-async def _expected(tx: db.Tx, work: Work[Resources]) -> tuple[Event, Host] | None:
+async def _event_with_missing_host(tx: db.Tx, job: JobContext[Resources]) -> tuple[Event, Host] | None:
     """The event, and its host who has not come and can be reached."""
-    event = await events.get(tx, work.id)
+    event = await events.get(tx, job.id)
     if event is None or event.host_id is None or not is_missing(event, tx.now):
         return None
     host = await tx.session.get(Host, event.host_id)
-    return (event, host) if host and host.email and valid_address(host.email) else None
+    return (event, host) if host and host.email and is_valid_address(host.email) else None
 
 
-async def _missed(tx: db.Tx, work: Work[Resources]) -> Missed | None:
-    if (expected := await _expected(tx, work)) is None:
+async def _load_notice(tx: db.Tx, job: JobContext[Resources]) -> MissingHostNotice | None:
+    if (missing := await _event_with_missing_host(tx, job)) is None:
         return None
-    event, host = expected
-    locale = await tx.run(
+    event, host = missing
+    locale = await tx.execute(
         "SELECT locale FROM registrations WHERE member_id = :member_id ORDER BY updated_at DESC LIMIT 1",
         member_id=host.member_id,
     )
-    slug: str = (await tx.run("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
-    return Missed(event, host, locale.scalar(), event.host_missed_by or 0, slug)
+    slug: str = (await tx.execute("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
+    return MissingHostNotice(event, host, locale.scalar(), event.host_missed_by or 0, slug)
 
 
-def message(missed: Missed, to: mailing.Addresses) -> EmailMessage:
+def message(notice: MissingHostNotice, mail_settings: invite_state.MailSettings) -> EmailMessage:
     """The mail. Its Message-ID is the event's and the start's."""
-    event, of_both = missed.event, language(missed.locale)
-    ours, title = _SPEECHES[of_both.code], line(event.title)
-    name, address = mailing.sender_of(to)
-    letter = Letter(
-        speech=of_both,
+    event, event_language = notice.event, language_for(notice.locale)
+    texts, title = _TEXTS[event_language.code], single_line(event.title)
+    name, address = invite_state.mail_sender(mail_settings)
+    content = MailContent(
+        language=event_language,
         title=title,
-        hello=greeting(line(missed.host.name or ""), of_both),
-        lead=ours.lead.format(title=title),
-        details=[(of_both.when, when(event.starts_at, event.ends_at, event.timezone, of_both))],
+        greeting=greeting(single_line(notice.host.name or ""), event_language),
+        lead=texts.lead.format(title=title),
+        details=[(event_language.when, format_period(event.starts_at, event.ends_at, event.timezone, event_language))],
         link=None,
-        sentences=[ours.waiting.format(waiting=missed.waiting), ours.start] if missed.waiting else [ours.start],
-        page=f"{to.spa_url}/{missed.slug}/events/{event.id}",
+        sentences=[texts.waiting.format(waiting=notice.waiting), texts.start] if notice.waiting else [texts.start],
+        page=f"{mail_settings.spa_url}/{notice.slug}/events/{event.id}",
         signature=name,
     )
     identity = hashlib.sha256(f"{event.id}\n{event.starts_at.timestamp():.0f}".encode()).hexdigest()[:32]
-    mail = EmailMessage(policy=MAIL_POLICY)
-    mail["From"], mail["To"] = mailbox(name, address), mailbox(missed.host.name or "", missed.host.email or "")
-    mail["Subject"] = header(ours.subject.format(title=title))
-    mail["Date"] = event.starts_at + PATIENCE
-    mail["Message-ID"] = f"<host-{identity}@{address.rpartition('@')[2]}>"
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
-    mail.set_content(text(letter))
-    mail.add_alternative(html(letter), subtype="html")
-    return mail
+    email = EmailMessage(policy=MAIL_POLICY)
+    email["From"], email["To"] = (
+        mail_address(name, address),
+        mail_address(notice.host.name or "", notice.host.email or ""),
+    )
+    email["Subject"] = header_text(texts.subject.format(title=title))
+    email["Date"] = event.starts_at + GRACE_PERIOD
+    email["Message-ID"] = f"<host-{identity}@{address.rpartition('@')[2]}>"
+    email["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
+    email.set_content(render_text(content))
+    email.add_alternative(render_html(content), subtype="html")
+    return email

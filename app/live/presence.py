@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.attendance.connections import Tied, stays, tied
-from app.attendance.fold import RECONNECTS, Connection, Window
+from app.attendance.connections import ClientGroup, group_by_connection, sessions_of
+from app.attendance.sessions import RECONNECT_GRACE, ClientActivity, InstanceWindow
 from app.core import db
 from app.events.models import Event
 
@@ -40,87 +40,90 @@ WHERE meeting.event_id = :event_id AND instance.ended_at IS NULL
   AND client.joins || client.leaves || client.waits <> '{}'
   AND client.instance_uuid = COALESCE((SELECT uuid FROM running), client.instance_uuid)
 """
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_MIN_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Presence:
     """How many people are inside, and how many wait, inside or outside, while no host is there.
 
-    Nobody waits for a host who left a moment ago and may have lost the connection: that holds `until`, if given.
+    Nobody waits for a host who left a moment ago and may have lost the connection: that holds `recheck_at`, if given.
     """
 
     inside: int = 0
     waiting: int = 0
-    until: datetime | None = None
+    recheck_at: datetime | None = None
 
 
 @dataclass(frozen=True)
-class _Inside:
+class _PersonConnection:
     """Somebody's connection: who it is as far as is known, whether they host, and what was heard of it."""
 
     person: str
-    hosts: bool
-    tied: Tied
+    is_host: bool
+    group: ClientGroup
 
 
-async def of_event(tx: db.Tx, event: Event) -> Presence:
+async def load(tx: db.Tx, event: Event) -> Presence:
     """Who is there now. Before the meeting has started nobody is inside, and people may wait already."""
     status = event.status(tx.now)
     if status not in {"scheduled", "live"}:
         return Presence()
     hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
-    people = _people((await tx.run(_CLIENTS, event_id=event.id, hosts=hosts)).all(), tx.now)
-    inside = {each.person for each in people if _is_inside(each.tied, tx.now)}
-    outside = {each.person for each in people if _waits(each.tied)} - inside
-    host_there = any(each.hosts and each.person in inside for each in people)
-    seen, waiting = len(inside) if status == "live" else 0, 0 if host_there else len(inside | outside)
-    left = max((at for each in people if each.hosts for one in each.tied.clients for at in one.leaves), default=None)
-    if waiting and left and tx.now < left + RECONNECTS:
-        return Presence(seen, until=left + RECONNECTS)
-    return Presence(seen, waiting)
+    connections = _connections((await tx.execute(_CLIENTS, event_id=event.id, hosts=hosts)).all(), tx.now)
+    inside = {each.person for each in connections if _is_inside(each.group, tx.now)}
+    outside = {each.person for each in connections if _is_waiting(each.group)} - inside
+    host_there = any(each.is_host and each.person in inside for each in connections)
+    inside_count, waiting = len(inside) if status == "live" else 0, 0 if host_there else len(inside | outside)
+    host_left_at = max(
+        (at for each in connections if each.is_host for client in each.group.clients for at in client.leaves),
+        default=None,
+    )
+    if waiting and host_left_at and tx.now < host_left_at + RECONNECT_GRACE:
+        return Presence(inside_count, recheck_at=host_left_at + RECONNECT_GRACE)
+    return Presence(inside_count, waiting)
 
 
-def _people(rows: Sequence[Any], now: datetime) -> list[_Inside]:
+def _connections(rows: Sequence[Any], now: datetime) -> list[_PersonConnection]:
     """The connections behind clients, each with what any of its clients tells of the person."""
     by_id = {row.id: row for row in rows}
-    windows = {row.instance_uuid: Window(_BEGINNING, now, running=True) for row in rows}
-    clients = [client for row in rows if (client := _client(row)).moments]
-    found = []
-    for connection in tied(clients, windows):
-        its = [by_id[client.id] for client in connection.clients]
-        person = next((row.person for row in its if row.person), f"client:{its[0].id}")
-        found.append(_Inside(person, any(row.hosts for row in its), connection))
-    return found
+    windows = {row.instance_uuid: InstanceWindow(_MIN_TIME, now, running=True) for row in rows}
+    clients = [client for row in rows if (client := _client_activity(row)).moments]
+    connections = []
+    for group in group_by_connection(clients, windows):
+        client_rows = [by_id[client.id] for client in group.clients]
+        person = next((row.person for row in client_rows if row.person), f"client:{client_rows[0].id}")
+        connections.append(_PersonConnection(person, any(row.hosts for row in client_rows), group))
+    return connections
 
 
-def _client(row: Any) -> Connection:
+def _client_activity(row: Any) -> ClientActivity:
     """What was heard of a client since its instance was last open: one that ended may be opened again."""
-    over = max(row.ends or [], default=_BEGINNING)
-    joins, leaves, left_inside, waits, ceased = (
-        frozenset(at for at in moments if at > over)
+    last_end = max(row.ends or [], default=_MIN_TIME)
+    joins, leaves, left_inside, waits, waits_ended = (
+        frozenset(at for at in moments if at > last_end)
         for moments in (row.joins, row.leaves, row.left_inside, row.waits, row.waits_ended)
     )
-    return Connection(
+    return ClientActivity(
         row.id,
         row.instance_uuid,
         joins,
         leaves,
         waits,
         left_inside=left_inside,
-        waits_ended=ceased,
+        waits_ended=waits_ended,
         participant_uuid=row.participant_uuid,
         link=row.link,
     )
 
 
-def _is_inside(connection: Tied, now: datetime) -> bool:
-    window = Window(_BEGINNING, now, running=True)
-    return any(stay.there for stay in stays(connection.clients, window, sure=connection.sure))
+def _is_inside(group: ClientGroup, now: datetime) -> bool:
+    window = InstanceWindow(_MIN_TIME, now, running=True)
+    return any(session.ongoing for session in sessions_of(group.clients, window, certain=group.certain))
 
 
-def _waits(connection: Tied) -> bool:
+def _is_waiting(group: ClientGroup) -> bool:
     """Whether the last that was heard is that they were made to wait."""
-    last = max(at for client in connection.clients for at in client.moments)
-    waits = any(last in client.waits for client in connection.clients)
-    return waits and not any(last in client.joins | client.waits_ended for client in connection.clients)
+    last = max(at for client in group.clients for at in client.moments)
+    waits = any(last in client.waits for client in group.clients)
+    return waits and not any(last in client.joins | client.waits_ended for client in group.clients)

@@ -6,43 +6,43 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from app.accounts import budgets
+from app.accounts import quotas
 from app.core import db, logs
 from app.core.errors import Problem, not_found
 from app.core.identity import Caller
 from app.events.models import Event
-from app.live import access, log, views
+from app.live import event_log, permissions, schemas
 from app.live.models import LivePost
 from app.registrations.service import MAX_NAME
 
 Kind = Literal["message", "question"]
 MINUTE = timedelta(minutes=1)
 # How much one member may do in a minute, in all events together.
-MOST: dict[str, int] = {"message": 20, "question": 5, "upvote": 30}
-_OFTEN = {
+MAX_PER_MINUTE: dict[str, int] = {"message": 20, "question": 5, "upvote": 30}
+_LIMIT_MESSAGES = {
     "message": "You write very often: wait a moment, then send it once more.",
     "question": "You ask very often: wait a moment, then send it once more.",
     "upvote": "You changed your upvotes very often: wait a moment, then try once more.",
 }
-audit = logs.get("live")
+logger = logs.get("live")
 
 
-async def write(tx: db.Tx, event_id: UUID, who: Caller, kind: Kind, text: str) -> LivePost:
+async def write(tx: db.Tx, event_id: UUID, caller: Caller, kind: Kind, text: str) -> LivePost:
     """A message or a question of the caller, told to everybody.
 
     Raises `not-found`, who may not write `not-registered` and its like, `not-live`, and `too-many`.
     """
-    event = await access.found(tx, event_id, who, lock=True)
-    role = await access.check_writes(tx, event, who)
-    await _count(tx, kind, who)
+    event = await permissions.get_event(tx, event_id, caller, lock=True)
+    role = await permissions.require_writer(tx, event, caller)
+    await _count_action(tx, kind, caller)
     post_id = uuid4()
     post = LivePost(
         id=post_id,
         event_id=event_id,
-        sequence=await log.append(tx, event_id, kind, post_id=post_id),
+        sequence=await event_log.append(tx, event_id, kind, post_id=post_id),
         kind=kind,
-        author_id=who.member_id,
-        author_name=who.name[:MAX_NAME],
+        author_id=caller.member_id,
+        author_name=caller.name[:MAX_NAME],
         author_role=role,
         text=text,
         written_at=tx.now,
@@ -53,64 +53,66 @@ async def write(tx: db.Tx, event_id: UUID, who: Caller, kind: Kind, text: str) -
     return post
 
 
-async def upvote(tx: db.Tx, question_id: UUID, who: Caller, *, wanted: bool) -> LivePost:
+async def upvote(tx: db.Tx, question_id: UUID, caller: Caller, *, upvoted: bool) -> LivePost:
     """The caller wants a question answered, or does not any more; told only where that is news."""
-    event, question = await _post(tx, "question", question_id, who)
-    await access.check_writes(tx, event, who)
-    change = (
+    event, question = await _post(tx, "question", question_id, caller)
+    await permissions.require_writer(tx, event, caller)
+    statement = (
         "INSERT INTO live_upvotes (question_id, member_id) VALUES (:question, :member) ON CONFLICT DO NOTHING"
-        if wanted
+        if upvoted
         else "DELETE FROM live_upvotes WHERE question_id = :question AND member_id = :member"
     )
-    if (await tx.run(change, question=question_id, member=who.member_id)).rowcount:
-        await _count(tx, "upvote", who)
-        question.upvotes += 1 if wanted else -1
-        told = views.Upvotes(question_id=question_id, upvotes=question.upvotes)
-        await log.append(tx, event.id, "upvote", told)
+    if (await tx.execute(statement, question=question_id, member=caller.member_id)).rowcount:
+        await _count_action(tx, "upvote", caller)
+        question.upvotes += 1 if upvoted else -1
+        data = schemas.Upvotes(question_id=question_id, upvotes=question.upvotes)
+        await event_log.append(tx, event.id, "upvote", data)
     return question
 
 
-async def answer(tx: db.Tx, question_id: UUID, who: Caller, text: str) -> LivePost:
+async def answer(tx: db.Tx, question_id: UUID, caller: Caller, text: str) -> LivePost:
     """Answer a question, for those who lead, at any time; told only where it is news."""
-    event, question = await _post(tx, "question", question_id, who)
-    access.check_leads(event, who)
-    if (question.answer, question.answered_by) != (text, who.member_id):
-        question.answer, question.answered_by, question.answered_at = text, who.member_id, tx.now
-        question.answered_name = who.name[:MAX_NAME]
-        await log.append(tx, event.id, "answer", post_id=question_id)
+    event, question = await _post(tx, "question", question_id, caller)
+    permissions.require_staff(event, caller)
+    if (question.answer, question.answered_by) != (text, caller.member_id):
+        question.answer, question.answered_by, question.answered_at = text, caller.member_id, tx.now
+        question.answered_name = caller.name[:MAX_NAME]
+        await event_log.append(tx, event.id, "answer", post_id=question_id)
     return question
 
 
-async def delete(tx: db.Tx, kind: Kind, post_id: UUID, who: Caller) -> None:
+async def delete(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
     """Take a message or question away, for those who lead, at any time. Nothing of it is kept, only that its
     request is not to be made again."""
-    event, post = await _post(tx, kind, post_id, who)
-    access.check_leads(event, who)
+    event, post = await _post(tx, kind, post_id, caller)
+    permissions.require_staff(event, caller)
     await tx.session.delete(post)
-    await tx.run(
+    await tx.execute(
         "UPDATE idempotency_keys SET body = NULL, fingerprint = '' WHERE member_id = :author AND body ->> 'id' = :post",
         author=post.author_id,
         post=str(post_id),
     )
-    await log.append(tx, event.id, f"{kind}-deleted", views.Deleted(id=post_id))
-    audit.info(f"{kind} deleted", event_id=str(event.id), post_id=str(post_id), author=post.author_id, by=who.member_id)
+    await event_log.append(tx, event.id, f"{kind}-deleted", schemas.Deleted(id=post_id))
+    logger.info(
+        f"{kind} deleted", event_id=str(event.id), post_id=str(post_id), author=post.author_id, by=caller.member_id
+    )
 
 
-async def _post(tx: db.Tx, kind: Kind, post_id: UUID, who: Caller) -> tuple[Event, LivePost]:
+async def _post(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[Event, LivePost]:
     """A post with its event, which is locked first, as everywhere."""
     event_id = await tx.session.scalar(select(LivePost.event_id).where(LivePost.id == post_id, LivePost.kind == kind))
     if event_id is None:
         raise not_found(kind)
-    event = await access.found(tx, event_id, who, kind, lock=True)
+    event = await permissions.get_event(tx, event_id, caller, kind, lock=True)
     post = await tx.session.get(LivePost, post_id)
     if post is None:
         raise not_found(kind)
     return event, post
 
 
-async def _count(tx: db.Tx, what: str, who: Caller) -> None:
+async def _count_action(tx: db.Tx, action: str, caller: Caller) -> None:
     """Count one more of the caller's of this minute; `too-many` where that is too much."""
-    subject = f"{what}:{who.member_id}:{tx.now:%H:%M}"
-    if not await budgets.spend(tx, subject, MOST[what]):
-        rest = MINUTE.seconds - tx.now.second
-        raise Problem("too-many", _OFTEN[what], headers={"Retry-After": str(rest)})
+    key = f"{action}:{caller.member_id}:{tx.now:%H:%M}"
+    if not await quotas.consume(tx, key, MAX_PER_MINUTE[action]):
+        retry_after = MINUTE.seconds - tx.now.second
+        raise Problem("too-many", _LIMIT_MESSAGES[action], headers={"Retry-After": str(retry_after)})

@@ -14,104 +14,110 @@ from starlette.types import Message, Send
 from app.core import db, logs
 from app.core.identity import Caller
 from app.events.models import Event
-from app.live import access, log, views
-from app.live.hub import BATCH, Hub, Listener
-from app.live.state import Told, follow, last_told
+from app.live import event_log, permissions, schemas
+from app.live.hub import BATCH_SIZE, Hub, Listener
+from app.live.live_state import LogState, last_state, sync_log
 from app.resources import Resources
 
-HEARTBEAT = 15.0  # seconds
-BEAT = b": still here\n\n"
+KEEPALIVE_SECONDS = 15.0  # seconds
+KEEPALIVE = b": still here\n\n"
 # How long somebody may take to take what is sent; then the connection is closed.
-PATIENCE = 10.0
+SEND_TIMEOUT = 10.0
 # Not everybody comes back at the same moment after a deployment (milliseconds).
-RETRY = (1000, 5000)
-notes = logs.get("live")
+RETRY_RANGE_MS = (1000, 5000)
+logger = logs.get("live")
 
 
 @dataclass(frozen=True)
-class Opened:
+class StreamSession:
     """A stream to begin: who listens to what, until when the token is good, and how the event stands.
 
     `since` is the last number the listener knows of, or None for who begins now.
     """
 
     event_id: UUID
-    who: Caller
-    leads: bool
+    caller: Caller
+    is_staff: bool
     expires_at: datetime
     since: int | None
-    told: Told
-    over: bool
+    log_state: LogState
+    is_final: bool
 
     @property
-    def nothing_left(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the listener knows all there ever will be: only then a browser is told not to come again."""
-        return self.over and self.since == self.told.sequence
+        return self.is_final and self.since == self.log_state.sequence
 
 
-async def opened(tx: db.Tx, event_id: UUID, who: Caller, expires_at: datetime, since: int | None) -> Opened:
+async def open_session(
+    tx: db.Tx, event_id: UUID, caller: Caller, expires_at: datetime, since: int | None
+) -> StreamSession:
     """Look whether the caller may listen. Raises `not-found`, and who may not listen `not-registered` and its like."""
-    event = await access.found(tx, event_id, who)
-    await access.check_reads(tx, event, who)
-    told = await _up_to_date(tx, event)
-    if since is not None and since > told.sequence:
+    event = await permissions.get_event(tx, event_id, caller)
+    await permissions.require_reader(tx, event, caller)
+    log_state = await _current_log_state(tx, event)
+    if since is not None and since > log_state.sequence:
         since = None  # a number of another event, or of nothing
-    over = access.over_for_good(event, tx.now)
-    return Opened(event_id, who, access.leads(event, who), expires_at, since, told, over)
+    is_final = permissions.is_final(event, tx.now)
+    return StreamSession(event_id, caller, permissions.is_staff(event, caller), expires_at, since, log_state, is_final)
 
 
-async def _up_to_date(tx: db.Tx, event: Event) -> Told:
+async def _current_log_state(tx: db.Tx, event: Event) -> LogState:
     """What was told of the event, once it tells the state the event has: time alone may have ended it."""
-    told = await last_told(tx, event.id)
-    if told.state.status == event.status(tx.now):
-        return told
-    await follow(tx, event.id)
-    return await last_told(tx, event.id)
+    log_state = await last_state(tx, event.id)
+    if log_state.state.status == event.status(tx.now):
+        return log_state
+    await sync_log(tx, event.id)
+    return await last_state(tx, event.id)
 
 
-async def frames(hub: Hub, held: Resources, stream: Opened) -> AsyncGenerator[bytes, None]:
+async def frames(hub: Hub, resources: Resources, session: StreamSession) -> AsyncGenerator[bytes, None]:
     """How the event stands, then what was missed, then what happens, until the event or the token is over."""
-    told = stream.told
-    since = told.sequence if stream.since is None else stream.since
-    yield f"retry: {random.randint(*RETRY)}\n\n".encode() + _snapshot(stream, since)  # noqa: S311 - no secret
-    listener = Listener(stream.who, stream.leads, since)
-    with hub.listening(stream.event_id, listener, told.sequence) as upto:
-        async for missed in _missed(held, stream.event_id, listener, upto):
-            yield missed
-        if stream.over and (stream.since is None or listener.position < told.sequence):
+    log_state = session.log_state
+    since = log_state.sequence if session.since is None else session.since
+    yield f"retry: {random.randint(*RETRY_RANGE_MS)}\n\n".encode() + _snapshot(session, since)  # noqa: S311 - no secret
+    listener = Listener(session.caller, session.is_staff, since)
+    with hub.listen(session.event_id, listener, log_state.sequence) as channel_position:
+        async for backlog in _backlog(resources, session.event_id, listener, channel_position):
+            yield backlog
+        if session.is_final and (session.since is None or listener.position < log_state.sequence):
             # The last entries may be for others, or gone: without the last number they would come again for ever.
-            yield log.frame(told.sequence, "closed", views.Closed.model_validate({"status": told.state.status}))
-        while not stream.over:
-            left = (stream.expires_at - held.clock.now()).total_seconds()
-            if left <= 0:
+            yield event_log.sse_frame(
+                log_state.sequence, "closed", schemas.Closed.model_validate({"status": log_state.state.status})
+            )
+        while not session.is_final:
+            remaining = (session.expires_at - resources.clock.now()).total_seconds()
+            if remaining <= 0:
                 return
-            news = await listener.next(min(HEARTBEAT, left))
-            if news is None:
+            chunk = await listener.next_frames(min(KEEPALIVE_SECONDS, remaining))
+            if chunk is None:
                 return
-            yield news or BEAT
+            yield chunk or KEEPALIVE
 
 
-def _snapshot(stream: Opened, since: int) -> bytes:
+def _snapshot(session: StreamSession, since: int) -> bytes:
     """The first frame. It repeats the number the listener knows, so that nothing after it counts as seen."""
-    found = log.frame(since, "state", stream.told.state)
-    if stream.leads and stream.told.waiting:
-        found += log.frame(since, "attention", views.attention(stream.told.waiting))
-    return found
+    first_frame = event_log.sse_frame(since, "state", session.log_state.state)
+    if session.is_staff and session.log_state.waiting:
+        first_frame += event_log.sse_frame(since, "attention", schemas.attention(session.log_state.waiting))
+    return first_frame
 
 
-async def _missed(held: Resources, event_id: UUID, listener: Listener, upto: int) -> AsyncIterator[bytes]:
+async def _backlog(
+    resources: Resources, event_id: UUID, listener: Listener, channel_position: int
+) -> AsyncIterator[bytes]:
     """What the listener does not know and its channel has told already. Its position becomes the last number sent."""
     position = listener.position
-    while position < upto:
-        async with held.db.transaction() as tx:
-            entries = await log.after(tx, event_id, position, BATCH, upto)
+    while position < channel_position:
+        async with resources.db.transaction() as tx:
+            entries = await event_log.read_after(tx, event_id, position, BATCH_SIZE, channel_position)
         if not entries:
             return
         position = entries[-1].sequence
-        wanted = [(entry.sequence, entry.frame) for entry in entries if entry.frame and listener.wants(entry)]
-        if wanted:
-            listener.position = wanted[-1][0]
-            yield b"".join(frame for _, frame in wanted)
+        accepted = [(entry.sequence, entry.frame) for entry in entries if entry.frame and listener.accepts(entry)]
+        if accepted:
+            listener.position = accepted[-1][0]
+            yield b"".join(frame for _, frame in accepted)
 
 
 class EventStream(StreamingResponse):
@@ -128,12 +134,12 @@ class EventStream(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """Send it. Whoever takes nothing for too long gets no proper end, and the server closes the connection."""
 
-        async def patiently(message: Message) -> None:
-            async with asyncio.timeout(PATIENCE):
+        async def send_with_timeout(message: Message) -> None:
+            async with asyncio.timeout(SEND_TIMEOUT):
                 await send(message)
 
         async with contextlib.aclosing(self._frames):
             try:
-                await super().stream_response(patiently)
+                await super().stream_response(send_with_timeout)
             except TimeoutError:
-                notes.info("listener takes nothing")
+                logger.info("listener stalled")

@@ -10,7 +10,7 @@ import re
 import secrets
 from uuid import UUID
 
-from app.core.crypto import Seal
+from app.core.crypto import Encryption
 
 MARKER = "kindryn:"
 _NONCE_BYTES, _DIGEST_BYTES = 9, 11
@@ -18,10 +18,10 @@ _SIGNED = re.compile(rf"{MARKER}([\w-]{{48}})", re.ASCII)
 _ANY = re.compile(rf"{MARKER}[\w-]{{16,48}}", re.ASCII)
 
 
-def new_marker(seal: Seal, event_id: UUID) -> str:
+def new_marker(encryption: Encryption, event_id: UUID) -> str:
     """A fresh marker for one attempt to create the meeting of an event."""
-    said = event_id.bytes + secrets.token_bytes(_NONCE_BYTES)
-    return MARKER + base64.urlsafe_b64encode(said + seal.sign(said)[:_DIGEST_BYTES]).decode()
+    payload = event_id.bytes + secrets.token_bytes(_NONCE_BYTES)
+    return MARKER + base64.urlsafe_b64encode(payload + encryption.sign(payload)[:_DIGEST_BYTES]).decode()
 
 
 def has_marker(agenda: str, marker: str) -> bool:
@@ -35,14 +35,14 @@ def marker_of(agenda: str) -> str | None:
     return head if _ANY.fullmatch(head) else None
 
 
-def event_of(seal: Seal, marker: str) -> UUID | None:
+def event_id_of(encryption: Encryption, marker: str) -> UUID | None:
     """The event a marker of this installation is for; None for an older one, and for one of another installation."""
     signed = _SIGNED.fullmatch(marker)
     if signed is None:
         return None
-    whole = base64.urlsafe_b64decode(signed[1])
-    said, digest = whole[:-_DIGEST_BYTES], whole[-_DIGEST_BYTES:]
-    return UUID(bytes=said[:16]) if seal.has_signed(said, digest) else None
+    decoded = base64.urlsafe_b64decode(signed[1])
+    payload, digest = decoded[:-_DIGEST_BYTES], decoded[-_DIGEST_BYTES:]
+    return UUID(bytes=payload[:16]) if encryption.matches_signature(payload, digest) else None
 
 
 def _head(agenda: str) -> str:

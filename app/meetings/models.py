@@ -20,10 +20,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
-from app.core.sealed import Sealed
-from app.meetings.instances import Holding, runs
+from app.core.encrypted_columns import EncryptedColumn
+from app.meetings.instance_rules import InstanceTimes, runs
 
-_MOMENTS = ARRAY(DateTime(timezone=True))
+_TIMESTAMPS = ARRAY(DateTime(timezone=True))
 STATES = (
     "pending",
     "scheduled",
@@ -66,12 +66,12 @@ class Meeting(Model):
     attempted_at: Mapped[datetime | None]
     # The plan Zoom last accepted, and what it answered when it was read back; both without what is unknown since a
     # change got no answer. Those changes, `{at, body}` each: Zoom may have made one, or make it yet.
-    pushed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    last_sent: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     unanswered: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     # Optional fields Zoom refused, by name, with the value it did not take: not asked for again with that value.
     left_out: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    join_url: Mapped[Sealed | None]
+    join_url: Mapped[EncryptedColumn | None]
     protected: Mapped[bool] = mapped_column(server_default="true")
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # A second creation leaves a possible orphan: the markers we gave up on.
@@ -80,13 +80,13 @@ class Meeting(Model):
     # When Zoom was last changed or read.
     synced_at: Mapped[datetime | None]
     # The version of the event Zoom was last brought in line with: a save after it undoes what was changed inside Zoom.
-    carried_version: Mapped[int | None]
+    synced_version: Mapped[int | None]
     # Since when Zoom may have it otherwise than we know, so that it is read again; None where nothing says so.
-    doubted_at: Mapped[datetime | None]
+    stale_since: Mapped[datetime | None]
     # When Zoom last told of a change that may not be read.
-    told_at: Mapped[datetime | None]
+    last_notified_at: Mapped[datetime | None]
     # When it was last decided to ask Zoom whether it was held, of which nothing had been told.
-    holding_asked_at: Mapped[datetime | None]
+    outcome_polled_at: Mapped[datetime | None]
 
 
 class Instance(Model):
@@ -96,7 +96,7 @@ class Instance(Model):
     __table_args__ = (
         UniqueConstraint("meeting_id", "uuid"),
         # For the sweep over those whose recording was not told of.
-        Index("ix_instances_ended_at", "ended_at", postgresql_where=text("recording_held IS NULL")),
+        Index("ix_instances_ended_at", "ended_at", postgresql_where=text("recording_available IS NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -106,26 +106,26 @@ class Instance(Model):
     ended_at: Mapped[datetime | None]
     # Every start and every end Zoom told of: an instance that ended may be opened again. `started_at` and `ended_at`
     # follow from these, and from what was found out.
-    starts: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
-    ends: Mapped[list[datetime]] = mapped_column(_MOMENTS, server_default="{}")
+    starts: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
+    ends: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     # Whether the end was not told, and is known only as one by which it was over.
-    end_found_out: Mapped[bool] = mapped_column(server_default="false")
+    end_inferred: Mapped[bool] = mapped_column(server_default="false")
     # Whether Zoom holds a recording of it, None while Zoom has said nothing; the moment of its last word counts.
-    recording_held: Mapped[bool | None]
-    recording_said_at: Mapped[datetime | None]
+    recording_available: Mapped[bool | None]
+    recording_reported_at: Mapped[datetime | None]
     # When it was last decided to ask Zoom for one.
-    recording_asked_at: Mapped[datetime | None]
+    recording_polled_at: Mapped[datetime | None]
 
     @property
-    def runs(self) -> list[Holding]:
+    def runs(self) -> list[InstanceTimes]:
         """Every time it was open, in order; one that ended may be opened again."""
-        return runs(self.starts, self.ends, began=self.started_at, over_by=self.over_by)
+        return runs(self.starts, self.ends, earliest_start=self.started_at, inferred_end=self.inferred_end)
 
     @property
-    def over_by(self) -> datetime | None:
+    def inferred_end(self) -> datetime | None:
         """The end that was found out, where none was told."""
-        return self.ended_at if self.end_found_out else None
+        return self.ended_at if self.end_inferred else None
 
 
 # What Zoom has told a time of: nothing follows from an instance of which it has not.
-TIMED = or_(Instance.started_at.is_not(None), Instance.ended_at.is_not(None))
+HAS_TIMES = or_(Instance.started_at.is_not(None), Instance.ended_at.is_not(None))

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from app.clients.zoom import Meeting, MeetingBody
-from app.clients.zoom.notifications import moment
-from app.core.cleaning import line, lines
+from app.clients.zoom.notifications import parse_datetime
+from app.core.text_cleaning import clean_text, single_line
 
 AUTOMATIC_APPROVAL: Final = 0
 MANUAL_APPROVAL: Final = 1
@@ -22,12 +22,12 @@ UNTITLED = "Event"  # where a title has nothing that one sees; Zoom wants a topi
 Plan = dict[str, Any]
 
 # What people may change inside Zoom, and what registration depends on: shown when Zoom says otherwise.
-COMPARED = ("topic", "start_time", "duration")
+COMPARED_FIELDS = ("topic", "start_time", "duration")
 COMPARED_SETTINGS = ("approval_type", "waiting_room", "auto_recording", "allow_multiple_devices", "show_share_button")
 
 
 @dataclass(frozen=True)
-class Wishes:
+class MeetingSpec:
     """Everything of an event, its space and its host that Zoom is to know."""
 
     title: str
@@ -46,25 +46,25 @@ class Wishes:
     alternative_hosts: Sequence[str] = ()
 
 
-def plan(wishes: Wishes) -> Plan:
+def plan(spec: MeetingSpec) -> Plan:
     """The whole plan. Registration needs a licensed host; without one the waiting room stands in for it."""
     return {
-        "topic": line(wishes.title)[:MAX_TOPIC] or UNTITLED,
-        "agenda": f"{wishes.marker}\n{lines(wishes.description)}"[:MAX_AGENDA].rstrip(),
-        "start_time": _utc(wishes.starts_at),
-        "duration": minutes(wishes.starts_at, wishes.ends_at),
-        "timezone": wishes.timezone,
+        "topic": single_line(spec.title)[:MAX_TOPIC] or UNTITLED,
+        "agenda": f"{spec.marker}\n{clean_text(spec.description)}"[:MAX_AGENDA].rstrip(),
+        "start_time": _format_utc(spec.starts_at),
+        "duration": duration_minutes(spec.starts_at, spec.ends_at),
+        "timezone": spec.timezone,
         "settings": {
-            "approval_type": MANUAL_APPROVAL if wishes.licensed else NO_REGISTRATION,
-            "auto_recording": "cloud" if wishes.record and wishes.can_record else "none",
-            "waiting_room": wishes.waiting_room or not wishes.licensed,
-            "mute_upon_entry": wishes.mute_upon_entry,
-            "participant_video": wishes.participant_video,
+            "approval_type": MANUAL_APPROVAL if spec.licensed else NO_REGISTRATION,
+            "auto_recording": "cloud" if spec.record and spec.can_record else "none",
+            "waiting_room": spec.waiting_room or not spec.licensed,
+            "mute_upon_entry": spec.mute_upon_entry,
+            "participant_video": spec.participant_video,
             "join_before_host": False,
             "use_pmi": False,
             "allow_multiple_devices": False,
             "show_share_button": False,
-            "alternative_hosts": ";".join(sorted(wishes.alternative_hosts)),
+            "alternative_hosts": ";".join(sorted(spec.alternative_hosts)),
             "alternative_hosts_email_notification": False,
             "email_notification": False,
             "registrants_email_notification": False,
@@ -73,27 +73,27 @@ def plan(wishes: Wishes) -> Plan:
     }
 
 
-def minutes(starts_at: datetime, ends_at: datetime) -> int:
+def duration_minutes(starts_at: datetime, ends_at: datetime) -> int:
     """A length in whole minutes, rounded up, within Zoom's 1 to 1440."""
     return min(1440, max(1, -(-(ends_at - starts_at) // timedelta(minutes=1))))
 
 
-def creation(plan: Plan, passcode: str) -> MeetingBody:
+def create_body(plan: Plan, passcode: str) -> MeetingBody:
     """The body that creates the meeting. A passcode of ours keeps Zoom from imposing the waiting room instead."""
     settings = {**plan["settings"], "show_join_info": False}
     return _body({**plan, "type": 2, "password": passcode, "settings": settings})
 
 
-def changes(pushed: Mapping[str, Any], wanted: Plan) -> MeetingBody | None:
-    """The body that makes of `pushed` what is `wanted`: only fields that differ; None if none does."""
-    body = {name: value for name, value in wanted.items() if name != "settings" and pushed.get(name) != value}
-    had = pushed.get("settings", {})
-    settings = {name: value for name, value in wanted["settings"].items() if had.get(name) != value}
+def diff_body(last_sent: Mapping[str, Any], desired: Plan) -> MeetingBody | None:
+    """The body that makes of `last_sent` what is `wanted`: only fields that differ; None if none does."""
+    body = {name: value for name, value in desired.items() if name != "settings" and last_sent.get(name) != value}
+    current_settings = last_sent.get("settings", {})
+    settings = {name: value for name, value in desired["settings"].items() if current_settings.get(name) != value}
     if settings:
         body["settings"] = settings
     if "start_time" in body or "timezone" in body:
         # Zoom reads a start by the zone sent along.
-        body |= {name: wanted[name] for name in ("start_time", "timezone") if name in wanted}
+        body |= {name: desired[name] for name in ("start_time", "timezone") if name in desired}
     return _body(body) if body else None
 
 
@@ -103,49 +103,55 @@ def new_passcode() -> str:
     return "".join(secrets.choice(letters) for _ in range(6)) + "".join(secrets.choice(digits) for _ in range(4))
 
 
-def observation(meeting: Meeting) -> Plan:
+def from_zoom(meeting: Meeting) -> Plan:
     """What Zoom says of a meeting, in a plan's shape; what it does not say is left out. Holds no secret."""
-    said: Plan = {"topic": meeting.topic, "duration": meeting.duration}
+    fields: Plan = {"topic": meeting.topic, "duration": meeting.duration}
     if meeting.start_time:
-        said["start_time"] = _utc(meeting.start_time)
+        fields["start_time"] = _format_utc(meeting.start_time)
     settings = meeting.settings.model_dump(include=set(COMPARED_SETTINGS), exclude_none=True)
-    return {name: value for name, value in said.items() if value is not None} | {"settings": settings}
+    return {name: value for name, value in fields.items() if value is not None} | {"settings": settings}
 
 
-def as_observed(pushed: Mapping[str, Any], observed: Mapping[str, Any]) -> Plan:
+def merged_with_zoom(last_sent: Mapping[str, Any], observed: Mapping[str, Any]) -> Plan:
     """The plan Zoom last accepted, corrected by what it says now: what was lost or changed there differs again."""
-    settings = {**pushed.get("settings", {}), **observed.get("settings", {})}
-    return {**pushed, **observed, "settings": settings}
+    settings = {**last_sent.get("settings", {}), **observed.get("settings", {})}
+    return {**last_sent, **observed, "settings": settings}
 
 
-def told(about: Mapping[str, Any]) -> Plan:
+def from_notification(meeting_object: Mapping[str, Any]) -> Plan:
     """What a notification says of what is compared, in a plan's shape."""
-    said = {name: about[name] for name in ("topic", "duration") if isinstance(about.get(name), str | int)}
-    starts = moment(about.get("start_time"))
-    settings = about.get("settings")
-    known = settings if isinstance(settings, dict) else {}
-    chosen = {name: known[name] for name in COMPARED_SETTINGS if isinstance(known.get(name), str | int)}
-    return {**said, **({"start_time": _utc(starts)} if starts else {}), "settings": chosen}
+    fields = {
+        name: meeting_object[name] for name in ("topic", "duration") if isinstance(meeting_object.get(name), str | int)
+    }
+    starts = parse_datetime(meeting_object.get("start_time"))
+    settings = meeting_object.get("settings")
+    known_settings = settings if isinstance(settings, dict) else {}
+    chosen = {
+        name: known_settings[name] for name in COMPARED_SETTINGS if isinstance(known_settings.get(name), str | int)
+    }
+    return {**fields, **({"start_time": _format_utc(starts)} if starts else {}), "settings": chosen}
 
 
-def correction(has: Plan, observed: Mapping[str, Any], wanted: Plan) -> MeetingBody | None:
-    """The body that makes the meeting what is `wanted`, of which Zoom `has` so much; None if it is. The door somebody
+def patch_body(current: Plan, observed: Mapping[str, Any], desired: Plan) -> MeetingBody | None:
+    """The body that makes the meeting what is `wanted`, of which Zoom `current` so much; None if it is. The door somebody
     opened inside Zoom to whoever fills in the form is closed in any case."""
-    body = changes(has, wanted)
-    if body is None and lets_strangers_in(wanted, observed):
+    body = diff_body(current, desired)
+    if body is None and auto_approves(desired, observed):
         return {"settings": {"approval_type": MANUAL_APPROVAL}}
     return body
 
 
-def differences(pushed: Mapping[str, Any], observed: Mapping[str, Any]) -> list[dict[str, Any]]:
+def differences(last_sent: Mapping[str, Any], observed: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Where Zoom says otherwise than we asked: `{field, wanted, observed}` each."""
-    pairs = [(name, pushed.get(name), observed.get(name)) for name in COMPARED]
-    wanted, said = pushed.get("settings", {}), observed.get("settings", {})
-    pairs += [(f"settings.{name}", wanted.get(name), said.get(name)) for name in COMPARED_SETTINGS]
+    pairs = [(name, last_sent.get(name), observed.get(name)) for name in COMPARED_FIELDS]
+    desired_settings, observed_settings = last_sent.get("settings", {}), observed.get("settings", {})
+    pairs += [
+        (f"settings.{name}", desired_settings.get(name), observed_settings.get(name)) for name in COMPARED_SETTINGS
+    ]
     return [
-        {"field": field, "wanted": want, "observed": saw}
-        for field, want, saw in pairs
-        if want is not None and saw is not None and want != saw
+        {"field": field, "wanted": desired, "observed": reported}
+        for field, desired, reported in pairs
+        if desired is not None and reported is not None and desired != reported
     ]
 
 
@@ -154,24 +160,24 @@ def is_protected(observed: Mapping[str, Any]) -> bool:
     return bool(observed.get("settings", {}).get("approval_type") == MANUAL_APPROVAL)
 
 
-def asks_registration(wanted: Plan) -> bool:
+def requires_registration(desired: Plan) -> bool:
     """Whether only people we push are to get in."""
-    return bool(wanted["settings"]["approval_type"] == MANUAL_APPROVAL)
+    return bool(desired["settings"]["approval_type"] == MANUAL_APPROVAL)
 
 
-def lets_strangers_in(wanted: Plan, observed: Mapping[str, Any]) -> bool:
+def auto_approves(desired: Plan, observed: Mapping[str, Any]) -> bool:
     """Whether somebody has set inside Zoom that whoever fills in the form is approved, where approval is wanted."""
-    said = observed.get("settings", {}).get("approval_type")
-    return asks_registration(wanted) and said == AUTOMATIC_APPROVAL
+    approval_type = observed.get("settings", {}).get("approval_type")
+    return requires_registration(desired) and approval_type == AUTOMATIC_APPROVAL
 
 
-def sent(body: Mapping[str, Any]) -> Plan:
+def from_body(body: Mapping[str, Any]) -> Plan:
     """The fields of a body that was sent, in a plan's shape."""
     start = body.get("start_time")
-    return {**body, **({"start_time": _utc(start)} if start else {})}
+    return {**body, **({"start_time": _format_utc(start)} if start else {})}
 
 
-def _utc(moment: datetime) -> str:
+def _format_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -8,35 +8,35 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from app import facts
-from app.accounts import trouble
+from app.accounts import token_errors
+from app.accounts.host_warnings import missing_scopes_message
 from app.accounts.models import Account, Host
-from app.accounts.trouble import NoToken
-from app.accounts.warnings import lacking
+from app.accounts.token_errors import TokenUnavailable
 from app.clients.zoom import MissingScopes, ZoomError
 from app.core import db
-from app.core.outbox import NotNow
+from app.core.outbox import RetryLater
 from app.events import service as events
 from app.events.models import Event, Space
 from app.meetings.models import Instance, Meeting
-from app.meetings.optional import trimmed
+from app.meetings.optional_fields import without_refused
 from app.meetings.plan import (
+    MeetingSpec,
     Plan,
-    Wishes,
-    as_observed,
+    merged_with_zoom,
     plan,
 )
 
-SETTLED = ("retiring", "retired")
+RETIRED_STATES = ("retiring", "retired")
 # A meeting with a number in one of these states takes registrants.
-SERVING = ("scheduled", "updating", "failed")
+ACTIVE_STATES = ("scheduled", "updating", "failed")
 # How long a creation without an answer may still make itself known before it is repeated, and how long what it may
 # have left behind is looked for: Zoom repeats a notification for an hour and a half.
-UNKNOWN_FOR = timedelta(minutes=10)
-LOOKED_FOR = timedelta(days=2)
+OUTCOME_TIMEOUT = timedelta(minutes=10)
+ORPHAN_SEARCH_WINDOW = timedelta(days=2)
 
 
 @dataclass
-class Situation:
+class MeetingContext:
     """An event with what it wants (`plan`, None where it wants no Zoom meeting) and the meeting that serves it."""
 
     event: Event
@@ -47,26 +47,26 @@ class Situation:
     alternative_hosts: Sequence[str]
 
     @property
-    def wanted(self) -> bool:
+    def wants_meeting(self) -> bool:
         """Whether the platform wants a Zoom meeting on a host we know."""
         return self.event.on_zoom and self.host is not None and self.account is not None
 
     @property
     def on_another_host(self) -> bool:
         """Whether the meeting that serves the event is not where it is wanted."""
-        return self.meeting is not None and (not self.wanted or self.meeting.host_id != self.event.host_id)
+        return self.meeting is not None and (not self.wants_meeting or self.meeting.host_id != self.event.host_id)
 
-    def asked(self, meeting: Meeting) -> Plan:
-        """What Zoom is asked for: the plan without what it has refused of it. Only while `wanted`."""
-        return trimmed(self.plan(meeting.marker), meeting.left_out)
+    def desired_plan(self, meeting: Meeting) -> Plan:
+        """What Zoom is asked for: the plan without what it has refused of it. Only while `wants_meeting`."""
+        return without_refused(self.plan(meeting.marker), meeting.left_out)
 
     def plan(self, marker: str) -> Plan:
-        """What Zoom is to know, under `marker`. Only while `wanted`."""
-        assert self.host is not None  # noqa: S101 - `wanted` was asked first
+        """What Zoom is to know, under `marker`. Only while `wants_meeting`."""
+        assert self.host is not None  # noqa: S101 - `wants_meeting` was asked first
         settings = self.space.settings if self.space else {}
         event, host = self.event, self.host
         return plan(
-            Wishes(
+            MeetingSpec(
                 title=event.title,
                 description=event.description,
                 starts_at=event.starts_at,
@@ -88,7 +88,7 @@ class Situation:
 async def current(tx: db.Tx, event_id: UUID) -> Meeting | None:
     """The meeting that serves the event."""
     found: Meeting | None = await tx.session.scalar(
-        select(Meeting).where(Meeting.event_id == event_id, Meeting.state.not_in(SETTLED))
+        select(Meeting).where(Meeting.event_id == event_id, Meeting.state.not_in(RETIRED_STATES))
     )
     return found
 
@@ -99,7 +99,7 @@ async def lock(tx: db.Tx, meeting_id: UUID) -> Meeting:
     return await tx.session.get_one(Meeting, meeting_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
-async def situation(tx: db.Tx, event_id: UUID) -> Situation | None:
+async def load_context(tx: db.Tx, event_id: UUID) -> MeetingContext | None:
     """Everything a sync of the event has to know; None for an event that never was."""
     event = await events.get(tx, event_id)
     if event is None:
@@ -108,24 +108,24 @@ async def situation(tx: db.Tx, event_id: UUID) -> Situation | None:
     account = await tx.session.get(Account, host.account_id) if host else None
     space = await tx.session.get(Space, event.space_id) if event.space_id else None
     # Who is known to be unable to stand in is left out: Zoom would refuse the whole change.
-    others = await tx.session.scalars(
+    alternatives = await tx.session.scalars(
         select(Host.zoom_user_id).where(
             Host.id.in_(event.alternative_hosts), Host.licensed, or_(Host.listed, Host.name.is_(None))
         )
     )
-    return Situation(event, host, account, await current(tx, event_id), space, others.all())
+    return MeetingContext(event, host, account, await current(tx, event_id), space, alternatives.all())
 
 
-async def begin(tx: db.Tx, situation: Situation, marker: str) -> Meeting:
+async def create_row(tx: db.Tx, context: MeetingContext, marker: str) -> Meeting:
     """A pending meeting, to be made under `marker`, for an event that wants one and has none."""
-    assert situation.host is not None  # noqa: S101 - `wanted` was asked first
+    assert context.host is not None  # noqa: S101 - `wants_meeting` was asked first
     meeting = Meeting(
-        event_id=situation.event.id,
-        account_id=situation.host.account_id,
-        host_id=situation.host.id,
+        event_id=context.event.id,
+        account_id=context.host.account_id,
+        host_id=context.host.id,
         state="pending",
         marker=marker,
-        protected=situation.host.licensed,
+        protected=context.host.licensed,
         orphan_markers=[],
         left_out={},
         unanswered=[],
@@ -136,32 +136,32 @@ async def begin(tx: db.Tx, situation: Situation, marker: str) -> Meeting:
     return meeting
 
 
-async def show_error(tx: db.Tx, event_id: UUID, error: ZoomError | NotNow) -> None:
+async def show_error(tx: db.Tx, event_id: UUID, error: ZoomError | RetryLater) -> None:
     """Show on the event why its meeting is not what it should be, and when it is tried again."""
     meeting = await current(tx, event_id)
-    if meeting is None or passes_soon(error, tx.now):
+    if meeting is None or is_brief_wait(error, tx.now):
         return
     retry_at = error.retry_at.isoformat().replace("+00:00", "Z") if error.retry_at else None
-    detail = lacking(error.scopes) if isinstance(error, MissingScopes) else str(error)
+    detail = missing_scopes_message(error.scopes) if isinstance(error, MissingScopes) else str(error)
     meeting.last_error = {"type": _slug(error), "detail": detail, "retry_at": retry_at}
-    if error.again == "never":
+    if error.retry == "never":
         meeting.state = "failed"
     elif meeting.state == "scheduled":
         meeting.state = "updating"
 
 
-def passes_soon(error: ZoomError | NotNow, now: datetime) -> bool:
+def is_brief_wait(error: ZoomError | RetryLater, now: datetime) -> bool:
     """Whether a wait is over before anybody would read of it: calls are paced, or came too close together."""
-    return error.again == "at" and error.retry_at is not None and error.retry_at < now + timedelta(minutes=1)
+    return error.retry == "at" and error.retry_at is not None and error.retry_at < now + timedelta(minutes=1)
 
 
-def _slug(error: ZoomError | NotNow) -> str:
+def _slug(error: ZoomError | RetryLater) -> str:
     """`RateLimited` is `rate-limited`; of what waits here without having asked Zoom, what it waits for."""
-    if isinstance(error, NoToken):
+    if isinstance(error, TokenUnavailable):
         return error.kind
-    if isinstance(error, NotNow):
-        return {"parked": "needs-reauth", "at": "daily-limit"}.get(error.again, "waiting")
-    return trouble.slug(error)
+    if isinstance(error, RetryLater):
+        return {"when_reconnected": "needs-reauth", "at": "daily-limit"}.get(error.retry, "waiting")
+    return token_errors.error_slug(error)
 
 
 async def link_refused(tx: db.Tx, event_id: UUID) -> bool:
@@ -170,7 +170,7 @@ async def link_refused(tx: db.Tx, event_id: UUID) -> bool:
     return meeting is not None and meeting.zoom_meeting_id is not None and meeting.join_url is None
 
 
-def give_up(meeting: Meeting) -> None:
+def abandon_creation(meeting: Meeting) -> None:
     """Stop waiting for a creation without answer: what it may have made is an orphan, to be deleted if it appears."""
     meeting.orphan_markers, meeting.attempted_at = [*meeting.orphan_markers, meeting.marker], None
 
@@ -178,12 +178,12 @@ def give_up(meeting: Meeting) -> None:
 def retire(tx: db.Tx, meeting: Meeting) -> None:
     """The meeting no longer serves its event, and is to be deleted at Zoom."""
     if meeting.attempted_at is not None:
-        give_up(meeting)
+        abandon_creation(meeting)
     meeting.state = "retiring"
     tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))
 
 
-async def ask_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
+async def request_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
     """Bring the event and Zoom together now, also where people have changed the meeting inside Zoom.
 
     `on_unknown="create"` gives up waiting for a creation without answer; a meeting deleted inside Zoom is replaced.
@@ -193,13 +193,13 @@ async def ask_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
         retire(tx, meeting)
     elif meeting and meeting.zoom_meeting_id is not None:
         # What is known to differ differs still where it may not be read again.
-        meeting.pushed = as_observed(meeting.pushed, meeting.observed or {}) if meeting.pushed else None
+        meeting.last_sent = merged_with_zoom(meeting.last_sent, meeting.observed or {}) if meeting.last_sent else None
         meeting.observed, meeting.left_out = None, {}
     elif meeting and meeting.state in {"unknown", "failed"} and meeting.attempted_at and on_unknown == "create":
-        give_up(meeting)
+        abandon_creation(meeting)
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
     tx.record(facts.SyncAsked(event.id, host.account_id if host else None))
-    tx.hurry(str(event.id))
+    tx.run_now(str(event.id))
 
 
 async def by_zoom_id(tx: db.Tx, account_ids: Sequence[UUID], zoom_meeting_id: int) -> Meeting | None:
@@ -220,7 +220,7 @@ async def by_instance(tx: db.Tx, account_ids: Sequence[UUID], uuid: str) -> Meet
     return found
 
 
-async def undecided(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -> Sequence[Meeting]:
+async def with_unknown_outcome(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -> Sequence[Meeting]:
     """Meetings on a host whose creation lately got no answer, or left a possible orphan behind."""
     found = await tx.session.scalars(
         select(Meeting)
@@ -229,7 +229,7 @@ async def undecided(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -
             Meeting.account_id.in_(account_ids),
             Host.zoom_user_id == zoom_user_id,
             Meeting.attempted_at.is_not(None)
-            | ((Meeting.orphan_markers != []) & (Meeting.created_at > tx.now - LOOKED_FOR)),
+            | ((Meeting.orphan_markers != []) & (Meeting.created_at > tx.now - ORPHAN_SEARCH_WINDOW)),
         )
     )
     return found.all()
@@ -237,7 +237,7 @@ async def undecided(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -
 
 async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
     """Events on the account's hosts that are not over, and those its meetings still serve."""
-    rows = await tx.run(
+    rows = await tx.execute(
         "SELECT events.id FROM events JOIN hosts ON hosts.id = events.host_id"
         " WHERE hosts.account_id = :account AND events.ends_at > :now"
         " UNION SELECT event_id FROM meetings WHERE account_id = :account AND state NOT IN ('retiring', 'retired')"
@@ -247,9 +247,9 @@ async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
     return [row.id for row in rows]
 
 
-async def forget_refusals(tx: db.Tx, account_id: UUID) -> None:
+async def clear_left_out(tx: db.Tx, account_id: UUID) -> None:
     """Let what Zoom refused of the account's meetings be tried again: it may have another plan by now."""
-    await tx.run(
+    await tx.execute(
         "UPDATE meetings SET left_out = '{}' WHERE account_id = :account AND left_out <> '{}'"
         " AND state NOT IN ('retiring', 'retired')",
         account=account_id,

@@ -7,15 +7,15 @@ from fastapi import APIRouter, Path
 from app.core import identity
 from app.core.errors import Problem
 from app.privacy import service
-from app.web import PLAIN, Member, Tx
+from app.web import NO_CONTROL_CHARS, Member, Tx
 
 router = APIRouter(tags=["Privacy"])
 MemberId = Annotated[
     str,
     Path(
         min_length=1,
-        max_length=identity.LONGEST_ID,
-        pattern=PLAIN,
+        max_length=identity.MAX_ID_LENGTH,
+        pattern=NO_CONTROL_CHARS,
         description="Who leaves: the `sub` of their token",
         examples=["m_17"],
     ),
@@ -23,7 +23,7 @@ MemberId = Annotated[
 
 
 @router.delete("/api/communities/{community}/members/{member_id}", status_code=204, summary="Leave a community")
-async def delete_member(inside: Member, member_id: MemberId, tx: Tx) -> None:
+async def delete_member(membership: Member, member_id: MemberId, tx: Tx) -> None:
     """End what a member has before them in the community: answers, places on waiting lists, links, invites, hosts.
 
     Their live streams end, and every token they got until now is refused there from now on, as if it did not name the
@@ -34,6 +34,6 @@ async def delete_member(inside: Member, member_id: MemberId, tx: Tx) -> None:
     guests they invited stay. Repeating it, or naming somebody unknown, changes nothing and is answered alike;
     only who left by a token of their own finds no such community any more.
     """
-    if not inside.is_admin and inside.caller.member_id != member_id:
+    if not membership.is_admin and membership.caller.member_id != member_id:
         raise Problem("forbidden", "Only admins of the community may do this for somebody else.")
-    await service.leave(tx, inside.community_id, member_id, inside.caller.member_id)
+    await service.leave(tx, membership.community_id, member_id, membership.caller.member_id)

@@ -5,7 +5,7 @@ from sqlalchemy import select
 from app.accounts import hosts
 from app.accounts.models import Account, Host
 from app.core import audit, db, logs, memberships
-from app.registrations import leaving
+from app.registrations import leave_community
 from app.registrations.models import is_guest
 
 log = logs.get("privacy")
@@ -20,16 +20,18 @@ async def leave(tx: db.Tx, community_id: str, member_id: str, by: str) -> None:
     # First, as an answer that is given now holds this row, and then locks its event.
     if not is_guest(member_id):
         await memberships.leave(tx, community_id, member_id)
-    ended = await leaving.leave(tx, community_id, member_id)
-    theirs = await tx.session.scalars(
+    ended = await leave_community.end_registrations(tx, community_id, member_id)
+    rows = await tx.session.scalars(
         select(Host)
         .join(Account, Account.id == Host.account_id)
         .where(Account.community_id == community_id, Host.member_id == member_id)
         .order_by(Host.id)
         .with_for_update(of=Host)
     )
-    assigned = theirs.all()
-    for host in assigned:
+    member_hosts = rows.all()
+    for host in member_hosts:
         await hosts.assign(tx, host, None, by)
     audit.record(tx, community_id, by, "member-left", member_id)
-    log.info("member left", community_id=community_id, member_id=member_id, by=by, answers=ended, hosts=len(assigned))
+    log.info(
+        "member left", community_id=community_id, member_id=member_id, by=by, answers=ended, hosts=len(member_hosts)
+    )

@@ -3,15 +3,15 @@
 from datetime import timedelta
 
 from app.core import audit, memberships
-from app.core.work import Work
+from app.core.job_runner import JobContext
 from app.resources import Resources
 
 # No token is older than a day.
-LEAVERS_KEPT = timedelta(days=2)
+DEPARTURE_RETENTION = timedelta(days=2)
 
 
-async def tidy(work: Work[Resources]) -> None:
+async def cleanup(job: JobContext[Resources]) -> None:
     """The sweep over who left so long ago that no token of theirs is good, and over what was audited a year ago."""
-    async with work.done() as tx:
-        await memberships.forget(tx, tx.now - LEAVERS_KEPT)
-        await audit.forget(tx, tx.now)
+    async with job.complete() as tx:
+        await memberships.prune(tx, tx.now - DEPARTURE_RETENTION)
+        await audit.prune(tx, tx.now)

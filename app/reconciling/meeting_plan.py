@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from uuid import UUID
 
 COPY = "it is a copy of a known one that somebody made inside Zoom"
-UNKNOWN = "its marker is an older one, or another installation's: nobody knows whose it is"
+UNKNOWN_OWNER = "its marker is an older one, or another installation's: nobody knows whose it is"
 PAST = "it is over, and recordings may hang on it"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A meeting at Zoom with our marker. `host` is a Zoom user id, `event_id` whose the marker says, `over` whether its
+class FoundMeeting:
+    """A meeting at Zoom with our marker. `host` is a Zoom user id, `event_id` whose the marker says, `is_over` whether its
     time is past."""
 
     number: int
     host: str
     marker: str
     event_id: UUID | None
-    over: bool
+    is_over: bool
 
 
 @dataclass(frozen=True)
-class Row:
+class MeetingRow:
     """A meeting as the database knows it. `serves` tells whether it is its event's, and not settled."""
 
     id: UUID
@@ -38,11 +38,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What an event wants of Zoom: a meeting of `host`, a Zoom user id, or none. `over` tells whether it is past."""
+class DesiredMeeting:
+    """What an event wants of Zoom: a meeting of `host`, a Zoom user id, or none. `is_over` tells whether it is past."""
 
     host: str | None
-    over: bool = False
+    is_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Adopt:
 
 
 @dataclass(frozen=True)
-class Remake:
+class Recreate:
     """The meeting that served an event is gone at Zoom, and is made anew."""
 
     row_id: UUID
@@ -79,7 +79,7 @@ class Retire:
 
 
 @dataclass(frozen=True)
-class Clear:
+class ClearOrphan:
     """A meeting that an attempt without an answer left behind is deleted with its row."""
 
     number: int
@@ -95,82 +95,85 @@ class Delete:
 
 @dataclass(frozen=True)
 class Leave:
-    """A meeting is left alone, and `why`."""
+    """A meeting is left alone, and `reason`."""
 
     number: int
-    why: str
+    reason: str
 
 
-Action = Adopt | Remake | Correct | Retire | Clear | Delete | Leave
+Action = Adopt | Recreate | Correct | Retire | ClearOrphan | Delete | Leave
 
 
 def plan(
-    found: Sequence[Found],
-    rows: Sequence[Row],
-    wishes: Mapping[UUID, Wish],
+    found_meetings: Sequence[FoundMeeting],
+    rows: Sequence[MeetingRow],
+    desired: Mapping[UUID, DesiredMeeting],
     gone: AbstractSet[int] = frozenset(),
-    altered: AbstractSet[int] = frozenset(),
+    changed: AbstractSet[int] = frozenset(),
 ) -> list[Action]:
-    """What is to be done. `gone` are numbers that Zoom does not know any more, `altered` those it has otherwise."""
+    """What is to be done. `gone` are numbers that Zoom does not know any more, `changed` those it has otherwise."""
     serving = {row.event_id: row for row in rows if row.serves}
     known = {row.number for row in rows if row.number is not None}
     adopted: dict[UUID, int] = {}
     actions: list[Action] = []
     # Of several that could serve an event, the one whose marker its row bears comes first.
-    for one in sorted(found, key=lambda one: (not _bears(serving.get(one.event_id or UUID(int=0)), one), one.number)):
-        if one.number not in known:
-            action = _of_unknown(one, rows, serving, wishes, gone, adopted)
+    for meeting in sorted(
+        found_meetings,
+        key=lambda meeting: (not _has_marker_of(serving.get(meeting.event_id or UUID(int=0)), meeting), meeting.number),
+    ):
+        if meeting.number not in known:
+            action = _plan_unknown(meeting, rows, serving, desired, gone, adopted)
             if isinstance(action, Adopt):
                 adopted[action.event_id] = action.number
             actions.append(action)
-    return [*actions, *_of_known(serving, wishes, gone, altered, adopted)]
+    return [*actions, *_plan_known(serving, desired, gone, changed, adopted)]
 
 
-def _bears(row: Row | None, one: Found) -> bool:
-    return row is not None and row.marker == one.marker
+def _has_marker_of(row: MeetingRow | None, meeting: FoundMeeting) -> bool:
+    return row is not None and row.marker == meeting.marker
 
 
-def _of_unknown(
-    one: Found,
-    rows: Sequence[Row],
-    serving: Mapping[UUID, Row],
-    wishes: Mapping[UUID, Wish],
+def _plan_unknown(
+    meeting: FoundMeeting,
+    rows: Sequence[MeetingRow],
+    serving: Mapping[UUID, MeetingRow],
+    desired: Mapping[UUID, DesiredMeeting],
     gone: AbstractSet[int],
     adopted: Mapping[UUID, int],
 ) -> Action:
-    bearer = next((row for row in rows if _bears(row, one)), None)
-    abandoned = next((row for row in rows if one.marker in row.orphan_markers), None)
-    if abandoned is not None and bearer is None:
-        return Clear(one.number, abandoned.id)
-    event_id = bearer.event_id if bearer else one.event_id
-    if bearer is not None and bearer.number is not None and bearer.number not in gone:
-        return Leave(one.number, COPY)
+    owner_row = next((row for row in rows if _has_marker_of(row, meeting)), None)
+    abandoned = next((row for row in rows if meeting.marker in row.orphan_markers), None)
+    if abandoned is not None and owner_row is None:
+        return ClearOrphan(meeting.number, abandoned.id)
+    event_id = owner_row.event_id if owner_row else meeting.event_id
+    if owner_row is not None and owner_row.number is not None and owner_row.number not in gone:
+        return Leave(meeting.number, COPY)
     if event_id is None:
-        return Leave(one.number, UNKNOWN)
-    wish = wishes.get(event_id)
+        return Leave(meeting.number, UNKNOWN_OWNER)
+    wanted = desired.get(event_id)
     row = serving.get(event_id)
-    lacks = (row is None or row.number is None or row.number in gone) and event_id not in adopted
-    if wish is not None and lacks and wish.host == one.host:
-        return Adopt(one.number, event_id)
-    if one.over:
-        return Leave(one.number, PAST)
-    return Delete(one.number) if wish is None else Retire(one.number, event_id)
+    needs_meeting = (row is None or row.number is None or row.number in gone) and event_id not in adopted
+    if wanted is not None and needs_meeting and wanted.host == meeting.host:
+        return Adopt(meeting.number, event_id)
+    if meeting.is_over:
+        return Leave(meeting.number, PAST)
+    return Delete(meeting.number) if wanted is None else Retire(meeting.number, event_id)
 
 
-def _of_known(
-    serving: Mapping[UUID, Row],
-    wishes: Mapping[UUID, Wish],
+def _plan_known(
+    serving: Mapping[UUID, MeetingRow],
+    desired: Mapping[UUID, DesiredMeeting],
     gone: AbstractSet[int],
-    altered: AbstractSet[int],
+    changed: AbstractSet[int],
     adopted: Mapping[UUID, int],
 ) -> Iterator[Action]:
     for event_id, row in sorted(serving.items()):
-        wish = wishes.get(event_id, Wish(None))
-        if wish.host is None or wish.over or event_id in adopted:
+        wanted = desired.get(event_id, DesiredMeeting(None))
+        if wanted.host is None or wanted.is_over or event_id in adopted:
             continue
         if row.number is None:
             continue
         if row.number in gone:
-            yield Remake(row.id, event_id)
-        elif row.number in altered:
+            yield Recreate(row.id, event_id)
+        elif row.number in changed:
             yield Correct(row.id, event_id, row.number)

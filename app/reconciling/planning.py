@@ -9,20 +9,20 @@ from sqlalchemy import select
 
 from app.accounts.models import Account, Host
 from app.core import db
-from app.events.models import GRACE, Event
+from app.events.models import END_GRACE, Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
 from app.reconciling import meeting_plan, registrant_plan
-from app.reconciling.meeting_plan import Row, Wish
+from app.reconciling.inventory import Inventory
+from app.reconciling.meeting_plan import DesiredMeeting, MeetingRow
 from app.reconciling.models import Stray
-from app.reconciling.registrant_plan import Answer, Listed, Record
-from app.reconciling.survey import Seen
-from app.registrations import seats
+from app.reconciling.registrant_plan import KnownRegistrant, ListedRegistrant, Rsvp
+from app.registrants import registrant_state
 from app.registrations.models import Registrant, Registration, is_guest
 
 
 @dataclass(frozen=True)
-class AtMeeting:
+class RegistrantActions:
     """What is to become of the registrants of one meeting, by its number, which serves or will serve an event."""
 
     number: int
@@ -31,65 +31,65 @@ class AtMeeting:
 
 
 @dataclass
-class Plan:
+class AccountPlan:
     """What is to be done on one account, with what was seen there."""
 
-    seen: Seen
+    inventory: Inventory
     meetings: Sequence[meeting_plan.Action] = ()
-    registrants: Sequence[AtMeeting] = field(default_factory=list)
+    registrants: Sequence[RegistrantActions] = field(default_factory=list)
 
     @property
     def actions(self) -> int:
         """How many steps there are."""
-        return len(self.meetings) + sum(len(at.actions) for at in self.registrants)
+        return len(self.meetings) + sum(len(batch.actions) for batch in self.registrants)
 
     @property
-    def silent(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing is to be done."""
         left_alone = all(isinstance(one, meeting_plan.Leave) for one in self.meetings)
-        return left_alone and not any(at.actions for at in self.registrants)
+        return left_alone and not any(batch.actions for batch in self.registrants)
 
 
-async def plan(tx: db.Tx, seen: Sequence[Seen], since: datetime) -> list[Plan]:
+async def plan_accounts(tx: db.Tx, inventories: Sequence[Inventory], since: datetime) -> list[AccountPlan]:
     """One plan for each account, as the database stands now."""
-    return [await _of_account(tx, one, since) for one in seen]
+    return [await _plan_account(tx, inventory, since) for inventory in inventories]
 
 
-async def _of_account(tx: db.Tx, seen: Seen, since: datetime) -> Plan:
-    named = {one.event_id for one in seen.found if one.event_id}
+async def _plan_account(tx: db.Tx, inventory: Inventory, since: datetime) -> AccountPlan:
+    marked_event_ids = {one.event_id for one in inventory.found_meetings if one.event_id}
     rows = (
         await tx.session.scalars(
             select(Meeting)
-            .where((Meeting.account_id == seen.account_id) | Meeting.event_id.in_(named))
+            .where((Meeting.account_id == inventory.account_id) | Meeting.event_id.in_(marked_event_ids))
             .order_by(Meeting.created_at, Meeting.id)
         )
     ).all()
-    wishes = await _wishes(tx, named | {row.event_id for row in rows})
-    known = [_row(row) for row in rows]
-    altered = frozenset(row.zoom_meeting_id or 0 for row in rows if _is_altered(row, seen))
-    strays = await _strays(tx, seen.account_id)
-    found = [one for one in seen.found if (one.number, "") not in strays]
-    actions = meeting_plan.plan(found, known, wishes, seen.gone, altered)
+    desired = await _desired_meetings(tx, marked_event_ids | {row.event_id for row in rows})
+    known_rows = [_row(row) for row in rows]
+    changed = frozenset(row.zoom_meeting_id or 0 for row in rows if _is_changed(row, inventory))
+    strays = await _strays(tx, inventory.account_id)
+    found = [one for one in inventory.found_meetings if (one.number, "") not in strays]
+    actions = meeting_plan.plan(found, known_rows, desired, inventory.gone, changed)
     adopted = {one.number: one.event_id for one in actions if isinstance(one, meeting_plan.Adopt)}
-    serving = {row.number: row.event_id for row in known if row.serves and row.number is not None}
-    at = [
-        await _at_meeting(tx, number, event_id, seen, strays, since)
+    serving = {row.number: row.event_id for row in known_rows if row.serves and row.number is not None}
+    registrants = [
+        await _registrant_actions(tx, number, event_id, inventory, strays, since)
         for number, event_id in sorted((serving | adopted).items())
-        if number in seen.registrants and wishes[event_id].host is not None and not wishes[event_id].over
+        if number in inventory.registrants and desired[event_id].host is not None and not desired[event_id].is_over
     ]
-    return Plan(seen, actions, at)
+    return AccountPlan(inventory, actions, registrants)
 
 
-def _row(row: Meeting) -> Row:
-    serves = row.state not in meetings.SETTLED
-    return Row(row.id, row.event_id, row.zoom_meeting_id, row.marker, tuple(row.orphan_markers), serves)
+def _row(row: Meeting) -> MeetingRow:
+    serves = row.state not in meetings.RETIRED_STATES
+    return MeetingRow(row.id, row.event_id, row.zoom_meeting_id, row.marker, tuple(row.orphan_markers), serves)
 
 
-def _is_altered(row: Meeting, seen: Seen) -> bool:
-    return row.zoom_meeting_id in seen.altered and row.pushed is not None
+def _is_changed(row: Meeting, inventory: Inventory) -> bool:
+    return row.zoom_meeting_id in inventory.changed and row.last_sent is not None
 
 
-async def _wishes(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, Wish]:
+async def _desired_meetings(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, DesiredMeeting]:
     """What the events there are want; one that is not among them is lost."""
     found = await tx.session.execute(
         select(Event, Account.status, Host.zoom_user_id)
@@ -98,8 +98,8 @@ async def _wishes(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, Wish]:
         .where(Event.id.in_(event_ids))
     )
     return {
-        event.id: Wish(
-            zoom_user_id if event.on_zoom and status != "disconnected" else None, event.ends_at + GRACE <= tx.now
+        event.id: DesiredMeeting(
+            zoom_user_id if event.on_zoom and status != "disconnected" else None, event.ends_at + END_GRACE <= tx.now
         )
         for event, status, zoom_user_id in found
     }
@@ -113,26 +113,26 @@ async def _strays(tx: db.Tx, account_id: UUID) -> frozenset[tuple[int, str]]:
     return frozenset((number, registrant) for number, registrant in rows)
 
 
-async def _at_meeting(
-    tx: db.Tx, number: int, event_id: UUID, seen: Seen, strays: frozenset[tuple[int, str]], since: datetime
-) -> AtMeeting:
+async def _registrant_actions(
+    tx: db.Tx, number: int, event_id: UUID, inventory: Inventory, strays: frozenset[tuple[int, str]], since: datetime
+) -> RegistrantActions:
     listed = [
-        Listed(
+        ListedRegistrant(
             one.registrant_id,
             one.email.casefold(),
             status,
-            since=one.create_time is not None and one.create_time >= since,
+            is_new=one.create_time is not None and one.create_time >= since,
             has_link=bool(one.join_url),
         )
-        for status, one in seen.registrants[number]
+        for status, one in inventory.registrants[number]
         if (number, one.registrant_id) not in strays
     ]
-    return AtMeeting(
-        number, event_id, registrant_plan.plan(listed, [one async for one in _answers(tx, number, event_id)])
+    return RegistrantActions(
+        number, event_id, registrant_plan.plan(listed, [one async for one in _rsvps(tx, number, event_id)])
     )
 
 
-async def _answers(tx: db.Tx, number: int, event_id: UUID) -> AsyncIterator[Answer]:
+async def _rsvps(tx: db.Tx, number: int, event_id: UUID) -> AsyncIterator[Rsvp]:
     event = await tx.session.get_one(Event, event_id)
     hosts = (
         await tx.session.scalars(
@@ -148,19 +148,19 @@ async def _answers(tx: db.Tx, number: int, event_id: UUID) -> AsyncIterator[Answ
     )
     for registration, registrant in found:
         verified = registration.email if registration.email_verified else None
-        is_host = seats.hosts(
+        is_host = registrant_state.is_host(
             verified, registration.member_id, [host.email for host in hosts], [host.member_id for host in hosts]
         )
-        comes = event.on_zoom and registration.rsvp == "going" and registration.waiting_since is None
-        yield Answer(
+        is_coming = event.on_zoom and registration.rsvp == "going" and registration.waiting_since is None
+        yield Rsvp(
             registration.id,
             registration.email.casefold(),
-            wants=comes and verified is not None and not is_host,
-            counts=verified is not None,
+            should_be_registered=is_coming and verified is not None and not is_host,
+            email_verified=verified is not None,
             is_guest=is_guest(registration.member_id),
-            record=_record(registrant) if registrant else None,
+            record=_known_registrant(registrant) if registrant else None,
         )
 
 
-def _record(row: Registrant) -> Record:
-    return Record(row.state, row.zoom_registrant_id, due=row.cancel_due or row.barred)
+def _known_registrant(row: Registrant) -> KnownRegistrant:
+    return KnownRegistrant(row.state, row.zoom_registrant_id, cancel_due=row.cancel_due or row.link_blocked)

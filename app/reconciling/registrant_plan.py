@@ -9,36 +9,36 @@ from uuid import UUID
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A registrant as Zoom lists them. `since` tells whether they registered after the backup was made."""
+class ListedRegistrant:
+    """A registrant as Zoom lists them. `is_new` tells whether they registered after the backup was made."""
 
     id: str
     email: str
     status: str
-    since: bool
+    is_new: bool
     has_link: bool = True
 
 
 @dataclass(frozen=True)
-class Record:
-    """What we know of Zoom's record of an answer. `due` tells whether it is to be cancelled already."""
+class KnownRegistrant:
+    """What we know of Zoom's record of an answer. `cancel_due` tells whether it is to be cancelled already."""
 
     state: str
     zoom_id: str | None
-    due: bool = False
+    cancel_due: bool = False
 
 
 @dataclass(frozen=True)
-class Answer:
+class Rsvp:
     """An answer to the event, in the order they came: whether its address counts at Zoom, whether it `wants` to be
     registered there, and whether it is a guest's, who may share a registrant."""
 
     registration_id: UUID
     email: str
-    wants: bool
-    counts: bool = True
+    should_be_registered: bool
+    email_verified: bool = True
     is_guest: bool = False
-    record: Record | None = None
+    record: KnownRegistrant | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Adopt:
 
 
 @dataclass(frozen=True)
-class TakeOff:
+class CancelRegistrant:
     """Zoom has a registrant for somebody who is not coming: it is cancelled."""
 
     registration_id: UUID
@@ -65,35 +65,35 @@ class AddAgain:
 
 
 @dataclass(frozen=True)
-class TakenOff:
+class MarkDenied:
     """A host has denied somebody inside Zoom, who stays out."""
 
     registration_id: UUID
 
 
 @dataclass(frozen=True)
-class Remove:
+class RemoveStray:
     """A registrant whose answer is lost is taken away."""
 
     registrant_id: str
 
 
-Action = Adopt | TakeOff | AddAgain | TakenOff | Remove
-HERE = frozenset({"approved", "pending"})
+Action = Adopt | CancelRegistrant | AddAgain | MarkDenied | RemoveStray
+PRESENT_STATUSES = frozenset({"approved", "pending"})
 
 
-def plan(listed: Sequence[Listed], answers: Sequence[Answer]) -> list[Action]:
+def plan(listed: Sequence[ListedRegistrant], rsvps: Sequence[Rsvp]) -> list[Action]:
     """What is to be done."""
-    of_listed = [action for one in listed if one.status in HERE for action in _of_listed(one, answers)]
-    return [*of_listed, *_of_missing(listed, answers)]
+    for_listed = [action for one in listed if one.status in PRESENT_STATUSES for action in _plan_listed(one, rsvps)]
+    return [*for_listed, *_plan_missing(listed, rsvps)]
 
 
-def _of_listed(one: Listed, answers: Sequence[Answer]) -> Iterator[Action]:
-    theirs = [each for each in answers if _is_of(one, each)]
-    coming = list(_who_share(each for each in theirs if each.wants and each.email == one.email))
+def _plan_listed(one: ListedRegistrant, rsvps: Sequence[Rsvp]) -> Iterator[Action]:
+    matching = [each for each in rsvps if _belongs_to(one, each)]
+    coming = list(_sharing(each for each in matching if each.should_be_registered and each.email == one.email))
     for each in coming:
         record = each.record
-        if record is not None and (record.due or record.state == "denied"):
+        if record is not None and (record.cancel_due or record.state == "denied"):
             continue
         if record is not None and record.state == "ready" and record.zoom_id == one.id and one.status == "approved":
             continue
@@ -101,42 +101,48 @@ def _of_listed(one: Listed, answers: Sequence[Answer]) -> Iterator[Action]:
             yield Adopt(each.registration_id, one.id)
     if coming:
         return
-    if not theirs:
-        if one.since:
-            yield Remove(one.id)
+    if not matching:
+        if one.is_new:
+            yield RemoveStray(one.id)
         return
-    last = next((each for each in theirs if each.record and each.record.zoom_id == one.id), theirs[0])
+    last = next((each for each in matching if each.record and each.record.zoom_id == one.id), matching[0])
     known = last.record is not None and last.record.state in {"ready", "pending"} and last.record.zoom_id == one.id
-    kept_out = last.record is not None and (last.record.due or last.record.state == "denied")
+    kept_out = last.record is not None and (last.record.cancel_due or last.record.state == "denied")
     # One that is known and not wanted is cancelled by its own job.
     if not known and not kept_out:
-        yield TakeOff(last.registration_id, one.id)
+        yield CancelRegistrant(last.registration_id, one.id)
 
 
-def _is_of(one: Listed, answer: Answer) -> bool:
-    had = answer.record is not None and answer.record.zoom_id == one.id
-    return had or (answer.counts and answer.email == one.email)
+def _belongs_to(one: ListedRegistrant, rsvp: Rsvp) -> bool:
+    linked = rsvp.record is not None and rsvp.record.zoom_id == one.id
+    return linked or (rsvp.email_verified and rsvp.email == one.email)
 
 
-def _who_share(coming: Iterator[Answer]) -> Iterator[Answer]:
+def _sharing(coming: Iterator[Rsvp]) -> Iterator[Rsvp]:
     """Of the members who come under one address the first, or who has it already; and every guest."""
-    everybody = list(coming)
-    members = [each for each in everybody if not each.is_guest]
+    rsvps = list(coming)
+    members = [each for each in rsvps if not each.is_guest]
     first = next((each for each in members if each.record and each.record.state == "ready"), None)
     yield from [first] if first else members[:1]
-    yield from (each for each in everybody if each.is_guest)
+    yield from (each for each in rsvps if each.is_guest)
 
 
-def _of_missing(listed: Sequence[Listed], answers: Sequence[Answer]) -> Iterator[Action]:
+def _plan_missing(listed: Sequence[ListedRegistrant], rsvps: Sequence[Rsvp]) -> Iterator[Action]:
     """Of those who have a link and are coming, whom Zoom does not let in any more."""
     approved = [one for one in listed if one.status == "approved"]
     ids, emails = {one.id for one in approved}, {one.email for one in approved if one.has_link}
     denied = {one.id for one in listed if one.status == "denied"}
-    for each in answers:
+    for each in rsvps:
         record = each.record
-        if record is None or record.state != "ready" or record.due or not each.wants or record.zoom_id in ids:
+        if (
+            record is None
+            or record.state != "ready"
+            or record.cancel_due
+            or not each.should_be_registered
+            or record.zoom_id in ids
+        ):
             continue
         if record.zoom_id in denied:
-            yield TakenOff(each.registration_id)
+            yield MarkDenied(each.registration_id)
         elif each.email not in emails:
             yield AddAgain(each.registration_id)

@@ -9,11 +9,11 @@ from app.core import db
 from app.reconciling.models import Stray
 
 
-async def found(tx: db.Tx, account_id: UUID, number: int, registrant_id: str = "") -> None:
+async def store(tx: db.Tx, account_id: UUID, number: int, registrant_id: str = "") -> None:
     """Have a meeting, or a registrant at one, taken away; asking again is harmless."""
-    made = insert(Stray).values(
+    statement = insert(Stray).values(
         id=uuid4(), account_id=account_id, zoom_meeting_id=number, zoom_registrant_id=registrant_id, found_at=tx.now
     )
-    stray_id = await tx.session.scalar(made.on_conflict_do_nothing().returning(Stray.id))
+    stray_id = await tx.session.scalar(statement.on_conflict_do_nothing().returning(Stray.id))
     if stray_id is not None:
         tx.record(facts.StrayFound(stray_id, account_id))

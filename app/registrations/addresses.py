@@ -8,7 +8,7 @@ Any other receives mail, and nothing else.
 from dataclasses import dataclass
 
 from app.core.identity import Caller
-from app.registrations.invites import ascii_address, valid_address
+from app.invitations.icalendar import ascii_address, is_valid_address
 from app.registrations.models import Registration
 
 
@@ -21,17 +21,17 @@ class Address:
     entered_by: str | None = None
 
     @classmethod
-    def of(cls, registration: Registration) -> "Address":
+    def from_registration(cls, registration: Registration) -> "Address":
         """The address a registration has now."""
         return cls(registration.email, registration.email_verified, registration.email_entered_by)
 
-    def keep(self, registration: Registration) -> None:
+    def apply_to(self, registration: Registration) -> None:
         """Make it the address of a registration."""
         registration.email = self.email
         registration.email_verified, registration.email_entered_by = self.verified, self.entered_by
 
 
-def written(email: str) -> str:
+def normalize(email: str) -> str:
     """An address as registrations have it: with its domain in ASCII; as it is where it is none."""
     try:
         return ascii_address("email", email)
@@ -39,31 +39,31 @@ def written(email: str) -> str:
         return email
 
 
-def same(email: str, other: str) -> bool:
+def same_address(email: str, other: str) -> bool:
     """Whether Zoom takes both for one address: case does not count, nor how an international domain is written."""
-    return written(email).casefold() == written(other).casefold()
+    return normalize(email).casefold() == normalize(other).casefold()
 
 
-def renewed(known: Address | None, email: str, *, verified: bool, entered_by: str | None = None) -> Address:
+def updated_address(current: Address | None, email: str, *, verified: bool, entered_by: str | None = None) -> Address:
     """What is known of an address once a token, or an admin (`entered_by`), has said it.
 
     The latest token counts, also where it takes "verified" back. What an admin entered stays as entered as long as
     tokens name the same address, until one says that it is verified.
     """
-    if entered_by is None and not verified and known is not None and same(known.email, email):
-        entered_by = known.entered_by
-    return Address(written(email), verified or entered_by is not None, None if verified else entered_by)
+    if entered_by is None and not verified and current is not None and same_address(current.email, email):
+        entered_by = current.entered_by
+    return Address(normalize(email), verified or entered_by is not None, None if verified else entered_by)
 
 
-def told_by(known: Address, who: Caller) -> Address | None:
+def address_from_token(current: Address, caller: Caller) -> Address | None:
     """The address as the token of a member who comes to the door tells it, where that is news.
 
     Another address than the one known is taken from the door only if it is verified and the one known is not: else it
     is the next answer that changes it.
     """
-    if who.email is None or who.email_verified == known.verified or not valid_address(who.email):
+    if caller.email is None or caller.email_verified == current.verified or not is_valid_address(caller.email):
         return None
-    if not same(known.email, who.email) and (known.verified or not who.email_verified):
+    if not same_address(current.email, caller.email) and (current.verified or not caller.email_verified):
         return None
-    new = renewed(known, who.email, verified=who.email_verified)
-    return new if new.verified != known.verified else None
+    updated = updated_address(current, caller.email, verified=caller.email_verified)
+    return updated if updated.verified != current.verified else None

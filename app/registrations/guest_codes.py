@@ -19,27 +19,27 @@ from sqlalchemy import select
 
 from app import facts
 from app.core import db, logs
-from app.core.crypto import Seal
-from app.core.run import Overtaken
-from app.core.work import Work
+from app.core.crypto import Encryption
+from app.core.job_context import Superseded
+from app.core.job_runner import JobContext
 from app.events import service as events
-from app.registrations import guest_texts, mailing
+from app.invitations import guest_texts, invite_state
+from app.invitations.mail_sending import send_mail
 from app.registrations.models import Guest, GuestCode, Registration
-from app.registrations.posting import post
 from app.resources import Resources
 
 LIFETIME = timedelta(minutes=10)
-TRIES = 5
+MAX_TRIES = 5
 HOUR = timedelta(hours=1)
-AN_HOUR = 3  # codes of one browser
-MAILS_AN_HOUR = 20  # codes of one guest, whichever browsers asked
+MAX_PER_HOUR = 3  # codes of one browser
+MAX_MAILS_PER_HOUR = 20  # codes of one guest, whichever browsers asked
 SPARE_LIFETIME = timedelta(hours=4)
 SPARE_LENGTH, SPARE_LETTERS = 12, "BCDFGHJKLMNPQRSTVWXZ"  # 51 bits, and no word
 log = logs.get("registrations")
 
 
 @dataclass(frozen=True)
-class Due:
+class PendingCodeMail:
     """Codes to be mailed, for which event, and to whom."""
 
     codes: guest_texts.Codes
@@ -48,126 +48,131 @@ class Due:
     guest_id: UUID
 
 
-async def ask(tx: db.Tx, seal: Seal, guest_id: UUID, browser: bytes) -> int | None:
+async def request_code(tx: db.Tx, encryption: Encryption, guest_id: UUID, browser: bytes) -> int | None:
     """Have a new code mailed for a browser, which replaces its code before; None, or the seconds to wait where it has
-    asked `AN_HOUR` times, or all together `MAILS_AN_HOUR` times."""
-    guest = await _locked(tx, guest_id)
-    row = await _of_browser(tx, guest_id, browser)
-    mine, mailed = _lately(row.asked if row else (), tx.now), _lately(guest.codes_asked, tx.now)
-    enough = mine if len(mine) >= AN_HOUR else mailed if len(mailed) >= MAILS_AN_HOUR else None
-    if enough:
-        return int((min(enough) + HOUR - tx.now).total_seconds()) + 1
+    asked `MAX_PER_HOUR` times, or all together `MAX_MAILS_PER_HOUR` times."""
+    guest = await _lock_guest(tx, guest_id)
+    row = await _code_of_browser(tx, guest_id, browser)
+    by_browser, by_guest = _within_hour(row.asked if row else (), tx.now), _within_hour(guest.codes_asked, tx.now)
+    exhausted = (
+        by_browser if len(by_browser) >= MAX_PER_HOUR else by_guest if len(by_guest) >= MAX_MAILS_PER_HOUR else None
+    )
+    if exhausted:
+        return int((min(exhausted) + HOUR - tx.now).total_seconds()) + 1
     if row is None:
         row = GuestCode(id=uuid4(), guest_id=guest_id, browser=browser)
         tx.session.add(row)
     code = f"{secrets.randbelow(1_000_000):06}"
-    row.code, row.expires_at, row.tries = seal.seal(code, _place(row.id)), tx.now + LIFETIME, 0
-    row.asked = [moment.isoformat() for moment in (*mine, tx.now)]
-    guest.codes_asked = [moment.isoformat() for moment in (*mailed, tx.now)]
-    _have_spare(guest, seal, tx.now)
+    row.code, row.expires_at, row.tries = encryption.encrypt(code, _associated_data(row.id)), tx.now + LIFETIME, 0
+    row.asked = [moment.isoformat() for moment in (*by_browser, tx.now)]
+    guest.codes_asked = [moment.isoformat() for moment in (*by_guest, tx.now)]
+    _ensure_spare_code(guest, encryption, tx.now)
     tx.record(facts.GuestCodeAsked(row.id))
     return None
 
 
 async def confirm(
-    tx: db.Tx, seal: Seal, guest_id: UUID, browser: bytes | None, typed: str
+    tx: db.Tx, encryption: Encryption, guest_id: UUID, browser: bytes | None, typed: str
 ) -> Literal["right", "wrong", "over"]:
     """Whether `typed` is the code of the browser, or the spare one. A wrong one counts as a try once this is committed;
     `over`: no code is good now in this browser."""
-    guest = await _locked(tx, guest_id)
-    row = await _of_browser(tx, guest_id, browser) if browser else None
-    if _is_spare(guest, seal, typed, tx.now):
+    guest = await _lock_guest(tx, guest_id)
+    row = await _code_of_browser(tx, guest_id, browser) if browser else None
+    if _is_spare_code(guest, encryption, typed, tx.now):
         guest.confirmed_at = tx.now
         return "right"
-    code = _good_code(row, seal, tx.now) if row else None
+    code = _valid_code(row, encryption, tx.now) if row else None
     if row is None or code is None:
         return "over"
     row.tries += 1
     if not hmac.compare_digest(code.encode(), re.sub(r"[^0-9]", "", typed).encode()):
-        return "wrong" if row.tries < TRIES else "over"
+        return "wrong" if row.tries < MAX_TRIES else "over"
     row.code, guest.confirmed_at = None, tx.now
     return "right"
 
 
-async def mail(work: Work[Resources]) -> None:
+async def mail_code(job: JobContext[Resources]) -> None:
     """Mail the code of one browser (the key) to its guest, while it counts. A mail sent twice is the same mail."""
-    async with work.reading() as tx:
-        due = await _due(tx, work)
-    if due is None:
+    async with job.read_only() as tx:
+        pending = await _pending_mail(tx, job)
+    if pending is None:
         return
 
-    async def still_counts() -> bool:
-        async with work.reading() as tx:
-            now = await _due(tx, work)
-            return now is not None and now.codes == due.codes
+    async def is_current() -> bool:
+        async with job.read_only() as tx:
+            current = await _pending_mail(tx, job)
+            return current is not None and current.codes == pending.codes
 
-    sender = mailing.sender_of(mailing.addresses(work.resources.settings))
+    sender = invite_state.mail_sender(invite_state.mail_settings_from(job.resources.settings))
     try:
-        mail = guest_texts.code_mail(due.codes, due.title, due.registration, sender)
-        if refusal := await post(work, mail, still_counts):
-            log.warning("a code was refused", guest_id=str(due.guest_id), reason=refusal)
-    except Overtaken:
+        message = guest_texts.code_mail(pending.codes, pending.title, pending.registration, sender)
+        if refusal := await send_mail(job, message, is_current):
+            log.warning("code mail refused", guest_id=str(pending.guest_id), reason=refusal)
+    except Superseded:
         return
 
 
-async def _due(tx: db.Tx, work: Work[Resources]) -> Due | None:
+async def _pending_mail(tx: db.Tx, job: JobContext[Resources]) -> PendingCodeMail | None:
     """The codes to be mailed for one browser, as they are; None where none counts."""
-    row, seal = await tx.session.get(GuestCode, work.id), work.resources.seal
-    code = _good_code(row, seal, tx.now) if row else None
+    row, encryption = await tx.session.get(GuestCode, job.id), job.resources.encryption
+    code = _valid_code(row, encryption, tx.now) if row else None
     if row is None or code is None:
         return None
     guest = await tx.session.get_one(Guest, row.guest_id)
     registration = await tx.session.get_one(Registration, guest.registration_id)
     event = await events.get(tx, registration.event_id)
-    codes = guest_texts.Codes(row.id, code, _spare(guest, seal), datetime.fromisoformat(row.asked[-1]))
-    return Due(codes, event.title, registration, guest.id) if event else None
+    codes = guest_texts.Codes(row.id, code, _spare_code(guest, encryption), datetime.fromisoformat(row.asked[-1]))
+    return PendingCodeMail(codes, event.title, registration, guest.id) if event else None
 
 
-def _good_code(row: GuestCode, seal: Seal, now: datetime) -> str | None:
-    """The code of a browser that counts at `now`."""
-    if row.code is None or row.tries >= TRIES or now >= row.expires_at:
+def _valid_code(row: GuestCode, encryption: Encryption, now: datetime) -> str | None:
+    """The code of a browser that counts at `current`."""
+    if row.code is None or row.tries >= MAX_TRIES or now >= row.expires_at:
         return None
-    return seal.open(row.code, _place(row.id))
+    return encryption.decrypt(row.code, _associated_data(row.id))
 
 
-def _have_spare(guest: Guest, seal: Seal, now: datetime) -> None:
+def _ensure_spare_code(guest: Guest, encryption: Encryption, now: datetime) -> None:
     """A spare code that is good for longer than asking can be used up."""
     if guest.code is None or guest.code_expires_at is None or guest.code_expires_at < now + 2 * HOUR:
         spare = "".join(secrets.choice(SPARE_LETTERS) for _ in range(SPARE_LENGTH))
-        guest.code, guest.code_expires_at = seal.seal(spare, _spare_place(guest)), now + SPARE_LIFETIME
+        guest.code, guest.code_expires_at = (
+            encryption.encrypt(spare, _spare_associated_data(guest)),
+            now + SPARE_LIFETIME,
+        )
 
 
-def _is_spare(guest: Guest, seal: Seal, typed: str, now: datetime) -> bool:
+def _is_spare_code(guest: Guest, encryption: Encryption, typed: str, now: datetime) -> bool:
     if guest.code_expires_at is None or now >= guest.code_expires_at:
         return False
     letters = re.sub(r"[^A-Z]", "", typed.upper())
-    return hmac.compare_digest(_spare(guest, seal).encode(), letters.encode()) and letters != ""
+    return hmac.compare_digest(_spare_code(guest, encryption).encode(), letters.encode()) and letters != ""
 
 
-def _spare(guest: Guest, seal: Seal) -> str:
+def _spare_code(guest: Guest, encryption: Encryption) -> str:
     """The spare code; empty where there is none."""
-    return seal.open(guest.code, _spare_place(guest)) if guest.code else ""
+    return encryption.decrypt(guest.code, _spare_associated_data(guest)) if guest.code else ""
 
 
-def _lately(moments: Sequence[str], now: datetime) -> list[datetime]:
+def _within_hour(moments: Sequence[str], now: datetime) -> list[datetime]:
     return [moment for moment in map(datetime.fromisoformat, moments) if moment > now - HOUR]
 
 
-def _place(code_id: UUID) -> str:
+def _associated_data(code_id: UUID) -> str:
     return f"guest_codes.code:{code_id}"
 
 
-def _spare_place(guest: Guest) -> str:
+def _spare_associated_data(guest: Guest) -> str:
     return f"guests.code:{guest.id}"
 
 
-async def _of_browser(tx: db.Tx, guest_id: UUID, browser: bytes) -> GuestCode | None:
+async def _code_of_browser(tx: db.Tx, guest_id: UUID, browser: bytes) -> GuestCode | None:
     found: GuestCode | None = await tx.session.scalar(
         select(GuestCode).where(GuestCode.guest_id == guest_id, GuestCode.browser == browser)
     )
     return found
 
 
-async def _locked(tx: db.Tx, guest_id: UUID) -> Guest:
+async def _lock_guest(tx: db.Tx, guest_id: UUID) -> Guest:
     """The guest, under whose lock the guest's codes change, too."""
     return await tx.session.get_one(Guest, guest_id, with_for_update=True)

@@ -14,24 +14,25 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, tuple_
 
 from app import facts
-from app.accounts import budgets
+from app.accounts import quotas
 from app.accounts.models import Host
 from app.core import db
-from app.core.errors import Problem, not_found, wrong_field
+from app.core.errors import Problem, field_error, not_found
 from app.events import service as events
 from app.events.models import Event
+from app.invitations.icalendar import is_valid_address
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import addresses, noticed, service, waiting_list
-from app.registrations.invites import valid_address
+from app.registrants import notifications
+from app.registrations import addresses, service, waiting_list
 from app.registrations.models import Guest, Registrant, Registration, guest_member_id, is_guest
 
-MOST = 100  # guests of one event
-A_DAY = 50  # invitations by one admin
+MAX_PER_EVENT = 100  # guests of one event
+MAX_PER_DAY = 50  # invitations by one admin
 
 
 @dataclass(frozen=True)
-class Invited:
+class GuestItem:
     """A guest as a list shows them; `position` is their place on the waiting list."""
 
     guest: Guest
@@ -40,33 +41,33 @@ class Invited:
     position: int | None
 
 
-async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name: str, locale: str) -> Invited:
+async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name: str, locale: str) -> GuestItem:
     """Invite a person by their address. Who was invited before, and revoked or taken off inside Zoom, is the same guest
     again.
 
     Raises 422 naming `email` for an address that cannot be invited, and the problems `event-closed`, `event-full` for
-    more than `MOST` guests and `too-many-clicks` for more than `A_DAY` invitations of one admin (the UTC day).
+    more than `MAX_PER_EVENT` guests and `too-many-clicks` for more than `MAX_PER_DAY` invitations of one admin (the UTC day).
     """
-    if not valid_address(email):
-        raise wrong_field("email", "is not a mail address invites can be sent to")
+    if not is_valid_address(email):
+        raise field_error("email", "is not a mail address invites can be sent to")
     event = await events.lock(tx, event_id)
     if event is None:
         raise not_found("event")
     await _refuse_hosts(tx, event, email)
     meeting = await meetings.current(tx, event.id)
-    guest = await _out_again(tx, event, email, meeting)
+    guest = await _find_reinvitable(tx, event, email, meeting)
     await _refuse_too_many(tx, event, invited_by, guest)
     guest_id = guest.id if guest else uuid4()
     person = service.Person(guest_member_id(guest_id), email, name, locale, email_entered_by=invited_by)
-    registration = await service.answer(tx, event.id, person, "going")
-    await noticed.pardon(tx, registration.id, await service.account_of(tx, event), event.community_id)
+    registration = await service.rsvp(tx, event.id, person, "going")
+    await notifications.reinstate(tx, registration.id, await service.host_account_id(tx, event), event.community_id)
     if guest is None:
         guest = Guest(id=guest_id, registration_id=registration.id, codes_asked=[])
         tx.session.add(guest)
     guest.invited_by, guest.invited_at, guest.revoked_at = invited_by, tx.now, None
     await tx.session.flush()
-    registrant = await service.registrant_at(tx, registration.id, meeting)
-    return Invited(guest, registration, registrant, await _position(tx, registration))
+    registrant = await service.get_registrant(tx, registration.id, meeting)
+    return GuestItem(guest, registration, registrant, await _position(tx, registration))
 
 
 async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
@@ -84,27 +85,27 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
     if guest.revoked_at is not None:
         return
     guest.revoked_at, guest.code, guest.code_expires_at = tx.now, None, None
-    await tx.run("DELETE FROM guest_codes WHERE guest_id = :guest_id", guest_id=guest.id)
+    await tx.execute("DELETE FROM guest_codes WHERE guest_id = :guest_id", guest_id=guest.id)
     # Not by an answer: those an event that is over no longer takes.
     registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
     await tx.session.flush()
-    account_id = await service.account_of(tx, event)
+    account_id = await service.host_account_id(tx, event)
     tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
     await service.promote(tx, event)
 
 
-async def of_event(
+async def list_for_event(
     tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
-) -> Sequence[Invited]:
+) -> Sequence[GuestItem]:
     """Up to `limit` guests of the event, revoked ones too, as they were invited, after the (invited, id) given."""
     meeting = await meetings.current(tx, event_id)
-    seat = (Registrant.registration_id == Registration.id) & (
+    registrant_join = (Registrant.registration_id == Registration.id) & (
         Registrant.meeting_id == (meeting.id if meeting else None)
     )
     statement = (
         select(Guest, Registration, Registrant)
         .join(Registration, Registration.id == Guest.registration_id)
-        .outerjoin(Registrant, seat)
+        .outerjoin(Registrant, registrant_join)
         .where(Registration.event_id == event_id)
         .order_by(Guest.invited_at, Guest.id)
         .limit(limit)
@@ -112,7 +113,7 @@ async def of_event(
     if after is not None:
         statement = statement.where(tuple_(Guest.invited_at, Guest.id) > tuple_(*after))
     rows = (await tx.session.execute(statement)).all()
-    return [Invited(*row, await _position(tx, row[1])) for row in rows]
+    return [GuestItem(*row, await _position(tx, row[1])) for row in rows]
 
 
 async def _position(tx: db.Tx, registration: Registration) -> int | None:
@@ -122,43 +123,45 @@ async def _position(tx: db.Tx, registration: Registration) -> int | None:
 async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
     """Zoom takes no host and no alternative host as a registrant."""
     hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
-    at_it = select(Host.id).where(Host.id.in_(hosts), func.lower(Host.email) == addresses.written(email).lower())
-    if await tx.session.scalar(at_it):
-        raise wrong_field("email", "belongs to a host of this event, who comes in by starting the meeting")
+    matching = select(Host.id).where(Host.id.in_(hosts), func.lower(Host.email) == addresses.normalize(email).lower())
+    if await tx.session.scalar(matching):
+        raise field_error("email", "belongs to a host of this event, who comes in by starting the meeting")
 
 
-async def _out_again(tx: db.Tx, event: Event, email: str, meeting: Meeting | None) -> Guest | None:
+async def _find_reinvitable(tx: db.Tx, event: Event, email: str, meeting: Meeting | None) -> Guest | None:
     """The guest with this address whose invitation was taken back, whom a host took off inside Zoom, or who could not
     be registered; 422 where the address is coming already. A member who has not shown that it is theirs keeps nobody
     out."""
     found = await tx.session.execute(
         select(Registration, Guest)
         .outerjoin(Guest, Guest.registration_id == Registration.id)
-        .where(Registration.event_id == event.id, func.lower(Registration.email) == addresses.written(email).lower())
+        .where(Registration.event_id == event.id, func.lower(Registration.email) == addresses.normalize(email).lower())
     )
-    out = None
+    reinvitable = None
     for registration, guest in found:
         if is_guest(registration.member_id):
-            registrant = await service.registrant_at(tx, registration.id, meeting)
+            registrant = await service.get_registrant(tx, registration.id, meeting)
             if guest.revoked_at is None and (registrant is None or registrant.state not in {"denied", "failed"}):
-                raise wrong_field("email", "is invited to this event already")
-            out = guest
+                raise field_error("email", "is invited to this event already")
+            reinvitable = guest
         elif registration.rsvp != "not_going" and registration.email_verified:
-            raise wrong_field("email", "belongs to a member who is registered for this event already")
-    return out
+            raise field_error("email", "belongs to a member who is registered for this event already")
+    return reinvitable
 
 
-async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str, again: Guest | None) -> None:
-    coming = await tx.session.scalar(
+async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str, reinvited: Guest | None) -> None:
+    current = await tx.session.scalar(
         select(func.count())
         .select_from(Guest)
         .join(Registration, Registration.id == Guest.registration_id)
         .where(Registration.event_id == event.id, Guest.revoked_at.is_(None))
-        .where(Guest.id.is_distinct_from(again.id if again else None))
+        .where(Guest.id.is_distinct_from(reinvited.id if reinvited else None))
     )
-    if (coming or 0) >= MOST:
-        raise Problem("event-full", f"An event takes {MOST} guests at the most: take an invitation back first.")
-    if not await budgets.spend(tx, f"guests:{invited_by}", A_DAY):
-        wait = int((budgets.renewed_at(tx.now) - tx.now).total_seconds()) + 1
-        detail = f"You invited {A_DAY} guests today; go on tomorrow."
+    if (current or 0) >= MAX_PER_EVENT:
+        raise Problem(
+            "event-full", f"An event takes {MAX_PER_EVENT} guests at the most: take an invitation back first."
+        )
+    if not await quotas.consume(tx, f"guests:{invited_by}", MAX_PER_DAY):
+        wait = int((quotas.resets_at(tx.now) - tx.now).total_seconds()) + 1
+        detail = f"You invited {MAX_PER_DAY} guests today; go on tomorrow."
         raise Problem("too-many-clicks", detail, headers={"Retry-After": str(wait)})

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Model
-from app.core.identity import GUEST
-from app.core.sealed import Sealed
+from app.core.encrypted_columns import EncryptedColumn
+from app.core.identity import GUEST_PREFIX
 
 # Who may ask for a registrant.
 MEMBER, ORGANISER = "member", "organiser"
@@ -18,12 +18,12 @@ MEMBER, ORGANISER = "member", "organiser"
 
 def guest_member_id(guest_id: UUID) -> str:
     """What stands for the member id in the registration of a guest."""
-    return f"{GUEST}{guest_id}"
+    return f"{GUEST_PREFIX}{guest_id}"
 
 
 def is_guest(member_id: str) -> bool:
     """Whether an id stands for a guest, who has no account on the platform."""
-    return member_id.startswith(GUEST)
+    return member_id.startswith(GUEST_PREFIX)
 
 
 class Registration(Model):
@@ -105,13 +105,13 @@ class Registrant(Model):
     email: Mapped[str] = mapped_column(Text)
     # The name it was added with, which Zoom shows ever after.
     name: Mapped[str | None] = mapped_column(Text)
-    join_url: Mapped[Sealed | None]
+    join_url: Mapped[EncryptedColumn | None]
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     # The link was taken back, and Zoom has yet to be told.
     cancel_due: Mapped[bool] = mapped_column(server_default="false")
     # Zoom has no other link for this address than one that was taken back, so none is asked for by itself.
-    barred: Mapped[bool] = mapped_column(server_default="false")
+    link_blocked: Mapped[bool] = mapped_column(server_default="false")
     # What was attempted at Zoom and is not known to be done or not done; until when Zoom may still be at it.
     attempt: Mapped[str | None] = mapped_column(Text)
     attempted_at: Mapped[datetime | None]
@@ -122,9 +122,9 @@ class Registrant(Model):
     retry_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
     # Of what moment the last is that Zoom told of it: what comes later and is older means nothing any more.
-    told_at: Mapped[datetime | None]
+    last_notified_at: Mapped[datetime | None]
     # Since when Zoom may have it otherwise than we know, as the database was restored; None where nothing says so.
-    doubted_at: Mapped[datetime | None]
+    stale_since: Mapped[datetime | None]
 
 
 class RevokedLink(Model):
@@ -152,7 +152,7 @@ class Guest(Model):
     # When the address was last confirmed by a code.
     confirmed_at: Mapped[datetime | None]
     # The spare code, which counts in every browser: it is in each mail, so it is sealed and not only a digest.
-    code: Mapped[Sealed | None]
+    code: Mapped[EncryptedColumn | None]
     code_expires_at: Mapped[datetime | None]
     # When codes were asked for lately, by whichever browsers.
     codes_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
@@ -168,7 +168,7 @@ class GuestCode(Model):
     guest_id: Mapped[UUID] = mapped_column(ForeignKey("guests.id"))
     browser: Mapped[bytes] = mapped_column(LargeBinary)
     # Six digits have so few forms that a digest would hide nothing, so the code is sealed.
-    code: Mapped[Sealed | None]
+    code: Mapped[EncryptedColumn | None]
     expires_at: Mapped[datetime]
     tries: Mapped[int] = mapped_column(server_default="0")
     # When this browser asked for codes, lately.

@@ -11,63 +11,66 @@ from sqlalchemy import Select, select, tuple_
 from app import facts
 from app.accounts.models import Host
 from app.core import db
-from app.core.errors import Problem, wrong_field
+from app.core.errors import Problem, field_error
 from app.core.identity import Caller
 from app.events import service as events
 from app.events.models import Event
+from app.invitations.icalendar import is_valid_address
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrations import addresses, retries, standing, waiting_list
+from app.registrants import retries
+from app.registrations import addresses, confirmation, waiting_list
 from app.registrations.addresses import Address
-from app.registrations.invites import valid_address
 from app.registrations.models import MEMBER, ORGANISER, Registrant, Registration
 
 MAX_NAME = 128
 DEFAULT_LOCALE = "en"
-CLOSED = frozenset({"cancelled", "ended"})
+CLOSED_STATUSES = frozenset({"cancelled", "ended"})
 
 
 @dataclass(frozen=True)
 class Person:
-    """Whose answer it is, as an admin describes them or, `themselves`, the platform's token. Without a `locale` what is
+    """Whose answer it is, as an admin describes them or, `self_service`, the platform's token. Without a `locale` what is
     known stays. `email_entered_by` is the admin who enters the address."""
 
     member_id: str
     email: str | None
     name: str
     locale: str | None
-    themselves: bool = False
+    self_service: bool = False
     issued_at: datetime | None = None
     email_verified: bool = False
     email_entered_by: str | None = None
 
     @classmethod
-    def of(cls, who: Caller) -> "Person":
+    def from_caller(cls, caller: Caller) -> "Person":
         """The caller, answering. An address the platform has not verified is still where invites go."""
         return cls(
-            who.member_id,
-            who.email,
-            who.name,
-            who.locale,
-            themselves=True,
-            issued_at=who.issued_at,
-            email_verified=who.email_verified,
+            caller.member_id,
+            caller.email,
+            caller.name,
+            caller.locale,
+            self_service=True,
+            issued_at=caller.issued_at,
+            email_verified=caller.email_verified,
         )
 
-    def address(self, known: Address | None) -> Address | None:
+    def address(self, current: Address | None) -> Address | None:
         """What is known of the address now; as before where no usable one is said."""
-        if self.email is None or not valid_address(self.email):
-            return known
-        return addresses.renewed(known, self.email, verified=self.email_verified, entered_by=self.email_entered_by)
+        if self.email is None or not is_valid_address(self.email):
+            return current
+        return addresses.updated_address(
+            current, self.email, verified=self.email_verified, entered_by=self.email_entered_by
+        )
 
 
-async def account_of(tx: db.Tx, event: Event) -> UUID | None:
+async def host_account_id(tx: db.Tx, event: Event) -> UUID | None:
     """The account of the event's host, whose limits its registrants share."""
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
     return host.account_id if host else None
 
 
-async def of_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registration | None:
+async def get_for_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registration | None:
     """The member's answer to the event."""
     found: Registration | None = await tx.session.scalar(
         select(Registration).where(Registration.event_id == event_id, Registration.member_id == member_id)
@@ -75,88 +78,94 @@ async def of_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registration |
     return found
 
 
-async def answer(tx: db.Tx, event_id: UUID, person: Person, rsvp: str) -> Registration:
+async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Registration:
     """Take down a member's answer: `going`, `maybe` or `not_going`. Who comes after the last place waits, in order.
 
     Raises the problems `event-not-found`, `event-closed`, and 422 where the member has no usable e-mail address.
     """
-    if not await standing.still_there(tx, event_id, person.member_id, person.issued_at):
+    if not await confirmation.is_still_member(tx, event_id, person.member_id, person.issued_at):
         raise Problem("event-not-found", "There is no such event.")
     event = await events.lock(tx, event_id)
     if event is None or event.deleted_at is not None:
         raise Problem("event-not-found", "There is no such event.")
-    if event.status(tx.now) in CLOSED:
+    if event.status(tx.now) in CLOSED_STATUSES:
         raise Problem("event-closed", "This event is over or was cancelled, so it takes no answers any more.")
-    registration = await of_member(tx, event_id, person.member_id)
+    registration = await get_for_member(tx, event_id, person.member_id)
     if registration is None:
-        registration = _new(tx, event, person)
-    full = False
+        registration = _create(tx, event, person)
+    is_full = False
     if event.capacity is not None:
         # Who waits comes before who comes now, also where places were added a moment ago.
         await promote(tx, event)
-        full = await waiting_list.free_places(tx, event) == 0
-    by = MEMBER if person.themselves else ORGANISER
-    before, had_place = _shown(registration), _has_place(registration)
-    _describe(registration, person)
-    await _place(tx, registration, rsvp, full=full)
-    if _shown(registration) != before:
-        registration.updated_at, registration.asked_by = tx.now, by if _has_place(registration) else None
+        is_full = await waiting_list.free_seats(tx, event) == 0
+    asked_by = MEMBER if person.self_service else ORGANISER
+    previous, had_seat = _visible_state(registration), _has_seat(registration)
+    _update_person(registration, person)
+    await _assign_seat(tx, registration, status, is_full=is_full)
+    if _visible_state(registration) != previous:
+        registration.updated_at, registration.asked_by = tx.now, asked_by if _has_seat(registration) else None
         tx.session.add(registration)
         await tx.session.flush()
-        tx.record(facts.RegistrationChanged(registration.id, await account_of(tx, event), event.community_id))
+        tx.record(facts.RegistrationChanged(registration.id, await host_account_id(tx, event), event.community_id))
         # An organiser's word counts for their own event: it must not move what a member is coming to elsewhere.
-        if person.themselves and await known_otherwise(tx, registration):
-            tx.record(facts.AddressChanged(registration.id))
-    elif _has_place(registration):
-        await retries.ask(tx, event, await account_of(tx, event), by, registration.id)
-    if had_place and not _has_place(registration):
+        if person.self_service and await has_other_address(tx, registration):
+            tx.record(facts.RegistrationEmailChanged(registration.id))
+    elif _has_seat(registration):
+        await retries.request_retry(tx, event, await host_account_id(tx, event), asked_by, registration.id)
+    if had_seat and not _has_seat(registration):
         await promote(tx, event)
     return registration
 
 
-async def known_otherwise(tx: db.Tx, registration: Registration) -> bool:
+async def has_other_address(tx: db.Tx, registration: Registration) -> bool:
     """Whether another answer of the member has another address."""
-    others = _known_to_differ(registration).with_only_columns(Registration.id).limit(1)
-    return await tx.session.scalar(others) is not None
+    differing = _with_other_address(registration).with_only_columns(Registration.id).limit(1)
+    return await tx.session.scalar(differing) is not None
 
 
-async def elsewhere(tx: db.Tx, registration: Registration) -> Sequence[tuple[Registration, Event]]:
+async def other_registrations(tx: db.Tx, registration: Registration) -> Sequence[tuple[Registration, Event]]:
     """The member's answers under another address to events that are to come, locked, with their events; none that are
     unconfirmed, as no other community is to learn the address."""
     found = await tx.session.execute(
-        _known_to_differ(registration)
+        _with_other_address(registration)
         .join(Event, Event.id == Registration.event_id)
         .add_columns(Event)
-        .where(standing.confirmed(), Event.ends_at > tx.now, Event.cancelled_at.is_(None), Event.deleted_at.is_(None))
+        .where(
+            confirmation.confirmed_clause(),
+            Event.ends_at > tx.now,
+            Event.cancelled_at.is_(None),
+            Event.deleted_at.is_(None),
+        )
         .order_by(Registration.id)
         .with_for_update(of=Registration, key_share=True)
     )
     return found.all()
 
 
-def _known_to_differ(registration: Registration) -> Select[Registration]:
+def _with_other_address(registration: Registration) -> Select[Registration]:
     """The member's answers that have another address, or say otherwise whether it is verified."""
     verified = registration.email_verified and registration.email_entered_by is None
-    otherwise = (Registration.email_verified != verified) & Registration.email_entered_by.is_(None)
+    verification_differs = (Registration.email_verified != verified) & Registration.email_entered_by.is_(None)
     return select(Registration).where(
-        Registration.member_id == registration.member_id, (Registration.email != registration.email) | otherwise
+        Registration.member_id == registration.member_id,
+        (Registration.email != registration.email) | verification_differs,
     )
 
 
-def _has_place(registration: Registration) -> bool:
+def _has_seat(registration: Registration) -> bool:
     return registration.rsvp == "going" and registration.waiting_since is None
 
 
-def _shown(registration: Registration) -> tuple[object, ...]:
+def _visible_state(registration: Registration) -> tuple[object, ...]:
     """What of an answer others act on."""
-    about = (registration.email, registration.email_verified, registration.name, registration.locale)
-    return (registration.rsvp, registration.waiting_since, *about)
+    person = (registration.email, registration.email_verified, registration.name, registration.locale)
+    return (registration.rsvp, registration.waiting_since, *person)
 
 
-def _new(tx: db.Tx, event: Event, person: Person) -> Registration:
+def _create(tx: db.Tx, event: Event, person: Person) -> Registration:
     address = person.address(None)
     if address is None:
-        raise wrong_field("email", "your account has no e-mail address an invite could be sent to")
+        raise field_error("email", "your account has no e-mail address an invite could be sent to")
     return Registration(
         id=uuid4(),
         event_id=event.id,
@@ -176,39 +185,39 @@ def _new(tx: db.Tx, event: Event, person: Person) -> Registration:
     )
 
 
-def _describe(registration: Registration, person: Person) -> None:
+def _update_person(registration: Registration, person: Person) -> None:
     """A newer token knows the name and the address better."""
     if person.name:
         registration.name = person.name[:MAX_NAME]
-    if address := person.address(Address.of(registration)):
-        address.keep(registration)
+    if address := person.address(Address.from_registration(registration)):
+        address.apply_to(registration)
     registration.locale = person.locale or registration.locale
 
 
-async def _place(tx: db.Tx, registration: Registration, rsvp: str, *, full: bool) -> None:
-    waits = rsvp == "going" and not _has_place(registration) and full
-    if not waits:
+async def _assign_seat(tx: db.Tx, registration: Registration, status: str, *, is_full: bool) -> None:
+    must_wait = status == "going" and not _has_seat(registration) and is_full
+    if not must_wait:
         registration.waiting_since = None
     elif registration.waiting_since is None:
-        registration.waiting_since = await waiting_list.end(tx, registration.event_id)
-    registration.rsvp = rsvp
+        registration.waiting_since = await waiting_list.next_waiting_since(tx, registration.event_id)
+    registration.rsvp = status
 
 
 async def promote(tx: db.Tx, event: Event) -> None:
     """Give free places to those who wait longest, while the event still takes people."""
-    free = await waiting_list.free_places(tx, event)
-    if free == 0 or event.status(tx.now) in CLOSED:
+    free_seats = await waiting_list.free_seats(tx, event)
+    if free_seats == 0 or event.status(tx.now) in CLOSED_STATUSES:
         return
     waiting = select(Registration).where(Registration.event_id == event.id, Registration.waiting_since.is_not(None))
-    order = waiting.order_by(Registration.waiting_since, Registration.id)
-    promoted = (await tx.session.scalars(order if free is None else order.limit(free))).all()
-    account_id = await account_of(tx, event) if promoted else None
+    ordered = waiting.order_by(Registration.waiting_since, Registration.id)
+    promoted = (await tx.session.scalars(ordered if free_seats is None else ordered.limit(free_seats))).all()
+    account_id = await host_account_id(tx, event) if promoted else None
     for registration in promoted:
         registration.waiting_since = None
         tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
 
 
-async def registrant_at(tx: db.Tx, registration_id: UUID, meeting: Meeting | None) -> Registrant | None:
+async def get_registrant(tx: db.Tx, registration_id: UUID, meeting: Meeting | None) -> Registrant | None:
     """Zoom's record of the registration at the meeting that serves its event."""
     if meeting is None:
         return None
@@ -218,16 +227,16 @@ async def registrant_at(tx: db.Tx, registration_id: UUID, meeting: Meeting | Non
     return found
 
 
-async def served(tx: db.Tx, event: Event) -> bool:
+async def accepts_registrants(tx: db.Tx, event: Event) -> bool:
     """Whether a meeting on the event's host takes its registrants."""
     meeting = await meetings.current(tx, event.id)
     if meeting is None or meeting.host_id != event.host_id:
         return False
-    return meeting.zoom_meeting_id is not None and meeting.state in meetings.SERVING
+    return meeting.zoom_meeting_id is not None and meeting.state in meetings.ACTIVE_STATES
 
 
 @dataclass(frozen=True)
-class Listed:
+class RegistrationItem:
     """An answer as a list shows it: with Zoom's record of it, and the place on the waiting list."""
 
     registration: Registration
@@ -235,27 +244,27 @@ class Listed:
     position: int | None
 
 
-async def of_event(
+async def list_for_event(
     tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
-) -> Sequence[Listed]:
+) -> Sequence[RegistrationItem]:
     """Up to `limit` answers to the event in the order they came, beginning after the (created, id) given."""
     meeting = await meetings.current(tx, event_id)
-    joined = (Registrant.registration_id == Registration.id) & (
+    registrant_join = (Registrant.registration_id == Registration.id) & (
         Registrant.meeting_id == (meeting.id if meeting else None)
     )
     statement = (
-        select(Registration, Registrant, waiting_list.position_of_row())
-        .outerjoin(Registrant, joined)
+        select(Registration, Registrant, waiting_list.position_column())
+        .outerjoin(Registrant, registrant_join)
         .where(Registration.event_id == event_id)
         .order_by(Registration.created_at, Registration.id)
         .limit(limit)
     )
     if after is not None:
         statement = statement.where(tuple_(Registration.created_at, Registration.id) > tuple_(*after))
-    return [Listed(*row) for row in await tx.session.execute(statement)]
+    return [RegistrationItem(*row) for row in await tx.session.execute(statement)]
 
 
-async def ids_of_event(tx: db.Tx, event_id: UUID) -> Sequence[UUID]:
+async def ids_for_event(tx: db.Tx, event_id: UUID) -> Sequence[UUID]:
     """Every answer to the event."""
     found = await tx.session.scalars(select(Registration.id).where(Registration.event_id == event_id))
     return found.all()

@@ -11,7 +11,7 @@ from app.events.models import Event
 from app.registrations.models import Registration
 
 
-async def end(tx: db.Tx, event_id: UUID) -> datetime:
+async def next_waiting_since(tx: db.Tx, event_id: UUID) -> datetime:
     """Now, or just after whoever came last: a transaction that waited for the event's lock began before it."""
     last = await tx.session.scalar(
         select(func.max(Registration.waiting_since)).where(Registration.event_id == event_id)
@@ -19,7 +19,7 @@ async def end(tx: db.Tx, event_id: UUID) -> datetime:
     return max(tx.now, last + timedelta(microseconds=1)) if last else tx.now
 
 
-async def free_places(tx: db.Tx, event: Event) -> int | None:
+async def free_seats(tx: db.Tx, event: Event) -> int | None:
     """How many more can come; None where there is no limit."""
     if event.capacity is None:
         return None
@@ -35,14 +35,14 @@ async def position(tx: db.Tx, registration: Registration) -> int | None:
     """The place on the waiting list, from 1; None for those who do not wait."""
     if registration.waiting_since is None:
         return None
-    found: int | None = await tx.session.scalar(select(position_of_row()).where(Registration.id == registration.id))
+    found: int | None = await tx.session.scalar(select(position_column()).where(Registration.id == registration.id))
     return found
 
 
-def position_of_row() -> ColumnElement[int | None]:
+def position_column() -> ColumnElement[int | None]:
     """The place on the waiting list of the registration a statement is about."""
     ahead = aliased(Registration)
-    counted = (
+    rank = (
         select(func.count())
         .where(
             ahead.event_id == Registration.event_id,
@@ -51,4 +51,4 @@ def position_of_row() -> ColumnElement[int | None]:
         .correlate(Registration)
         .scalar_subquery()
     )
-    return func.nullif(counted, 0)
+    return func.nullif(rank, 0)

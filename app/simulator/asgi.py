@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.simulator import (
+    browser_pages,
     controls,
     meeting_controls,
     meetings,
@@ -19,16 +20,21 @@ from app.simulator import (
     registrants,
     reports,
     users,
-    website,
 )
 from app.simulator.config import Config
 from app.simulator.errors import not_recognized
+from app.simulator.middleware import AbortableProtocol, JournalMiddleware, json_response
 from app.simulator.operations import route
 from app.simulator.simulator import Simulator
-from app.simulator.wire import HangingUpProtocol, Wire, json_response
 
-AREAS = (users.OPERATIONS, meetings.OPERATIONS, registrants.OPERATIONS, reports.OPERATIONS, recordings.OPERATIONS)
-WEBSITES = (oauth.routes, website.routes)
+OPERATION_TABLES = (
+    users.OPERATIONS,
+    meetings.OPERATIONS,
+    registrants.OPERATIONS,
+    reports.OPERATIONS,
+    recordings.OPERATIONS,
+)
+ROUTE_FACTORIES = (oauth.routes, browser_pages.routes)
 # What they take and give is analysed once in a process: tests start hundreds of simulators in one.
 CONTROLS = APIRouter()
 for router in (controls.router, meeting_controls.router, notification_controls.router):
@@ -45,18 +51,18 @@ def create_app(config: Config) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await simulator.courier.aclose()
+        await simulator.sender.aclose()
 
     app = FastAPI(title="A simulated Zoom", lifespan=lifespan)
     app.state.simulator = simulator
     app.router.routes.extend(CONTROLS.routes)
-    for operations in AREAS:
+    for operations in OPERATION_TABLES:
         app.router.routes.extend(route(operation, handler, simulator) for operation, handler in operations)
-    for site in WEBSITES:
+    for site in ROUTE_FACTORIES:
         app.router.routes.extend(site(simulator))
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    app.router.routes.append(Route("/v2/{rest:path}", _unknown, methods=methods))
-    app.add_middleware(Wire, simulator=simulator)
+    app.router.routes.append(Route("/v2/{rest:path}", _not_recognized, methods=methods))
+    app.add_middleware(JournalMiddleware, simulator=simulator)
     return app
 
 
@@ -68,7 +74,7 @@ def server(config: Config, host: str, port: int) -> uvicorn.Server:
             app,
             host=host,
             port=port,
-            http=HangingUpProtocol,
+            http=AbortableProtocol,
             log_level="warning",
             timeout_keep_alive=60,  # uvicorn's five seconds are httpx's too, and one would hang up on the other
             access_log=False,
@@ -82,5 +88,5 @@ def serve(config: Config, host: str, port: int) -> None:
     server(config, host, port).run()
 
 
-async def _unknown(_: Request) -> Response:
-    return json_response(not_recognized().answer)
+async def _not_recognized(_: Request) -> Response:
+    return json_response(not_recognized().response)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-_WRITTEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z?)")
+_TIME_FORMAT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z?)")
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ def epoch_ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def read_time(text: str, zone: str) -> datetime:
+def parse_time(text: str, zone: str) -> datetime:
     """The moment a client wrote: UTC with `Z`, otherwise local to `zone`; fractions are dropped (contract 5.1).
 
     Raises `ValueError` when the text is neither.
     """
-    match = _WRITTEN.fullmatch(text)
+    match = _TIME_FORMAT.fullmatch(text)
     if match is None:
         raise ValueError(text)
-    written = datetime.fromisoformat(match[1])
-    return written.replace(tzinfo=UTC if match[2] else ZoneInfo(zone)).astimezone(UTC)
+    local = datetime.fromisoformat(match[1])
+    return local.replace(tzinfo=UTC if match[2] else ZoneInfo(zone)).astimezone(UTC)

@@ -19,22 +19,22 @@ from app.simulator.switches import Switches
 router = APIRouter(prefix="/simulator", tags=["controls"])
 
 
-def the_simulator(request: Request) -> Simulator:
+def get_simulator(request: Request) -> Simulator:
     """The simulator this app runs."""
     simulator: Simulator = request.app.state.simulator
     return simulator
 
 
-Sim = Annotated[Simulator, Depends(the_simulator)]
+Sim = Annotated[Simulator, Depends(get_simulator)]
 
 
-class Wish(BaseModel):
+class ControlBody(BaseModel):
     """A body of a control: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class NewUser(Wish):
+class NewUser(ControlBody):
     """A user of a new account."""
 
     email: str
@@ -45,7 +45,7 @@ class NewUser(Wish):
     status: Literal["active", "inactive", "pending"] = "active"
 
 
-class NewAccount(Wish):
+class NewAccount(ControlBody):
     """A new Zoom account; without an owner among them, the first user is it."""
 
     name: str
@@ -54,7 +54,7 @@ class NewAccount(Wish):
     users: list[NewUser] = Field(min_length=1)
 
 
-class UserChange(Wish):
+class UserChange(ControlBody):
     """What an admin changes about a user in Zoom's web portal; `settings` is merged, group by group."""
 
     type: Literal[1, 2, 4, 99] | None = None
@@ -65,13 +65,13 @@ class UserChange(Wish):
     settings: dict[str, dict[str, Any]] = {}
 
 
-class ClockShift(Wish):
+class ClockShift(ControlBody):
     """How far the simulator's clock is ahead of the real one."""
 
     seconds: float
 
 
-class Registration(Wish):
+class AppRegistration(ControlBody):
     """The app as it is registered at Zoom; what is absent stays. Tokens keep the scopes they were granted."""
 
     client_secret: str | None = None
@@ -85,19 +85,19 @@ async def journal(
 ) -> list[dict[str, Any]]:
     """Every request, oldest first: of one operation, or from entry number `since` on."""
     entries = list(simulator.journal)[since:]
-    return [entry.shown() for entry in entries if operation in (None, entry.operation)]
+    return [entry.to_json() for entry in entries if operation in (None, entry.operation)]
 
 
 @router.get("/state")
 async def state(simulator: Sim) -> dict[str, Any]:
     """Everything Zoom holds, except tokens."""
-    world = simulator.world
+    zoom_state = simulator.state
     return {
         "now": simulator.now(),
-        "accounts": [asdict(account) for account in world.accounts.values()],
-        "meetings": [meeting_shown(meeting) for meeting in world.meetings.values()],
-        "deleted_meetings": [meeting_shown(meeting) for meeting in world.deleted.values()],
-        "grants": [_grant_shown(grant) for grant in world.grants],
+        "accounts": [asdict(account) for account in zoom_state.accounts.values()],
+        "meetings": [meeting_json(meeting) for meeting in zoom_state.meetings.values()],
+        "deleted_meetings": [meeting_json(meeting) for meeting in zoom_state.deleted.values()],
+        "grants": [_grant_json(grant) for grant in zoom_state.grants],
         "scopes": list(simulator.config.scopes),
         "switches": simulator.switches,
         "faults": simulator.faults,
@@ -113,17 +113,17 @@ async def reset(simulator: Sim) -> dict[str, bool]:
 
 
 @router.post("/accounts", status_code=201)
-async def create_account(simulator: Sim, wanted: NewAccount) -> dict[str, Any]:
+async def create_account(simulator: Sim, body: NewAccount) -> dict[str, Any]:
     """One more Zoom account with users."""
-    taken = [user.email for user in wanted.users if simulator.world.user(user.email) is not None]
-    if taken or any(account.name == wanted.name for account in simulator.world.accounts.values()):
-        raise HTTPException(409, f"name or e-mail already in use: {', '.join(taken) or wanted.name}")
-    account = new_account(simulator.world, wanted.name, wanted.plan)
-    owned = any(user.role == "owner" for user in wanted.users)
-    for number, user in enumerate(wanted.users):
-        role: Role = "owner" if not owned and number == 0 else user.role
+    taken = [user.email for user in body.users if simulator.state.user(user.email) is not None]
+    if taken or any(account.name == body.name for account in simulator.state.accounts.values()):
+        raise HTTPException(409, f"name or e-mail already in use: {', '.join(taken) or body.name}")
+    account = new_account(simulator.state, body.name, body.plan)
+    has_owner = any(user.role == "owner" for user in body.users)
+    for number, user in enumerate(body.users):
+        role: Role = "owner" if not has_owner and number == 0 else user.role
         names = (user.first_name or user.email.partition("@")[0].title(), user.last_name)
-        recording = wanted.cloud_recording
+        recording = body.cloud_recording
         add_user(account, user.email, names, user.type, role, cloud_recording=recording, status=user.status)
     return asdict(account)
 
@@ -131,16 +131,16 @@ async def create_account(simulator: Sim, wanted: NewAccount) -> dict[str, Any]:
 @router.patch("/users/{user}")
 async def change_user(simulator: Sim, user: str, change: UserChange) -> dict[str, Any]:
     """Change a user's licence, status, role, name or settings; a new licence brings its settings."""
-    found = find_user(simulator, user)
-    if change.type is not None and change.type != found.type:
-        found.type = change.type
-        plan = simulator.world.accounts[found.account_id].plan
-        found.settings = seed.user_settings(plan, found.type, cloud_recording=plan != "free")
+    zoom_user = find_user(simulator, user)
+    if change.type is not None and change.type != zoom_user.type:
+        zoom_user.type = change.type
+        plan = simulator.state.accounts[zoom_user.account_id].plan
+        zoom_user.settings = seed.user_settings(plan, zoom_user.type, cloud_recording=plan != "free")
     for name in ("status", "role", "first_name", "last_name"):
-        setattr(found, name, getattr(change, name) or getattr(found, name))
+        setattr(zoom_user, name, getattr(change, name) or getattr(zoom_user, name))
     for group, values in change.settings.items():
-        found.settings[group] = found.settings.get(group, {}) | values
-    return asdict(found)
+        zoom_user.settings[group] = zoom_user.settings.get(group, {}) | values
+    return asdict(zoom_user)
 
 
 @router.get("/switches")
@@ -174,38 +174,38 @@ async def set_faults(simulator: Sim, faults: Faults) -> Faults:
 
 
 @router.put("/app")
-async def set_app(simulator: Sim, wanted: Registration) -> dict[str, Any]:
+async def set_app(simulator: Sim, body: AppRegistration) -> dict[str, Any]:
     """Change the app's registration."""
-    present = {name: value for name, value in wanted.model_dump().items() if value is not None}
+    present = {name: value for name, value in body.model_dump().items() if value is not None}
     simulator.config = replace(simulator.config, **present)
     return {"scopes": list(simulator.config.scopes), "redirect_uris": list(simulator.config.redirect_uris)}
 
 
 @router.get("/secrets")
-async def secrets_issued(simulator: Sim) -> list[dict[str, Any]]:
+async def issued_secrets(simulator: Sim) -> list[dict[str, Any]]:
     """Every secret that ever left the house, for a search that must find none of them."""
     return simulator.secrets
 
 
 def find_user(simulator: Simulator, key: str) -> User:
     """The user with an id or e-mail; 404 names what was asked for."""
-    user = simulator.world.user(key)
+    user = simulator.state.user(key)
     if user is None:
         raise HTTPException(404, f"no Zoom user {key!r}")
     return user
 
 
-def meeting_shown(meeting: Meeting) -> Json:
+def meeting_json(meeting: Meeting) -> Json:
     """A meeting with all it holds."""
     return asdict(meeting) | {
         "join_url": meeting.join_url,
         "registration_url": meeting.registration_url,
-        "running": meeting.running is not None,
+        "running": meeting.running_instance is not None,
         "registrants": [asdict(registrant) for registrant in meeting.registrants.values()],
     }
 
 
-def _grant_shown(grant: Grant) -> Json:
+def _grant_json(grant: Grant) -> Json:
     return {
         "user_id": grant.user_id,
         "account_id": grant.account_id,

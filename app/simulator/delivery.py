@@ -15,10 +15,10 @@ import httpx
 from app.simulator.clock import zoom_time
 from app.simulator.state import Json
 
-ANSWER_WITHIN = 3.0
+RESPONSE_TIMEOUT = 3.0
 RETRY_WAITS = (300.0, 1200.0, 3600.0)
 
-_dice = secrets.SystemRandom()
+_random = secrets.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Envelope:
     headers: Callable[[], dict[str, str]]
 
 
-class Courier:
+class NotificationSender:
     """Sends envelopes in the order they come, repeats what failed, and writes down every attempt."""
 
     def __init__(self, compression: float, now: Callable[[], datetime]) -> None:
@@ -41,28 +41,28 @@ class Courier:
         self._now = now
         self._client: httpx.AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: list[Envelope] = []
+        self._held_back: list[Envelope] = []
         self._order = asyncio.Lock()
 
-    def send(self, envelope: Envelope, late: float = 0.0) -> None:
-        """Deliver, after `late` seconds, in a task of its own."""
-        task = asyncio.get_running_loop().create_task(self._deliver(envelope, late))
+    def send(self, envelope: Envelope, delay: float = 0.0) -> None:
+        """Deliver, after `delay` seconds, in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._deliver(envelope, delay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def hold(self, envelope: Envelope) -> None:
-        """Keep back until `idle` is asked for; then everything held goes out in random order."""
-        self._held.append(envelope)
+    def hold_back(self, envelope: Envelope) -> None:
+        """Keep back until `wait_idle` is asked for; then everything held goes out in random order."""
+        self._held_back.append(envelope)
 
-    def note(self, event: str, account_id: str, outcome: str) -> None:
+    def record_unsent(self, event: str, account_id: str, outcome: str) -> None:
         """Write down a notification that is not sent, and why."""
         self._record(event, account_id, outcome=outcome)
 
-    async def idle(self, timeout: float) -> bool:
+    async def wait_idle(self, timeout: float) -> bool:
         """Whether nothing is queued, in flight or waiting for a retry, within so many seconds."""
-        _dice.shuffle(self._held)
-        while self._held:
-            self.send(self._held.pop())
+        _random.shuffle(self._held_back)
+        while self._held_back:
+            self.send(self._held_back.pop())
         ends = asyncio.get_running_loop().time() + timeout
         while self._tasks:
             left = ends - asyncio.get_running_loop().time()
@@ -74,19 +74,19 @@ class Courier:
     async def attempt(self, envelope: Envelope, number: int, headers: dict[str, str]) -> httpx.Response | None:
         """Send once. `None` is no answer: refused, broken off, or later than three seconds."""
         self._client = self._client or httpx.AsyncClient(follow_redirects=False, trust_env=False)
-        at, answer, error = self._now(), None, None
+        at, response, error = self._now(), None, None
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                answer = await self._client.post(envelope.url, content=envelope.body, headers=headers, timeout=None)
+            async with asyncio.timeout(RESPONSE_TIMEOUT):
+                response = await self._client.post(envelope.url, content=envelope.body, headers=headers, timeout=None)
         except (TimeoutError, httpx.HTTPError) as reason:
             error = type(reason).__name__
-        outcome = _outcome(answer, number)
-        self._record(envelope.event, envelope.account_id, envelope, at, number, answer, error, outcome)
-        return answer
+        outcome = _outcome(response, number)
+        self._record(envelope.event, envelope.account_id, envelope, at, number, response, error, outcome)
+        return response
 
-    async def forget(self) -> None:
+    async def clear(self) -> None:
         """Drop what is under way and what was written down."""
-        self._held.clear()
+        self._held_back.clear()
         for task in list(self._tasks):
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -95,21 +95,21 @@ class Courier:
 
     async def aclose(self) -> None:
         """Stop and close the connections."""
-        await self.forget()
+        await self.clear()
         if self._client is not None:
             await self._client.aclose()
             self._client = None
 
-    async def _deliver(self, envelope: Envelope, late: float) -> None:
-        await asyncio.sleep(late)
+    async def _deliver(self, envelope: Envelope, delay: float) -> None:
+        await asyncio.sleep(delay)
         headers = envelope.headers()
         async with self._order:
-            answer = await self.attempt(envelope, 1, headers)
+            response = await self.attempt(envelope, 1, headers)
         for number, wait in enumerate(RETRY_WAITS, start=2):
-            if answer is not None and answer.status_code < 500:
+            if response is not None and response.status_code < 500:
                 return
             await asyncio.sleep(wait / self.compression)
-            answer = await self.attempt(envelope, number, envelope.headers())
+            response = await self.attempt(envelope, number, envelope.headers())
 
     def _record(
         self,
@@ -118,7 +118,7 @@ class Courier:
         envelope: Envelope | None = None,
         at: datetime | None = None,
         number: int = 0,
-        answer: httpx.Response | None = None,
+        response: httpx.Response | None = None,
         error: str | None = None,
         outcome: str = "",
     ) -> None:
@@ -130,14 +130,14 @@ class Courier:
                 "body": envelope and envelope.body.decode(),
                 "attempt": number,
                 "at": zoom_time(at or self._now()),
-                "status": answer and answer.status_code,
+                "status": response and response.status_code,
                 "error": error,
                 "outcome": outcome,
             }
         )
 
 
-def _outcome(answer: httpx.Response | None, number: int) -> str:
-    if answer is not None and answer.status_code < 500:
-        return "delivered" if answer.status_code in (200, 204) else "refused, not retried"
+def _outcome(response: httpx.Response | None, number: int) -> str:
+    if response is not None and response.status_code < 500:
+        return "delivered" if response.status_code in (200, 204) else "refused, not retried"
     return "given up" if number > len(RETRY_WAITS) else "to be retried"

@@ -6,11 +6,11 @@ from typing import Any
 
 from app.simulator.switches import Switches
 
-Problems = Sequence[tuple[str, str]]
+FieldProblems = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ZoomResponse:
     """What goes back: an HTTP status, a JSON body (`None` is an empty one) and headers."""
 
     status: int
@@ -21,20 +21,20 @@ class Answer:
 class RefusalError(Exception):
     """A call Zoom refuses."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.body)
-        self.answer = answer
+    def __init__(self, response: ZoomResponse) -> None:
+        super().__init__(response.body)
+        self.response = response
 
 
 def refusal(status: int, code: int, message: str, headers: Mapping[str, str] | None = None) -> RefusalError:
     """A refusal of the REST API: `{"code", "message"}`; `code` is not the HTTP status."""
-    return RefusalError(Answer(status, {"code": code, "message": message}, headers or {}))
+    return RefusalError(ZoomResponse(status, {"code": code, "message": message}, headers or {}))
 
 
-def validation_failed(problems: Problems) -> RefusalError:
+def validation_failed(problems: FieldProblems) -> RefusalError:
     """Fields, by their dotted names, that Zoom does not accept."""
     errors = [{"field": name, "message": message} for name, message in problems]
-    return RefusalError(Answer(400, {"code": 300, "message": "Validation Failed.", "errors": errors}))
+    return RefusalError(ZoomResponse(400, {"code": 300, "message": "Validation Failed.", "errors": errors}))
 
 
 def broken_json() -> RefusalError:
@@ -115,7 +115,7 @@ def meeting_full() -> RefusalError:
 
 def oauth_refusal(status: int, reason: str, error: str) -> RefusalError:
     """A refusal of the token endpoint: `{"reason", "error"}` (contract 2.2)."""
-    return RefusalError(Answer(status, {"reason": reason, "error": error}))
+    return RefusalError(ZoomResponse(status, {"reason": reason, "error": error}))
 
 
 def invalid_grant(switches: Switches, reason: str = "Invalid Token!") -> RefusalError:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator.switches import RetryAfter
 
-_dice = secrets.SystemRandom()
+_random = secrets.SystemRandom()
 
 
 class CallFault(BaseModel):
@@ -59,15 +59,15 @@ class Faults(BaseModel):
     calls: list[CallFault] = []
     notifications: list[NotificationFault] = []
 
-    def strike_call(self, operation: str) -> CallFault | None:
+    def next_call_fault(self, operation: str) -> CallFault | None:
         """The fault that hits this call, used up by one."""
         for fault in self.calls:
-            if fault.operation in ("*", operation) and fault.times != 0 and _dice.random() < fault.rate:
+            if fault.operation in ("*", operation) and fault.times != 0 and _random.random() < fault.rate:
                 fault.times = None if fault.times is None else fault.times - 1
                 return fault
         return None
 
-    def strike_notification(self, event: str) -> NotificationFault | None:
+    def next_notification_fault(self, event: str) -> NotificationFault | None:
         """The fault that hits this notification, used up by one."""
         for fault in self.notifications:
             if (not fault.events or event in fault.events) and fault.times != 0:

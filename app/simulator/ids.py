@@ -12,7 +12,7 @@ def stable_id(name: str) -> str:
     return urlsafe_b64encode(hashlib.sha256(name.encode()).digest()[:16]).decode().rstrip("=")
 
 
-def fresh_id() -> str:
+def random_id() -> str:
     """A registrant or participant id, 22 characters, never the same twice."""
     return secrets.token_urlsafe(16)
 
@@ -34,16 +34,16 @@ def meeting_uuid(serial: int) -> str:
     return b64encode(octets).decode()
 
 
-def token() -> str:
+def random_token() -> str:
     """A token that looks like Zoom's JWT and, like it, is longer than 600 characters."""
     return f"eyJ{secrets.token_urlsafe(60)}.{secrets.token_urlsafe(420)}.{secrets.token_urlsafe(64)}"
 
 
-def passcode() -> str:
+def random_passcode() -> str:
     """A meeting passcode of the greatest length Zoom allows, so that a search for it finds no other thing."""
     return "".join(secrets.choice(_PASSCODE) for _ in range(10))
 
 
-def pin_code() -> int:
+def random_pin_code() -> int:
     """A participant's PIN for dialling in, six digits."""
     return 100_000 + secrets.randbelow(900_000)

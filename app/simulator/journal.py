@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 from app.simulator.state import Json
 
-STRUCK_OUT = "[redacted]"
-_SECRET = frozenset(
+REDACTED = "[redacted]"
+_SECRET_NAMES = frozenset(
     {
         "access_token",
         "client_secret",
@@ -26,7 +26,7 @@ _SECRET = frozenset(
 
 
 @dataclass
-class Entry:
+class JournalEntry:
     """One request. `scope` is the granted scope that permitted it; no `status` means that no answer was given."""
 
     at: str
@@ -42,32 +42,32 @@ class Entry:
     fault: str | None = None
     status: int | None = None
 
-    def shown(self) -> Json:
+    def to_json(self) -> Json:
         """The entry as JSON."""
         return asdict(self)
 
 
-def struck_out(value: Any, name: str = "") -> Any:
+def redact(value: Any, name: str = "") -> Any:
     """A JSON value without what a field's name marks as secret."""
-    if name in _SECRET:
-        return STRUCK_OUT
+    if name in _SECRET_NAMES:
+        return REDACTED
     if isinstance(value, dict):
-        return {key: struck_out(item, key) for key, item in value.items()}
-    return [struck_out(item) for item in value] if isinstance(value, list) else value
+        return {key: redact(item, key) for key, item in value.items()}
+    return [redact(item) for item in value] if isinstance(value, list) else value
 
 
-def readable_query(query: str) -> dict[str, str]:
+def redacted_query(query: str) -> dict[str, str]:
     """A query string as a table, secrets struck out."""
-    return {name: struck_out(value, name) for name, value in parse_qsl(query, keep_blank_values=True)}
+    return {name: redact(value, name) for name, value in parse_qsl(query, keep_blank_values=True)}
 
 
-def readable_body(body: bytes, content_type: str) -> Any:
+def redacted_body(body: bytes, content_type: str) -> Any:
     """A JSON or form body, secrets struck out; of anything else only its length."""
     if not body:
         return None
     if content_type.startswith("application/x-www-form-urlencoded"):
-        return readable_query(body.decode(errors="replace"))
+        return redacted_query(body.decode(errors="replace"))
     try:
-        return struck_out(json.loads(body))
+        return redact(json.loads(body))
     except ValueError:
         return f"{len(body)} bytes that are no JSON"

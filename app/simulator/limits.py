@@ -26,7 +26,7 @@ class Limit:
     pool: str
 
 
-def _paced(label: Label, calls: int, period: Period = "second") -> Limit:
+def _rate(label: Label, calls: int, period: Period = "second") -> Limit:
     return Limit(calls, period, label)
 
 
@@ -35,31 +35,31 @@ def _daily(pool: str, calls: int) -> Limit:
 
 
 # https://developers.zoom.us/docs/api/rate-limits/
-QUOTAS: dict[Plan, dict[Label, tuple[Limit, ...]]] = {
+RATE_LIMITS: dict[Plan, dict[Label, tuple[Limit, ...]]] = {
     "free": {
-        "Light": (_paced("Light", 4), _daily("Light", 6_000)),
-        "Medium": (_paced("Medium", 2), _daily("Medium", 2_000)),
-        "Heavy": (_paced("Heavy", 1), _daily("Heavy", 1_000)),
+        "Light": (_rate("Light", 4), _daily("Light", 6_000)),
+        "Medium": (_rate("Medium", 2), _daily("Medium", 2_000)),
+        "Heavy": (_rate("Heavy", 1), _daily("Heavy", 1_000)),
         "Resource-intensive": (
-            _paced("Resource-intensive", 10, "minute"),
+            _rate("Resource-intensive", 10, "minute"),
             _daily("Resource-intensive", 30_000),
         ),
     },
     "pro": {
-        "Light": (_paced("Light", 30),),
-        "Medium": (_paced("Medium", 20),),
-        "Heavy": (_paced("Heavy", 10), _daily("Heavy and resource-intensive", 30_000)),
+        "Light": (_rate("Light", 30),),
+        "Medium": (_rate("Medium", 20),),
+        "Heavy": (_rate("Heavy", 10), _daily("Heavy and resource-intensive", 30_000)),
         "Resource-intensive": (
-            _paced("Resource-intensive", 10, "minute"),
+            _rate("Resource-intensive", 10, "minute"),
             _daily("Heavy and resource-intensive", 30_000),
         ),
     },
     "business": {
-        "Light": (_paced("Light", 80),),
-        "Medium": (_paced("Medium", 60),),
-        "Heavy": (_paced("Heavy", 40), _daily("Heavy and resource-intensive", 60_000)),
+        "Light": (_rate("Light", 80),),
+        "Medium": (_rate("Medium", 60),),
+        "Heavy": (_rate("Heavy", 40), _daily("Heavy and resource-intensive", 60_000)),
         "Resource-intensive": (
-            _paced("Resource-intensive", 20, "minute"),
+            _rate("Resource-intensive", 20, "minute"),
             _daily("Heavy and resource-intensive", 60_000),
         ),
     },
@@ -94,27 +94,29 @@ class Tally:
 
     counts: dict[tuple[str, Limit], tuple[datetime, int]] = field(default_factory=dict)
 
-    def left(self, key: str, limit: Limit, now: datetime) -> int:
+    def remaining(self, key: str, limit: Limit, now: datetime) -> int:
         """How many calls `key` (an account, a host, a registrant) has left."""
         start, count = self.counts.get((key, limit), (now, 0))
         return limit.calls - (count if start == period_start(limit.period, now) else 0)
 
     def spend(self, key: str, limit: Limit, now: datetime) -> None:
         """Count one call."""
-        used = limit.calls - self.left(key, limit, now)
+        used = limit.calls - self.remaining(key, limit, now)
         self.counts[key, limit] = (period_start(limit.period, now), used + 1)
 
 
-def retry_after(form: RetryAfter, until: datetime, now: datetime) -> dict[str, str]:
+def retry_after(style: RetryAfter, until: datetime, now: datetime) -> dict[str, str]:
     """`Retry-After` in each form Zoom was ever seen or said to write it (row 8)."""
-    if form == "none":
+    if style == "none":
         return {}
     seconds = max(1, round((until - now).total_seconds()))
-    written = {"seconds": str(seconds), "iso": zoom_time(until), "http-date": format_datetime(until, usegmt=True)}
-    return {"Retry-After": written[form]}
+    formats = {"seconds": str(seconds), "iso": zoom_time(until), "http-date": format_datetime(until, usegmt=True)}
+    return {"Retry-After": formats[style]}
 
 
-def rate_headers(label: Label, limit: Limit | None, left: int, now: datetime, switches: Switches) -> dict[str, str]:
+def rate_headers(
+    label: Label, limit: Limit | None, remaining: int, now: datetime, switches: Switches
+) -> dict[str, str]:
     """What an answer says about limits. `limit` is the one that was hit, if any (contract 3.3)."""
     headers: dict[str, str] = {"X-RateLimit-Category": label}
     if limit is None:
@@ -123,7 +125,7 @@ def rate_headers(label: Label, limit: Limit | None, left: int, now: datetime, sw
         headers |= {
             "X-RateLimit-Type": "Daily-limit" if limit.period == "day" else "QPS",
             "X-RateLimit-Limit": str(limit.calls),
-            "X-RateLimit-Remaining": str(max(0, left)),
+            "X-RateLimit-Remaining": str(max(0, remaining)),
         }
         if limit.period != "day":
             headers["X-RateLimit-Reset"] = zoom_time(resets_at(limit.period, now))

@@ -9,15 +9,15 @@ from pydantic import Field
 
 from app.simulator import ids
 from app.simulator.clock import epoch_ms
-from app.simulator.controls import Sim, Wish, find_user
-from app.simulator.delivery import ANSWER_WITHIN, Envelope
-from app.simulator.signing import challenge_answer
+from app.simulator.controls import ControlBody, Sim, find_user
+from app.simulator.delivery import RESPONSE_TIMEOUT, Envelope
+from app.simulator.signing import challenge_response
 from app.simulator.simulator import Endpoint, Simulator
 
 router = APIRouter(prefix="/simulator", tags=["notifications"])
 
 
-class Webhooks(Wish):
+class WebhookSettings(ControlBody):
     """Where notifications go. With `account_id`, that account's own subscription."""
 
     url: str | None = None
@@ -25,7 +25,7 @@ class Webhooks(Wish):
     account_id: str | None = None
 
 
-class Wanted(Wish):
+class NotificationRequest(ControlBody):
     """A notification to sign and deliver once, whoever granted what.
 
     `body` is sent as it stands and wins over `event` and `payload`. `secret` and `timestamp` replace the true ones.
@@ -41,7 +41,7 @@ class Wanted(Wish):
     url: str | None = None
 
 
-class Removal(Wish):
+class AppRemoval(ControlBody):
     """Who removes the app: id or e-mail. Without `notify`, the app finds out by its next call."""
 
     user: str
@@ -49,57 +49,60 @@ class Removal(Wish):
 
 
 @router.put("/webhooks")
-async def set_webhooks(simulator: Sim, wanted: Webhooks) -> dict[str, Any]:
+async def set_webhooks(simulator: Sim, settings: WebhookSettings) -> dict[str, Any]:
     """Where notifications go and which secret signs them."""
-    simulator.subscribe(wanted.url, wanted.secret, wanted.account_id)
+    simulator.subscribe(settings.url, settings.secret, settings.account_id)
     return {"url": simulator.config.webhook_url, "accounts": sorted(simulator.endpoints)}
 
 
 @router.get("/deliveries")
 async def deliveries(simulator: Sim, event: str | None = None) -> list[dict[str, Any]]:
     """Every attempt to deliver a notification, its answer, and what was withheld and why."""
-    return [delivery for delivery in simulator.courier.deliveries if event in (None, delivery["event"])]
+    return [delivery for delivery in simulator.sender.deliveries if event in (None, delivery["event"])]
 
 
 @router.post("/idle")
 async def idle(simulator: Sim, timeout: Annotated[float, Query(gt=0, le=600)] = 10.0) -> dict[str, bool]:
     """Answers when no notification is queued, in flight or waiting for a retry; 504 if that takes too long."""
-    if not await simulator.courier.idle(timeout):
+    if not await simulator.sender.wait_idle(timeout):
         raise HTTPException(504, f"notifications are still under way after {timeout} s")
     return {"idle": True}
 
 
 @router.post("/deauthorize")
-async def deauthorize(simulator: Sim, removal: Removal) -> dict[str, int]:
+async def deauthorize(simulator: Sim, removal: AppRemoval) -> dict[str, int]:
     """A user removes the app: their tokens die and `app_deauthorized` is sent."""
     return {"grants": simulator.deauthorize(find_user(simulator, removal.user), notify=removal.notify)}
 
 
 @router.post("/notifications")
-async def notify(simulator: Sim, wanted: Wanted) -> dict[str, Any]:
+async def notify(simulator: Sim, request: NotificationRequest) -> dict[str, Any]:
     """Sign and deliver any notification, once; answers what the endpoint answered."""
-    account_id = wanted.account_id or next(iter(simulator.world.accounts))
+    account_id = request.account_id or next(iter(simulator.state.accounts))
     document = {
-        "event": wanted.event,
+        "event": request.event,
         "event_ts": epoch_ms(simulator.now()),
-        "payload": {"account_id": account_id} | wanted.payload,
+        "payload": {"account_id": account_id} | request.payload,
     }
-    body = (wanted.body if wanted.body is not None else json.dumps(document)).encode()
-    return await _deliver_once(simulator, account_id, wanted, body)
+    body = (request.body if request.body is not None else json.dumps(document)).encode()
+    return await _deliver_once(simulator, account_id, request, body)
 
 
 @router.post("/webhooks/validate")
 async def validate(simulator: Sim, account_id: str | None = None) -> dict[str, Any]:
     """Zoom's `endpoint.url_validation`; answers whether the endpoint passed, and what it said."""
-    plain = ids.fresh_id()
+    plain_token = ids.random_id()
     document = {
         "event": "endpoint.url_validation",
-        "payload": {"plainToken": plain},
+        "payload": {"plainToken": plain_token},
         "event_ts": epoch_ms(simulator.now()),
     }
-    wanted = Wanted(event="endpoint.url_validation")
-    result = await _deliver_once(simulator, account_id or "", wanted, json.dumps(document).encode())
-    expected = {"plainToken": plain, "encryptedToken": challenge_answer(_endpoint(simulator, account_id).secret, plain)}
+    request = NotificationRequest(event="endpoint.url_validation")
+    result = await _deliver_once(simulator, account_id or "", request, json.dumps(document).encode())
+    expected = {
+        "plainToken": plain_token,
+        "encryptedToken": challenge_response(_endpoint(simulator, account_id).secret, plain_token),
+    }
     return result | {"valid": result["status"] == 200 and result["json"] == expected}
 
 
@@ -108,21 +111,23 @@ def _endpoint(simulator: Simulator, account_id: str | None) -> Endpoint:
     return own or Endpoint(simulator.config.webhook_url or "", simulator.config.webhook_secret)
 
 
-async def _deliver_once(simulator: Simulator, account_id: str, wanted: Wanted, body: bytes) -> dict[str, Any]:
+async def _deliver_once(
+    simulator: Simulator, account_id: str, request: NotificationRequest, body: bytes
+) -> dict[str, Any]:
     endpoint = _endpoint(simulator, account_id)
-    url = wanted.url or endpoint.url
+    url = request.url or endpoint.url
     if not url:
         raise HTTPException(409, "no endpoint: PUT /simulator/webhooks sets one")
-    headers = simulator.sign(body, wanted.secret or endpoint.secret, wanted.timestamp) | wanted.headers
-    envelope = Envelope(wanted.event, account_id, url, body, lambda: headers)
-    answer = await simulator.courier.attempt(envelope, 1, headers)
-    if answer is None:
-        return {"status": None, "body": None, "json": None, "error": f"no answer within {ANSWER_WITHIN} s"}
-    return {"status": answer.status_code, "body": answer.text, "json": _json(answer), "error": None}
+    headers = simulator.sign(body, request.secret or endpoint.secret, request.timestamp) | request.headers
+    envelope = Envelope(request.event, account_id, url, body, lambda: headers)
+    response = await simulator.sender.attempt(envelope, 1, headers)
+    if response is None:
+        return {"status": None, "body": None, "json": None, "error": f"no answer within {RESPONSE_TIMEOUT} s"}
+    return {"status": response.status_code, "body": response.text, "json": _json(response), "error": None}
 
 
-def _json(answer: httpx.Response) -> Any:
+def _json(response: httpx.Response) -> Any:
     try:
-        return answer.json()
+        return response.json()
     except ValueError:
         return None

@@ -49,7 +49,7 @@ class Notification:
 
 def meeting_created(meeting: Meeting, operator: User) -> Notification:
     """`meeting.created`."""
-    subject = _scheduled(meeting) | {
+    subject = _meeting_object(meeting) | {
         "join_url": meeting.join_url,
         "password": meeting.password,
         "creation_source": meeting.creation_source,
@@ -62,25 +62,27 @@ def meeting_created(meeting: Meeting, operator: User) -> Notification:
     if meeting.occurrences:
         subject["recurrence"] = meeting.recurrence
         subject["occurrences"] = meeting.occurrence_list()
-    return _said("meeting.created", MEETING, meeting, _by(operator) | {"operation": "all", "object": subject})
+    return _notification(
+        "meeting.created", MEETING, meeting, _operator(operator) | {"operation": "all", "object": subject}
+    )
 
 
 def meeting_updated(
     meeting: Meeting, operator: User, old: Json, new: Json, now: datetime, scope: Literal["all", "single"]
 ) -> Notification:
     """`meeting.updated`; `old` and `new` hold only what changed."""
-    payload = _by(operator) | {
+    payload = _operator(operator) | {
         "scope": scope,
         "object": {"id": meeting.id} | new,
         "old_object": {"id": meeting.id} | old,
         "time_stamp": epoch_ms(now),
     }
-    return _said("meeting.updated", MEETING_CHANGE, meeting, payload)
+    return _notification("meeting.updated", MEETING_CHANGE, meeting, payload)
 
 
 def meeting_deleted(meeting: Meeting, operator: User, occurrence_id: str | None = None) -> Notification:
     """`meeting.deleted`, of the whole or of one occurrence."""
-    subject = _scheduled(meeting)
+    subject = _meeting_object(meeting)
     if occurrence_id is not None:
         subject["occurrences"] = [
             {"occurrence_id": o.id, "start_time": zoom_time(o.start_time)}
@@ -88,36 +90,39 @@ def meeting_deleted(meeting: Meeting, operator: User, occurrence_id: str | None 
             if o.id == occurrence_id
         ]
     operation = "all" if occurrence_id is None else "single"
-    return _said(
-        "meeting.deleted", MEETING_CHANGE, meeting, _by(operator) | {"operation": operation, "object": subject}
+    return _notification(
+        "meeting.deleted", MEETING_CHANGE, meeting, _operator(operator) | {"operation": operation, "object": subject}
     )
 
 
 def meeting_started(meeting: Meeting, host: User, instance: Instance) -> Notification:
     """`meeting.started`."""
-    subject = _held(meeting, instance) | {"host_email": host.email}
-    return _said("meeting.started", MEETING_RUN, meeting, {"object": subject})
+    subject = _instance_object(meeting, instance) | {"host_email": host.email}
+    return _notification("meeting.started", MEETING_RUN, meeting, {"object": subject})
 
 
 def meeting_ended(meeting: Meeting, host: User, instance: Instance, now: datetime) -> Notification:
     """`meeting.ended`; its `duration` is the scheduled one."""
-    subject = _held(meeting, instance) | {"host_email": host.email, "end_time": zoom_time(now)}
-    return _said("meeting.ended", MEETING_RUN, meeting, {"object": subject})
+    subject = _instance_object(meeting, instance) | {"host_email": host.email, "end_time": zoom_time(now)}
+    return _notification("meeting.ended", MEETING_RUN, meeting, {"object": subject})
 
 
 def participant_joined(meeting: Meeting, instance: Instance, someone: Participant, switches: Switches) -> Notification:
     """`meeting.participant_joined`; row 11 says how the time is named."""
-    person = _person(someone) | {switches.participant_time: zoom_time(someone.join_time)}
-    payload = {"object": _held(meeting, instance) | {"participant": person}}
-    return _said("meeting.participant_joined", PARTICIPANT, meeting, payload)
+    person = _participant_object(someone) | {switches.participant_time: zoom_time(someone.join_time)}
+    payload = {"object": _instance_object(meeting, instance) | {"participant": person}}
+    return _notification("meeting.participant_joined", PARTICIPANT, meeting, payload)
 
 
 def participant_left(meeting: Meeting, instance: Instance, someone: Participant) -> Notification:
     """`meeting.participant_left`."""
     left_at = someone.leave_time or someone.join_time
-    person = _person(someone) | {"leave_time": zoom_time(left_at), "leave_reason": someone.leave_reason or ""}
-    payload = {"object": _held(meeting, instance) | {"participant": person}}
-    return _said("meeting.participant_left", PARTICIPANT, meeting, payload)
+    person = _participant_object(someone) | {
+        "leave_time": zoom_time(left_at),
+        "leave_reason": someone.leave_reason or "",
+    }
+    payload = {"object": _instance_object(meeting, instance) | {"participant": person}}
+    return _notification("meeting.participant_left", PARTICIPANT, meeting, payload)
 
 
 def waiting_room(
@@ -128,54 +133,58 @@ def waiting_room(
 ) -> Notification:
     """`meeting.participant_joined_waiting_room` and its like, at the time of the last join."""
     payload = {
-        "object": _held(meeting, instance)
-        | {"participant": _person(someone) | {"date_time": zoom_time(someone.join_time)}}
+        "object": _instance_object(meeting, instance)
+        | {"participant": _participant_object(someone) | {"date_time": zoom_time(someone.join_time)}}
     }
-    return _said(f"meeting.participant_{what}", PARTICIPANT, meeting, payload)
+    return _notification(f"meeting.participant_{what}", PARTICIPANT, meeting, payload)
 
 
-def waits_for_host(meeting: Meeting, registrant: Registrant, now: datetime) -> Notification:
+def waiting_for_host(meeting: Meeting, registrant: Registrant, now: datetime) -> Notification:
     """`meeting.participant_jbh_waiting`, which names nothing but the registrant."""
-    held = _held(meeting, Instance(meeting.uuid, now))
+    instance_object = _instance_object(meeting, Instance(meeting.uuid, now))
     person = {"registrant_id": registrant.id, "date_time": zoom_time(now)}
-    return _said("meeting.participant_jbh_waiting", PARTICIPANT, meeting, {"object": held | {"participant": person}})
+    return _notification(
+        "meeting.participant_jbh_waiting", PARTICIPANT, meeting, {"object": instance_object | {"participant": person}}
+    )
 
 
 def breakout_room(meeting: Meeting, instance: Instance, before: Participant, after: Participant) -> Notification:
     """`meeting.participant_joined_breakout_room` or `_left_breakout_room`, beside the pair that tells of the move."""
-    what, someone = ("joined", after) if after.breakout else ("left", before)
+    direction, someone = ("joined", after) if after.breakout else ("left", before)
     room = {"breakout_room_uuid": someone.breakout}
-    person = _person(someone) | {"join_time" if after.breakout else "leave_time": zoom_time(after.join_time)}
-    payload = {"object": _held(meeting, instance) | room | {"participant": person}}
-    return _said(f"meeting.participant_{what}_breakout_room", PARTICIPANT, meeting, payload)
+    person = _participant_object(someone) | {
+        "join_time" if after.breakout else "leave_time": zoom_time(after.join_time)
+    }
+    payload = {"object": _instance_object(meeting, instance) | room | {"participant": person}}
+    return _notification(f"meeting.participant_{direction}_breakout_room", PARTICIPANT, meeting, payload)
 
 
 def registration_created(meeting: Meeting, registrant: Registrant) -> Notification:
     """`meeting.registration_created`, with the link even while it is pending, as the schema demands."""
-    person = _registrant(registrant) | {
+    person = _registrant_object(registrant) | {
         "status": registrant.status,
         "join_url": registrant.join_url,
         "participant_pin_code": registrant.pin,
     }
-    subject = _scheduled(meeting) | {"registrant": registrant.profile | person}
-    return _said("meeting.registration_created", REGISTRATION, meeting, {"object": subject})
+    subject = _meeting_object(meeting) | {"registrant": registrant.profile | person}
+    return _notification("meeting.registration_created", REGISTRATION, meeting, {"object": subject})
 
 
 def registration_changed(meeting: Meeting, registrant: Registrant, operator: User) -> Notification:
     """`meeting.registration_approved`, `_cancelled` or `_denied`, whichever the registrant now is."""
-    person = _registrant(registrant)
+    person = _registrant_object(registrant)
     if registrant.status == "approved":
         person["join_url"] = registrant.join_url
-    payload = _by(operator) | {"object": _scheduled(meeting) | {"registrant": person}}
-    return _said(f"meeting.registration_{registrant.status}", REGISTRATION, meeting, payload)
+    payload = _operator(operator) | {"object": _meeting_object(meeting) | {"registrant": person}}
+    return _notification(f"meeting.registration_{registrant.status}", REGISTRATION, meeting, payload)
 
 
 def recording(
     what: Literal["completed", "transcript_completed"], meeting: Meeting, subject: Json, download_token: str
 ) -> Notification:
     """`recording.completed` or `recording.transcript_completed`; the token stands beside the payload."""
-    said = _said(f"recording.{what}", RECORDING, meeting, {"object": subject})
-    return replace(said, extra={"download_token": download_token})
+    notification = _notification(f"recording.{what}", RECORDING, meeting, {"object": subject})
+    return replace(notification, extra={"download_token": download_token})
 
 
 def app_deauthorized(user: User, client_id: str, signature: str, now: datetime, switches: Switches) -> Json:
@@ -194,15 +203,15 @@ def app_deauthorized(user: User, client_id: str, signature: str, now: datetime, 
     return {"event": "app_deauthorized", "payload": payload}
 
 
-def _said(event: str, subscription: Subscription, meeting: Meeting, payload: Json) -> Notification:
+def _notification(event: str, subscription: Subscription, meeting: Meeting, payload: Json) -> Notification:
     return Notification(event, subscription, meeting.account_id, meeting.host_id, payload)
 
 
-def _by(operator: User) -> Json:
+def _operator(operator: User) -> Json:
     return {"operator": operator.email, "operator_id": operator.id}
 
 
-def _scheduled(meeting: Meeting) -> Json:
+def _meeting_object(meeting: Meeting) -> Json:
     subject: Json = {
         "uuid": meeting.uuid,
         "id": meeting.id,
@@ -215,11 +224,11 @@ def _scheduled(meeting: Meeting) -> Json:
     return subject | ({"start_time": zoom_time(meeting.start_time)} if meeting.start_time else {})
 
 
-def _held(meeting: Meeting, instance: Instance) -> Json:
-    return _scheduled(meeting) | {"uuid": instance.uuid, "start_time": zoom_time(instance.started_at)}
+def _instance_object(meeting: Meeting, instance: Instance) -> Json:
+    return _meeting_object(meeting) | {"uuid": instance.uuid, "start_time": zoom_time(instance.started_at)}
 
 
-def _registrant(registrant: Registrant) -> Json:
+def _registrant_object(registrant: Registrant) -> Json:
     return {
         "id": registrant.id,
         "first_name": registrant.first_name,
@@ -228,7 +237,7 @@ def _registrant(registrant: Registrant) -> Json:
     }
 
 
-def _person(someone: Participant) -> Json:
+def _participant_object(someone: Participant) -> Json:
     person: Json = {
         "user_id": str(someone.user_id),
         "user_name": someone.name,

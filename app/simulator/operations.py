@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.simulator import errors
-from app.simulator.errors import Answer
-from app.simulator.limits import HOST_DAILY, QUOTAS, Label, host_refusal, rate_headers, rate_refusal
-from app.simulator.scopes import is_wide, needed, permitting
+from app.simulator.errors import ZoomResponse
+from app.simulator.limits import HOST_DAILY, RATE_LIMITS, Label, host_refusal, rate_headers, rate_refusal
+from app.simulator.middleware import respond
+from app.simulator.scopes import accepted_scopes, granting_scope, is_admin_scope
 from app.simulator.simulator import Simulator
 from app.simulator.state import BASIC, LICENSED, Account, Grant, Json, Meeting, User
-from app.simulator.wire import answer
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Call:
     @property
     def account(self) -> Account:
         """The Zoom account that granted."""
-        return self.simulator.world.accounts[self.grant.account_id]
+        return self.simulator.state.accounts[self.grant.account_id]
 
     @property
     def caller(self) -> User:
@@ -70,42 +70,42 @@ class Call:
         A user-level grant reaches only its own user (contract 1). Raises 404/1001 and 4711.
         """
         key = self.path["user_id"]
-        user = self.caller if key == "me" else self.simulator.world.user(key)
+        user = self.caller if key == "me" else self.simulator.state.user(key)
         if user is None or user.account_id != self.account.id:
             raise errors.user_missing(key)
-        self.reach(user.id)
+        self.require_reach(user.id)
         return user
 
     def meeting(self, missing_code: int = 3001) -> Meeting:
         """The meeting in the path. Raises 400/300 for what is no number, 404/3001, 4711 beyond the grant's reach."""
-        written = self.path["meeting_id"]
-        if not written.isdecimal():
+        path_id = self.path["meeting_id"]
+        if not path_id.isdecimal():
             raise errors.refusal(400, 300, "Invalid meeting ID.")
-        meeting = self.simulator.world.meetings.get(int(written))
-        if meeting is None or meeting.account_id != self.account.id or meeting.expired(self.now):
-            raise errors.meeting_missing(written, missing_code)
-        self.reach(meeting.host_id)
+        meeting = self.simulator.state.meetings.get(int(path_id))
+        if meeting is None or meeting.account_id != self.account.id or meeting.is_expired(self.now):
+            raise errors.meeting_missing(path_id, missing_code)
+        self.require_reach(meeting.host_id)
         return meeting
 
     def host(self, meeting: Meeting) -> User:
         """The owner of a meeting."""
-        return self.simulator.world.host(meeting)
+        return self.simulator.state.host(meeting)
 
-    def spend_host_budget(self, host: User) -> None:
+    def consume_host_quota(self, host: User) -> None:
         """Count one create or update against the host's hundred a day. Raises 429."""
         if not self.simulator.switches.enforce_limits:
             return
-        if self.simulator.tally.left(host.id, HOST_DAILY, self.now) <= 0:
+        if self.simulator.tally.remaining(host.id, HOST_DAILY, self.now) <= 0:
             raise host_refusal(self.now, self.simulator.switches)
         self.simulator.tally.spend(host.id, HOST_DAILY, self.now)
 
-    def reach(self, user_id: str) -> None:
+    def require_reach(self, user_id: str) -> None:
         """Hold a user-level grant to its own user. Raises 4711."""
-        if not is_wide(self.scope) and user_id != self.grant.user_id:
+        if not is_admin_scope(self.scope) and user_id != self.grant.user_id:
             raise errors.scopes_missing([f"{self.operation.scope}:admin"], self.simulator.switches)
 
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[Call], ZoomResponse]
 
 
 def may_host(user: User) -> bool:
@@ -117,26 +117,26 @@ def route(operation: Operation, handler: Handler, simulator: Simulator) -> Route
     """The operation as a route below `/v2`."""
 
     async def endpoint(request: Request) -> Response:
-        async def produce() -> Answer:
-            call = await _permitted(operation, request, simulator)
+        async def answer() -> ZoomResponse:
+            call = await _authorized_call(operation, request, simulator)
             result = handler(call)
             headers = rate_headers(operation.label, None, 0, call.now, simulator.switches)
-            return Answer(result.status, result.body, {**headers, **result.headers})
+            return ZoomResponse(result.status, result.body, {**headers, **result.headers})
 
-        request.state.entry.required_scopes = needed(operation.scope)
-        return await answer(request, simulator, operation.id, produce, operation.label)
+        request.state.entry.required_scopes = accepted_scopes(operation.scope)
+        return await respond(request, simulator, operation.id, answer, operation.label)
 
     return Route(f"/v2{operation.path}", endpoint, methods=[operation.method])
 
 
-async def _permitted(operation: Operation, request: Request, simulator: Simulator) -> Call:
+async def _authorized_call(operation: Operation, request: Request, simulator: Simulator) -> Call:
     grant = _grant(request, simulator)
     entry = request.state.entry
     entry.account_id, entry.user_id = grant.account_id, grant.user_id
-    entry.scope = permitting(operation.scope, operation.classic, grant.scopes)
+    entry.scope = granting_scope(operation.scope, operation.classic, grant.scopes)
     if entry.scope is None:
-        raise errors.scopes_missing(needed(operation.scope), simulator.switches)
-    _pace(operation, grant, simulator)
+        raise errors.scopes_missing(accepted_scopes(operation.scope), simulator.switches)
+    _apply_rate_limits(operation, grant, simulator)
     path = {name: unquote(segment) for name, segment in request.path_params.items()}
     base_url = simulator.base_url(str(request.base_url))
     body = _json_object(await request.body()) if operation.method in ("POST", "PATCH", "PUT") else {}
@@ -147,7 +147,7 @@ def _grant(request: Request, simulator: Simulator) -> Grant:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise errors.token_missing()
-    grant = next((grant for grant in simulator.world.grants if grant.alive and token in grant.access_tokens), None)
+    grant = next((grant for grant in simulator.state.grants if grant.alive and token in grant.access_tokens), None)
     if grant is None:
         raise errors.token_invalid()
     if grant.access_tokens[token] <= simulator.now():
@@ -155,13 +155,13 @@ def _grant(request: Request, simulator: Simulator) -> Grant:
     return grant
 
 
-def _pace(operation: Operation, grant: Grant, simulator: Simulator) -> None:
+def _apply_rate_limits(operation: Operation, grant: Grant, simulator: Simulator) -> None:
     if not simulator.switches.enforce_limits:
         return
     now = simulator.now()
-    limits = QUOTAS[simulator.world.accounts[grant.account_id].plan][operation.label]
+    limits = RATE_LIMITS[simulator.state.accounts[grant.account_id].plan][operation.label]
     for limit in limits:
-        if simulator.tally.left(grant.account_id, limit, now) <= 0:
+        if simulator.tally.remaining(grant.account_id, limit, now) <= 0:
             raise rate_refusal(operation.label, limit, now, simulator.switches)
     for limit in limits:
         simulator.tally.spend(grant.account_id, limit, now)

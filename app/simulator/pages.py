@@ -22,12 +22,12 @@ def page(title: str, body: str) -> str:
     )
 
 
-def message(title: str, text: str) -> str:
+def message_page(title: str, text: str) -> str:
     """A page that only says something."""
     return page(title, f"<p>{escape(text)}</p>")
 
 
-def consent(
+def consent_page(
     app_name: str,
     scopes: Sequence[str],
     people: Iterable[tuple[User, bool]],
@@ -42,33 +42,35 @@ def consent(
         if name not in ("as", "decision")
     )
     rows, checked = "", " checked"
-    for user, may in people:
-        state = checked if may else " disabled"
-        checked = "" if may else checked
-        about = f"{account_names[user.account_id]}, {user.role}" + ("" if may else ", may not add this app")
+    for user, may_add_app in people:
+        state = checked if may_add_app else " disabled"
+        checked = "" if may_add_app else checked
+        description = f"{account_names[user.account_id]}, {user.role}" + (
+            "" if may_add_app else ", may not add this app"
+        )
         rows += (
             f'<label><input type="radio" name="as" value="{escape(user.email)}"{state}> '
-            f"{escape(user.name)} &lt;{escape(user.email)}&gt; ({escape(about)})</label>"
+            f"{escape(user.name)} &lt;{escape(user.email)}&gt; ({escape(description)})</label>"
         )
-    asked = "".join(f"<li><code>{escape(scope)}</code></li>" for scope in scopes)
+    scope_items = "".join(f"<li><code>{escape(scope)}</code></li>" for scope in scopes)
     return page(
         f"{app_name} would like to use your Zoom account",
         f'<form method="get" action="{escape(action)}">{hidden}<p>Sign in as</p>{rows}'
-        f"<p>The app will be allowed to use</p><ul>{asked}</ul>"
+        f"<p>The app will be allowed to use</p><ul>{scope_items}</ul>"
         '<button name="decision" value="approve">Allow</button>'
         '<button name="decision" value="deny">Decline</button></form>',
     )
 
 
-def inside(meeting: Meeting, name: str) -> str:
+def joined_page(meeting: Meeting, name: str) -> str:
     """Somebody followed a link that lets them in."""
-    waiting = "" if meeting.running else "<p>The host has not started this meeting yet.</p>"
-    return page(f"You are in {meeting.topic} as {name}", f"{waiting}<p>Meeting <code>{meeting.id}</code></p>")
+    notice = "" if meeting.running_instance else "<p>The host has not started this meeting yet.</p>"
+    return page(f"You are in {meeting.topic} as {name}", f"{notice}<p>Meeting <code>{meeting.id}</code></p>")
 
 
-def host(meeting: Meeting, name: str) -> str:
+def host_page(meeting: Meeting, name: str) -> str:
     """The host followed the start URL; the button does what starting or ending does inside Zoom."""
-    verb = "end" if meeting.running else "start"
+    verb = "end" if meeting.running_instance else "start"
     return page(
         f"You are in {meeting.topic} as {name}",
         f"<p>You are the host of meeting <code>{meeting.id}</code>.</p>"
@@ -77,7 +79,7 @@ def host(meeting: Meeting, name: str) -> str:
     )
 
 
-def registration(meeting: Meeting) -> str:
+def registration_form(meeting: Meeting) -> str:
     """The form a stranger sees."""
     boxes = "".join(
         f'<label>{label} <input type="{kind}" name="{name}" required></label>'

@@ -8,10 +8,10 @@ from typing import Literal
 
 from app.simulator import notifications
 from app.simulator.clock import zoom_time
-from app.simulator.errors import Answer, recording_missing
-from app.simulator.held import latest
-from app.simulator.ids import fresh_id, passcode, token
-from app.simulator.inside import NotPossibleError
+from app.simulator.errors import ZoomResponse, recording_missing
+from app.simulator.ids import random_id, random_passcode, random_token
+from app.simulator.latest_instance import latest_instance
+from app.simulator.meeting_actions import NotPossibleError
 from app.simulator.notifications import Notification
 from app.simulator.operations import Call, Handler, Operation
 from app.simulator.simulator import Simulator
@@ -27,7 +27,7 @@ LIST = Operation(
 )
 FileType = Literal["MP4", "M4A", "CHAT", "CSV"]
 # File extension and `recording_type` of each type of file.
-_MADE = {
+_FILE_FORMATS = {
     "MP4": ("MP4", "shared_screen_with_speaker_view"),
     "M4A": ("M4A", "audio_only"),
     "CHAT": ("TXT", "chat_file"),
@@ -38,7 +38,7 @@ TRANSCRIPT_SIZE = 12_000  # bytes
 
 
 @dataclass(frozen=True)
-class File:
+class NewFile:
     """A file to be made; `file_size` in bytes."""
 
     file_type: FileType | Literal["TRANSCRIPT"]
@@ -46,62 +46,62 @@ class File:
 
 
 def record(
-    simulator: Simulator, meeting: Meeting, files: Sequence[File], minutes: float | None = None
+    simulator: Simulator, meeting: Meeting, files: Sequence[NewFile], minutes: float | None = None
 ) -> list[Notification]:
     """The last `minutes` of the holding that runs, or of the last one, are recorded: all of it, unless said.
 
     Raises `NotPossibleError` where it was never held, or its host has no cloud recording.
     """
-    host = simulator.world.host(meeting)
-    if simulator.world.accounts[meeting.account_id].plan == "free" or not host.settings["recording"]["cloud_recording"]:
+    host = simulator.state.host(meeting)
+    if simulator.state.accounts[meeting.account_id].plan == "free" or not host.settings["recording"]["cloud_recording"]:
         raise NotPossibleError("The host has no cloud recording.")
     if not meeting.instances:
         raise NotPossibleError("The meeting was never held.")
     instance = meeting.instances[-1]
     if instance.recording is None:
-        instance.recording = _begun(simulator, meeting)
+        instance.recording = _new_recording(simulator, meeting)
     ends = instance.ended_at or simulator.now()
     starts = instance.started_at if minutes is None else max(instance.started_at, ends - timedelta(minutes=minutes))
     instance.recording.files += [
-        RecordingFile(fresh_id(), file.file_type, file.file_size, starts, ends) for file in files
+        RecordingFile(random_id(), file.file_type, file.file_size, starts, ends) for file in files
     ]
-    return [_told(simulator, "completed", meeting, instance, instance.recording, instance.recording.files)]
+    return [_notification(simulator, "completed", meeting, instance, instance.recording, instance.recording.files)]
 
 
 def transcribe(simulator: Simulator, meeting: Meeting) -> list[Notification]:
     """What was said in the last recording is written down. Raises `NotPossibleError` where there is none, or the
     account's plan makes no transcripts."""
-    if simulator.world.accounts[meeting.account_id].plan != "business":
+    if simulator.state.accounts[meeting.account_id].plan != "business":
         raise NotPossibleError("The account's plan has no audio transcripts.")
     instance = meeting.instances[-1] if meeting.instances else None
     if instance is None or instance.recording is None:
         raise NotPossibleError("There is no recording to transcribe.")
-    whole = instance.recording.files[0]
-    made = RecordingFile(fresh_id(), "TRANSCRIPT", TRANSCRIPT_SIZE, whole.starts_at, whole.ends_at)
-    instance.recording.files.append(made)
-    return [_told(simulator, "transcript_completed", meeting, instance, instance.recording, [made])]
+    first_file = instance.recording.files[0]
+    transcript = RecordingFile(random_id(), "TRANSCRIPT", TRANSCRIPT_SIZE, first_file.starts_at, first_file.ends_at)
+    instance.recording.files.append(transcript)
+    return [_notification(simulator, "transcript_completed", meeting, instance, instance.recording, [transcript])]
 
 
-def listed(call: Call) -> Answer:
+def list_recordings(call: Call) -> ZoomResponse:
     """GET /meetings/{meetingId}/recordings: 200, and 404/3301 where there is none."""
-    found = latest(call)
+    found = latest_instance(call)
     if found is None or found[1].recording is None:
         raise recording_missing()
     meeting, instance = found
-    shown = _shown(meeting, instance, found[1].recording, found[1].recording.files)
-    return Answer(200, shown | {"type": str(meeting.type)})
+    body = _to_json(meeting, instance, found[1].recording, found[1].recording.files)
+    return ZoomResponse(200, body | {"type": str(meeting.type)})
 
 
-def _begun(simulator: Simulator, meeting: Meeting) -> Recording:
+def _new_recording(simulator: Simulator, meeting: Meeting) -> Recording:
     share_url = f"{meeting.base_url}/rec/share/{secrets.token_urlsafe(48)}"
     return Recording(
-        simulator.issue("recording_share_url", share_url),
-        simulator.issue("recording_password", passcode()),
-        simulator.issue("recording_play_passcode", secrets.token_urlsafe(24)),
+        simulator.issue_secret("recording_share_url", share_url),
+        simulator.issue_secret("recording_password", random_passcode()),
+        simulator.issue_secret("recording_play_passcode", secrets.token_urlsafe(24)),
     )
 
 
-def _told(
+def _notification(
     simulator: Simulator,
     what: Literal["completed", "transcript_completed"],
     meeting: Meeting,
@@ -109,13 +109,15 @@ def _told(
     recording: Recording,
     files: Sequence[RecordingFile],
 ) -> Notification:
-    host = simulator.world.host(meeting)
-    subject = _shown(meeting, instance, recording, files)
-    about = {"host_email": host.email, "timezone": meeting.timezone, "on_prem": False}
-    return notifications.recording(what, meeting, subject | about, simulator.issue("download_token", token()))
+    host = simulator.state.host(meeting)
+    subject = _to_json(meeting, instance, recording, files)
+    host_fields = {"host_email": host.email, "timezone": meeting.timezone, "on_prem": False}
+    return notifications.recording(
+        what, meeting, subject | host_fields, simulator.issue_secret("download_token", random_token())
+    )
 
 
-def _shown(meeting: Meeting, instance: Instance, recording: Recording, files: Sequence[RecordingFile]) -> Json:
+def _to_json(meeting: Meeting, instance: Instance, recording: Recording, files: Sequence[RecordingFile]) -> Json:
     ends = max(file.ends_at for file in recording.files)
     return {
         "uuid": instance.uuid,
@@ -138,7 +140,7 @@ def _shown(meeting: Meeting, instance: Instance, recording: Recording, files: Se
 
 
 def _file(meeting: Meeting, instance: Instance, file: RecordingFile) -> Json:
-    extension, recording_type = _MADE[file.file_type]
+    extension, recording_type = _FILE_FORMATS[file.file_type]
     return {
         "id": file.id,
         "meeting_id": instance.uuid,
@@ -154,4 +156,4 @@ def _file(meeting: Meeting, instance: Instance, file: RecordingFile) -> Json:
     }
 
 
-OPERATIONS: list[tuple[Operation, Handler]] = [(LIST, listed)]
+OPERATIONS: list[tuple[Operation, Handler]] = [(LIST, list_recordings)]

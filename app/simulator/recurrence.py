@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from app.simulator.clock import epoch_ms, read_time
+from app.simulator.clock import epoch_ms, parse_time
 from app.simulator.state import Json, Occurrence
 
-LISTED = 50
-_FAR = 366 * 10
+MAX_OCCURRENCES = 50
+_MAX_DAYS = 366 * 10
 
 
 def occurrences(rule: Json, start: datetime, duration: int, zone: str) -> list[Occurrence]:
@@ -18,25 +18,25 @@ def occurrences(rule: Json, start: datetime, duration: int, zone: str) -> list[O
     `end_times` counts them, 0 is without end, `end_date_time` is the last moment; neither is once.
     """
     local = start.astimezone(ZoneInfo(zone))
-    until = read_time(rule["end_date_time"], "UTC") if "end_date_time" in rule else None
-    count = LISTED if until is not None else rule.get("end_times", 1) or LISTED
+    until = parse_time(rule["end_date_time"], "UTC") if "end_date_time" in rule else None
+    count = MAX_OCCURRENCES if until is not None else rule.get("end_times", 1) or MAX_OCCURRENCES
     found: list[Occurrence] = []
     for day in _days(rule, local.date()):
         moment = datetime.combine(day, local.time(), local.tzinfo).astimezone(UTC)
-        if len(found) >= min(count, LISTED) or (until is not None and moment > until):
+        if len(found) >= min(count, MAX_OCCURRENCES) or (until is not None and moment > until):
             break
         found.append(Occurrence(str(epoch_ms(moment)), moment, duration))
     return found
 
 
 def _days(rule: Json, first: date) -> Iterator[date]:
-    every = rule.get("repeat_interval", 1)
-    for offset in range(_FAR):
+    interval = rule.get("repeat_interval", 1)
+    for offset in range(_MAX_DAYS):
         day = first + timedelta(days=offset)
         if (
-            (rule["type"] == 1 and offset % every == 0)
-            or (rule["type"] == 2 and _weekly(rule, first, day, every))
-            or (rule["type"] == 3 and _monthly(rule, first, day, every))
+            (rule["type"] == 1 and offset % interval == 0)
+            or (rule["type"] == 2 and _weekly(rule, first, day, interval))
+            or (rule["type"] == 3 and _monthly(rule, first, day, interval))
         ):
             yield day
 
@@ -45,13 +45,13 @@ def _sunday_first(day: date) -> int:
     return day.isoweekday() % 7 + 1
 
 
-def _weekly(rule: Json, first: date, day: date, every: int) -> bool:
+def _weekly(rule: Json, first: date, day: date, interval: int) -> bool:
     week_begins = first - timedelta(days=_sunday_first(first) - 1)
-    return (day - week_begins).days // 7 % every == 0 and str(_sunday_first(day)) in rule["weekly_days"].split(",")
+    return (day - week_begins).days // 7 % interval == 0 and str(_sunday_first(day)) in rule["weekly_days"].split(",")
 
 
-def _monthly(rule: Json, first: date, day: date, every: int) -> bool:
-    if ((day.year - first.year) * 12 + day.month - first.month) % every:
+def _monthly(rule: Json, first: date, day: date, interval: int) -> bool:
+    if ((day.year - first.year) * 12 + day.month - first.month) % interval:
         return False
     if "monthly_week" not in rule:
         return bool(day.day == rule.get("monthly_day", 1))

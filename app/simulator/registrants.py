@@ -3,10 +3,10 @@
 import secrets
 from typing import Any
 
-from app.simulator import errors, fields, notifications
+from app.simulator import errors, notifications, validation
 from app.simulator.clock import zoom_time
-from app.simulator.errors import Answer
-from app.simulator.ids import fresh_id, pin_code
+from app.simulator.errors import ZoomResponse
+from app.simulator.ids import random_id, random_pin_code
 from app.simulator.limits import REGISTRANT_DAILY, STATUS_DAILY, registrant_refusal, status_refusal
 from app.simulator.operations import Call, Handler, Operation
 from app.simulator.scheduling import alternative_hosts
@@ -27,16 +27,16 @@ CHANGE = Operation(
     "meetingRegistrantStatus", "PUT", f"{_ALL}/status", "Medium", "meeting:update:registrant_status", _WRITE
 )
 
-_FROM = {"approve": ("pending", "denied"), "cancel": ("approved", "pending"), "deny": ("approved", "pending")}
+_ALLOWED_FROM = {"approve": ("pending", "denied"), "cancel": ("approved", "pending"), "deny": ("approved", "pending")}
 
 
-def add(call: Call) -> Answer:
+def add(call: Call) -> ZoomResponse:
     """POST .../registrants: 201; without `join_url` while the registrant is pending."""
     switches = call.simulator.switches
     meeting = call.meeting(missing_code=switches.unknown_meeting_on_add)
     person = _person(call.body)
-    _admit(call, meeting, person["email"], switches.registration_off)
-    _spend_add(call, meeting, person["email"])
+    _require_can_register(call, meeting, person["email"], switches.registration_off)
+    _consume_add_quota(call, meeting, person["email"])
     registrant = register(call.simulator, meeting, person, call.base_url)
     document: Json = {
         "id": meeting.id,
@@ -50,10 +50,10 @@ def add(call: Call) -> Answer:
         document["join_url"] = registrant.join_url
     if meeting.occurrences:
         document["occurrences"] = meeting.occurrence_list()
-    return Answer(201, document)
+    return ZoomResponse(201, document)
 
 
-def batch(call: Call) -> Answer:
+def batch(call: Call) -> ZoomResponse:
     """POST .../batch_registrants: 201; at most thirty, and only for a scheduled meeting (type 2)."""
     meeting = call.meeting()
     listed = call.body.get("registrants")
@@ -64,93 +64,95 @@ def batch(call: Call) -> Answer:
     auto_approve = call.body.get("auto_approve") is True
     people = [_person({**item, "auto_approve": auto_approve}) for item in listed if isinstance(item, dict)]
     for person in people:
-        _admit(call, meeting, person["email"], "400/404")
-        _spend_add(call, meeting, person["email"])
+        _require_can_register(call, meeting, person["email"], "400/404")
+        _consume_add_quota(call, meeting, person["email"])
     added = [register(call.simulator, meeting, person, call.base_url) for person in people]
-    return Answer(201, {"registrants": [_batched(registrant) for registrant in added]})
+    return ZoomResponse(201, {"registrants": [_batch_item(registrant) for registrant in added]})
 
 
-def list_registrants(call: Call) -> Answer:
+def list_registrants(call: Call) -> ZoomResponse:
     """GET .../registrants: those of one status, paged; cancelled ones are in none of the lists."""
-    meeting = _with_registration(call)
+    meeting = _meeting_with_registration(call)
     status = call.query.get("status", "approved")
     if status not in ("approved", "pending", "denied"):
         raise errors.validation_failed([("status", "Invalid field.")])
     found = [registrant for registrant in meeting.registrants.values() if registrant.status == status]
-    page, envelope = call.simulator.pages.cut(f"{call.operation.path}{meeting.id}", call.query, found, call.now)
-    return Answer(200, envelope | {"registrants": [_shown(registrant) for registrant in page]})
+    page, envelope = call.simulator.page_tokens.paginate(
+        f"{call.operation.path}{meeting.id}", call.query, found, call.now
+    )
+    return ZoomResponse(200, envelope | {"registrants": [_to_json(registrant) for registrant in page]})
 
 
-def get(call: Call) -> Answer:
+def get(call: Call) -> ZoomResponse:
     """GET .../registrants/{registrantId}."""
-    return Answer(200, _shown(_registrant(call, _with_registration(call))))
+    return ZoomResponse(200, _to_json(_registrant(call, _meeting_with_registration(call))))
 
 
-def delete(call: Call) -> Answer:
+def delete(call: Call) -> ZoomResponse:
     """DELETE .../registrants/{registrantId}: 204."""
-    meeting = _with_registration(call, shape="400/300")
+    meeting = _meeting_with_registration(call, shape="400/300")
     registrant = _registrant(call, meeting)
     del meeting.registrants[registrant.id]
-    return Answer(204)
+    return ZoomResponse(204)
 
 
-def change(call: Call) -> Answer:
+def change(call: Call) -> ZoomResponse:
     """PUT .../registrants/status: 204, also where nobody in the list was found."""
     meeting = call.meeting()
     action = call.body.get("action")
-    if action not in _FROM:
+    if action not in _ALLOWED_FROM:
         raise errors.validation_failed([("action", "Invalid field.")])
     listed = call.body.get("registrants", [])
     if not isinstance(listed, list) or len(listed) > 30:
         raise errors.validation_failed([("registrants", "Invalid field.")])
-    named = [registrant for item in listed if (registrant := _named(meeting, item)) is not None]
-    _spend_status(call, named)
+    named = [registrant for item in listed if (registrant := _find_listed(meeting, item)) is not None]
+    _consume_status_quota(call, named)
     for registrant in named:
         set_status(call.simulator, meeting, registrant, action, call.caller)
-    return Answer(204)
+    return ZoomResponse(204)
 
 
-def register(simulator: Simulator, meeting: Meeting, person: Json, base_url: str) -> Registrant:
+def register(simulator: Simulator, meeting: Meeting, profile: Json, base_url: str) -> Registrant:
     """Add somebody, or find them: the same e-mail is the same registrant (row 13) until it is cancelled or denied.
 
-    `person` holds accepted fields. Approval type 0 approves at once, 1 waits unless `auto_approve` is set.
+    `profile` holds accepted fields. Approval type 0 approves at once, 1 waits unless `auto_approve` is set.
     """
-    person = dict(person)
-    approved = person.pop("auto_approve", False) or meeting.settings["approval_type"] == 0
-    known = find(meeting, person["email"]) if simulator.switches.same_email == "same" else None
-    if known is None and simulator.switches.cancelled_email == "same":
-        known = _cancelled(meeting, person["email"])
-    if known is not None:
-        if approved and known.status != "approved":
-            known.status = "pending"
-            set_status(simulator, meeting, known, "approve", simulator.world.host(meeting))
-        return known
-    tk = simulator.issue("tk", secrets.token_urlsafe(48))
+    profile = dict(profile)
+    approved = profile.pop("auto_approve", False) or meeting.settings["approval_type"] == 0
+    existing = find(meeting, profile["email"]) if simulator.switches.same_email == "same" else None
+    if existing is None and simulator.switches.cancelled_email == "same":
+        existing = _cancelled(meeting, profile["email"])
+    if existing is not None:
+        if approved and existing.status != "approved":
+            existing.status = "pending"
+            set_status(simulator, meeting, existing, "approve", simulator.state.host(meeting))
+        return existing
+    tk = simulator.issue_secret("tk", secrets.token_urlsafe(48))
     base_url = simulator.switches.link_base or base_url
     join_url = f"{base_url}/w/{meeting.id}?tk={tk}" + (f"&pwd={meeting.pwd}" if meeting.pwd else "")
     registrant = Registrant(
-        id=fresh_id(),
-        email=person.pop("email"),
-        first_name=person.pop("first_name"),
-        last_name=person.pop("last_name", ""),
+        id=random_id(),
+        email=profile.pop("email"),
+        first_name=profile.pop("first_name"),
+        last_name=profile.pop("last_name", ""),
         status="approved" if approved else "pending",
         created_at=simulator.now(),
         tk=tk,
-        join_url=simulator.issue("registrant_join_url", join_url),
-        pin=pin_code(),
-        profile=person,
+        join_url=simulator.issue_secret("registrant_join_url", join_url),
+        pin=random_pin_code(),
+        profile=profile,
     )
     meeting.registrants[registrant.id] = registrant
-    simulator.announce([notifications.registration_created(meeting, registrant)])
+    simulator.send_notifications([notifications.registration_created(meeting, registrant)])
     return registrant
 
 
 def set_status(simulator: Simulator, meeting: Meeting, registrant: Registrant, action: str, operator: User) -> None:
     """Approve, cancel or deny; what makes no sense from where the registrant is changes nothing."""
-    if registrant.status not in _FROM[action]:
+    if registrant.status not in _ALLOWED_FROM[action]:
         return
     registrant.status = "approved" if action == "approve" else "cancelled" if action == "cancel" else "denied"
-    simulator.announce([notifications.registration_changed(meeting, registrant, operator)])
+    simulator.send_notifications([notifications.registration_changed(meeting, registrant, operator)])
 
 
 def find(meeting: Meeting, email: str) -> Registrant | None:
@@ -166,17 +168,17 @@ def find(meeting: Meeting, email: str) -> Registrant | None:
 
 
 def _cancelled(meeting: Meeting, email: str) -> Registrant | None:
-    same = [each for each in meeting.registrants.values() if each.email.lower() == email.lower()]
-    return next((each for each in reversed(same) if each.status == "cancelled"), None)
+    matching = [each for each in meeting.registrants.values() if each.email.lower() == email.lower()]
+    return next((each for each in reversed(matching) if each.status == "cancelled"), None)
 
 
-def refuse_hosts_and_latecomers(simulator: Simulator, meeting: Meeting, email: str) -> None:
+def require_admissible(simulator: Simulator, meeting: Meeting, email: str) -> None:
     """Raise what keeps somebody out of a meeting with registration: 3027, 3038 or 3043."""
-    account = simulator.world.accounts[meeting.account_id]
-    hosts = [simulator.world.host(meeting), *alternative_hosts(meeting, account)]
+    account = simulator.state.accounts[meeting.account_id]
+    hosts = [simulator.state.host(meeting), *alternative_hosts(meeting, account)]
     if email.lower() in [host.email.lower() for host in hosts]:
         raise errors.host_cannot_register()
-    if meeting.over(simulator.now()):
+    if meeting.is_over(simulator.now()):
         raise errors.meeting_over()
     coming = sum(registrant.status in ("approved", "pending") for registrant in meeting.registrants.values())
     if coming >= simulator.switches.registrant_capacity and find(meeting, email) is None:
@@ -184,43 +186,43 @@ def refuse_hosts_and_latecomers(simulator: Simulator, meeting: Meeting, email: s
 
 
 def _person(body: Json) -> Json:
-    person, wrong = fields.taken(body, fields.REGISTRANT)
+    person, wrong = validation.check_fields(body, validation.REGISTRANT)
     wrong += [(name, "Invalid field.") for name in ("first_name", "email") if name not in person]
     if wrong:
         raise errors.validation_failed(wrong)
     return person
 
 
-def _admit(call: Call, meeting: Meeting, email: str, shape: str) -> None:
-    if not meeting.registration:
+def _require_can_register(call: Call, meeting: Meeting, email: str, shape: str) -> None:
+    if not meeting.requires_registration:
         raise errors.registration_off(meeting.id, shape)
-    refuse_hosts_and_latecomers(call.simulator, meeting, email)
+    require_admissible(call.simulator, meeting, email)
 
 
-def _spend_add(call: Call, meeting: Meeting, email: str) -> None:
+def _consume_add_quota(call: Call, meeting: Meeting, email: str) -> None:
     simulator = call.simulator
     if not simulator.switches.enforce_limits:
         return
     key = email.lower() if simulator.switches.registrant_limit_key == "email" else f"{meeting.id} {email.lower()}"
-    if simulator.tally.left(key, REGISTRANT_DAILY, call.now) <= 0:
+    if simulator.tally.remaining(key, REGISTRANT_DAILY, call.now) <= 0:
         raise registrant_refusal(email, call.now, simulator.switches)
     simulator.tally.spend(key, REGISTRANT_DAILY, call.now)
 
 
-def _spend_status(call: Call, named: list[Registrant]) -> None:
+def _consume_status_quota(call: Call, named: list[Registrant]) -> None:
     simulator = call.simulator
     if not simulator.switches.enforce_limits:
         return
     for registrant in named:
-        if simulator.tally.left(registrant.id, STATUS_DAILY, call.now) <= 0:
+        if simulator.tally.remaining(registrant.id, STATUS_DAILY, call.now) <= 0:
             raise status_refusal(registrant.email, call.now, simulator.switches)
     for registrant in named:
         simulator.tally.spend(registrant.id, STATUS_DAILY, call.now)
 
 
-def _with_registration(call: Call, shape: str = "400/404") -> Meeting:
+def _meeting_with_registration(call: Call, shape: str = "400/404") -> Meeting:
     meeting = call.meeting()
-    if not meeting.registration:
+    if not meeting.requires_registration:
         raise errors.registration_off(meeting.id, shape)
     return meeting
 
@@ -232,7 +234,7 @@ def _registrant(call: Call, meeting: Meeting) -> Registrant:
     return registrant
 
 
-def _named(meeting: Meeting, item: Any) -> Registrant | None:
+def _find_listed(meeting: Meeting, item: Any) -> Registrant | None:
     if not isinstance(item, dict):
         return None
     by_id = meeting.registrants.get(str(item.get("id", "")))
@@ -242,7 +244,7 @@ def _named(meeting: Meeting, item: Any) -> Registrant | None:
     return next((r for r in reversed(meeting.registrants.values()) if r.email.lower() == email), None)
 
 
-def _batched(registrant: Registrant) -> Json:
+def _batch_item(registrant: Registrant) -> Json:
     document: Json = {
         "email": registrant.email,
         "registrant_id": registrant.id,
@@ -251,7 +253,7 @@ def _batched(registrant: Registrant) -> Json:
     return document | ({"join_url": registrant.join_url} if registrant.status == "approved" else {})
 
 
-def _shown(registrant: Registrant) -> Json:
+def _to_json(registrant: Registrant) -> Json:
     document: Json = {
         "id": registrant.id,
         "email": registrant.email,

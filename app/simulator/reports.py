@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from app.simulator.clock import zoom_time
-from app.simulator.errors import Answer, meeting_missing
-from app.simulator.held import latest
+from app.simulator.errors import ZoomResponse, meeting_missing
+from app.simulator.latest_instance import latest_instance
 from app.simulator.operations import Call, Handler, Operation
 from app.simulator.state import Instance, Json, Meeting, Participant
 
@@ -35,16 +35,16 @@ REPORT = Operation(
 )
 
 
-def details(call: Call) -> Answer:
+def details(call: Call) -> ZoomResponse:
     """GET /past_meetings/{meetingId}: 200, as soon as it has ended."""
-    found = latest(call)
+    found = latest_instance(call)
     if found is None or found[1].ended_at is None:
         raise meeting_missing(call.path["meeting_id"])
     meeting, instance = found
     host, ended = call.host(meeting), found[1].ended_at
     people = len({each.participant_uuid for each in instance.participants})
-    whole = int((ended - instance.started_at).total_seconds() // 60)
-    return Answer(
+    minutes = int((ended - instance.started_at).total_seconds() // 60)
+    return ZoomResponse(
         200,
         {
             "uuid": instance.uuid,
@@ -56,8 +56,8 @@ def details(call: Call) -> Answer:
             "user_email": host.email,
             "start_time": zoom_time(instance.started_at),
             "end_time": zoom_time(ended),
-            "duration": whole,
-            "total_minutes": whole * people,
+            "duration": minutes,
+            "total_minutes": minutes * people,
             "participants_count": people,
             "dept": "",
             "source": "",
@@ -66,9 +66,9 @@ def details(call: Call) -> Answer:
     )
 
 
-def past_participants(call: Call) -> Answer:
+def past_participants(call: Call) -> ZoomResponse:
     """GET /past_meetings/{meetingId}/participants: 200; it names no registrant and no breakout room."""
-    meeting, instance = _instance(call)
+    meeting, instance = _reported_instance(call)
     rows = [row | {"internal_user": bool(row["id"])} for row in _rows(instance)]
     for row in rows:
         del row["registrant_id"], row["participant_user_id"]
@@ -76,9 +76,9 @@ def past_participants(call: Call) -> Answer:
     return _page(call, meeting, instance, rows)
 
 
-def report(call: Call) -> Answer:
+def report(call: Call) -> ZoomResponse:
     """GET /report/meetings/{meetingId}/participants: 200; registrants only where they are asked for."""
-    meeting, instance = _instance(call)
+    meeting, instance = _reported_instance(call)
     rows = list(_rows(instance))
     if call.query.get("include_fields") != "registrant_id":
         for row in rows:
@@ -86,22 +86,22 @@ def report(call: Call) -> Answer:
     return _page(call, meeting, instance, rows)
 
 
-def _page(call: Call, meeting: Meeting, instance: Instance, rows: list[Json]) -> Answer:
-    asked = f"{call.operation.path}{meeting.id}{instance.uuid}"
-    page, envelope = call.simulator.pages.cut(asked, call.query, rows, call.now)
-    return Answer(200, envelope | {"participants": list(page)})
+def _page(call: Call, meeting: Meeting, instance: Instance, rows: list[Json]) -> ZoomResponse:
+    page_key = f"{call.operation.path}{meeting.id}{instance.uuid}"
+    page, envelope = call.simulator.page_tokens.paginate(page_key, call.query, rows, call.now)
+    return ZoomResponse(200, envelope | {"participants": list(page)})
 
 
-def _instance(call: Call) -> tuple[Meeting, Instance]:
+def _reported_instance(call: Call) -> tuple[Meeting, Instance]:
     """By UUID, or by number the latest. Nothing is told while it runs, before the report is made, or of one person
     alone: 404/3001."""
-    made_before = call.now - timedelta(seconds=call.simulator.switches.report_after_seconds)
-    found = latest(call)
+    latest_end = call.now - timedelta(seconds=call.simulator.switches.report_after_seconds)
+    found = latest_instance(call)
     if found is None:
         raise meeting_missing(call.path["meeting_id"])
     meeting, instance = found
     people = {each.participant_uuid for each in instance.participants}
-    if instance.ended_at is None or instance.ended_at > made_before or len(people) < 2:
+    if instance.ended_at is None or instance.ended_at > latest_end or len(people) < 2:
         raise meeting_missing(call.path["meeting_id"])
     return meeting, instance
 
@@ -119,7 +119,7 @@ def _rows(instance: Instance) -> Iterator[Json]:
         yield _row(someone, waited_from, someone.leave_time or ended, "in_waiting_room")
 
 
-def _row(someone: Participant, begins: datetime, ends: datetime, status: str) -> Json:
+def _row(someone: Participant, start: datetime, end: datetime, status: str) -> Json:
     return {
         "id": someone.participant_user_id,
         "user_id": str(someone.user_id),
@@ -127,9 +127,9 @@ def _row(someone: Participant, begins: datetime, ends: datetime, status: str) ->
         "registrant_id": someone.registrant_id or "",
         "name": someone.name,
         "user_email": someone.email,
-        "join_time": zoom_time(begins),
-        "leave_time": zoom_time(ends),
-        "duration": int((ends - begins).total_seconds()),
+        "join_time": zoom_time(start),
+        "leave_time": zoom_time(end),
+        "duration": int((end - start).total_seconds()),
         "failover": False,
         "status": status,
     }

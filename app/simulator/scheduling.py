@@ -7,9 +7,9 @@ import secrets
 from datetime import datetime
 from typing import Any
 
-from app.simulator import errors, fields
-from app.simulator.clock import epoch_ms, read_time
-from app.simulator.ids import passcode
+from app.simulator import errors, validation
+from app.simulator.clock import epoch_ms, parse_time
+from app.simulator.ids import random_passcode
 from app.simulator.recurrence import occurrences
 from app.simulator.state import LICENSED, NO_FIXED_TIME, RECURRING, SCHEDULED, Account, Json, Meeting, User
 from app.simulator.switches import Switches
@@ -67,12 +67,12 @@ _OCCURRENCE_SETTINGS = (
 )
 
 
-def accepted(body: Json) -> Json:
+def accept_fields(body: Json) -> Json:
     """The fields Zoom knows in the body of a create or update. Raises 400/300 and names each wrong one."""
-    known, wrong = fields.taken(body, fields.MEETING)
-    for name, rules in (("settings", fields.SETTINGS), ("recurrence", fields.RECURRENCE)):
+    known, wrong = validation.check_fields(body, validation.MEETING)
+    for name, rules in (("settings", validation.SETTINGS), ("recurrence", validation.RECURRENCE)):
         if isinstance(known.get(name), dict):
-            known[name], also_wrong = fields.taken(known[name], rules, f"{name}.")
+            known[name], also_wrong = validation.check_fields(known[name], rules, f"{name}.")
             wrong += also_wrong
     rule = known.get("recurrence")
     if isinstance(rule, dict):
@@ -97,52 +97,52 @@ def refuse_fields(body: Json, host: User, switches: Switches) -> None:
             raise errors.refusal(400, 200, f"Only available for paid users: {host.id}.")
         if switches.field_refusal == "unnamed":
             raise errors.refusal(400, 300, "Validation Failed.")
-        said = f"The value that you entered in the `{field}` field is invalid. Enter a valid value and try again."
-        raise errors.refusal(400, 300, said)
+        message = f"The value that you entered in the `{field}` field is invalid. Enter a valid value and try again."
+        raise errors.refusal(400, 300, message)
 
 
-def begin(meeting: Meeting, wanted: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
+def initialize(meeting: Meeting, fields: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
     """Fill in a meeting that is being created. Raises 400/300 or 400/200 where a switch says so."""
-    meeting.type = wanted.get("type", SCHEDULED)
-    _refuse_registration(meeting.type, wanted.get("settings", {}).get("approval_type", 2), host, switches)
+    meeting.type = fields.get("type", SCHEDULED)
+    _refuse_registration(meeting.type, fields.get("settings", {}).get("approval_type", 2), host, switches)
     meeting.settings = DEFAULTS | {"waiting_room": host.settings["in_meeting"]["waiting_room"]}
     if meeting.type in (SCHEDULED, RECURRING):
         meeting.start_time = now.replace(microsecond=0)
-    if wanted.get("default_password", True) and "password" not in wanted:
-        _protect(meeting, passcode())
-    _take(meeting, wanted, now, past_is_ignored=False)
-    _settle(meeting, wanted.get("settings", {}), host, account)
-    _repeat(meeting, wanted.get("recurrence"))
+    if fields.get("default_password", True) and "password" not in fields:
+        _set_password(meeting, random_passcode())
+    _apply_fields(meeting, fields, now, past_is_ignored=False)
+    _apply_settings(meeting, fields.get("settings", {}), host, account)
+    _set_recurrence(meeting, fields.get("recurrence"))
 
 
-def change(meeting: Meeting, wanted: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
+def update(meeting: Meeting, fields: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
     """Apply an update. A `start_time` in the past, and what PATCH does not take, change nothing."""
-    settings: Json = dict(wanted.get("settings", {}))
+    settings: Json = dict(fields.get("settings", {}))
     for name in ("additional_data_center_regions", "show_join_info"):
         settings.pop(name, None)
-    was = (meeting.start_time, meeting.duration, meeting.timezone, meeting.recurrence)
-    kind: int = wanted.get("type", meeting.type)
+    previous = (meeting.start_time, meeting.duration, meeting.timezone, meeting.recurrence)
+    kind: int = fields.get("type", meeting.type)
     _refuse_registration(kind, (meeting.settings | settings)["approval_type"], host, switches)
     meeting.type = kind
-    _take(meeting, wanted, now, past_is_ignored=True)
-    _settle(meeting, settings, host, account)
-    if was != (meeting.start_time, meeting.duration, meeting.timezone, wanted.get("recurrence", was[3])):
-        _repeat(meeting, wanted.get("recurrence", meeting.recurrence))
+    _apply_fields(meeting, fields, now, past_is_ignored=True)
+    _apply_settings(meeting, settings, host, account)
+    if previous != (meeting.start_time, meeting.duration, meeting.timezone, fields.get("recurrence", previous[3])):
+        _set_recurrence(meeting, fields.get("recurrence", meeting.recurrence))
 
 
-def change_occurrence(meeting: Meeting, occurrence_id: str, wanted: Json, now: datetime) -> None:
+def change_occurrence(meeting: Meeting, occurrence_id: str, requested: Json, now: datetime) -> None:
     """Apply an update to one occurrence, of which only a few fields take effect. Raises 400/300 for an unknown one."""
     occurrence = next((o for o in meeting.occurrences if o.id == occurrence_id and o.status == "available"), None)
     if occurrence is None:
         raise errors.refusal(400, 300, "Invalid parameter: `occurrence_id`.")
-    taken = {name: wanted[name] for name in _OCCURRENCE_FIELDS if name in wanted}
-    if "start_time" in taken:
-        start = read_time(taken["start_time"], wanted.get("timezone", meeting.timezone))
+    accepted = {name: requested[name] for name in _OCCURRENCE_FIELDS if name in requested}
+    if "start_time" in accepted:
+        start = parse_time(accepted["start_time"], requested.get("timezone", meeting.timezone))
         if start > now:
             occurrence.start_time, occurrence.id = start, str(epoch_ms(start))
-    occurrence.duration = taken.get("duration", occurrence.duration)
-    meeting.agenda = taken.get("agenda", meeting.agenda)
-    settings = wanted.get("settings", {})
+    occurrence.duration = accepted.get("duration", occurrence.duration)
+    meeting.agenda = accepted.get("agenda", meeting.agenda)
+    settings = requested.get("settings", {})
     meeting.settings |= {name: settings[name] for name in _OCCURRENCE_SETTINGS if name in settings}
 
 
@@ -152,20 +152,20 @@ def alternative_hosts(meeting: Meeting, account: Account) -> list[User]:
     return [user for user in account.users if user.email.lower() in keys or user.id.lower() in keys]
 
 
-def _take(meeting: Meeting, wanted: Json, now: datetime, *, past_is_ignored: bool) -> None:
-    meeting.timezone = wanted.get("timezone", meeting.timezone)
+def _apply_fields(meeting: Meeting, fields: Json, now: datetime, *, past_is_ignored: bool) -> None:
+    meeting.timezone = fields.get("timezone", meeting.timezone)
     for name in ("topic", "agenda", "duration", "pre_schedule", "tracking_fields"):
-        if name in wanted:
-            setattr(meeting, name, wanted[name])
-    if "password" in wanted:
-        _protect(meeting, wanted["password"])
-    if "start_time" in wanted and meeting.type in (SCHEDULED, RECURRING):
-        start = read_time(wanted["start_time"], meeting.timezone)
+        if name in fields:
+            setattr(meeting, name, fields[name])
+    if "password" in fields:
+        _set_password(meeting, fields["password"])
+    if "start_time" in fields and meeting.type in (SCHEDULED, RECURRING):
+        start = parse_time(fields["start_time"], meeting.timezone)
         if start > now or not past_is_ignored:
             meeting.start_time = start
 
 
-def _protect(meeting: Meeting, password: str) -> None:
+def _set_password(meeting: Meeting, password: str) -> None:
     if password != meeting.password:
         meeting.password = password
         meeting.pwd = f"{secrets.token_urlsafe(24)}.1" if password else ""
@@ -180,9 +180,9 @@ def _refuse_registration(kind: int, approval_type: int, host: User, switches: Sw
         raise errors.validation_failed([("settings.approval_type", "Invalid field.")])
 
 
-def _settle(meeting: Meeting, wanted: Json, host: User, account: Account) -> None:
+def _apply_settings(meeting: Meeting, requested: Json, host: User, account: Account) -> None:
     settings: dict[str, Any] = meeting.settings
-    settings |= wanted
+    settings |= requested
     if host.type != LICENSED or meeting.type not in (SCHEDULED, RECURRING):
         settings["approval_type"] = 2
     if meeting.type == RECURRING:
@@ -198,7 +198,7 @@ def _settle(meeting: Meeting, wanted: Json, host: User, account: Account) -> Non
     settings["alternative_hosts"] = ";".join(allowed)
 
 
-def _repeat(meeting: Meeting, rule: Json | None) -> None:
+def _set_recurrence(meeting: Meeting, rule: Json | None) -> None:
     if meeting.type != RECURRING or rule is None or meeting.start_time is None:
         meeting.recurrence, meeting.occurrences = None, []
         return

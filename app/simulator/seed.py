@@ -4,31 +4,31 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from app.simulator.ids import stable_id
-from app.simulator.state import BASIC, LICENSED, Account, Json, Plan, Role, User, World
+from app.simulator.state import BASIC, LICENSED, Account, Json, Plan, Role, User, ZoomState
 
-_FOUNDED = datetime(2021, 3, 8, 9, 30, tzinfo=UTC)
+_CREATED_AT = datetime(2021, 3, 8, 9, 30, tzinfo=UTC)
 
 
-def starting_world() -> World:
+def initial_state() -> ZoomState:
     """*Riverside*, on Business with two licensed hosts and a basic one, and *Willow*, free with one basic host."""
-    world = World()
-    riverside = new_account(world, "Riverside", "business")
+    state = ZoomState()
+    riverside = new_account(state, "Riverside", "business")
     for email, first, last, kind, role in (
         ("ada@riverside.example", "Ada", "Marsh", LICENSED, "owner"),
         ("ben@riverside.example", "Ben", "Okoye", LICENSED, "member"),
         ("cleo@riverside.example", "Cleo", "Lindqvist", BASIC, "member"),
     ):
         add_user(riverside, email, (first, last), kind, "owner" if role == "owner" else "member", cloud_recording=True)
-    willow = new_account(world, "Willow", "free")
+    willow = new_account(state, "Willow", "free")
     add_user(willow, "wil@willow.example", ("Wil", "Tanaka"), BASIC, "owner", cloud_recording=False)
-    return world
+    return state
 
 
-def new_account(world: World, name: str, plan: Plan) -> Account:
+def new_account(state: ZoomState, name: str, plan: Plan) -> Account:
     """An empty Zoom account, known by its name."""
     number = 10_000_000 + int.from_bytes(stable_id(name).encode()[:3]) % 89_999_999
     account = Account(stable_id(f"account:{name}"), number, name, plan)
-    world.accounts[account.id] = account
+    state.accounts[account.id] = account
     return account
 
 
@@ -46,7 +46,7 @@ def add_user(
     pmi = 1_000_000_000 + int.from_bytes(stable_id(email).encode()[:4]) % 8_999_999_999
     settings = user_settings(account.plan, kind, cloud_recording=cloud_recording)
     user_id = stable_id(f"user:{email}")
-    user = User(user_id, account.id, email, names[0], names[1], kind, role, pmi, _FOUNDED, settings, status=status)
+    user = User(user_id, account.id, email, names[0], names[1], kind, role, pmi, _CREATED_AT, settings, status=status)
     account.users.append(user)
     return user
 

@@ -15,12 +15,12 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
     return "v0=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
-def challenge_answer(secret: str, plain_token: str) -> str:
+def challenge_response(secret: str, plain_token: str) -> str:
     """What `endpoint.url_validation` expects as `encryptedToken` (contract 11.3)."""
     return hmac.new(secret.encode(), plain_token.encode(), hashlib.sha256).hexdigest()
 
 
-def written_timestamp(now: datetime, unit: Literal["seconds", "milliseconds"]) -> str:
+def format_timestamp(now: datetime, unit: Literal["seconds", "milliseconds"]) -> str:
     """`x-zm-request-timestamp`, since 1970 (row 10)."""
     return str(epoch_ms(now) if unit == "milliseconds" else int(now.timestamp()))
 

@@ -10,17 +10,17 @@ from datetime import datetime, timedelta
 
 from app.simulator.clock import Clock, zoom_time
 from app.simulator.config import Config
-from app.simulator.delivery import Courier, Envelope
-from app.simulator.errors import Answer, RefusalError, invalid_grant, token_expired
+from app.simulator.delivery import Envelope, NotificationSender
+from app.simulator.errors import RefusalError, ZoomResponse, invalid_grant, token_expired
 from app.simulator.faults import CallFault, Faults
 from app.simulator.ids import stable_id
-from app.simulator.journal import Entry
+from app.simulator.journal import JournalEntry
 from app.simulator.limits import Label, Limit, Tally, rate_refusal
 from app.simulator.notifications import Notification, app_deauthorized
-from app.simulator.pagination import Pages
-from app.simulator.scopes import is_wide, permitting
-from app.simulator.seed import starting_world
-from app.simulator.signing import notification_headers, written_timestamp
+from app.simulator.pagination import PageTokens
+from app.simulator.scopes import granting_scope, is_admin_scope
+from app.simulator.seed import initial_state
+from app.simulator.signing import format_timestamp, notification_headers
 from app.simulator.state import Grant, Json, User
 from app.simulator.switches import Switches
 
@@ -51,19 +51,19 @@ class Simulator:
 
     def __init__(self, config: Config) -> None:
         self._initial = config
-        self.courier = Courier(config.retry_compression, self.now)
-        self._begin()
+        self.sender = NotificationSender(config.retry_compression, self.now)
+        self._initialize()
 
-    def _begin(self) -> None:
+    def _initialize(self) -> None:
         self.config = self._initial
         self.switches = Switches(enforce_limits=self._initial.enforce_limits)
         self.clock = Clock()
-        self.world = starting_world()
+        self.state = initial_state()
         self.faults = Faults()
         self.faults_changed = asyncio.Event()
         self.tally = Tally()
-        self.pages = Pages()
-        self.journal: deque[Entry] = deque(maxlen=JOURNAL_LENGTH)
+        self.page_tokens = PageTokens()
+        self.journal: deque[JournalEntry] = deque(maxlen=JOURNAL_LENGTH)
         self.codes: dict[str, Code] = {}
         self.zaks: dict[str, tuple[str, datetime]] = {}
         self.secrets: list[Json] = []
@@ -71,15 +71,15 @@ class Simulator:
 
     async def reset(self) -> None:
         """Back to the start: what is under way is dropped, what was set is unset."""
-        await self.courier.forget()
-        self._begin()
+        await self.sender.clear()
+        self._initialize()
 
     def now(self) -> datetime:
         """The simulator's present, UTC."""
         return self.clock.now()
 
     @contextlib.contextmanager
-    def earlier(self, minutes: float) -> Iterator[None]:
+    def backdated(self, minutes: float) -> Iterator[None]:
         """What people do in the block they did so many minutes ago."""
         present = self.clock
         self.clock = Clock(present.shift - timedelta(minutes=minutes))
@@ -92,13 +92,13 @@ class Simulator:
         """The base of links that are handed out: the configured one, or that of the request."""
         return (self.config.public_url or requested).rstrip("/")
 
-    def issue(self, kind: str, value: str) -> str:
+    def issue_secret(self, kind: str, value: str) -> str:
         """Remember a secret that leaves the house, and give it back."""
         if value:
             self.secrets.append({"kind": kind, "value": value, "issued_at": zoom_time(self.now())})
         return value
 
-    async def wait(self, fault: CallFault | None) -> None:
+    async def wait_latency(self, fault: CallFault | None) -> None:
         """The latency that is set, and that of this call's fault; setting faults anew ends it early."""
         seconds = self.faults.latency_seconds + (fault.seconds if fault and fault.kind == "latency" else 0)
         if seconds:
@@ -111,13 +111,13 @@ class Simulator:
         self.faults_changed.set()
         self.faults_changed = asyncio.Event()
 
-    def refuse(self, fault: CallFault, label: Label) -> None:
+    def raise_fault(self, fault: CallFault, label: Label) -> None:
         """Raise what a fault makes of a call, if it makes a refusal of it; `label` is the rate label of a 429."""
         switches = self.switches
         if fault.retry_after is not None:
             switches = switches.model_copy(update={"retry_after": fault.retry_after})
         if fault.kind == "status":
-            raise RefusalError(Answer(fault.status, fault.body))
+            raise RefusalError(ZoomResponse(fault.status, fault.body))
         if fault.kind == "rate_per_second":
             raise rate_refusal(label, Limit(30, "second", label), self.now(), switches)
         if fault.kind == "rate_per_day":
@@ -127,32 +127,32 @@ class Simulator:
         if fault.kind == "invalid_grant":
             raise invalid_grant(self.switches)
 
-    def announce(self, notifications: Iterable[Notification]) -> None:
+    def send_notifications(self, notifications: Iterable[Notification]) -> None:
         """Send what the account's plan has and a live grant covers; note why anything else is withheld."""
         for notification in notifications:
-            reason = self._withheld(notification)
+            reason = self._withheld_reason(notification)
             if reason is not None:
-                self.courier.note(notification.event, notification.account_id, reason)
+                self.sender.record_unsent(notification.event, notification.account_id, reason)
                 continue
             document = notification.envelope(self.now(), self.switches)
             self._dispatch(notification.event, notification.account_id, document, self.config.webhook_url)
 
     def deauthorize(self, user: User, *, notify: bool = True) -> int:
         """The user removes the app: every token of theirs dies and the app is told. Returns how many grants died."""
-        dead = [grant for grant in self.world.grants if grant.user_id == user.id and grant.alive]
-        for grant in dead:
+        grants = [grant for grant in self.state.grants if grant.user_id == user.id and grant.alive]
+        for grant in grants:
             grant.alive = False
         if not notify:
-            return len(dead)
+            return len(grants)
         signature = stable_id(f"deauthorized:{user.id}:{self.now().isoformat()}")
         document = app_deauthorized(user, self.config.client_id, signature, self.now(), self.switches)
         url = self.config.deauthorization_url or self.config.webhook_url
         self._dispatch("app_deauthorized", user.account_id, document, url, own_subscription=False)
-        return len(dead)
+        return len(grants)
 
     def sign(self, body: bytes, secret: str, timestamp: str | None = None) -> dict[str, str]:
         """The headers of a notification sent now, or at another `timestamp`."""
-        timestamp = timestamp or written_timestamp(self.now(), self.switches.timestamp_unit)
+        timestamp = timestamp or format_timestamp(self.now(), self.switches.timestamp_unit)
         return notification_headers(self.config.client_id, secret, body, timestamp)
 
     def subscribe(self, url: str | None, secret: str | None, account_id: str | None) -> None:
@@ -165,20 +165,20 @@ class Simulator:
         present = self.endpoints.get(account_id, Endpoint(self.config.webhook_url or "", self.config.webhook_secret))
         self.endpoints[account_id] = Endpoint(url or present.url, secret or present.secret)
 
-    def _withheld(self, notification: Notification) -> str | None:
+    def _withheld_reason(self, notification: Notification) -> str | None:
         subscription = notification.subscription
-        if subscription.paid and self.world.accounts[notification.account_id].plan == "free":
+        if subscription.paid and self.state.accounts[notification.account_id].plan == "free":
             return "withheld: not on this plan"
-        if not any(self._covers(grant, notification) for grant in self.world.grants):
+        if not any(self._grant_covers(grant, notification) for grant in self.state.grants):
             return f"withheld: nobody granted {subscription.scope}"
         return None
 
-    def _covers(self, grant: Grant, notification: Notification) -> bool:
+    def _grant_covers(self, grant: Grant, notification: Notification) -> bool:
         if not grant.alive or grant.account_id != notification.account_id:
             return False
         subscription = notification.subscription
-        scope = permitting(subscription.scope, [subscription.classic], grant.scopes)
-        return scope is not None and (is_wide(scope) or grant.user_id == notification.host_id)
+        scope = granting_scope(subscription.scope, [subscription.classic], grant.scopes)
+        return scope is not None and (is_admin_scope(scope) or grant.user_id == notification.host_id)
 
     def _dispatch(
         self, event: str, account_id: str, document: Json, url: str | None, *, own_subscription: bool = True
@@ -186,20 +186,24 @@ class Simulator:
         own = self.endpoints.get(account_id) if own_subscription else None
         endpoint = own or (Endpoint(url, self.config.webhook_secret) if url else None)
         if endpoint is None:
-            self.courier.note(event, account_id, "withheld: no endpoint")
+            self.sender.record_unsent(event, account_id, "withheld: no endpoint")
             return
         body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        once = self.sign(body, endpoint.secret)
-        anew = self.switches.retries_signed_anew
+        first_headers = self.sign(body, endpoint.secret)
+        sign_again = self.switches.retries_signed_anew
         envelope = Envelope(
-            event, account_id, endpoint.url, body, lambda: self.sign(body, endpoint.secret) if anew else once
+            event,
+            account_id,
+            endpoint.url,
+            body,
+            lambda: self.sign(body, endpoint.secret) if sign_again else first_headers,
         )
-        fault = self.faults.strike_notification(event)
+        fault = self.faults.next_notification_fault(event)
         if fault is not None and fault.lost:
-            self.courier.note(event, account_id, "lost")
+            self.sender.record_unsent(event, account_id, "lost")
             return
         for _ in range(fault.copies if fault else 1):
             if fault is not None and fault.shuffled:
-                self.courier.hold(envelope)
+                self.sender.hold_back(envelope)
             else:
-                self.courier.send(envelope, fault.late_seconds if fault else 0.0)
+                self.sender.send(envelope, fault.late_seconds if fault else 0.0)

@@ -159,12 +159,12 @@ class Meeting:
     instances: list[Instance] = field(default_factory=list)
 
     @property
-    def running(self) -> Instance | None:
+    def running_instance(self) -> Instance | None:
         """The instance people are in now."""
         return next((instance for instance in self.instances if instance.ended_at is None), None)
 
     @property
-    def registration(self) -> bool:
+    def requires_registration(self) -> bool:
         """Whether people must register."""
         return bool(self.settings.get("approval_type", 2) != 2)
 
@@ -185,15 +185,15 @@ class Meeting:
             for o in self.occurrences
         ]
 
-    def over(self, now: datetime) -> bool:
+    def is_over(self, now: datetime) -> bool:
         """Whether the last planned holding lies behind: nobody can register any more."""
         last = self._last_end()
-        return last is not None and last < now and self.running is None
+        return last is not None and last < now and self.running_instance is None
 
-    def expired(self, now: datetime) -> bool:
+    def is_expired(self, now: datetime) -> bool:
         """Whether Zoom has forgotten the number: thirty days after the last planned holding (contract 5.2)."""
         last = self._last_end()
-        return last is not None and last + timedelta(days=30) < now and self.running is None
+        return last is not None and last + timedelta(days=30) < now and self.running_instance is None
 
     def _last_end(self) -> datetime | None:
         ends = [o.start_time + timedelta(minutes=o.duration) for o in self.occurrences if o.status == "available"]
@@ -218,7 +218,7 @@ class Grant:
 
 
 @dataclass
-class World:
+class ZoomState:
     """Everything one simulated Zoom holds."""
 
     accounts: dict[str, Account] = field(default_factory=dict)

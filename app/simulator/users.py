@@ -4,7 +4,7 @@ import secrets
 from datetime import timedelta
 
 from app.simulator.clock import zoom_time
-from app.simulator.errors import Answer, refusal, validation_failed
+from app.simulator.errors import ZoomResponse, refusal, validation_failed
 from app.simulator.operations import Call, Handler, Operation
 from app.simulator.state import LICENSED, Json, User
 
@@ -19,11 +19,11 @@ GET_SETTINGS = Operation("userSettings", "GET", "/users/{user_id}/settings", "Me
 GET_TOKEN = Operation("userToken", "GET", "/users/{user_id}/token", "Light", "user:read:token", _READ)
 
 
-def get_user(call: Call) -> Answer:
+def get_user(call: Call) -> ZoomResponse:
     """GET /users/{userId}."""
     user = call.user()
     role_id, role_name = _ROLES[user.role]
-    profile = _listed(user) | {
+    profile = _list_item(user) | {
         "account_id": user.account_id,
         "account_number": call.account.number,
         "role_id": role_id,
@@ -42,46 +42,46 @@ def get_user(call: Call) -> Answer:
         "phone_numbers": [],
         "created_at": zoom_time(user.created_at),
     }
-    return Answer(200, profile)
+    return ZoomResponse(200, profile)
 
 
-def list_users(call: Call) -> Answer:
+def list_users(call: Call) -> ZoomResponse:
     """GET /users: the account's users of one `status`, paged; a pending one has no id yet."""
     status = call.query.get("status", "active")
     if status not in ("active", "inactive", "pending"):
         raise validation_failed([("status", "Invalid field.")])
-    users = [_listed(user) for user in call.account.users if user.status == status]
+    users = [_list_item(user) for user in call.account.users if user.status == status]
     greatest = call.simulator.switches.users_page_limit
-    page, envelope = call.simulator.pages.cut(call.operation.path, call.query, users, call.now, greatest)
-    return Answer(200, envelope | {"users": list(page)})
+    page, envelope = call.simulator.page_tokens.paginate(call.operation.path, call.query, users, call.now, greatest)
+    return ZoomResponse(200, envelope | {"users": list(page)})
 
 
-def get_settings(call: Call) -> Answer:
+def get_settings(call: Call) -> ZoomResponse:
     """GET /users/{userId}/settings."""
     user = call.user()
     option = call.query.get("option")
     if option is None:
-        return Answer(200, user.settings)
+        return ZoomResponse(200, user.settings)
     if option not in _SETTINGS_OPTIONS:
         raise validation_failed([("option", "Invalid field.")])
-    return Answer(200, {option: {} if option == "meeting_security" else False})
+    return ZoomResponse(200, {option: {} if option == "meeting_security" else False})
 
 
-def get_token(call: Call) -> Answer:
+def get_token(call: Call) -> ZoomResponse:
     """GET /users/{userId}/token: a ZAK, which opens the start page as this user."""
     user = call.user()
     if call.query.get("type", "token") != "zak":
         raise refusal(400, 300, "Token is no longer supported. Please use ZAK token instead.")
-    written = call.query.get("ttl", "7200")
-    if not written.isdecimal() or int(written) > 31_536_000:
+    ttl = call.query.get("ttl", "7200")
+    if not ttl.isdecimal() or int(ttl) > 31_536_000:
         raise validation_failed([("ttl", "Invalid field.")])
-    zak = call.simulator.issue("zak", f"eyJ{secrets.token_urlsafe(90)}")
-    call.simulator.zaks[zak] = (user.id, call.now + timedelta(seconds=int(written)))
-    return Answer(200, {"token": zak})
+    zak = call.simulator.issue_secret("zak", f"eyJ{secrets.token_urlsafe(90)}")
+    call.simulator.zaks[zak] = (user.id, call.now + timedelta(seconds=int(ttl)))
+    return ZoomResponse(200, {"token": zak})
 
 
-def _listed(user: User) -> Json:
-    shown: Json = {
+def _list_item(user: User) -> Json:
+    item: Json = {
         "id": user.id,
         "email": user.email,
         "first_name": user.first_name,
@@ -101,8 +101,8 @@ def _listed(user: User) -> Json:
         "license_info_list": _licence(user),
     }
     if user.status == "pending":
-        del shown["id"]
-    return shown
+        del item["id"]
+    return item
 
 
 def _licence(user: User) -> list[Json]:

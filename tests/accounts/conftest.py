@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from app.simulator import Config, server
-from tests.accounts.house import ADMIN_SCOPES, CALLBACK, House, opened, settings_for
-from tests.patience import PATIENCE
+from tests.accounts.harness import ADMIN_SCOPES, CALLBACK, AccountsHarness, open_harness, settings_for
+from tests.support.timeouts import TIMEOUT
 
 CONFIG = Config(
     client_id="client-id",
@@ -35,9 +35,9 @@ async def zoom_url() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def house(database_url: str, zoom_url: str) -> AsyncIterator[House]:
+async def harness(database_url: str, zoom_url: str) -> AsyncIterator[AccountsHarness]:
     """An empty room, and a Zoom as it is at the start."""
-    async with httpx.AsyncClient(base_url=zoom_url, timeout=PATIENCE) as zoom:
+    async with httpx.AsyncClient(base_url=zoom_url, timeout=TIMEOUT) as zoom:
         await zoom.post("/simulator/reset")
-        async with opened(settings_for(database_url, zoom_url), zoom) as house:
-            yield house
+        async with open_harness(settings_for(database_url, zoom_url), zoom) as harness:
+            yield harness

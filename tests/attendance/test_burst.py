@@ -22,24 +22,24 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.demo import bench_scene
+from app.demo import bench_fixtures
+from app.demo.bench_fixtures import MEETING_ID
 from app.demo.bench_load import post
-from app.demo.bench_scene import MEETING_ID
-from app.demo.cast import Signature
-from app.demo.servers import LOOPBACK, Server
-from app.worker import READY
-from tests.busy import Busy
-from tests.living import served
-from tests.patience import PATIENCE
+from app.devstack.personas import TokenSigner
+from app.devstack.servers import LOOPBACK, Server
+from app.worker import READY_MESSAGE
+from tests.support.cpu_contention import CpuContention
+from tests.support.service import serve
+from tests.support.timeouts import TIMEOUT
 
 PEOPLE, STAYS, CONNECTIONS = 1_000, 5, 32
 ISSUER, SECRET, INSTANCE = "https://platform.example", "webhook-secret-of-the-app", "an-instance=="
-HELD = 3600  # seconds
-ZOOMS_PATIENCE = 3.0
+MEETING_SECONDS = 3600  # seconds
+ZOOM_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True)
-class House:
+class Deployment:
     """One API process and one worker, each of its own, and an event a thousand people came to."""
 
     port: int
@@ -47,64 +47,64 @@ class House:
     event: UUID
     began: datetime
     database: Any
-    signature: Signature
+    signature: TokenSigner
 
     async def attendance(self) -> dict[str, Any]:
         """Who came, as the owner reads it."""
         headers = {"Authorization": f"Bearer {self.signature.token('owner')}"}
         async with httpx.AsyncClient(
-            base_url=f"http://{LOOPBACK}:{self.port}", trust_env=False, timeout=PATIENCE
+            base_url=f"http://{LOOPBACK}:{self.port}", trust_env=False, timeout=TIMEOUT
         ) as http:
-            answer = await http.get(f"/api/events/{self.event}/attendance", headers=headers, timeout=PATIENCE)
+            answer = await http.get(f"/api/events/{self.event}/attendance", headers=headers, timeout=TIMEOUT)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
 
 
 @pytest.fixture
-async def house(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[House]:
-    signature, keys = Signature(ISSUER), FastAPI()
+async def deployment(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Deployment]:
+    signature, keys = TokenSigner(ISSUER), FastAPI()
     keys.add_api_route("/jwks.json", lambda: signature.jwks)
     async with AsyncExitStack() as exits:
-        url = await exits.enter_async_context(served(keys))
-        variables = bench_scene.environment(database_url, ISSUER, f"{url}/jwks.json", SECRET)
-        event = await bench_scene.furnish(variables, PEOPLE)
+        url = await exits.enter_async_context(serve(keys))
+        variables = bench_fixtures.bench_settings(database_url, ISSUER, f"{url}/jwks.json", SECRET)
+        event = await bench_fixtures.seed(variables, PEOPLE)
         database = await asyncpg.connect(database_url)
         exits.push_async_callback(database.close)
-        began = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=HELD)
+        began = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=MEETING_SECONDS)
         await database.execute("UPDATE registrants SET zoom_registrant_id = split_part(email, '@', 1)")
-        held = (began, ended(began))
-        await database.execute("UPDATE events SET starts_at = $1, ends_at = $2, live_at = NULL", *held)
+        meeting_times = (began, ended(began))
+        await database.execute("UPDATE events SET starts_at = $1, ends_at = $2, live_at = NULL", *meeting_times)
         file = tmp_path / "settings.json"
         file.write_text(json.dumps(variables | {"REDIS_URL": redis_url}))
-        run: list[str | Path] = [sys.executable, "-m", "app.demo.given", file]
-        worker = Server("worker", tmp_path / "worker.log", lambda _: [*run, "worker"], ready=READY)
+        run: list[str | Path] = [sys.executable, "-m", "app.devstack.run_with_settings", file]
+        worker = Server("worker", tmp_path / "worker.log", lambda _: [*run, "worker"], ready=READY_MESSAGE)
         api = Server("API", tmp_path / "api.log", lambda port: [*run, "api", "--port", str(port)], "Uvicorn running on")
         for server in (worker, api):
             exits.push_async_callback(server.stop)
             await server.start()
         assert api.port
         assert api.process
-        yield House(api.port, api.process.pid, event, began, database, signature)
+        yield Deployment(api.port, api.process.pid, event, began, database, signature)
 
 
 def ended(began: datetime) -> datetime:
     """When the meeting ended."""
-    return began + timedelta(seconds=HELD)
+    return began + timedelta(seconds=MEETING_SECONDS)
 
 
-Inside = dict[int, list[tuple[int, int]]]
+SecondsByPerson = dict[int, list[tuple[int, int]]]
 
 
-def evening(dice: random.Random) -> Inside:
+def random_presence(dice: random.Random) -> SecondsByPerson:
     """From which second to which everybody was inside, stay by stay, on one device or several."""
     return {
-        number: [(begins, begins + dice.randint(1, 900)) for begins in dice.sample(range(HELD - 900), STAYS)]
+        number: [(begins, begins + dice.randint(1, 900)) for begins in dice.sample(range(MEETING_SECONDS - 900), STAYS)]
         for number in range(PEOPLE)
     }
 
 
-def notifications(inside: Inside, began: datetime) -> Iterator[dict[str, Any]]:
+def notifications(inside: SecondsByPerson, began: datetime) -> Iterator[dict[str, Any]]:
     """What Zoom says of it: every connection has a `user_id` of its own."""
     for number, stays in inside.items():
         for stay, seconds in enumerate(stays):
@@ -114,12 +114,12 @@ def notifications(inside: Inside, began: datetime) -> Iterator[dict[str, Any]]:
                     "user_name": f"Member {number}",
                     "email": "",
                     "registrant_id": f"member-{number}",
-                    f"{what}_time": stamp(began + timedelta(seconds=second)),
+                    f"{what}_time": zoom_time(began + timedelta(seconds=second)),
                 }
                 event = "meeting.participant_joined" if what == "join" else "meeting.participant_left"
                 yield notification(event, {"participant": person}, began)
-    held = {"start_time": stamp(began), "end_time": stamp(ended(began))}
-    yield notification("meeting.ended", held, began)
+    meeting_times = {"start_time": zoom_time(began), "end_time": zoom_time(ended(began))}
+    yield notification("meeting.ended", meeting_times, began)
 
 
 def notification(event: str, about: dict[str, Any], began: datetime) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def notification(event: str, about: dict[str, Any], began: datetime) -> dict[str
     return {"event": event, "event_ts": stamped, "payload": {"account_id": "zoom-account", "object": subject}}
 
 
-def signed(document: dict[str, Any]) -> bytes:
+def signed_request(document: dict[str, Any]) -> bytes:
     """A notification as it goes over the wire."""
     body, at = json.dumps(document).encode(), str(int(time()))
     signature = hmac.new(SECRET.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
@@ -156,40 +156,42 @@ async def deliver(port: int, requests: list[bytes]) -> list[float]:
     return latencies
 
 
-async def done(database: Any) -> None:
+async def wait_until_processed(database: Any) -> None:
     """Return when everything that was heard is taken down."""
-    left = "SELECT count(*) FROM outbox WHERE reaction = ANY($1)"
-    reactions = ["inbox.interpret", "attendance.note_participant", "meetings.note_instance"]
-    async with asyncio.timeout(10 * PATIENCE):
-        while await database.fetchval(left, reactions):  # noqa: ASYNC110 - nobody rings when the last row is done
+    left = "SELECT count(*) FROM outbox WHERE job = ANY($1)"
+    jobs = ["inbox.interpret", "attendance.handle_participant", "meetings.handle_instance"]
+    async with asyncio.timeout(10 * TIMEOUT):
+        while await database.fetchval(left, jobs):  # noqa: ASYNC110 - nobody rings when the last row is done
             await asyncio.sleep(0.1)
 
 
-def stamp(moment: datetime) -> str:
+def zoom_time(moment: datetime) -> str:
     """As Zoom writes a time."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.mark.timeout(1500)
-async def test_ten_thousand_notifications_of_a_thousand_people_at_once(house: House) -> None:
+async def test_ten_thousand_notifications_of_a_thousand_people_at_once(deployment: Deployment) -> None:
     dice = random.Random(4)
-    inside = evening(dice)
-    requests = [signed(document) for document in notifications(inside, house.began)]
+    inside = random_presence(dice)
+    requests = [signed_request(document) for document in notifications(inside, deployment.began)]
     dice.shuffle(requests)
     repeated = dice.choices(requests, k=200)
-    busy, began = Busy(os.getpid(), house.pid), perf_counter()
-    latencies = await deliver(house.port, requests + repeated)
+    busy, began = CpuContention(os.getpid(), deployment.pid), perf_counter()
+    latencies = await deliver(deployment.port, requests + repeated)
     slowdown, acknowledged = busy.slowdown(), perf_counter() - began
-    await done(house.database)
+    await wait_until_processed(deployment.database)
     print(  # noqa: T201 - the figures of this machine, for whoever runs it with -s
         f"{len(latencies)} deliveries acknowledged in {acknowledged:.1f} s, median {median(latencies):.3f} s, longest"
         f" {max(latencies):.3f} s; taken down after {perf_counter() - began:.1f} s"
     )
-    assert max(latencies) < ZOOMS_PATIENCE * slowdown
-    assert await house.database.fetchval("SELECT count(*) FROM deliveries") == len(requests) == 2 * STAYS * PEOPLE + 1
-    report = await house.attendance()
+    assert max(latencies) < ZOOM_TIMEOUT * slowdown
+    assert (
+        await deployment.database.fetchval("SELECT count(*) FROM deliveries") == len(requests) == 2 * STAYS * PEOPLE + 1
+    )
+    report = await deployment.attendance()
     minutes = {each["member_id"]: each["minutes"] for each in report["items"]}
     counted = {f"member-{number}": set().union(*(range(*stay) for stay in stays)) for number, stays in inside.items()}
     assert minutes == {member_id: (len(seconds) + 30) // 60 for member_id, seconds in counted.items()}
-    assert {each["sure"] for each in report["items"]} == {"certain"}
+    assert {each["confidence"] for each in report["items"]} == {"certain"}
     assert report["unknown"] == report["no_shows"] == []

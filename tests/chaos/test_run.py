@@ -8,11 +8,11 @@ import pytest
 
 from app.chaos import run
 from app.chaos.findings import Finding
-from app.chaos.run import Outcome
-from tests.patience import PATIENCE
+from app.chaos.run import ChaosResult
+from tests.support.timeouts import TIMEOUT
 
 SEED, SECONDS = 7, 30.0
-OF_MEETINGS = {
+MEETING_INVARIANTS = {
     "attendance is to the second what happened inside Zoom",
     "a click on Join ends in the meeting",
     "event.live is told before event.ended",
@@ -21,18 +21,18 @@ OF_MEETINGS = {
 
 @pytest.mark.timeout(1500)  # everything is started, struck, and waited for
 async def test_half_a_minute_of_faults_loses_nothing() -> None:
-    said = list[str]()
-    outcome = await run.chaos(SEED, SECONDS, said.append, heals=PATIENCE)
-    assert outcome.violations == 0, "\n".join([*said, str(outcome)])
-    assert sum(outcome.strikes.values()) > 3
-    assert sum(outcome.requests.values()) > 30
+    printed = list[str]()
+    result = await run.run_chaos(SEED, SECONDS, printed.append, recovery_timeout=TIMEOUT)
+    assert result.violations == 0, "\n".join([*printed, str(result)])
+    assert sum(result.faults.values()) > 3
+    assert sum(result.requests.values()) > 30
     # Whether a meeting can be held within the time, the machine and the faults decide.
-    assert {finding.invariant for finding in outcome.findings if not finding.checked} <= OF_MEETINGS
+    assert {finding.invariant for finding in result.findings if not finding.checked} <= MEETING_INVARIANTS
 
 
-def outcome(*violations: str) -> Outcome:
+def sample_result(*violations: str) -> ChaosResult:
     """A run with one invariant."""
-    return Outcome(
+    return ChaosResult(
         7,
         30.0,
         all_scopes=True,
@@ -40,7 +40,7 @@ def outcome(*violations: str) -> Outcome:
         caught_up=1.5,
         at_rest=4.2,
         requests=Counter({"200": 3}),
-        strikes=Counter({"kill": 2}),
+        faults=Counter({"kill": 2}),
     )
 
 
@@ -52,12 +52,12 @@ def test_the_command_says_and_writes_what_came_of_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async def once(*_: object, **__: object) -> Outcome:
-        return outcome(*violations)
+    async def once(*_: object, **__: object) -> ChaosResult:
+        return sample_result(*violations)
 
-    monkeypatch.setattr(run, "chaos", once)
+    monkeypatch.setattr(run, "run_chaos", once)
     monkeypatch.setattr(run, "REPORT", tmp_path / "var" / "chaos.json")
-    assert run.run(7, 30.0) == status
+    assert run.run_command(7, 30.0) == status
     written = json.loads(run.REPORT.read_text())
     assert written["seed"] == 7
     assert written["violations"] == len(violations)
@@ -73,11 +73,11 @@ def test_the_command_says_and_writes_what_came_of_it(
 def test_the_command_fails_where_the_run_did_not_come_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def fail(*_: object, **__: object) -> Outcome:
+    async def fail(*_: object, **__: object) -> ChaosResult:
         raise OSError("no disk")
 
-    monkeypatch.setattr(run, "chaos", fail)
+    monkeypatch.setattr(run, "run_chaos", fail)
     monkeypatch.setattr(run, "REPORT", tmp_path / "chaos.json")
-    assert run.run(7, 30.0) == 1
+    assert run.run_command(7, 30.0) == 1
     assert not run.REPORT.exists()
     assert "did not come to its end: no disk" in capsys.readouterr().err

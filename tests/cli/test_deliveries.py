@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import commands
-from app.core.crypto import Seal
+from app.core.crypto import Encryption
 from tests.cli.test_processes import SETTINGS, run
 
 NOW = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
@@ -22,25 +22,28 @@ VALUES ($1, $2, $3, 'riverside', $4, $5, $5, $6)
 """
 
 
-class Inbox:
+class DeliveriesCommand:
     """A database with deliveries, and the command on it."""
 
     def __init__(self, connection: Any, url: str) -> None:
         self.connection, self.environment = connection, SETTINGS | {"DATABASE_URL": url}
-        self.seal = Seal.parse(SETTINGS["ENCRYPTION_KEYS"])
+        self.encryption = Encryption.parse(SETTINGS["ENCRYPTION_KEYS"])
 
-    async def told(
+    async def store_delivery(
         self, kind: str = "meeting.ended", hours: int = 0, outcome: str | None = "understood", *, pruned: bool = False
     ) -> UUID:
         """A delivery that came so many hours later."""
         delivery_id = uuid4()
-        said = {"event": kind, "payload": {"object": {"id": "812", "topic": "Open evening", "password": "pass-code"}}}
-        body = None if pruned else self.seal.seal(json.dumps(said), f"deliveries.body:{delivery_id}")
+        payload = {
+            "event": kind,
+            "payload": {"object": {"id": "812", "topic": "Open evening", "password": "pass-code"}},
+        }
+        body = None if pruned else self.encryption.encrypt(json.dumps(payload), f"deliveries.body:{delivery_id}")
         values = (delivery_id, delivery_id.bytes, kind, body, NOW + timedelta(hours=hours), outcome)
         await self.connection.execute(INSERT, *values)
         return delivery_id
 
-    async def says(self, *arguments: str) -> tuple[int, str, str]:
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
         """Status, output and complaints of `kindryn-zoom deliveries ...`."""
         # In a thread of this process: a process of its own takes seconds to begin.
         found = await asyncio.to_thread(
@@ -48,35 +51,35 @@ class Inbox:
         )
         return found.exit_code, found.stdout, found.stderr
 
-    async def asked_for(self) -> set[str]:
+    async def requested(self) -> set[str]:
         """The deliveries that are to be looked at."""
-        rows = await self.connection.fetch("SELECT key FROM outbox WHERE reaction = 'inbox.interpret'")
+        rows = await self.connection.fetch("SELECT key FROM outbox WHERE job = 'inbox.interpret'")
         return {row["key"] for row in rows}
 
 
 @pytest.fixture
-async def inbox(database_url: str) -> AsyncIterator[Inbox]:
+async def inbox(database_url: str) -> AsyncIterator[DeliveriesCommand]:
     connection = await asyncpg.connect(database_url)
-    yield Inbox(connection, database_url)
+    yield DeliveriesCommand(connection, database_url)
     await connection.close()
 
 
-async def test_each_delivery_is_listed_with_what_became_of_it_the_latest_first(inbox: Inbox) -> None:
-    told = [
-        await inbox.told("meeting.started", 0),
-        await inbox.told("meeting.ended", 1, None),
-        await inbox.told("user.invented\x1b[31m", 2, "unknown", pruned=True),
-        await inbox.told("meeting.ended", 3, "unread", pruned=True),
+async def test_each_delivery_is_listed_with_what_became_of_it_the_latest_first(inbox: DeliveriesCommand) -> None:
+    delivery_ids = [
+        await inbox.store_delivery("meeting.started", 0),
+        await inbox.store_delivery("meeting.ended", 1, None),
+        await inbox.store_delivery("user.invented\x1b[31m", 2, "unknown", pruned=True),
+        await inbox.store_delivery("meeting.ended", 3, "unread", pruned=True),
     ]
-    status, said, _ = await inbox.says()
+    status, output, _ = await inbox.run()
     assert status == 0
-    lines = said.splitlines()[1:]
-    assert [UUID(line.split()[0]) for line in lines] == told[::-1]
+    lines = output.splitlines()[1:]
+    assert [UUID(line.split()[0]) for line in lines] == delivery_ids[::-1]
     became = [["unread", "pruned"], ["unknown", "pruned"], ["waiting", "kept"], ["understood", "kept"]]
     assert [line.split()[-2:] for line in lines] == became
-    assert "\x1b" not in said
-    _, said, _ = await run("deliveries", "--limit", "1", environment=inbox.environment)
-    assert [UUID(line.split()[0]) for line in said.splitlines()[1:]] == told[:-2:-1]
+    assert "\x1b" not in output
+    _, output, _ = await run("deliveries", "--limit", "1", environment=inbox.environment)
+    assert [UUID(line.split()[0]) for line in output.splitlines()[1:]] == delivery_ids[:-2:-1]
 
 
 @pytest.mark.parametrize(
@@ -91,48 +94,48 @@ async def test_each_delivery_is_listed_with_what_became_of_it_the_latest_first(i
     ],
 )
 async def test_deliveries_are_chosen_by_kind_outcome_and_time(
-    inbox: Inbox, options: tuple[str, ...], found: set[int]
+    inbox: DeliveriesCommand, options: tuple[str, ...], found: set[int]
 ) -> None:
-    told = [
-        await inbox.told("meeting.started", 0),
-        await inbox.told("meeting.started", 1, None),
-        await inbox.told("meeting.ended", 2, "foreign"),
+    delivery_ids = [
+        await inbox.store_delivery("meeting.started", 0),
+        await inbox.store_delivery("meeting.started", 1, None),
+        await inbox.store_delivery("meeting.ended", 2, "foreign"),
     ]
-    _, said, _ = await inbox.says(*options)
-    assert {number for number, delivery_id in enumerate(told) if str(delivery_id) in said} == found
-    _, said, _ = await inbox.says("replay", *options)
-    assert said == f"{len(found)} replayed\n"
-    assert await inbox.asked_for() == {str(told[number]) for number in found}
+    _, output, _ = await inbox.run(*options)
+    assert {number for number, delivery_id in enumerate(delivery_ids) if str(delivery_id) in output} == found
+    _, output, _ = await inbox.run("replay", *options)
+    assert output == f"{len(found)} replayed\n"
+    assert await inbox.requested() == {str(delivery_ids[number]) for number in found}
 
 
-async def test_one_delivery_is_shown_without_what_is_personal_or_secret(inbox: Inbox) -> None:
-    delivery_id = await inbox.told()
-    status, said, _ = await inbox.says("show", str(delivery_id))
+async def test_one_delivery_is_shown_without_what_is_personal_or_secret(inbox: DeliveriesCommand) -> None:
+    delivery_id = await inbox.store_delivery()
+    status, output, _ = await inbox.run("show", str(delivery_id))
     assert status == 0
-    assert json.loads(said)["payload"]["object"] == {"id": "812", "topic": "[hidden]", "password": "[hidden]"}
+    assert json.loads(output)["payload"]["object"] == {"id": "812", "topic": "[hidden]", "password": "[hidden]"}
 
 
-async def test_one_whose_key_is_gone_is_named_in_one_line(inbox: Inbox) -> None:
-    delivery_id = await inbox.told()
+async def test_one_whose_key_is_gone_is_named_in_one_line(inbox: DeliveriesCommand) -> None:
+    delivery_id = await inbox.store_delivery()
     inbox.environment["ENCRYPTION_KEYS"] = "another:" + "B" * 43
-    status, _, complaint = await inbox.says("show", str(delivery_id))
+    status, _, complaint = await inbox.run("show", str(delivery_id))
     assert (status, complaint.count("\n")) == (1, 1)
     assert f"delivery {delivery_id} cannot be opened with ENCRYPTION_KEYS" in complaint
 
 
-async def test_what_is_pruned_is_neither_shown_nor_replayed(inbox: Inbox) -> None:
-    pruned, kept = await inbox.told(pruned=True), await inbox.told()
+async def test_what_is_pruned_is_neither_shown_nor_replayed(inbox: DeliveriesCommand) -> None:
+    pruned, kept = await inbox.store_delivery(pruned=True), await inbox.store_delivery()
     complaint = f"kindryn-zoom: no delivery with a body has the id {pruned}\n"
-    assert (await inbox.says("show", str(pruned)))[::2] == (1, complaint)
-    assert await inbox.says("replay", str(pruned), str(kept)) == (1, "1 replayed\n", complaint)
-    assert await inbox.asked_for() == {str(kept)}
+    assert (await inbox.run("show", str(pruned)))[::2] == (1, complaint)
+    assert await inbox.run("replay", str(pruned), str(kept)) == (1, "1 replayed\n", complaint)
+    assert await inbox.requested() == {str(kept)}
 
 
 @pytest.mark.parametrize("arguments", [(), (str(UUID(int=1)), "--kind", "meeting.ended")])
 async def test_a_replay_names_deliveries_or_chooses_them_and_never_takes_all(
-    inbox: Inbox, arguments: tuple[str, ...]
+    inbox: DeliveriesCommand, arguments: tuple[str, ...]
 ) -> None:
-    await inbox.told()
-    status, _, complained = await inbox.says("replay", *arguments)
+    await inbox.store_delivery()
+    status, _, complained = await inbox.run("replay", *arguments)
     assert (status, "--kind" in complained) == (2, True)
-    assert await inbox.asked_for() == set()
+    assert await inbox.requested() == set()

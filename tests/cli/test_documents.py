@@ -10,18 +10,18 @@ from app.clients.zoom import SCOPES
 DOCUMENT = Path(__file__).parents[2] / "openapi" / "openapi.json"
 
 
-def said(*command: str) -> str:
-    answer = CliRunner().invoke(commands, command, catch_exceptions=False)
-    assert answer.exit_code == 0, answer.output
-    return answer.output
+def run_command(*command: str) -> str:
+    result = CliRunner().invoke(commands, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def test_the_interface_is_the_one_on_file() -> None:
-    assert said("openapi") == DOCUMENT.read_text(), "make openapi writes it again"
+    assert run_command("openapi") == DOCUMENT.read_text(), "make openapi writes it again"
 
 
 def test_every_scope_is_shown_with_what_uses_it_and_why() -> None:
-    table = said("scopes")
+    table = run_command("scopes")
     for scope in SCOPES:
         line = next(line for line in table.splitlines() if line.split("  ")[0] == scope.name)
         assert ("required" in line) is scope.required

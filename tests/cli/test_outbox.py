@@ -18,7 +18,7 @@ ROWS = {
     "waiting": (NOW + timedelta(hours=1), NOW + timedelta(hours=1), "Zoom's day is not over", None),
 }
 INSERT = """
-INSERT INTO outbox (reaction, key, due_at, not_before, reason, dead_at, priority, recorded_at, attempts)
+INSERT INTO outbox (job, key, due_at, not_before, reason, dead_at, priority, recorded_at, attempts)
 VALUES ('meetings.sync', $1, $2, $3, $4, $5, 50, $2, 7) RETURNING id
 """
 
@@ -35,21 +35,21 @@ async def test_each_row_is_shown_with_its_state_and_reason(database: Any, databa
     for state, row in ROWS.items():
         await database.execute(INSERT, keys[state], *row)
     environment = SETTINGS | {"DATABASE_URL": database_url}
-    status, said, _ = await run("outbox", environment=environment)
+    status, output, _ = await run("outbox", environment=environment)
     assert status == 0
     for state, key in keys.items():
-        line = next(line for line in said.splitlines() if key in line)
+        line = next(line for line in output.splitlines() if key in line)
         assert line.split()[1] == state
         assert (ROWS[state][2] or "") in line
-    _, said, _ = await run("outbox", "--dead", environment=environment)
-    assert [line.split()[1] for line in said.splitlines()] == ["STATE", "dead"]
+    _, output, _ = await run("outbox", "--dead", environment=environment)
+    assert [line.split()[1] for line in output.splitlines()] == ["STATE", "dead"]
 
 
 async def test_a_dead_row_is_due_again_once_revived(database: Any, database_url: str) -> None:
     number = await database.fetchval(INSERT, str(uuid4()), *ROWS["dead"])
     environment = SETTINGS | {"DATABASE_URL": database_url}
-    status, said, _ = await run("outbox", "revive", str(number), environment=environment)
-    assert (status, said.split()[0]) == (0, "meetings.sync")
+    status, output, _ = await run("outbox", "revive", str(number), environment=environment)
+    assert (status, output.split()[0]) == (0, "meetings.sync")
     row = await database.fetchrow("SELECT * FROM outbox WHERE id = $1", number)
     assert (row["dead_at"], row["attempts"], row["failing_since"], row["generation"]) == (None, 0, None, 2)
     assert row["due_at"] <= datetime.now(UTC)

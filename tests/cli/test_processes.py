@@ -17,12 +17,12 @@ import pytest
 
 from app.cli import BAD_SETTINGS, main
 from app.core import db, logs
-from app.core.settings import BadSettings, Settings
-from app.demo.servers import LOOPBACK, Server
-from app.reactions import TABLE
+from app.core.settings import Settings, SettingsError
+from app.devstack.servers import LOOPBACK, Server
+from app.jobs import JOBS
 from app.resources import open_resources
-from app.worker import READY
-from tests.patience import PATIENCE
+from app.worker import READY_MESSAGE
+from tests.support.timeouts import TIMEOUT
 
 SETTINGS = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
@@ -44,9 +44,9 @@ async def run(*command: str, environment: Mapping[str, str]) -> tuple[int, str, 
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.cli", *command, env={**passed_on, **environment}, stdout=PIPE, stderr=PIPE
     )
-    async with asyncio.timeout(PATIENCE):
-        said, complained = await process.communicate()
-    return process.returncode or 0, said.decode(), complained.decode()
+    async with asyncio.timeout(TIMEOUT):
+        output, errors = await process.communicate()
+    return process.returncode or 0, output.decode(), errors.decode()
 
 
 COMMANDS = [
@@ -56,17 +56,19 @@ COMMANDS = [
 ]
 
 
-async def says(command: Sequence[str], environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+async def complaints_of(
+    command: Sequence[str], environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
     """What a command complains of that ends for its settings; in a thread of this process, which is quicker."""
-    said = io.StringIO()
-    with monkeypatch.context() as patched, contextlib.redirect_stderr(said):
+    stderr = io.StringIO()
+    with monkeypatch.context() as patched, contextlib.redirect_stderr(stderr):
         patched.setattr(sys, "argv", ["kindryn-zoom", *command])
         patched.setattr(os, "environ", dict(environment))
         patched.setattr(logs, "configure", lambda **_: None)
         with pytest.raises(SystemExit) as ended:
             await asyncio.to_thread(main)
     assert ended.value.code == BAD_SETTINGS
-    return said.getvalue().splitlines()
+    return stderr.getvalue().splitlines()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -74,16 +76,16 @@ async def test_every_command_names_all_settings_that_cannot_be_used_a_line_each(
     command: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {"DATABASE_URL": "mysql://db/kindryn", "SMTP_URL": "smtp://", "MAIL_FROM": "Kindryn", "METRICS_PORT": "-1"}
-    said = await says(command, SETTINGS | wrong, monkeypatch)
-    assert sorted(line.split()[1] for line in said) == sorted(wrong)
-    assert all(line.startswith("kindryn-zoom: ") for line in said)
+    complaints = await complaints_of(command, SETTINGS | wrong, monkeypatch)
+    assert sorted(line.split()[1] for line in complaints) == sorted(wrong)
+    assert all(line.startswith("kindryn-zoom: ") for line in complaints)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 async def test_a_database_nobody_answers_at_is_named_in_one_line_by_every_command(
     command: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await says(command, SETTINGS, monkeypatch) == [
+    assert await complaints_of(command, SETTINGS, monkeypatch) == [
         "kindryn-zoom: DATABASE_URL names a database that cannot be opened: ConnectionRefusedError"
     ]
 
@@ -94,25 +96,25 @@ async def test_a_port_for_metrics_that_is_taken_or_cannot_be_had_is_named_with_t
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = await says([command], SETTINGS | {"METRICS_PORT": port}, monkeypatch)
-        assert [line.split()[1] for line in said] == ["METRICS_PORT", "DATABASE_URL"]
-        assert "in use" in said[0]
+        complaints = await complaints_of([command], SETTINGS | {"METRICS_PORT": port}, monkeypatch)
+        assert [line.split()[1] for line in complaints] == ["METRICS_PORT", "DATABASE_URL"]
+        assert "in use" in complaints[0]
         elsewhere = {"METRICS_PORT": port, "METRICS_HOST": "192.0.2.1"}
-        said = await says([command], SETTINGS | elsewhere, monkeypatch)
-        assert [line.split()[1] for line in said] == ["METRICS_PORT", "DATABASE_URL"]
+        complaints = await complaints_of([command], SETTINGS | elsewhere, monkeypatch)
+        assert [line.split()[1] for line in complaints] == ["METRICS_PORT", "DATABASE_URL"]
 
 
 async def test_an_address_of_the_api_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         command = ["api", "--host", "127.0.0.1", "--port", str(taken.getsockname()[1])]
-        said = await says(command, SETTINGS, monkeypatch)
-    assert [line.split()[1] for line in said] == ["--port", "DATABASE_URL"]
+        complaints = await complaints_of(command, SETTINGS, monkeypatch)
+    assert [line.split()[1] for line in complaints] == ["--port", "DATABASE_URL"]
 
 
 async def test_a_process_says_it_on_standard_error_and_nothing_else() -> None:
     wrong = SETTINGS | {"LOG_LEVEL": "LOUD", "ENCRYPTION_KEYS": "k1:c2VjcmV0"}
-    status, said, complained = await run("worker", environment=wrong)
-    assert (status, said) == (BAD_SETTINGS, "")
+    status, output, complained = await run("worker", environment=wrong)
+    assert (status, output) == (BAD_SETTINGS, "")
     assert complained.splitlines() == [
         "kindryn-zoom: ENCRYPTION_KEYS cannot be used: encryption key 1 is not 32 bytes in base64url",
         "kindryn-zoom: LOG_LEVEL must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
@@ -122,18 +124,18 @@ async def test_a_process_says_it_on_standard_error_and_nothing_else() -> None:
 @pytest.mark.parametrize("mode", ["disable", "prefer"])
 async def test_a_database_url_may_say_how_the_connection_is_secured(database_url: str, mode: str) -> None:
     """All that asyncpg reads from a URL: SQLAlchemy's connections are made by it too."""
-    given = {name.lower(): value for name, value in SETTINGS.items()}
-    settings = Settings.model_validate(given | {"database_url": f"{database_url}?sslmode={mode}"})
-    async with open_resources(settings, TABLE) as held, held.db.transaction() as tx:
-        assert (await tx.run("SELECT 1")).scalar() == 1
+    values = {name.lower(): value for name, value in SETTINGS.items()}
+    settings = Settings.model_validate(values | {"database_url": f"{database_url}?sslmode={mode}"})
+    async with open_resources(settings, JOBS) as resources, resources.db.transaction() as tx:
+        assert (await tx.execute("SELECT 1")).scalar() == 1
     await db.migrate(settings.database_url.get_secret_value())
 
 
 async def test_a_database_that_cannot_be_reached_safely_is_not_used(database_url: str) -> None:
-    given = {name.lower(): value for name, value in SETTINGS.items()}
-    settings = Settings.model_validate(given | {"database_url": f"{database_url}?sslmode=require"})
-    with pytest.raises(BadSettings, match="DATABASE_URL"):
-        async with open_resources(settings, TABLE):
+    values = {name.lower(): value for name, value in SETTINGS.items()}
+    settings = Settings.model_validate(values | {"database_url": f"{database_url}?sslmode=require"})
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        async with open_resources(settings, JOBS):
             raise AssertionError("it was opened")
 
 
@@ -145,8 +147,16 @@ async def test_a_process_that_was_started_with_ctrl_c_ignored_ends_by_it_all_the
     """As a shell starts what runs in the background: Python leaves SIGINT alone then."""
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(SETTINGS | {"DATABASE_URL": database_url, "REDIS_URL": redis_url}))
-    run: list[str | Path] = ["env", "--ignore-signal=INT", sys.executable, "-m", "app.demo.given", settings, process]
-    ready = READY if process == "worker" else "Uvicorn running on"
+    run: list[str | Path] = [
+        "env",
+        "--ignore-signal=INT",
+        sys.executable,
+        "-m",
+        "app.devstack.run_with_settings",
+        settings,
+        process,
+    ]
+    ready = READY_MESSAGE if process == "worker" else "Uvicorn running on"
     options = {"worker": lambda _: run, "api": lambda port: [*run, "--host", LOOPBACK, "--port", str(port)]}
     server = Server(process, tmp_path / "log", options[process], ready)
     await server.start()

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.core.crypto import Seal
+from app.core.crypto import Encryption
 from app.core.schema import revisions
 from tests.cli.test_processes import SETTINGS, run
 
@@ -16,12 +16,12 @@ async def test_an_empty_installation_is_brought_together_at_once_and_then_nothin
     database_url: str,
 ) -> None:
     environment = SETTINGS | {"DATABASE_URL": database_url}
-    status, said, _ = await run(*SINCE, "--dry-run", environment=environment)
-    assert (status, "raise numbers" in said) == (0, True)
-    status, said, _ = await run(*SINCE, environment=environment)
-    assert (status, "raise numbers" in said) == (0, True)
-    status, said, _ = await run(*SINCE, environment=environment)
-    assert (status, said) == (0, "Nothing is to be done.\n")
+    status, output, _ = await run(*SINCE, "--dry-run", environment=environment)
+    assert (status, "raise numbers" in output) == (0, True)
+    status, output, _ = await run(*SINCE, environment=environment)
+    assert (status, "raise numbers" in output) == (0, True)
+    status, output, _ = await run(*SINCE, environment=environment)
+    assert (status, output) == (0, "Nothing is to be done.\n")
 
 
 async def test_a_time_that_is_none_or_to_come_is_refused(database_url: str) -> None:
@@ -44,7 +44,7 @@ async def test_a_backup_whose_keys_are_not_given_is_named(database_url: str) -> 
             " VALUES ($1, 'c', 'z', 'u', 'connected', 'm', now())",
             account_id,
         )
-        sealed = Seal.parse("gone:" + "B" * 42 + "E").seal("a token", f"grants.access_token:{account_id}")
+        sealed = Encryption.parse("gone:" + "B" * 42 + "E").encrypt("a token", f"grants.access_token:{account_id}")
         await connection.execute(
             "INSERT INTO grants (account_id, access_token, refresh_token, api_url, expires_at)"
             " VALUES ($1, $2, $2, 'https://api.zoom.us', now() + interval '1 hour')",

@@ -24,7 +24,7 @@ def entry(kid: str | None = "a", **changes: Any) -> dict[str, Any]:
     return {**PUBLIC, **({} if kid is None else {"kid": kid}), **changes}
 
 
-class Platform:
+class JwksServer:
     """Serves whatever `document`, `status` and `headers` say, and counts."""
 
     def __init__(self) -> None:
@@ -32,17 +32,17 @@ class Platform:
         self.document: object = {"keys": [entry()]}
         self.status = 200
         self.headers = ""
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-        self.asked = asyncio.Event()
+        self.may_respond = asyncio.Event()
+        self.may_respond.set()
+        self.requested = asyncio.Event()
         self.url = ""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
             self.fetches += 1
-            self.asked.set()
-            await self.may_answer.wait()
+            self.requested.set()
+            await self.may_respond.wait()
             body = self.document if isinstance(self.document, bytes) else json.dumps(self.document).encode()
             head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{self.headers}\r\n"
             writer.write(head.encode() + body)
@@ -54,7 +54,7 @@ class Platform:
             writer.close()
 
 
-class Seconds:
+class FakeMonotonicClock:
     def __init__(self) -> None:
         self.now = 1000.0
 
@@ -63,107 +63,111 @@ class Seconds:
 
 
 @pytest.fixture
-async def platform() -> AsyncIterator[Platform]:
-    platform = Platform()
-    server = await asyncio.start_server(platform.answer, "127.0.0.1", 0)
-    platform.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
+async def jwks_server() -> AsyncIterator[JwksServer]:
+    jwks_server = JwksServer()
+    server = await asyncio.start_server(jwks_server.answer, "127.0.0.1", 0)
+    jwks_server.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
     async with server:
-        yield platform
-        platform.may_answer.set()
+        yield jwks_server
+        jwks_server.may_respond.set()
 
 
 @pytest.fixture
-def seconds() -> Seconds:
-    return Seconds()
+def fake_clock() -> FakeMonotonicClock:
+    return FakeMonotonicClock()
 
 
 @pytest.fixture
-async def keys(platform: Platform, seconds: Seconds) -> AsyncIterator[Jwks]:
+async def keys(jwks_server: JwksServer, fake_clock: FakeMonotonicClock) -> AsyncIterator[Jwks]:
     async with httpx.AsyncClient() as http:
-        yield Jwks(http, platform.url, clock=seconds)
+        yield Jwks(http, jwks_server.url, clock=fake_clock)
 
 
-async def test_a_key_is_fetched_once_and_then_answered_without_waiting(platform: Platform, keys: Jwks) -> None:
+async def test_a_key_is_fetched_once_and_then_answered_without_waiting(jwks_server: JwksServer, keys: Jwks) -> None:
     assert keys.cached("a") is None
     key = await keys.key("a")
     token = jwt.encode({"sub": "x"}, PRIVATE, "ES256")
     assert jwt.decode(token, key) == {"sub": "x"}
     assert keys.cached("a") is key
     assert await keys.key("a") is key
-    assert platform.fetches == 1
+    assert jwks_server.fetches == 1
 
 
-async def test_stale_keys_are_refreshed(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+async def test_stale_keys_are_refreshed(jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock) -> None:
     await keys.key("a")
-    seconds.now += 599
+    fake_clock.now += 599
     assert keys.cached("a") is not None
-    seconds.now += 1
+    fake_clock.now += 1
     assert keys.cached("a") is None
-    platform.document = {"keys": [entry("b")]}
+    jwks_server.document = {"keys": [entry("b")]}
     with pytest.raises(UnknownKey):
         await keys.key("a")
     assert keys.cached("b") is not None
-    assert platform.fetches == 2
+    assert jwks_server.fetches == 2
 
 
-async def test_the_time_to_live_can_be_chosen(platform: Platform, seconds: Seconds) -> None:
+async def test_the_time_to_live_can_be_chosen(jwks_server: JwksServer, fake_clock: FakeMonotonicClock) -> None:
     async with httpx.AsyncClient() as http:
-        keys = Jwks(http, platform.url, timedelta(minutes=1), seconds)
+        keys = Jwks(http, jwks_server.url, timedelta(minutes=1), fake_clock)
         await keys.key("a")
-        seconds.now += 60
+        fake_clock.now += 60
         assert keys.cached("a") is None
 
 
 async def test_a_rotated_key_is_found_at_once_when_the_last_fetch_is_a_while_ago(
-    platform: Platform, keys: Jwks, seconds: Seconds
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
 ) -> None:
     await keys.key("a")
-    platform.document = {"keys": [entry(), entry("b")]}
-    seconds.now += 10
+    jwks_server.document = {"keys": [entry(), entry("b")]}
+    fake_clock.now += 10
     assert keys.cached("b") is None
     assert (await keys.key("b")).key_id == "b"
-    assert platform.fetches == 2
+    assert jwks_server.fetches == 2
 
 
-async def test_unknown_kids_cause_one_fetch_in_ten_seconds(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+async def test_unknown_kids_cause_one_fetch_in_ten_seconds(
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
+) -> None:
     await keys.key("a")
     for moment in range(100):
-        seconds.now = 1000.0 + moment / 5
+        fake_clock.now = 1000.0 + moment / 5
         with pytest.raises(UnknownKey):
             await keys.key(f"invented-{moment}")
-    assert platform.fetches == 2
+    assert jwks_server.fetches == 2
 
 
-async def test_many_callers_share_one_fetch(platform: Platform, keys: Jwks) -> None:
+async def test_many_callers_share_one_fetch(jwks_server: JwksServer, keys: Jwks) -> None:
     found = await asyncio.gather(*(keys.key("a") for _ in range(50)))
     assert {key.key_id for key in found} == {"a"}
-    assert platform.fetches == 1
+    assert jwks_server.fetches == 1
 
 
-async def test_a_caller_who_gives_up_does_not_take_the_others_along(platform: Platform, keys: Jwks) -> None:
-    platform.may_answer.clear()
+async def test_a_caller_who_gives_up_does_not_take_the_others_along(jwks_server: JwksServer, keys: Jwks) -> None:
+    jwks_server.may_respond.clear()
     first = asyncio.create_task(keys.key("a"))
-    await platform.asked.wait()
+    await jwks_server.requested.wait()
     second = asyncio.create_task(keys.key("a"))
     first.cancel()
-    platform.may_answer.set()
+    jwks_server.may_respond.set()
     assert (await second).key_id == "a"
     with pytest.raises(asyncio.CancelledError):
         await first
 
 
-async def test_only_one_caller_waits_for_a_refresh(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+async def test_only_one_caller_waits_for_a_refresh(
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
+) -> None:
     await keys.key("a")
-    seconds.now += 600
-    platform.may_answer.clear()
-    platform.asked.clear()
+    fake_clock.now += 600
+    jwks_server.may_respond.clear()
+    jwks_server.requested.clear()
     refreshing = asyncio.create_task(keys.key("a"))
-    await platform.asked.wait()
+    await jwks_server.requested.wait()
     assert keys.cached("a") is not None
     assert (await keys.key("a")).key_id == "a"
-    platform.may_answer.set()
+    jwks_server.may_respond.set()
     assert (await refreshing).key_id == "a"
-    assert platform.fetches == 2
+    assert jwks_server.fetches == 2
 
 
 @pytest.mark.parametrize(
@@ -180,54 +184,56 @@ async def test_only_one_caller_waits_for_a_refresh(platform: Platform, keys: Jwk
     ],
 )
 async def test_a_failing_platform_leaves_the_keys_it_gave_before(
-    platform: Platform, keys: Jwks, seconds: Seconds, status: int, document: object, complaint: str
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock, status: int, document: object, complaint: str
 ) -> None:
     await keys.key("a")
-    seconds.now += 600
-    platform.status, platform.document = status, document
-    platform.headers = "Location: /elsewhere\r\n"
+    fake_clock.now += 600
+    jwks_server.status, jwks_server.document = status, document
+    jwks_server.headers = "Location: /elsewhere\r\n"
     assert (await keys.key("a")).key_id == "a"
     assert keys.cached("a") is not None
     with pytest.raises(KeysUnavailable, match=complaint):
         await keys.key("b")
-    assert platform.fetches == 2
-    seconds.now += 10
-    platform.status, platform.document = 200, {"keys": [entry("b")]}
+    assert jwks_server.fetches == 2
+    fake_clock.now += 10
+    jwks_server.status, jwks_server.document = 200, {"keys": [entry("b")]}
     assert (await keys.key("b")).key_id == "b"
 
 
 async def test_without_any_keys_the_platform_is_asked_again_after_a_second(
-    platform: Platform, keys: Jwks, seconds: Seconds
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
 ) -> None:
-    platform.status = 503
+    jwks_server.status = 503
     for _ in range(5):
         with pytest.raises(KeysUnavailable, match="answered 503"):
             await keys.key("a")
-    assert platform.fetches == 1
-    platform.status = 200
-    seconds.now += 1
+    assert jwks_server.fetches == 1
+    jwks_server.status = 200
+    fake_clock.now += 1
     assert (await keys.key("a")).key_id == "a"
 
 
-async def test_ready_means_there_are_keys_be_they_stale(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
-    platform.status = 503
+async def test_ready_means_there_are_keys_be_they_stale(
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
+) -> None:
+    jwks_server.status = 503
     with pytest.raises(KeysUnavailable, match="answered 503"):
         await keys.ready()
-    platform.status = 200
-    seconds.now += 1
+    jwks_server.status = 200
+    fake_clock.now += 1
     await keys.ready()
-    platform.status = 503
-    seconds.now += 600
+    jwks_server.status = 503
+    fake_clock.now += 600
     await keys.ready()
     assert keys.cached("a") is not None
-    assert platform.fetches == 3
+    assert jwks_server.fetches == 3
 
 
 async def test_a_platform_that_never_ends_its_answer_is_given_up(
-    platform: Platform, keys: Jwks, monkeypatch: pytest.MonkeyPatch
+    jwks_server: JwksServer, keys: Jwks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.05)
-    platform.may_answer.clear()
+    jwks_server.may_respond.clear()
     with pytest.raises(KeysUnavailable, match="TimeoutError"):
         await keys.key("a")
 
@@ -243,16 +249,16 @@ async def test_a_platform_that_does_not_listen_is_unavailable() -> None:
 
 
 async def test_a_token_without_kid_is_accepted_only_with_exactly_one_key(
-    platform: Platform, keys: Jwks, seconds: Seconds
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
 ) -> None:
     for several in ([entry("a"), entry("b")], [entry(None), entry(None)], [entry("a"), entry("a")]):
-        platform.document = {"keys": several}
+        jwks_server.document = {"keys": several}
         with pytest.raises(UnknownKey):
             await keys.key(None)
-        seconds.now += 10
+        fake_clock.now += 10
     for only in ([entry("a")], [entry(None)]):
-        platform.document = {"keys": only}
-        seconds.now += 600
+        jwks_server.document = {"keys": only}
+        fake_clock.now += 600
         assert (await keys.key(None)).key == PRIVATE.public_key()
 
 
@@ -286,58 +292,60 @@ def test_only_keys_that_can_verify_are_read() -> None:
         "not a key",
         None,
     ]
-    read = read_keys(json.dumps({"keys": [*left_out, *usable]}).encode())
-    assert [(key.key_id, key.algorithm_name) for key in read] == [("ec", "ES256"), ("rsa", "RS256"), ("ed", "EdDSA")]
+    keys = read_keys(json.dumps({"keys": [*left_out, *usable]}).encode())
+    assert [(key.key_id, key.algorithm_name) for key in keys] == [("ec", "ES256"), ("rsa", "RS256"), ("ed", "EdDSA")]
     with pytest.raises(ValueError, match="no usable key"):
         read_keys(json.dumps({"keys": left_out}).encode())
 
 
 async def test_a_key_replaced_under_its_kid_is_found_when_a_signature_does_not_fit(
-    platform: Platform, keys: Jwks, seconds: Seconds
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
 ) -> None:
     former = await keys.key("a")
-    platform.document = {"keys": [ECAlgorithm.to_jwk(OTHER.public_key(), as_dict=True) | {"kid": "a"}]}
-    assert await keys.renewed(former) is None, "fetched a moment ago"
-    assert platform.fetches == 1
-    seconds.now += 10
-    present = await keys.renewed(former)
+    jwks_server.document = {"keys": [ECAlgorithm.to_jwk(OTHER.public_key(), as_dict=True) | {"kid": "a"}]}
+    assert await keys.replacement_for(former) is None, "fetched a moment ago"
+    assert jwks_server.fetches == 1
+    fake_clock.now += 10
+    present = await keys.replacement_for(former)
     assert present is not None
     assert jwt.decode(jwt.encode({"sub": "x"}, OTHER, "ES256"), present) == {"sub": "x"}
     # Whoever comes next with the former key shares what was fetched.
-    assert await keys.renewed(former) is present
-    assert platform.fetches == 2
+    assert await keys.replacement_for(former) is present
+    assert jwks_server.fetches == 2
 
 
-async def test_a_key_replaced_by_one_of_another_kind_is_found(platform: Platform, keys: Jwks, seconds: Seconds) -> None:
+async def test_a_key_replaced_by_one_of_another_kind_is_found(
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
+) -> None:
     former = await keys.key("a")
     other = ed25519.Ed25519PrivateKey.generate().public_key()
-    platform.document = {"keys": [OKPAlgorithm.to_jwk(other, as_dict=True) | {"kid": "a"}]}
-    seconds.now += 10
-    present = await keys.renewed(former)
+    jwks_server.document = {"keys": [OKPAlgorithm.to_jwk(other, as_dict=True) | {"kid": "a"}]}
+    fake_clock.now += 10
+    present = await keys.replacement_for(former)
     assert present is not None
     assert present.algorithm_name == "EdDSA"
 
 
 async def test_forged_signatures_cause_one_fetch_in_ten_seconds(
-    platform: Platform, keys: Jwks, seconds: Seconds
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
 ) -> None:
     key = await keys.key("a")
     for moment in range(100):
-        seconds.now = 1000.0 + moment / 5
-        assert await keys.renewed(key) is None
-    assert platform.fetches == 2
+        fake_clock.now = 1000.0 + moment / 5
+        assert await keys.replacement_for(key) is None
+    assert jwks_server.fetches == 2
 
 
 async def test_a_key_that_was_taken_away_or_cannot_be_asked_for_is_not_replaced(
-    platform: Platform, keys: Jwks, seconds: Seconds
+    jwks_server: JwksServer, keys: Jwks, fake_clock: FakeMonotonicClock
 ) -> None:
     key = await keys.key("a")
-    platform.status = 503
-    seconds.now += 10
-    assert await keys.renewed(key) is None
-    platform.status, platform.document = 200, {"keys": [entry("b")]}
-    seconds.now += 10
-    assert await keys.renewed(key) is None
+    jwks_server.status = 503
+    fake_clock.now += 10
+    assert await keys.replacement_for(key) is None
+    jwks_server.status, jwks_server.document = 200, {"keys": [entry("b")]}
+    fake_clock.now += 10
+    assert await keys.replacement_for(key) is None
 
 
 @pytest.mark.parametrize(
@@ -368,12 +376,12 @@ def test_so_may_an_elliptic_one(alg: str, known: bool) -> None:
     assert ("a" in [key.key_id for key in keys]) is known
 
 
-async def test_every_fetch_is_told_by_what_came_of_it(platform: Platform, seconds: Seconds) -> None:
-    told: list[str] = []
+async def test_every_fetch_is_told_by_what_came_of_it(jwks_server: JwksServer, fake_clock: FakeMonotonicClock) -> None:
+    outcomes: list[str] = []
     async with httpx.AsyncClient() as http:
-        keys = Jwks(http, platform.url, clock=seconds, tell=told.append)
+        keys = Jwks(http, jwks_server.url, clock=fake_clock, on_fetch=outcomes.append)
         await keys.key("a")
-        seconds.now += 600
-        platform.document = {"keys": []}
+        fake_clock.now += 600
+        jwks_server.document = {"keys": []}
         await keys.key("a")
-    assert told == ["fetched", "failed"]
+    assert outcomes == ["fetched", "failed"]

@@ -21,32 +21,32 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.clients import mail as mail_module
-from app.clients.mail import Mail, MailError, MailRefused, MailUnavailable, SmtpServer, parse_smtp_url
-from tests.patience import PATIENCE
+from app.clients.mail import Mailer, MailError, MailRefused, MailUnavailable, SmtpServer, parse_smtp_url
+from tests.support.timeouts import TIMEOUT
 
 CALENDAR = b"BEGIN:VCALENDAR\r\nSUMMARY:Caf\xc3\xa9\r\n \xf0\x9f\x8d\xb0\r\n.\r\nEND:VCALENDAR\r\n"
 PASSWORD = "p@ss/w:rd#1"
 QUOTED_PASSWORD = "p%40ss%2Fw%3Ard%231"
 
 
-def letter() -> EmailMessage:
-    made = EmailMessage(policy=policy.SMTP.clone(cte_type="7bit"))
-    made["From"] = "Kitchen Club <events@kindryn.example>"
-    made["To"] = "Ada <ada@example.com>"
-    made["Subject"] = "Küche"
-    made["Message-ID"] = "<1@kindryn.example>"
-    made.set_content("Grüße\n.\nEnde")
-    made.add_alternative(CALENDAR, maintype="text", subtype="calendar", params={"method": "REQUEST"})
-    return made
+def message() -> EmailMessage:
+    message = EmailMessage(policy=policy.SMTP.clone(cte_type="7bit"))
+    message["From"] = "Kitchen Club <events@kindryn.example>"
+    message["To"] = "Ada <ada@example.com>"
+    message["Subject"] = "Küche"
+    message["Message-ID"] = "<1@kindryn.example>"
+    message.set_content("Grüße\n.\nEnde")
+    message.add_alternative(CALENDAR, maintype="text", subtype="calendar", params={"method": "REQUEST"})
+    return message
 
 
-class Postbox:
+class SmtpHandler:
     """Keeps what it is given; answers a command with something else where told to."""
 
     def __init__(self, **answers: str) -> None:
         self.envelopes: list[Any] = []
         self.sent_by_a_user: list[bool] = []
-        self.sessions: list[Session] = []
+        self.sessions: list[SmtpSession] = []
         for command, answer in answers.items():
             setattr(self, f"handle_{command}", self._always(answer))
 
@@ -69,27 +69,27 @@ class Postbox:
         return handle
 
 
-class Session(SMTP):
-    """One connection of a client; `left` is set when it is over."""
+class SmtpSession(SMTP):
+    """One connection of a client; `closed` is set when it is over."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
-        self.left = asyncio.Event()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.closed = asyncio.Event()
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self.left.set()
+        self.closed.set()
 
 
 @asynccontextmanager
 async def smtp_server(
-    postbox: Postbox, *, implicit_tls: ssl.SSLContext | None = None, **options: Any
+    postbox: SmtpHandler, *, implicit_tls: ssl.SSLContext | None = None, **options: Any
 ) -> AsyncIterator[str]:
     """A real SMTP server on a free port; gives `host:port`."""
     loop = asyncio.get_running_loop()
 
     def session() -> SMTP:
-        postbox.sessions.append(Session(postbox, hostname="mx.test", loop=loop, **options))
+        postbox.sessions.append(SmtpSession(postbox, hostname="mx.test", loop=loop, **options))
         return postbox.sessions[-1]
 
     server = await loop.create_server(session, "127.0.0.1", 0, ssl=implicit_tls)
@@ -126,14 +126,14 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return context
 
 
-def only_with_password(_server: Any, _session: Any, _envelope: Any, _mechanism: str, login: Any) -> AuthResult:
+def check_password(_server: Any, _session: Any, _envelope: Any, _mechanism: str, login: Any) -> AuthResult:
     known = (login.login, login.password) == (b"ada@kindryn", PASSWORD.encode())
     return AuthResult(success=known, handled=False)
 
 
 @asynccontextmanager
-async def mail_to(url: str) -> AsyncIterator[Mail]:
-    mail = Mail(url)
+async def mail_to(url: str) -> AsyncIterator[Mailer]:
+    mail = Mailer(url)
     try:
         yield mail
     finally:
@@ -142,7 +142,7 @@ async def mail_to(url: str) -> AsyncIterator[Mail]:
 
 async def send(url: str) -> None:
     async with mail_to(url) as mail:
-        await mail.send(letter())
+        await mail.send(message())
 
 
 async def failure(url: str) -> MailError:
@@ -160,7 +160,7 @@ def logged(error: Exception) -> str:
 
 
 async def test_a_mail_arrives_with_its_calendar_bytes_unchanged() -> None:
-    postbox = Postbox()
+    postbox = SmtpHandler()
     async with smtp_server(postbox) as address:
         await send(f"smtp://{address}")
     [envelope] = postbox.envelopes
@@ -175,17 +175,17 @@ async def test_a_mail_arrives_with_its_calendar_bytes_unchanged() -> None:
 
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
 async def test_a_mail_goes_over_tls_with_a_login(scheme: str, tls: ssl.SSLContext) -> None:
-    postbox = Postbox()
+    postbox = SmtpHandler()
     over_tls: dict[str, Any] = {"tls_context": tls, "require_starttls": True}
     if scheme == "smtps":  # the server does not notice that the connection it was given is encrypted
         over_tls = {"implicit_tls": tls, "auth_require_tls": False}
-    async with smtp_server(postbox, authenticator=only_with_password, **over_tls) as address:
+    async with smtp_server(postbox, authenticator=check_password, **over_tls) as address:
         await send(f"{scheme}://ada%40kindryn:{QUOTED_PASSWORD}@{address}")
     assert postbox.sent_by_a_user == [True]
 
 
 async def test_a_mail_that_was_accepted_stays_accepted_when_the_goodbye_fails() -> None:
-    postbox = Postbox(QUIT="421 4.3.0 gone already")
+    postbox = SmtpHandler(QUIT="421 4.3.0 gone already")
     async with smtp_server(postbox) as address:
         await send(f"smtp://{address}")
     assert len(postbox.envelopes) == 1
@@ -195,54 +195,54 @@ async def test_a_mail_that_was_accepted_stays_accepted_when_the_goodbye_fails() 
 
 
 async def test_mails_that_follow_each_other_share_a_connection() -> None:
-    postbox = Postbox()
+    postbox = SmtpHandler()
     async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
         for _ in range(3):
-            await mail.send(letter())
+            await mail.send(message())
     assert (len(postbox.envelopes), len(postbox.sessions)) == (3, 1)
 
 
 async def test_mails_sent_at_once_each_have_a_connection() -> None:
-    postbox = Postbox()
+    postbox = SmtpHandler()
     async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
-        await asyncio.gather(*(mail.send(letter()) for _ in range(3)))
+        await asyncio.gather(*(mail.send(message()) for _ in range(3)))
     assert (len(postbox.envelopes), len(postbox.sessions)) == (3, 3)
 
 
 async def test_a_connection_that_the_server_ended_meanwhile_loses_no_mail() -> None:
-    postbox = Postbox()
+    postbox = SmtpHandler()
     async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
-        await mail.send(letter())
+        await mail.send(message())
         postbox.hang_up()
-        await mail.send(letter())
+        await mail.send(message())
     assert (len(postbox.envelopes), len(postbox.sessions)) == (2, 2)
 
 
 async def test_a_connection_serves_no_mail_after_a_refused_one() -> None:
-    postbox = Postbox(RCPT="550 5.1.1 unknown")
+    postbox = SmtpHandler(RCPT="550 5.1.1 unknown")
     async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
         for _ in range(2):
             with pytest.raises(MailRefused):
-                await mail.send(letter())
+                await mail.send(message())
     assert len(postbox.sessions) == 2
 
 
 async def test_a_connection_takes_so_many_mails_and_then_another_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail_module, "MAILS_PER_CONNECTION", 2)
-    postbox = Postbox()
+    monkeypatch.setattr(mail_module, "MAX_MAILS_PER_CONNECTION", 2)
+    postbox = SmtpHandler()
     async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
         for _ in range(4):
-            await mail.send(letter())
+            await mail.send(message())
     assert (len(postbox.envelopes), len(postbox.sessions)) == (4, 2)
 
 
 async def test_a_connection_without_mail_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail_module, "IDLE", 0.01)
-    postbox = Postbox()
+    monkeypatch.setattr(mail_module, "IDLE_TIMEOUT", 0.01)
+    postbox = SmtpHandler()
     async with smtp_server(postbox) as address, mail_to(f"smtp://{address}") as mail:
-        await mail.send(letter())
-        async with asyncio.timeout(PATIENCE):
-            await postbox.sessions[0].left.wait()
+        await mail.send(message())
+        async with asyncio.timeout(TIMEOUT):
+            await postbox.sessions[0].closed.wait()
 
 
 # What an error says
@@ -250,10 +250,10 @@ async def test_a_connection_without_mail_is_let_go(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("command", ["RCPT", "DATA"])
 async def test_what_is_refused_for_good_is_never_sent_again(command: str) -> None:
-    async with smtp_server(Postbox(**{command: "550 5.1.1 <ada@example.com> is unknown here"})) as address:
+    async with smtp_server(SmtpHandler(**{command: "550 5.1.1 <ada@example.com> is unknown here"})) as address:
         refused = await failure(f"smtp://{address}")
     assert isinstance(refused, MailRefused)
-    assert (refused.again, refused.retry_at) == ("never", None)
+    assert (refused.retry, refused.retry_at) == ("never", None)
     assert "550 5.1.1" in str(refused)
 
 
@@ -267,19 +267,19 @@ async def test_what_is_refused_for_good_is_never_sent_again(command: str) -> Non
     ],
 )
 async def test_what_may_pass_is_sent_again_later(command: str, answer: str) -> None:
-    async with smtp_server(Postbox(**{command: answer})) as address:
+    async with smtp_server(SmtpHandler(**{command: answer})) as address:
         refused = await failure(f"smtp://{address}")
     assert isinstance(refused, MailUnavailable)
-    assert (refused.again, refused.retry_at) == ("later", None)
+    assert (refused.retry, refused.retry_at) == ("backoff", None)
     assert answer[:3] in str(refused)
 
 
 async def test_no_error_quotes_an_address_or_the_password() -> None:
-    async with smtp_server(Postbox(RCPT="550 5.1.1 <ada@example.com> is unknown here")) as address:
+    async with smtp_server(SmtpHandler(RCPT="550 5.1.1 <ada@example.com> is unknown here")) as address:
         refused = await failure(f"smtp://{address}")
     assert "ada@" not in logged(refused)
-    options: dict[str, Any] = {"authenticator": only_with_password, "auth_require_tls": False}
-    async with smtp_server(Postbox(), **options) as address:
+    options: dict[str, Any] = {"authenticator": check_password, "auth_require_tls": False}
+    async with smtp_server(SmtpHandler(), **options) as address:
         unknown = await failure(f"smtp://somebody:secret-word@{address}")
     assert isinstance(unknown, MailUnavailable)
     assert "535" in str(unknown)
@@ -305,7 +305,7 @@ async def test_a_server_that_hangs_up_or_never_speaks_is_asked_again_later(monke
 
 
 async def test_starttls_sends_nothing_to_a_server_that_cannot() -> None:
-    postbox = Postbox()
+    postbox = SmtpHandler()
     async with smtp_server(postbox) as address:
         assert isinstance(await failure(f"smtp+starttls://{address}"), MailUnavailable)
     assert postbox.envelopes == []
@@ -315,7 +315,7 @@ async def test_a_certificate_nobody_vouches_for_is_not_trusted(
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    postbox = Postbox()
+    postbox = SmtpHandler()
     async with smtp_server(postbox, implicit_tls=tls) as address:
         assert isinstance(await failure(f"smtps://{address}"), MailUnavailable)
     assert postbox.envelopes == []
@@ -362,6 +362,6 @@ def test_a_server_is_read_from_its_url(url: str, server: SmtpServer) -> None:
 )
 def test_a_wrong_url_is_refused_by_naming_its_part_and_never_the_password(url: str, what: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|has) ") as caught:
-        Mail(url)
+        Mailer(url)
     assert what in str(caught.value)
     assert "secret-word" not in logged(caught.value)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from app.core import clock as module
 from app.core import logs
-from app.core.clock import DRIFT, TOLERATED, Clock, Reading, better
-from app.core.hot import Hot
+from app.core.asyncpg_pool import AsyncpgPool
+from app.core.clock import MAX_DRIFT_RATE, MAX_OFFSET, Clock, Reading, more_reliable
 from app.core.metrics import REGISTRY
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
@@ -29,12 +29,12 @@ class World:
     true: float = NOON.timestamp()
     machine_ahead: float = 0.0
     database_ahead: float = 0.0
-    there: float = 0.0005
-    back: float = 0.0005
-    away: bool = False
+    outbound: float = 0.0005
+    inbound: float = 0.0005
+    is_away: bool = False
     asked: int = 0
 
-    def passes(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Time goes on."""
         self.steady += seconds
         self.true += seconds
@@ -47,17 +47,17 @@ class World:
     async def fetchval(self, _sql: str) -> datetime:
         """The database's answer, after the way there and back."""
         self.asked += 1
-        self.passes(self.there)
-        if self.away:
+        self.advance(self.outbound)
+        if self.is_away:
             raise ConnectionRefusedError
-        said = self.database_time
-        self.passes(self.back)
-        return said
+        shown = self.database_time
+        self.advance(self.inbound)
+        return shown
 
     @property
-    def hot(self) -> Hot:
+    def pool(self) -> AsyncpgPool:
         """Itself, as what a clock asks."""
-        return cast(Hot, self)
+        return cast(AsyncpgPool, self)
 
 
 @pytest.fixture
@@ -84,24 +84,24 @@ def apart(one: datetime, other: datetime) -> float:
 async def test_a_machine_whose_clock_is_wrong_tells_the_databases_time(world: World, wrong: timedelta) -> None:
     world.machine_ahead = wrong.total_seconds()
     clock = Clock()
-    await clock.look(world.hot)
-    world.passes(100)
+    await clock.measure(world.pool)
+    world.advance(100)
     assert apart(clock.now(), world.database_time) < 0.001
     assert clock.offset == pytest.approx(wrong.total_seconds(), abs=0.001)
 
 
 async def test_a_machines_clock_that_is_set_changes_nothing_at_all(world: World) -> None:
     clock = Clock()
-    await clock.look(world.hot)
+    await clock.measure(world.pool)
     for hours in (26, -26, 0):
         world.machine_ahead = 3600.0 * hours
-        world.passes(1)
+        world.advance(1)
         assert apart(clock.now(), world.database_time) < 0.001
 
 
 async def test_telling_the_time_asks_nobody(world: World) -> None:
     clock = Clock()
-    await clock.look(world.hot)
+    await clock.measure(world.pool)
     for _ in range(1000):
         clock.now()
     assert world.asked == 1
@@ -109,49 +109,55 @@ async def test_telling_the_time_asks_nobody(world: World) -> None:
 
 async def test_time_goes_on_from_what_the_database_said_last_while_it_is_away(world: World) -> None:
     clock = Clock()
-    await clock.look(world.hot)
-    world.away, world.machine_ahead = True, 3600.0
+    await clock.measure(world.pool)
+    world.is_away, world.machine_ahead = True, 3600.0
     with pytest.raises(ConnectionRefusedError):
-        await clock.look(world.hot)
-    world.passes(600)
+        await clock.measure(world.pool)
+    world.advance(600)
     assert apart(clock.now(), world.database_time) < 0.001
 
 
 @pytest.mark.parametrize("seconds", [-90_000.0, -20.0, -2.0, 3.0, 7200.0])
 async def test_a_database_that_another_server_follows_is_followed(world: World, seconds: float) -> None:
     clock = Clock()
-    await clock.look(world.hot)
-    world.passes(2)
+    await clock.measure(world.pool)
+    world.advance(2)
     world.database_ahead = seconds
-    await clock.look(world.hot)
+    await clock.measure(world.pool)
     assert apart(clock.now(), world.database_time) < 0.001
 
 
 async def test_an_answer_that_took_long_spoils_no_exact_reading(world: World) -> None:
     """The process was stopped while it asked, or all connections were in use."""
     clock = Clock()
-    await clock.look(world.hot)
-    world.back = 30.0
-    await clock.look(world.hot)
+    await clock.measure(world.pool)
+    world.inbound = 30.0
+    await clock.measure(world.pool)
     assert apart(clock.now(), world.database_time) < 0.02
 
 
 async def test_time_does_not_run_backwards_for_a_better_reading(world: World) -> None:
     clock = Clock()
-    world.there, world.back = 0.5, 0.0  # it believes half a second has passed on the way back
-    await clock.look(world.hot)
+    world.outbound, world.inbound = 0.5, 0.0  # it believes half a second has passed on the way back
+    await clock.measure(world.pool)
     before = clock.now()
-    world.there = world.back = 0.0005
+    world.outbound = world.inbound = 0.0005
     world.database_ahead = 0.0
-    await clock.look(world.hot)
+    await clock.measure(world.pool)
     assert clock.now() >= before
-    world.passes(1)
+    world.advance(1)
     assert apart(clock.now(), world.database_time) < 0.001
 
 
 @given(
     st.lists(
-        st.tuples(st.floats(0, 30), st.floats(0, 2), st.floats(0, 2), st.floats(-DRIFT / 2, DRIFT / 2), st.booleans()),
+        st.tuples(
+            st.floats(0, 30),
+            st.floats(0, 2),
+            st.floats(0, 2),
+            st.floats(-MAX_DRIFT_RATE / 2, MAX_DRIFT_RATE / 2),
+            st.booleans(),
+        ),
         min_size=1,
         max_size=20,
     )
@@ -159,28 +165,28 @@ async def test_time_does_not_run_backwards_for_a_better_reading(world: World) ->
 def test_however_long_answers_take_the_time_is_no_more_wrong_than_it_says(steps: list[Any]) -> None:
     """Ways there and back of any length, clocks that run apart, and a database that is set now and then."""
     steady, far, known = 0.0, 1e6, None
-    for pause, there, back, drift, is_set in steps:
+    for pause, outbound, inbound, drift, is_set in steps:
         rate = 1 + drift
         steady, far = steady + pause, far + pause * rate
         far += 3600.0 if is_set else 0.0
-        said = far + there * rate
-        new = Reading.between(steady, steady + there + back, said)
-        steady, far = steady + there + back, said + back * rate
-        known = new if known is None or is_set else better(known, new)
+        remote_time = far + outbound * rate
+        new = Reading.between(steady, steady + outbound + inbound, remote_time)
+        steady, far = steady + outbound + inbound, remote_time + inbound * rate
+        known = new if known is None or is_set else more_reliable(known, new)
         assert abs(known.time_at(steady) - far) <= known.error_at(steady) + 1e-6
 
 
 @given(st.floats(0, 2), st.floats(0, 2), st.floats(0, 600), st.floats(10, 1e6) | st.floats(-1e6, -10))
 def test_a_clock_that_was_set_is_noticed_by_the_next_reading(
-    there: float, back: float, later: float, step: float
+    outbound: float, inbound: float, later: float, step: float
 ) -> None:
-    known = Reading.between(0.0, there + back, 1e6 + there)
-    new = Reading.between(later, later + there + back, 1e6 + later + step + there)
-    assert better(known, new) is new
+    known = Reading.between(0.0, outbound + inbound, 1e6 + outbound)
+    new = Reading.between(later, later + outbound + inbound, 1e6 + later + step + outbound)
+    assert more_reliable(known, new) is new
 
 
 @dataclass
-class Told:
+class ClockLog:
     """What the log says of the clock."""
 
     lines: io.BytesIO = field(default_factory=io.BytesIO)
@@ -193,28 +199,28 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
+def clock_log() -> ClockLog:
     """The log of a process."""
-    told = Told()
-    logs.configure(told.lines)
-    return told
+    clock_log = ClockLog()
+    logs.configure(clock_log.lines)
+    return clock_log
 
 
-async def test_a_wrong_clock_is_told_on_change_and_once_a_minute(world: World, told: Told) -> None:
+async def test_a_wrong_clock_is_told_on_change_and_once_a_minute(world: World, clock_log: ClockLog) -> None:
     clock = Clock()
-    await clock.look(world.hot)
-    clock._tell()
-    assert told.events == []
+    await clock.measure(world.pool)
+    clock._log_offset()
+    assert clock_log.events == []
     world.machine_ahead = 60.0
     for _ in range(61):
-        clock._tell()
-        world.passes(2)
+        clock._log_offset()
+        world.advance(2)
     world.machine_ahead = 93_600.0
-    clock._tell()
+    clock._log_offset()
     world.machine_ahead = -2.0
-    clock._tell()
-    clock._tell()
-    ahead = [(event, seconds and round(seconds)) for event, seconds in told.events]
+    clock._log_offset()
+    clock._log_offset()
+    ahead = [(event, seconds and round(seconds)) for event, seconds in clock_log.events]
     wrong = ("clock is wrong", 60)
     assert ahead == [wrong, wrong, wrong, ("clock is wrong", 93_600), ("clock is right again", None)]
 
@@ -223,8 +229,8 @@ async def test_a_wrong_clock_is_told_on_change_and_once_a_minute(world: World, t
     ("ahead", "state"),
     [
         (0.0, "ok"),
-        (TOLERATED - 0.1, "ok"),
-        (0.1 - TOLERATED, "ok"),
+        (MAX_OFFSET - 0.1, "ok"),
+        (0.1 - MAX_OFFSET, "ok"),
         (61.0, "61 s ahead of the database's"),
         (-93_600.0, "93600 s behind the database's"),
     ],
@@ -232,22 +238,24 @@ async def test_a_wrong_clock_is_told_on_change_and_once_a_minute(world: World, t
 async def test_readiness_says_how_wrong_the_machines_clock_is(world: World, ahead: float, state: str) -> None:
     world.machine_ahead = ahead
     clock = Clock()
-    await clock.look(world.hot)
+    await clock.measure(world.pool)
     assert clock.state == state
 
 
-async def test_a_metric_shows_how_far_the_machine_is_ahead_while_a_process_runs(world: World, told: Told) -> None:
+async def test_a_metric_shows_how_far_the_machine_is_ahead_while_a_process_runs(
+    world: World, clock_log: ClockLog
+) -> None:
     world.machine_ahead = 61.0
     clock = Clock()
-    async with clock.following(world.hot):
+    async with clock.follow_database(world.pool):
         assert REGISTRY.get_sample_value("kindryn_zoom_clock_offset_seconds") == pytest.approx(61.0, abs=0.01)
         world.machine_ahead = -7.0
         assert REGISTRY.get_sample_value("kindryn_zoom_clock_offset_seconds") == pytest.approx(-7.0, abs=0.01)
-    assert told.events[0] == ("clock is wrong", pytest.approx(61.0, abs=0.1))
+    assert clock_log.events[0] == ("clock is wrong", pytest.approx(61.0, abs=0.1))
 
 
 async def test_a_process_without_a_database_to_ask_does_not_start(world: World) -> None:
-    world.away = True
+    world.is_away = True
     with pytest.raises(ConnectionRefusedError):
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(Clock().following(world.hot))
+            await stack.enter_async_context(Clock().follow_database(world.pool))

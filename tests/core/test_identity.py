@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from app.core.identity import Caller, Membership, NotSignedIn, Role, WrongKey, kid_of, verify
+from app.core.identity import Caller, KeyMismatch, Membership, NotSignedIn, Role, kid_of, verify
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ISSUER, AUDIENCE = "https://kindryn.test", "kindryn-zoom"
@@ -119,7 +119,7 @@ def test_an_ed448_key_is_none_of_the_other_curve() -> None:
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "Ed25519"}, claims())
     )
     token = f"{parts.decode()}.{base64.urlsafe_b64encode(private.sign(parts)).decode().rstrip('=')}"
-    with pytest.raises(WrongKey, match="algorithm"):
+    with pytest.raises(KeyMismatch, match="algorithm"):
         verify(token, key, issuer=ISSUER, audience=AUDIENCE, max_age=timedelta(hours=12), now=NOW)
 
 

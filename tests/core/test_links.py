@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.links import for_header, spa_page
+from app.core.links import ascii_url, spa_page
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -21,7 +21,7 @@ def test_a_slug_is_one_part_of_the_path_and_nothing_else(slug: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_what_goes_into_a_header_fits_into_it(url: str) -> None:
-    sent = for_header(url)
+    sent = ascii_url(url)
     assert sent.isascii()
     assert sent.isprintable()
     assert " " not in sent
@@ -29,4 +29,4 @@ def test_what_goes_into_a_header_fits_into_it(url: str) -> None:
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)))
 def test_what_fits_already_stays_byte_for_byte(url: str) -> None:
-    assert for_header(url) == url
+    assert ascii_url(url) == url

@@ -24,7 +24,7 @@ from app.core import logs
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
+def _restore_logging() -> Iterator[None]:
     handlers, level = logging.root.handlers[:], logging.root.level
     before = structlog.get_config()
     yield
@@ -33,7 +33,7 @@ def _as_it_was() -> Iterator[None]:
     structlog.configure(**before)
 
 
-def written(stream: io.BytesIO) -> list[dict[str, Any]]:
+def log_lines(stream: io.BytesIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -46,16 +46,16 @@ def stream() -> io.BytesIO:
 
 def test_a_line_is_one_json_object_with_source_level_and_time(stream: io.BytesIO) -> None:
     logs.get("outbox").warning("given up", reaction="sync", attempts=3)
-    (line,) = written(stream)
+    (line,) = log_lines(stream)
     at = datetime.fromisoformat(line.pop("time"))
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60
-    assert line == {"source": "outbox", "level": "warning", "event": "given up", "reaction": "sync", "attempts": 3}
+    assert line == {"source": "outbox", "level": "warning", "event": "given up", "job": "sync", "attempts": 3}
 
 
 def test_values_of_any_kind_are_written(stream: io.BytesIO) -> None:
     account = UUID(int=7)
     logs.get("x").info("kinds", id=account, ids=(1, account), huge=2**70, odd="\ud800", nothing=None, cost=0.5, on=True)
-    (line,) = written(stream)
+    (line,) = log_lines(stream)
     assert line["ids"] == [1, str(account)]
     assert (line["id"], line["huge"], line["nothing"], line["cost"], line["on"]) == (
         str(account),
@@ -75,14 +75,14 @@ def test_what_contains_itself_is_cut_off(stream: io.BytesIO) -> None:
 
 def test_lines_carry_the_correlation_id_of_what_runs(stream: io.BytesIO) -> None:
     log = logs.get("x")
-    with logs.correlated("request-1"):
+    with logs.correlation_context("request-1"):
         assert logs.correlation() == "request-1"
         log.info("inside")
-        with logs.correlated("request-2"):
+        with logs.correlation_context("request-2"):
             log.info("deeper")
         log.info("inside again")
     log.info("outside")
-    assert [line.get("correlation") for line in written(stream)] == ["request-1", "request-2", "request-1", None]
+    assert [line.get("correlation") for line in log_lines(stream)] == ["request-1", "request-2", "request-1", None]
     assert logs.correlation() is None
 
 
@@ -90,7 +90,7 @@ async def test_tasks_started_inside_keep_the_correlation_id(stream: io.BytesIO) 
     async def work() -> str | None:
         return logs.correlation()
 
-    with logs.correlated("request-1"):
+    with logs.correlation_context("request-1"):
         task = asyncio.create_task(work())
     assert await task == "request-1"
 
@@ -107,7 +107,7 @@ def test_the_level_holds_for_everything() -> None:
     logs.get("x").info("not said")
     logging.getLogger("alembic").info("not said")
     logging.getLogger("alembic").error("said")
-    assert [line["event"] for line in written(stream)] == ["said"]
+    assert [line["event"] for line in log_lines(stream)] == ["said"]
     with pytest.raises(ValueError, match="'LOUD' is no log level"):
         logs.configure(stream, "LOUD")
 
@@ -115,12 +115,12 @@ def test_the_level_holds_for_everything() -> None:
 def test_libraries_speak_through_the_same_json() -> None:
     # Here and not in a fixture: pytest's own handler, put in place in between, would fail over the format.
     logs.configure(stream := io.BytesIO())
-    with logs.correlated("request-1"):
+    with logs.correlation_context("request-1"):
         logging.getLogger("arq.worker").info("%d jobs", 3)
         logging.getLogger("uvicorn.error").log(25, "between two levels")
         logging.getLogger("x").warning("a format %d that does not fit", "its arguments")
-    said = [(line["source"], line["level"], line["event"], line["correlation"]) for line in written(stream)]
-    assert said == [
+    entries = [(line["source"], line["level"], line["event"], line["correlation"]) for line in log_lines(stream)]
+    assert entries == [
         ("arq.worker", "info", "3 jobs", "request-1"),
         ("uvicorn.error", "info", "between two levels", "request-1"),
         ("x", "warning", "a format %d that does not fit", "request-1"),
@@ -133,14 +133,14 @@ def test_a_librarys_own_handlers_are_taken_off() -> None:
     logs.configure(stream := io.BytesIO())
     logging.getLogger("uvicorn").info("started")
     assert elsewhere.getvalue() == ""
-    assert [line["event"] for line in written(stream)] == ["started"]
+    assert [line["event"] for line in log_lines(stream)] == ["started"]
 
 
 def test_access_lines_and_requests_of_libraries_are_not_written(stream: io.BytesIO) -> None:
     logging.getLogger("uvicorn.access").warning("GET /j/ticket 303")
     logging.getLogger("httpx").info("HTTP Request: GET https://zoom.test")
     logging.getLogger("sqlalchemy.engine").info("SELECT")
-    assert written(stream) == []
+    assert log_lines(stream) == []
 
 
 def test_an_exception_shows_where_it_happened_without_locals(stream: io.BytesIO) -> None:
@@ -153,12 +153,12 @@ def test_an_exception_shows_where_it_happened_without_locals(stream: io.BytesIO)
     except RuntimeError:
         logs.get("x").exception("failed", account=7)
         logging.getLogger("asyncio").exception("failed too")
-    for line in written(stream):
+    for line in log_lines(stream):
         assert line["exception"].startswith("Traceback (most recent call last):")
         assert "in fail" in line["exception"]
         assert "RuntimeError: could not read the grant of ***" in line["exception"]
         assert "ann@" not in line["exception"]
-    assert len(written(stream)) == 2
+    assert len(log_lines(stream)) == 2
 
 
 def test_by_default_lines_go_to_standard_output() -> None:
@@ -199,7 +199,7 @@ planted = st.one_of(
 )
 
 
-def everywhere(text: str) -> None:
+def log_everywhere(text: str) -> None:
     """Log a text in every place a value can stand."""
     log = logs.get("x")
     log.info(text)
@@ -217,8 +217,8 @@ def test_no_planted_secret_survives(secret_and_text: tuple[str, str], before: st
     assume(secret not in before and secret not in after)
     stream = io.BytesIO()
     logs.configure(stream)
-    everywhere(f"{before} {text} {after}")
-    lines = written(stream)
+    log_everywhere(f"{before} {text} {after}")
+    lines = log_lines(stream)
     assert len(lines) == 4
     for line in stream.getvalue().decode().splitlines():
         assert secret not in line

@@ -23,12 +23,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Message
 
 from app.core import logs, metrics
-from app.core.observe import Observe
+from app.core.access_log import AccessLogMiddleware
 from app.core.version import VERSION
-from tests.patience import PATIENCE
+from tests.support.timeouts import TIMEOUT
 
 
-def counted(sample: str, **labels: str) -> float:
+def sample_value(sample: str, **labels: str) -> float:
     return metrics.REGISTRY.get_sample_value(f"kindryn_zoom_{sample}", labels) or 0
 
 
@@ -42,15 +42,15 @@ def free_port() -> int:
 def test_everything_counted_can_be_scraped() -> None:
     metrics.request_answered("GET", "/api/events/{event_id}", 200, 0.02)
     metrics.outbox_counted({"due": 3, "dead": 1})
-    metrics.reaction_ran("sync_meeting", "done", 0.3)
+    metrics.job_ran("sync_meeting", "done", 0.3)
     metrics.vendor_called("zoom", "create_meeting", "201", 0.4)
     metrics.vendor_called("zoom", "create_meeting", "timeout", 10)
-    metrics.door_decided("not-registered")
-    metrics.delivery_heard("stored")
+    metrics.join_decided("not-registered")
+    metrics.delivery_received("stored")
     metrics.mail_sent("sent")
     server = metrics.serve(free_port(), "127.0.0.1")
     try:
-        answer = httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE)
+        answer = httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=TIMEOUT)
     finally:
         server.close()
     assert answer.status_code == 200
@@ -64,12 +64,12 @@ def test_everything_counted_can_be_scraped() -> None:
         ("kindryn_zoom_http_request_seconds_count", frozenset({"GET", "/api/events/{event_id}"})),
         ("kindryn_zoom_outbox_rows", frozenset({"due"})),
         ("kindryn_zoom_outbox_rows", frozenset({"dead"})),
-        ("kindryn_zoom_reaction_runs_total", frozenset({"sync_meeting", "done"})),
-        ("kindryn_zoom_reaction_seconds_count", frozenset({"sync_meeting"})),
+        ("kindryn_zoom_job_runs_total", frozenset({"sync_meeting", "done"})),
+        ("kindryn_zoom_job_seconds_count", frozenset({"sync_meeting"})),
         ("kindryn_zoom_vendor_calls_total", frozenset({"zoom", "create_meeting", "201"})),
         ("kindryn_zoom_vendor_calls_total", frozenset({"zoom", "create_meeting", "timeout"})),
         ("kindryn_zoom_vendor_call_seconds_count", frozenset({"zoom", "create_meeting"})),
-        ("kindryn_zoom_door_total", frozenset({"not-registered"})),
+        ("kindryn_zoom_joins_total", frozenset({"not-registered"})),
         ("kindryn_zoom_deliveries_total", frozenset({"stored"})),
         ("kindryn_zoom_mails_total", frozenset({"sent"})),
         ("process_cpu_seconds_total", frozenset()),
@@ -137,9 +137,9 @@ def api() -> FastAPI:
 
         return StreamingResponse(half())
 
-    rooms = APIRouter(prefix="/api")
-    rooms.include_router(events)
-    app.include_router(rooms)
+    routers = APIRouter(prefix="/api")
+    routers.include_router(events)
+    app.include_router(routers)
     return app
 
 
@@ -151,9 +151,7 @@ async def running(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=[listener])
     try:
-        async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=PATIENCE
-        ) as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=TIMEOUT) as http:
             yield http
     finally:
         await server.shutdown(sockets=[listener])
@@ -173,7 +171,7 @@ def stream() -> Iterator[io.BytesIO]:
 
 @pytest.fixture
 async def http(stream: io.BytesIO) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(Observe(api())) as http:
+    async with running(AccessLogMiddleware(api())) as http:
         yield http
 
 
@@ -196,12 +194,12 @@ async def test_a_request_is_logged_once_by_the_whole_template_of_its_route(
 
 async def test_a_request_is_counted_and_timed(http: httpx.AsyncClient) -> None:
     request = {"method": "GET", "route": "/api/events/{event_id}"}
-    before = counted("http_requests_total", status="200", **request)
-    timed = counted("http_request_seconds_count", **request)
+    before = sample_value("http_requests_total", status="200", **request)
+    timed = sample_value("http_request_seconds_count", **request)
     for _ in range(3):
         await http.get("/api/events/1")
-    assert counted("http_requests_total", status="200", **request) == before + 3
-    assert counted("http_request_seconds_count", **request) == timed + 3
+    assert sample_value("http_requests_total", status="200", **request) == before + 3
+    assert sample_value("http_request_seconds_count", **request) == timed + 3
 
 
 async def test_what_no_route_takes_is_counted_without_its_path_or_method(
@@ -223,9 +221,9 @@ async def test_a_fitting_request_id_is_taken_over_and_sent_back(http: httpx.Asyn
     assert logs.correlation() is None
 
 
-@pytest.mark.parametrize("given", [None, "short", "x" * 65, 'quote"quote', "with space", "käse-käse-käse"])
-async def test_otherwise_a_request_id_is_made(http: httpx.AsyncClient, given: str | None) -> None:
-    headers = {} if given is None else {b"X-Request-Id": given.encode()}
+@pytest.mark.parametrize("sent", [None, "short", "x" * 65, 'quote"quote', "with space", "käse-käse-käse"])
+async def test_otherwise_a_request_id_is_made(http: httpx.AsyncClient, sent: str | None) -> None:
+    headers = {} if sent is None else {b"X-Request-Id": sent.encode()}
     answer = await http.get("/api/events/1", headers=headers)
     made = answer.headers["x-request-id"]
     assert re.fullmatch(r"[A-Za-z0-9_-]{16}", made)
@@ -263,7 +261,7 @@ async def test_a_request_given_up_before_its_answer_is_told_apart(stream: io.Byt
     async def unused(*_: object) -> Message:
         raise AssertionError("nothing is asked or answered")
 
-    await Observe(silent)({"type": "http", "method": "GET", "headers": []}, unused, unused)  # type: ignore[arg-type]  # a `send` never called
+    await AccessLogMiddleware(silent)({"type": "http", "method": "GET", "headers": []}, unused, unused)  # type: ignore[arg-type]  # a `send` never called
     assert [line["status"] for line in lines(stream, "request")] == [499]
 
 
@@ -276,6 +274,6 @@ async def test_what_is_no_request_passes_untouched(stream: io.BytesIO) -> None:
     async def unused(*_: Any) -> Any:
         raise AssertionError("nothing is asked or answered")
 
-    await Observe(app)({"type": "lifespan"}, unused, unused)
+    await AccessLogMiddleware(app)({"type": "lifespan"}, unused, unused)
     assert passed == ["lifespan"]
     assert stream.getvalue() == b""

@@ -10,12 +10,12 @@ from alembic.script import ScriptDirectory
 
 from app.cli import BAD_SETTINGS
 from app.core import schema
+from app.core.asyncpg_pool import AsyncpgPool
 from app.core.db import MIGRATIONS, migrate
-from app.core.hot import Hot
-from app.demo.mailbox import Mailbox
-from app.demo.stack import Stack
+from app.devstack.mailbox import Mailbox
+from app.devstack.stack import Stack
 from tests.cli.test_processes import SETTINGS, run
-from tests.living import alive
+from tests.support.service import run_service
 
 
 @pytest.fixture
@@ -35,28 +35,30 @@ def test_the_revision_this_version_needs_is_alembics_head() -> None:
 
 
 async def test_a_schema_is_missing_old_present_or_newer_than_we_know(empty_url: str) -> None:
-    hot = Hot(empty_url, size=1)
+    pool = AsyncpgPool(empty_url, size=1)
     needs = f"and this version needs {schema.revisions()[-1]}: run `kindryn-zoom migrate`"
-    assert await schema.lacks(hot) == f"the database was never migrated, {needs}"
+    assert await schema.find_mismatch(pool) == f"the database was never migrated, {needs}"
     await migrate(empty_url)
-    assert await schema.lacks(hot) is None
-    await hot.execute("UPDATE alembic_version SET version_num = '0001'")
-    assert await schema.lacks(hot) == f"the database is at revision 0001, {needs}"
-    await hot.execute("UPDATE alembic_version SET version_num = '9999'")
-    assert await schema.lacks(hot) is None, "while a newer version is rolled out, this one goes on"
-    await migrate_down(hot)
-    assert await schema.lacks(hot) == f"the database was never migrated, {needs}"
-    await hot.close()
+    assert await schema.find_mismatch(pool) is None
+    await pool.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert await schema.find_mismatch(pool) == f"the database is at revision 0001, {needs}"
+    await pool.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert await schema.find_mismatch(pool) is None, "while a newer version is rolled out, this one goes on"
+    await migrate_down(pool)
+    assert await schema.find_mismatch(pool) == f"the database was never migrated, {needs}"
+    await pool.close()
 
 
-async def migrate_down(hot: Hot) -> None:
+async def migrate_down(pool: AsyncpgPool) -> None:
     """As after `migrate --to base`: Alembic's table is there, and empty."""
-    await hot.execute("DELETE FROM alembic_version")
+    await pool.execute("DELETE FROM alembic_version")
 
 
 async def test_no_process_starts_on_an_unmigrated_database(empty_url: str) -> None:
-    given = SETTINGS | {"DATABASE_URL": empty_url}
-    for status, _, complained in await asyncio.gather(*(run(each, environment=given) for each in ("api", "worker"))):
+    environment = SETTINGS | {"DATABASE_URL": empty_url}
+    for status, _, complained in await asyncio.gather(
+        *(run(each, environment=environment) for each in ("api", "worker"))
+    ):
         assert status == BAD_SETTINGS
         (line,) = complained.splitlines()
         assert line.startswith("kindryn-zoom: DATABASE_URL: the database was never migrated, and this version needs ")
@@ -65,10 +67,10 @@ async def test_no_process_starts_on_an_unmigrated_database(empty_url: str) -> No
 async def test_an_api_whose_database_lost_its_schema_is_not_ready(
     database_url: str, redis_url: str, mailbox: Mailbox
 ) -> None:
-    async with alive(database_url, redis_url, mailbox, worker=False) as living:
-        assert (await living.get(None, "/readyz")).json()["checks"]["schema"] == "ok"
-        await living.held.db.hot.execute("UPDATE alembic_version SET version_num = '0001'")
-        answer = await living.get(None, "/readyz")
+    async with run_service(database_url, redis_url, mailbox, worker=False) as service:
+        assert (await service.get(None, "/readyz")).json()["checks"]["schema"] == "ok"
+        await service.resources.db.pool.execute("UPDATE alembic_version SET version_num = '0001'")
+        answer = await service.get(None, "/readyz")
         assert answer.status_code == 503
         assert answer.json()["checks"]["schema"].startswith("the database is at revision 0001")
-        await living.held.db.hot.execute("UPDATE alembic_version SET version_num = $1", schema.revisions()[-1])
+        await service.resources.db.pool.execute("UPDATE alembic_version SET version_num = $1", schema.revisions()[-1])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core import wellformed
-from app.core.settings import BadSettings, Settings
+from app.core import setting_validators
+from app.core.settings import Settings, SettingsError
 from app.resources import read_settings
 from tests.cli.test_processes import SETTINGS
 
@@ -22,39 +22,49 @@ ZOOM = {
 WHOLE = SETTINGS | ZOOM
 WEB = ("PUBLIC_URL", "SPA_URL", "AUTH_JWKS_URL", "ZOOM_OAUTH_URL", "ZOOM_API_URL")
 RULES = [
-    *(wellformed.one_line, wellformed.web_address, wellformed.own_address, wellformed.origin),
-    *(wellformed.postgres, wellformed.redis, wellformed.sender, wellformed.cookie_name),
+    *(
+        setting_validators.one_line,
+        setting_validators.web_url,
+        setting_validators.origin_url,
+        setting_validators.origin,
+    ),
+    *(
+        setting_validators.postgres_url,
+        setting_validators.redis_url,
+        setting_validators.mail_sender,
+        setting_validators.cookie_name,
+    ),
 ]
 
 
-def read(variables: Mapping[str, str]) -> Settings:
+def read_with(variables: Mapping[str, str]) -> Settings:
     """The settings of a process with these variables and no others."""
     with patch.dict(os.environ, variables, clear=True):
         return read_settings()
 
 
-def complaints(**changes: str | None) -> list[str]:
+def errors_of(**changes: str | None) -> list[str]:
     """What is said of good settings with these changes; None is a variable that is not there."""
-    with pytest.raises(BadSettings) as refused:
-        read({name: value for name, value in (WHOLE | changes).items() if value is not None})
+    with pytest.raises(SettingsError) as refused:
+        read_with({name: value for name, value in (WHOLE | changes).items() if value is not None})
     return list(refused.value.lines)
 
 
 def test_good_settings_are_read_with_and_without_zoom() -> None:
-    assert read(WHOLE).zoom_configured
-    assert not read(SETTINGS).zoom_configured
+    assert read_with(WHOLE).zoom_configured
+    assert not read_with(SETTINGS).zoom_configured
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 @pytest.mark.parametrize("value", [None, ""])
 def test_what_is_required_is_named_where_it_is_missing_or_empty(name: str, value: str | None) -> None:
-    said = complaints(**{name: value}, **dict.fromkeys(ZOOM))
-    assert said == [f"{name} is not set"]
+    errors = errors_of(**{name: value}, **dict.fromkeys(ZOOM))
+    assert errors == [f"{name} is not set"]
 
 
 def test_an_empty_variable_that_is_not_required_is_none() -> None:
     optional = {name.upper() for name in Settings.model_fields} - set(SETTINGS)
-    assert read(SETTINGS | dict.fromkeys(optional, "")) == read(SETTINGS)
+    assert read_with(SETTINGS | dict.fromkeys(optional, "")) == read_with(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +72,13 @@ def test_an_empty_variable_that_is_not_required_is_none() -> None:
 )
 @pytest.mark.parametrize("value", [" {}", "{} ", "{}\n", "\t", "{}\x00{}", "{}\u2028"])
 def test_white_space_around_a_value_and_control_characters_are_faults(name: str, value: str) -> None:
-    given = value.replace("{}", WHOLE.get(name, "15"))
-    if "\x00" in given:  # no environment can hold it, a file of settings can
+    text = value.replace("{}", WHOLE.get(name, "15"))
+    if "\x00" in text:  # no environment can hold it, a file of settings can
         with pytest.raises(ValueError, match=name.lower()):
-            Settings.model_validate({key.lower(): text for key, text in (WHOLE | {name: given}).items()})
+            Settings.model_validate({key.lower(): default for key, default in (WHOLE | {name: text}).items()})
         return
-    said = complaints(**{name: given})
-    assert any(line.startswith(f"{name} has ") for line in said), said
+    errors = errors_of(**{name: text})
+    assert any(line.startswith(f"{name} has ") for line in errors), errors
 
 
 @pytest.mark.parametrize("name", WEB)
@@ -83,7 +93,7 @@ def test_white_space_around_a_value_and_control_characters_are_faults(name: str,
     ],
 )
 def test_an_address_that_is_none_is_named(name: str, value: str) -> None:
-    lines = [line for line in complaints(**{name: value}) if line.startswith(f"{name} ")]
+    lines = [line for line in errors_of(**{name: value}) if line.startswith(f"{name} ")]
     assert len(lines) == 1
     assert "secret-word" not in lines[0]
 
@@ -128,7 +138,7 @@ def test_an_address_that_is_none_is_named(name: str, value: str) -> None:
     ],
 )
 def test_one_setting_that_cannot_be_used_is_one_line_that_begins_with_its_name(name: str, value: str | None) -> None:
-    [line] = complaints(**{name: value})
+    [line] = errors_of(**{name: value})
     assert line.startswith(f"{name} ")
     assert line.count(name) == 1
     assert "\n" not in line
@@ -154,15 +164,15 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "METRICS_PORT": "65536",
         "LOG_LEVEL": "LOUD",
     }
-    said = complaints(**wrong)
-    assert sorted(line.split()[0] for line in said) == sorted(wrong)
+    errors = errors_of(**wrong)
+    assert sorted(line.split()[0] for line in errors) == sorted(wrong)
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3])
 def test_of_zooms_four_each_that_is_missing_is_named(missing: int) -> None:
     gone = list(ZOOM)[:missing]
-    said = complaints(**dict.fromkeys(gone))
-    assert [line.split()[0] for line in said] == gone
+    errors = errors_of(**dict.fromkeys(gone))
+    assert [line.split()[0] for line in errors] == gone
 
 
 @pytest.mark.parametrize(
@@ -182,11 +192,11 @@ def test_of_zooms_four_each_that_is_missing_is_named(missing: int) -> None:
     ],
 )
 def test_what_can_be_used_is_taken(name: str, value: str) -> None:
-    assert read(WHOLE | {name: value})
+    assert read_with(WHOLE | {name: value})
 
 
 def test_origins_are_compared_as_browsers_write_them() -> None:
-    assert read(WHOLE | {"CORS_ORIGINS": "https://App.Example/"}).cors_origins == ("https://app.example",)
+    assert read_with(WHOLE | {"CORS_ORIGINS": "https://App.Example/"}).cors_origins == ("https://app.example",)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -202,8 +212,8 @@ def test_whatever_is_given_a_rule_takes_it_or_says_why_not(rule: Callable[[str],
 
 
 def test_further_domains_of_zoom_are_a_list_in_any_case() -> None:
-    assert read(WHOLE).zoom_domains == ()
-    assert read(WHOLE | {"ZOOM_DOMAINS": "zoom.example, Zoom-X.EXAMPLE,"}).zoom_domains == (
+    assert read_with(WHOLE).zoom_domains == ()
+    assert read_with(WHOLE | {"ZOOM_DOMAINS": "zoom.example, Zoom-X.EXAMPLE,"}).zoom_domains == (
         "zoom.example",
         "zoom-x.example",
     )
@@ -219,5 +229,5 @@ def test_further_domains_of_zoom_are_a_list_in_any_case() -> None:
     ],
 )
 def test_what_is_no_domain_of_zoom_is_refused_with_the_setting_named(written: str) -> None:
-    [line] = complaints(ZOOM_DOMAINS=written)
+    [line] = errors_of(ZOOM_DOMAINS=written)
     assert line.startswith("ZOOM_DOMAINS must be domains such as zoom.example")

@@ -11,8 +11,8 @@ import pytest
 
 from app.demo import bench, bench_fairness
 from app.demo.bench_fairness import Fairness
-from app.demo.bench_load import Burst, Unmeasured, burst, post
-from app.demo.stack import Stack
+from app.demo.bench_load import Burst, MeasurementError, burst, post
+from app.devstack.stack import Stack
 
 A_REQUEST = post("/somewhere", {"X-Kind": "bench"}, b"a body")
 
@@ -38,16 +38,16 @@ async def port(answers: list[bytes]) -> AsyncIterator[int]:
     await server.wait_closed()
 
 
-def measured(floor: list[int], service: list[int]) -> bench.Measured:
+def measurement(floor: list[int], service: list[int]) -> bench.Measurement:
     """A row whose bursts had so many answers in a second."""
     bursts = [[Burst(1.0, (0.002,) * answers) for answers in rates] for rates in (floor, service)]
-    return bench.Measured(bench.Row("door", 0.75, repeat(A_REQUEST), "tickets"), *bursts)
+    return bench.Measurement(bench.HotRoute("join", 0.75, repeat(A_REQUEST), "tickets"), *bursts)
 
 
 async def test_the_service_and_its_floor_are_measured_in_turn(stack: Stack) -> None:
-    async with bench.ready(stack, os.sched_getaffinity(0), members=300) as ready:
-        rows = [await ready.measure(row, rounds=2, seconds=0.2) for row in ready.rows]
-    assert [one.row.name for one in rows] == ["door", "ear"]
+    async with bench.start_bench(stack, os.sched_getaffinity(0), members=300) as ready:
+        rows = [await ready.measure(row, rounds=2, seconds=0.2) for row in ready.routes]
+    assert [one.route.name for one in rows] == ["join", "inbox"]
     for one in rows:
         assert len(one.floor) == len(one.service) == 2
         assert min(one_burst.rate for one_burst in (*one.floor, *one.service)) > 0
@@ -55,30 +55,30 @@ async def test_the_service_and_its_floor_are_measured_in_turn(stack: Stack) -> N
 
 
 def test_a_value_is_the_median_of_the_pairs() -> None:
-    one = measured([1000, 500, 1000], [800, 450, 100])
+    one = measurement([1000, 500, 1000], [800, 450, 100])
     assert one.value == pytest.approx(0.8)
-    assert one.entry == {"row": "door", "value": 0.8, "goal": 0.75, "unit": "of its floor", "holds": True}
-    assert measured([1000], [749]).entry["holds"] is False
+    assert one.entry == {"row": "join", "value": 0.8, "goal": 0.75, "unit": "of its floor", "holds": True}
+    assert measurement([1000], [749]).entry["holds"] is False
 
 
 def test_the_fairness_is_what_a_flood_multiplies_the_p99_by() -> None:
-    one = Fairness(alone=[0.010, 0.020, 0.010], beside=[0.015, 0.020, 0.018])
+    one = Fairness(alone=[0.010, 0.020, 0.010], during_flood=[0.015, 0.020, 0.018])
     assert one.entry == {"row": "fairness", "value": 1.5, "goal": 2.0, "unit": "times as long", "holds": True}
     assert Fairness([0.010], [0.020]).entry["holds"] is False
     assert "fairness 1.50   2.00  held        p99 alone 10.0 ms, beside a flood 18.0 ms" in bench.report([one])
 
 
 async def test_the_fairness_is_measured_beside_a_real_flood(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_fairness, "FLOOD", 64)
-    monkeypatch.setattr(bench_fairness, "QUIET", 10)
+    monkeypatch.setattr(bench_fairness, "FLOOD_COUNT", 64)
+    monkeypatch.setattr(bench_fairness, "QUIET_COUNT", 10)
     one = await bench_fairness.measure(stack, bench.ISSUER, rounds=1)
-    assert len(one.alone) == len(one.beside) == 1
+    assert len(one.alone) == len(one.during_flood) == 1
     assert one.value > 0
 
 
 def test_the_report_shows_ratios_first_and_figures_beside_them() -> None:
-    text = bench.report([measured([1000], [700])])
-    assert "door     0.70   0.75  not held" in text
+    text = bench.report([measurement([1000], [700])])
+    assert "join     0.70   0.75  not held" in text
     assert "700      2.0      2.0" in text
     assert "Only the ratios count" in text
 
@@ -104,7 +104,7 @@ async def test_every_request_is_sent_once(port: int) -> None:
     ],
 )
 async def test_an_answer_that_is_no_success_is_no_measurement(port: int, answers: list[bytes], named: str) -> None:
-    with pytest.raises(Unmeasured, match=named):
+    with pytest.raises(MeasurementError, match=named):
         await burst(port, repeat(A_REQUEST), 5)
 
 
@@ -114,35 +114,35 @@ async def test_a_server_that_hangs_up_is_no_measurement() -> None:
         writer.close()
 
     async with await asyncio.start_server(hang_up, "127.0.0.1") as server:
-        with pytest.raises(Unmeasured, match="hung up"):
+        with pytest.raises(MeasurementError, match="hung up"):
             await burst(server.sockets[0].getsockname()[1], repeat(A_REQUEST), 5)
 
 
 async def test_answers_that_left_nothing_behind_are_no_measurement(stack: Stack, port: int) -> None:
-    row = bench.Row("door", 0.75, repeat(A_REQUEST), "pg_tablespace")
-    fake = bench.Bench(stack.database_url, floor=port, service=port, rows=[row])
-    with pytest.raises(Unmeasured, match=r"door: \d+ requests were answered, but 2 rows are in pg_tablespace"):
+    row = bench.HotRoute("join", 0.75, repeat(A_REQUEST), "pg_tablespace")
+    fake = bench.Bench(stack.database_url, floor=port, service=port, routes=[row])
+    with pytest.raises(MeasurementError, match=r"join: \d+ requests were answered, but 2 rows are in pg_tablespace"):
         await fake.measure(row, rounds=1, seconds=0.05)
 
 
 def test_the_command_writes_what_it_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def measure(_say: object) -> list[bench.Measured]:
-        return [measured([1000], [800])]
+    async def measure(_say: object) -> list[bench.Measurement]:
+        return [measurement([1000], [800])]
 
     monkeypatch.setattr(bench, "_bench", measure)
     monkeypatch.setattr(bench, "REPORT", tmp_path / "var" / "bench.json")
     assert bench.run() == 0
-    assert [entry["row"] for entry in json.loads(bench.REPORT.read_text())] == ["door"]
+    assert [entry["row"] for entry in json.loads(bench.REPORT.read_text())] == ["join"]
     assert "requests/s" in capsys.readouterr().out
 
 
 def test_the_command_fails_when_it_could_not_measure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def fail(_say: object) -> list[bench.Measured]:
-        raise Unmeasured("a request was answered 500")
+    async def fail(_say: object) -> list[bench.Measurement]:
+        raise MeasurementError("a request was answered 500")
 
     monkeypatch.setattr(bench, "_bench", fail)
     monkeypatch.setattr(bench, "REPORT", tmp_path / "bench.json")

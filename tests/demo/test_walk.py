@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.clients.zoom import SCOPES
 from app.core import metrics
-from app.demo.walk import NOT_YET, STEPS
-from tests.demo.left_running import Said, an_evening, scraped
-from tests.patience import PATIENCE, PYTHON
+from app.demo.walk import SCOPES_OF_LATER_STEPS, STEPS
+from tests.demo.live_event_scenario import StreamEvent, run_live_event, scrape_metrics
+from tests.support.timeouts import PYTHON_COMMAND, TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 # What does not move where nothing goes wrong, or only for a moment. Each has a test of its own in tests/core.
@@ -40,14 +40,14 @@ pytestmark = pytest.mark.timeout(1500)  # a whole walk
 
 
 @dataclass
-class Walked:
+class DemoRun:
     """A demo that was walked, kept, looked at, and ended by Ctrl-C."""
 
     lines: list[str]
     report: dict[str, Any]
-    kept: dict[str, Any]
-    shown: dict[str, httpx.Response]
-    heard: tuple[list[Said], list[Said]]
+    info: dict[str, Any]
+    pages: dict[str, httpx.Response]
+    streams: tuple[list[StreamEvent], list[StreamEvent]]
     metrics: list[str]
     status: int
     children: dict[int, str]
@@ -55,20 +55,20 @@ class Walked:
 
 
 @pytest.fixture(scope="module")
-async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
+async def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("walk")
-    command = [*PYTHON, "-m", "app.cli", "demo", "--keep", "--report", str(folder / "report.json")]
+    command = [*PYTHON_COMMAND, "-m", "app.cli", "demo", "--keep", "--report", str(folder / "report.json")]
     # Elsewhere than in the project, so that its var/demo.json is not disturbed.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     demo = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT)
     try:
         lines = await until_line(demo, "Ctrl-C ends everything.")
         file = folder / "var" / "demo.json"
-        kept = json.loads(file.read_text())
+        info = json.loads(file.read_text())
         children = dict(children_of(demo.pid))
-        shown = await look_around(kept)
-        early, late, during = await an_evening(kept)
-        shown_by_metrics = during + await scraped(kept)
+        pages = await look_around(info)
+        early, late, during = await run_live_event(info)
+        metrics_texts = during + await scrape_metrics(info)
         demo.send_signal(signal.SIGINT)
         rest, _ = await demo.communicate()
     finally:
@@ -76,8 +76,8 @@ async def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
             demo.kill()
     lines += rest.decode().splitlines()
     report = json.loads((folder / "report.json").read_text())
-    return Walked(
-        lines, report, kept, shown, (early, late), shown_by_metrics, demo.returncode or 0, children, file.exists()
+    return DemoRun(
+        lines, report, info, pages, (early, late), metrics_texts, demo.returncode or 0, children, file.exists()
     )
 
 
@@ -91,22 +91,22 @@ async def until_line(demo: asyncio.subprocess.Process, last: str) -> list[str]:
     return lines
 
 
-async def look_around(kept: dict[str, Any]) -> dict[str, httpx.Response]:
+async def look_around(info: dict[str, Any]) -> dict[str, httpx.Response]:
     """What a person and a program find there, with nothing but var/demo.json."""
-    admin = {"Authorization": f"Bearer {kept['tokens']['admin']}"}
-    spa = kept["spa"]
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        minted = await http.post(kept["mint"]["url"], json={"who": "member2", "claims": {"sub": "somebody-new"}})
+    admin = {"Authorization": f"Bearer {info['tokens']['admin']}"}
+    spa = info["spa"]
+    async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
+        minted = await http.post(info["mint"]["url"], json={"who": "member2", "claims": {"sub": "somebody-new"}})
         somebody = {"Authorization": f"Bearer {minted.json()['token']}"}
         return {
-            "card": await http.get(f"{kept['api']}/api/communities/zoom-reviewer/integrations/zoom", headers=admin),
-            "event": await http.get(f"{kept['api']}/api/events/{kept['event_id']}", headers=somebody),
-            "ready": await http.get(f"{kept['api']}/readyz"),
-            "docs": await http.get(kept["docs"]),
+            "card": await http.get(f"{info['api']}/api/communities/zoom-reviewer/integrations/zoom", headers=admin),
+            "event": await http.get(f"{info['api']}/api/events/{info['event_id']}", headers=somebody),
+            "ready": await http.get(f"{info['api']}/readyz"),
+            "docs": await http.get(info["docs"]),
             "integrations": await http.get(f"{spa}/zoom-reviewer/admin/integrations?zoom=confirm&handle=h"),
             "install": await http.get(f"{spa}/install/zoom"),
-            "consent": await http.get(kept["consent"]),
-            **{name: await http.get(url) for name, url in kept["metrics"].items()},
+            "consent": await http.get(info["consent"]),
+            **{name: await http.get(url) for name, url in info["metrics"].items()},
         }
 
 
@@ -118,30 +118,35 @@ def children_of(parent: int) -> Iterator[tuple[int, str]]:
                 yield int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")
 
 
-def test_every_step_of_the_reviewer_plan_passes(walked: Walked) -> None:
-    assert walked.lines[-1] == f"reviewer plan: {len(STEPS)} of {len(STEPS)} steps passed", "\n".join(walked.lines)
-    assert walked.status == 0
+def test_every_step_of_the_reviewer_plan_passes(demo_run: DemoRun) -> None:
+    assert demo_run.lines[-1] == f"reviewer plan: {len(STEPS)} of {len(STEPS)} steps passed", "\n".join(demo_run.lines)
+    assert demo_run.status == 0
     assert [step.number for step in STEPS] == [1, 2, 3, 5, 7, 8]
 
 
-def test_each_step_names_the_scopes_it_exercised(walked: Walked) -> None:
-    said = [line for line in walked.lines if line.strip().startswith("scopes ")]
+def test_each_step_names_the_scopes_it_exercised(demo_run: DemoRun) -> None:
+    scope_lines = [line for line in demo_run.lines if line.strip().startswith("scopes ")]
     steps = [step for step in STEPS if step.scopes]
-    assert len(said) == len(steps)
-    for line, step in zip(said, steps, strict=True):
+    assert len(scope_lines) == len(steps)
+    for line, step in zip(scope_lines, steps, strict=True):
         assert all(name in line for name in step.scopes)
 
 
-def test_only_scopes_of_steps_to_come_are_left_out(walked: Walked) -> None:
+def test_only_scopes_of_steps_to_come_are_left_out(demo_run: DemoRun) -> None:
     walked_steps = {step.number for step in STEPS}
     used = {name for step in STEPS for name in step.scopes}
-    assert {scope.name for scope in SCOPES if scope.required and scope.step in walked_steps} - used == set(NOT_YET)
-    assert all(any(name in line and NOT_YET[name] in line for line in walked.lines) for name in NOT_YET)
+    assert {scope.name for scope in SCOPES if scope.required and scope.step in walked_steps} - used == set(
+        SCOPES_OF_LATER_STEPS
+    )
+    assert all(
+        any(name in line and SCOPES_OF_LATER_STEPS[name] in line for line in demo_run.lines)
+        for name in SCOPES_OF_LATER_STEPS
+    )
 
 
-def test_what_starts_is_shown_with_its_time(walked: Walked) -> None:
+def test_what_starts_is_shown_with_its_time(demo_run: DemoRun) -> None:
     for name in ("PostgreSQL", "Redis", "S3", "simulator", "API", "worker"):
-        assert any(line.startswith(name) and line.endswith(" s") for line in walked.lines), name
+        assert any(line.startswith(name) and line.endswith(" s") for line in demo_run.lines), name
 
 
 def forms(secret: str) -> set[str]:
@@ -165,50 +170,50 @@ def texts_of(mail: str) -> str:
     return mail + "".join(part.decode(errors="replace") for part in parts if isinstance(part, bytes))
 
 
-def everything_said(walked: Walked) -> Iterator[tuple[str, str]]:
-    for answer in walked.report["answers"]:
+def all_texts(demo_run: DemoRun) -> Iterator[tuple[str, str]]:
+    for answer in demo_run.report["answers"]:
         yield f"{answer['method']} {answer['path']}", json.dumps(answer["headers"]) + answer["body"]
-    for name, mail in walked.report["mails"].items():
+    for name, mail in demo_run.report["mails"].items():
         yield name, texts_of(mail)
-    yield from walked.report["logs"].items()
-    yield "database", walked.report["database"]
-    yield "the demo's own output", "\n".join(walked.lines)
+    yield from demo_run.report["logs"].items()
+    yield "database", demo_run.report["database"]
+    yield "the demo's own output", "\n".join(demo_run.lines)
 
 
-def test_no_secret_of_zoom_is_in_any_answer_mail_log_line_or_the_database(walked: Walked) -> None:
-    issued = {secret["value"]: secret["kind"] for secret in walked.report["secrets"]}
+def test_no_secret_of_zoom_is_in_any_answer_mail_log_line_or_the_database(demo_run: DemoRun) -> None:
+    issued = {secret["value"]: secret["kind"] for secret in demo_run.report["secrets"]}
     assert {"registrant_join_url", "join_url", "access_token", "refresh_token", "tk"} <= set(issued.values())
     sought = {form: kind for value, kind in issued.items() if len(value) >= SHORTEST for form in forms(value)}
-    said = list(everything_said(walked))
-    assert len(walked.report["mails"]) >= 6
-    assert all(walked.report["logs"].values())
-    assert [(place, kind) for place, text in said for form, kind in sought.items() if form in text] == []
+    texts = list(all_texts(demo_run))
+    assert len(demo_run.report["mails"]) >= 6
+    assert all(demo_run.report["logs"].values())
+    assert [(place, kind) for place, text in texts for form, kind in sought.items() if form in text] == []
 
 
-def test_a_join_url_leaves_only_in_the_location_of_a_pass(walked: Walked) -> None:
-    links = {s["value"] for s in walked.report["secrets"] if s["kind"] in {"registrant_join_url", "join_url"}}
-    led = [answer for answer in walked.report["answers"] if answer["location"] in links]
+def test_a_join_url_leaves_only_in_the_location_of_a_pass(demo_run: DemoRun) -> None:
+    links = {s["value"] for s in demo_run.report["secrets"] if s["kind"] in {"registrant_join_url", "join_url"}}
+    led = [answer for answer in demo_run.report["answers"] if answer["location"] in links]
     assert led
     assert all(answer["path"].startswith("/j/") and answer["status"] == 303 for answer in led)
     assert len({answer["path"] for answer in led}) == len(led), "a pass was good twice"
-    others = [answer["location"] for answer in walked.report["answers"] if answer["location"] and answer not in led]
+    others = [answer["location"] for answer in demo_run.report["answers"] if answer["location"] and answer not in led]
     assert not [location for location in others if any(link in location for link in links)]
 
 
-def test_what_is_kept_can_be_used_with_its_tokens(walked: Walked) -> None:
-    assert {name: answer.status_code for name, answer in walked.shown.items()} == dict.fromkeys(walked.shown, 200)
-    assert walked.shown["card"].json()["accounts"][0]["status"] == "connected"
-    event = walked.shown["event"].json()
+def test_what_is_kept_can_be_used_with_its_tokens(demo_run: DemoRun) -> None:
+    assert {name: answer.status_code for name, answer in demo_run.pages.items()} == dict.fromkeys(demo_run.pages, 200)
+    assert demo_run.pages["card"].json()["accounts"][0]["status"] == "connected"
+    event = demo_run.pages["event"].json()
     assert (event["status"], event["delivery_mode"], event["is_virtual"]) == ("scheduled", "native", True)
-    assert "Finish connecting" in walked.shown["integrations"].text
-    assert set(walked.kept["tokens"]) == {"owner", "admin", "coach", "member", "member2", "stranger"}
-    assert walked.kept["settings"]["PUBLIC_URL"] == walked.kept["api"]
+    assert "Finish connecting" in demo_run.pages["integrations"].text
+    assert set(demo_run.info["tokens"]) == {"owner", "admin", "coach", "member", "member2", "stranger"}
+    assert demo_run.info["settings"]["PUBLIC_URL"] == demo_run.info["api"]
 
 
-def test_an_evening_there_is_read_from_its_beginning_and_in_whole_by_who_comes_late(walked: Walked) -> None:
-    early, late = walked.heard
-    told = iter([(kind, said.get("status"), said.get("participants")) for kind, said in early])
-    story = [
+def test_an_evening_there_is_read_from_its_beginning_and_in_whole_by_who_comes_late(demo_run: DemoRun) -> None:
+    early, late = demo_run.streams
+    events = iter([(kind, data.get("status"), data.get("participants")) for kind, data in early])
+    expected = [
         ("state", "scheduled", 0),
         ("state", "live", 1),
         ("state", "live", 2),
@@ -218,9 +223,9 @@ def test_an_evening_there_is_read_from_its_beginning_and_in_whole_by_who_comes_l
         ("state", "ended", 0),
         ("closed", "ended", None),
     ]
-    assert all(each in told for each in story), "whatever comes in between, in this order"
+    assert all(each in events for each in expected), "whatever comes in between, in this order"
     # Of states only the present is told to who comes late, and a question comes with its answer.
-    assert {said["status"] for kind, said in late if kind == "state"} == {"ended"}
+    assert {data["status"] for kind, data in late if kind == "state"} == {"ended"}
     assert late[0][0] == "state"
     assert [kind for kind, _ in late if kind != "state"] == ["message", "question", "answer", "closed"]
 
@@ -236,16 +241,16 @@ def moved(texts: list[str]) -> set[str]:
     }
 
 
-def test_every_metric_moves_in_a_whole_demo_or_is_known_to_move_only_otherwise(walked: Walked) -> None:
+def test_every_metric_moves_in_a_whole_demo_or_is_known_to_move_only_otherwise(demo_run: DemoRun) -> None:
     ours = {family.name for family in metrics.REGISTRY.collect() if family.name.startswith("kindryn_zoom_")}
-    assert ours - moved(walked.metrics) - set(UNMOVED) == set()
+    assert ours - moved(demo_run.metrics) - set(UNMOVED) == set()
     assert set(UNMOVED) <= ours
 
 
-def test_calls_to_each_vendor_are_counted_in_a_whole_demo(walked: Walked) -> None:
+def test_calls_to_each_vendor_are_counted_in_a_whole_demo(demo_run: DemoRun) -> None:
     vendors = {
         sample.labels["vendor"]
-        for text in walked.metrics
+        for text in demo_run.metrics
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == "kindryn_zoom_vendor_calls_total"
@@ -253,8 +258,8 @@ def test_calls_to_each_vendor_are_counted_in_a_whole_demo(walked: Walked) -> Non
     assert vendors == {"zoom", "mail", "hooks", "jwks"}
 
 
-def test_what_is_counted_for_the_whole_database_is_shown_by_one_process(walked: Walked) -> None:
-    assert [text.count('kindryn_zoom_accounts{status="connected"}') for text in walked.metrics] == [0, 1] * 2
+def test_what_is_counted_for_the_whole_database_is_shown_by_one_process(demo_run: DemoRun) -> None:
+    assert [text.count('kindryn_zoom_accounts{status="connected"}') for text in demo_run.metrics] == [0, 1] * 2
 
 
 def test_every_metric_is_in_the_readme() -> None:
@@ -263,8 +268,8 @@ def test_every_metric_is_in_the_readme() -> None:
     assert [name for name in sorted(ours) if f"`{name.removeprefix('kindryn_zoom_')}" not in readme] == []
 
 
-def test_ctrl_c_leaves_no_process_no_folder_and_no_file(walked: Walked) -> None:
-    assert len(walked.children) >= 6
-    assert not [name for pid, name in walked.children.items() if Path(f"/proc/{pid}").exists()]
-    assert not Path(walked.kept["mail_folder"]).parent.exists()
-    assert not walked.file_left
+def test_ctrl_c_leaves_no_process_no_folder_and_no_file(demo_run: DemoRun) -> None:
+    assert len(demo_run.children) >= 6
+    assert not [name for pid, name in demo_run.children.items() if Path(f"/proc/{pid}").exists()]
+    assert not Path(demo_run.info["mail_folder"]).parent.exists()
+    assert not demo_run.file_left

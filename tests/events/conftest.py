@@ -10,19 +10,19 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.accounts.models import Account, Host
-from app.core.bell import Bell
 from app.core.clock import Clock
 from app.core.db import Database, Tx
 from app.core.models import Community
+from app.core.pubsub import PubSub
 from app.events import service
+from app.events.event_input import NewEvent
 from app.events.models import Event
-from app.events.terms import NewEvent
 
 HOUR = timedelta(hours=1)
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 
 
-class Stopped(Clock):
+class FakeClock(Clock):
     """A clock that tests move."""
 
     time = START
@@ -36,7 +36,7 @@ class World:
     """A community with an account of two licensed hosts and an unlicensed one, and an account with one host."""
 
     db: Database
-    clock: Stopped
+    clock: FakeClock
     facts: list[object]
     community: str = "c_01"
     account: UUID = field(default_factory=uuid4)
@@ -51,7 +51,7 @@ class World:
         """A day from now."""
         return self.clock.now() + timedelta(days=1)
 
-    async def settle(self) -> None:
+    async def seed(self) -> None:
         """Put the community there."""
         async with self.db.transaction() as tx:
             tx.session.add_all([Community(id=self.community, slug="riverside"), Community(id="c_02", slug="elsewhere")])
@@ -95,36 +95,36 @@ async def world(database_url: str) -> AsyncIterator[World]:
     """The community, and nothing scheduled yet."""
     facts: list[object] = []
 
-    def wants(fact: object, _due_at: datetime) -> list[object]:
+    def jobs_for(fact: object, _due_at: datetime) -> list[object]:
         facts.append(fact)
         return []
 
-    clock = Stopped()
-    bell = Bell(database_url)
-    await bell.open()
-    db = Database(database_url, clock, bell, wants, pool_size=4)  # type: ignore[arg-type]  # it wants nothing
+    clock = FakeClock()
+    pubsub = PubSub(database_url)
+    await pubsub.open()
+    db = Database(database_url, clock, pubsub, jobs_for, pool_size=4)  # type: ignore[arg-type]  # it wants nothing
     await db.open()
     world = World(db, clock, facts)
-    await world.settle()
+    await world.seed()
     yield world
     await db.close()
-    await bell.close()
+    await pubsub.close()
 
 
-async def created(world: World, **said: Any) -> UUID:
+async def create_event(world: World, **fields: Any) -> UUID:
     """A community event tomorrow, nowhere in particular."""
-    wanted = {"title": "Circle", "starts_at": world.soon, "ends_at": world.soon + HOUR, "timezone": "UTC", **said}
+    body = {"title": "Circle", "starts_at": world.soon, "ends_at": world.soon + HOUR, "timezone": "UTC", **fields}
     async with world.db.transaction() as tx:
-        event = await service.create(tx, world.community, "m_1", TypeAdapter(NewEvent).validate_python(wanted))
+        event = await service.create(tx, world.community, "m_1", TypeAdapter(NewEvent).validate_python(body))
     return event.id
 
 
-async def on_zoom(world: World, **said: Any) -> UUID:
+async def create_zoom_event(world: World, **fields: Any) -> UUID:
     """The same on Zoom, with Rosa."""
-    return await created(world, **{"delivery_mode": "zoom", "host_id": world.rosa, **said})
+    return await create_event(world, **{"delivery_mode": "zoom", "host_id": world.rosa, **fields})
 
 
-async def locked(tx: Tx, event_id: UUID) -> Event:
+async def lock_event(tx: Tx, event_id: UUID) -> Event:
     """The event, ready to be changed."""
     event = await service.lock(tx, event_id)
     assert event is not None

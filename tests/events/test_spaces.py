@@ -7,19 +7,19 @@ import pytest
 from app.core.errors import Problem
 from app.events import service, spaces
 from app.facts import EventChanged
-from tests.events.conftest import HOUR, World, created, locked, on_zoom
+from tests.events.conftest import HOUR, World, create_event, create_zoom_event, lock_event
 
 
 async def test_other_meeting_settings_reach_the_events_to_come_and_no_others(world: World) -> None:
     async with world.db.transaction() as tx:
         space = await spaces.create(tx, world.community, spaces.NewSpace(name="Circles"))
     later = world.soon + 24 * HOUR
-    to_come = await on_zoom(world, space_id=space.id)
-    cancelled = await on_zoom(world, space_id=space.id, starts_at=later, ends_at=later + HOUR)
-    await created(world, space_id=space.id)
-    await on_zoom(world, host_id=world.liam)
+    to_come = await create_zoom_event(world, space_id=space.id)
+    cancelled = await create_zoom_event(world, space_id=space.id, starts_at=later, ends_at=later + HOUR)
+    await create_event(world, space_id=space.id)
+    await create_zoom_event(world, host_id=world.liam)
     async with world.db.transaction() as tx:
-        await service.cancel(tx, await locked(tx, cancelled))
+        await service.cancel(tx, await lock_event(tx, cancelled))
     world.facts.clear()
     async with world.db.transaction() as tx:
         changed = await spaces.change(tx, world.community, space.id, {"name": "Squares", "settings": {}})
@@ -40,7 +40,7 @@ async def test_a_space_of_another_community_is_none(world: World) -> None:
 async def test_a_community_has_so_many_spaces_however_many_are_made_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spaces, "MOST_SPACES", 5)
+    monkeypatch.setattr(spaces, "MAX_SPACES", 5)
 
     async def made() -> str:
         try:

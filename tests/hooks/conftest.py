@@ -5,21 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from app.demo.mailbox import Mailbox
-from tests.hooks.receiver import Receiver, receiving
-from tests.living import Living, alive
+from app.devstack.mailbox import Mailbox
+from tests.hooks.receiver import Receiver, run_receiver
+from tests.support.service import RunningService, run_service
 
 
 @pytest.fixture
 async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
     """An endpoint of somebody else's."""
-    async with receiving(tmp_path) as receiver:
+    async with run_receiver(tmp_path) as receiver:
         yield receiver
 
 
 @pytest.fixture
-async def living(database_url: str, redis_url: str, mailbox: Mailbox, receiver: Receiver) -> AsyncIterator[Living]:
+async def service(
+    database_url: str, redis_url: str, mailbox: Mailbox, receiver: Receiver
+) -> AsyncIterator[RunningService]:
     """The whole service alive; its hooks reach the receiver."""
-    async with alive(database_url, redis_url, mailbox, hooks=receiver.hooks) as living:
-        yield living
-        receiver.released.set()
+    async with run_service(database_url, redis_url, mailbox, hooks=receiver.hooks) as running:
+        yield running
+        receiver.slow_release.set()

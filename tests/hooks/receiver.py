@@ -21,15 +21,15 @@ from cryptography.x509.oid import NameOID
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.clients.hooks import Hooks
-from tests.living import served
+from app.clients.hooks import HookSender
+from tests.support.service import serve
 
-NAME, OTHER, UNPROVEN = "receiver.example", "other.example", "unproven.example"
+NAME, OTHER, UNCERTIFIED = "receiver.example", "other.example", "unproven.example"
 PUBLIC = "93.184.216.34"
 
 
 @dataclass(frozen=True)
-class Got:
+class ReceivedMessage:
     """One POST as it came in."""
 
     path: str
@@ -41,19 +41,19 @@ class Got:
         return self.headers["webhook-id"]
 
     @property
-    def said(self) -> Any:
+    def json(self) -> Any:
         return orjson.loads(self.body)
 
 
-class Directory:
+class FakeResolver:
     """Where names lead to, and who asked. What is not listed is on the internet, where nobody of a test ever goes."""
 
     def __init__(self) -> None:
         self.addresses: dict[str, list[str]] = {}
-        self.asked: list[str] = []
+        self.queries: list[str] = []
 
     async def resolve(self, host: str) -> Sequence[str]:
-        self.asked.append(host)
+        self.queries.append(host)
         return self.addresses.get(host, [PUBLIC])
 
 
@@ -61,41 +61,41 @@ class Directory:
 class Receiver:
     """The server, what it got, and how it answers on each path: a status, unless told otherwise 204."""
 
-    directory: Directory = field(default_factory=Directory)
-    answers: dict[str, int] = field(default_factory=dict)
-    got: list[Got] = field(default_factory=list)
+    resolver: FakeResolver = field(default_factory=FakeResolver)
+    statuses: dict[str, int] = field(default_factory=dict)
+    received: list[ReceivedMessage] = field(default_factory=list)
     # What is sent to `/slow` is answered once this is set.
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-    slow_came: asyncio.Event = field(default_factory=asyncio.Event)
+    slow_release: asyncio.Event = field(default_factory=asyncio.Event)
+    slow_requested: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     trust: ssl.SSLContext = field(default_factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
     @property
-    def hooks(self) -> Hooks:
+    def hooks(self) -> HookSender:
         """Hooks that may reach this server under its names."""
-        permitted = [f"https://{name}:{self.port}" for name in (NAME, OTHER, UNPROVEN)]
-        return Hooks(resolve=self.directory.resolve, permitted=permitted, trust=self.trust)
+        permitted = [f"https://{name}:{self.port}" for name in (NAME, OTHER, UNCERTIFIED)]
+        return HookSender(resolve=self.resolver.resolve, allowed_origins=permitted, ssl_context=self.trust)
 
     def url(self, path: str = "/hook", name: str = NAME) -> str:
         """An address of this server."""
         return f"https://{name}:{self.port}{path}"
 
-    def of(self, path: str = "/hook") -> list[Got]:
+    def received_on(self, path: str = "/hook") -> list[ReceivedMessage]:
         """What came in on a path."""
-        return [got for got in self.got if got.path == path]
+        return [message for message in self.received if message.path == path]
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """Take down what came, and answer."""
         path = request.url.path
-        self.got.append(Got(path, dict(request.headers), await request.body()))
+        self.received.append(ReceivedMessage(path, dict(request.headers), await request.body()))
         if path == "/slow":
-            self.slow_came.set()
-            await self.released.wait()
+            self.slow_requested.set()
+            await self.slow_release.wait()
         if path == "/redirect":
             return Response("sesame", 302, {"location": self.url("/elsewhere")})
         if path == "/endless":
             return StreamingResponse(_endless())
-        return Response("sesame" if self.answers.get(path) else None, self.answers.get(path, 204))
+        return Response("sesame" if self.statuses.get(path) else None, self.statuses.get(path, 204))
 
 
 async def _endless() -> AsyncIterator[bytes]:
@@ -105,18 +105,18 @@ async def _endless() -> AsyncIterator[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def receiving(folder: Path) -> AsyncIterator[Receiver]:
+async def run_receiver(folder: Path) -> AsyncIterator[Receiver]:
     """A receiver with a certificate for two of its three names."""
     receiver, app = Receiver(), FastAPI()
-    app.add_api_route("/{path:path}", receiver.answer, methods=["GET", "POST"])
+    app.add_api_route("/{path:path}", receiver.respond, methods=["GET", "POST"])
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     _certify(certificate, key, [NAME, OTHER])
     receiver.trust.load_verify_locations(certificate)
-    receiver.directory.addresses |= {name: ["127.0.0.1"] for name in (NAME, OTHER, UNPROVEN)}
-    async with served(app, ssl_certfile=certificate, ssl_keyfile=key) as url:
+    receiver.resolver.addresses |= {name: ["127.0.0.1"] for name in (NAME, OTHER, UNCERTIFIED)}
+    async with serve(app, ssl_certfile=certificate, ssl_keyfile=key) as url:
         receiver.port = urlsplit(url).port or 0
         yield receiver
-        receiver.released.set()
+        receiver.slow_release.set()
 
 
 def _certify(certificate: Path, key: Path, names: Sequence[str]) -> None:
@@ -139,14 +139,14 @@ def _certify(certificate: Path, key: Path, names: Sequence[str]) -> None:
     key.write_bytes(private.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
 
 
-def signatures(got: Got) -> list[str]:
+def signatures(message: ReceivedMessage) -> list[str]:
     """What the message is signed with."""
-    return got.headers["webhook-signature"].split(" ")
+    return message.headers["webhook-signature"].split(" ")
 
 
-def signature(secret: str, got: Got) -> str:
+def signature(secret: str, message: ReceivedMessage) -> str:
     """What Standard Webhooks wants: HMAC-SHA256 over `id.timestamp.body`, the key being what follows `whsec_`."""
     prefix, _, encoded = secret.partition("_")
     assert prefix == "whsec"
-    signed = b".".join((got.id.encode(), got.headers["webhook-timestamp"].encode(), got.body))
+    signed = b".".join((message.id.encode(), message.headers["webhook-timestamp"].encode(), message.body))
     return "v1," + base64.b64encode(hmac.new(base64.b64decode(encoded), signed, hashlib.sha256).digest()).decode()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from app.clients import hooks
-from app.clients.hooks import LOOKUPS_OF_TENANT, Hooks, Unacceptable, Unreachable, is_public, new_secret
-from app.hooks import schedule
-from tests.hooks.receiver import NAME, OTHER, UNPROVEN, Directory, Receiver, signature, signatures
-from tests.patience import PATIENCE
+from app.clients.hooks import MAX_LOOKUPS_PER_TENANT, HookSender, Unreachable, UrlNotAllowed, is_public, new_secret
+from app.hooks import retry_schedule
+from tests.hooks.receiver import NAME, OTHER, UNCERTIFIED, FakeResolver, Receiver, signature, signatures
+from tests.support.timeouts import TIMEOUT
 
 NOW = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
 BODY = '{"type":"hook.test","data":{"name":"Äpfel"}}'
@@ -28,20 +28,20 @@ PRIVATE = (
 )  # fmt: skip
 
 
-def look_ups() -> list[asyncio.Task[Any]]:
+def pending_lookups() -> list[asyncio.Task[Any]]:
     """The look-ups that go on."""
     return [task for task in asyncio.all_tasks() if task.get_name().startswith("look-up")]
 
 
 @pytest.fixture(autouse=True)
-async def _no_look_up_is_left() -> AsyncIterator[None]:
+async def _cancel_lookups() -> AsyncIterator[None]:
     yield
-    for task in look_ups():
+    for task in pending_lookups():
         task.cancel()
-    await asyncio.gather(*look_ups(), return_exceptions=True)
+    await asyncio.gather(*pending_lookups(), return_exceptions=True)
 
 
-async def send(sender: Hooks, url: str, *signing: str) -> int:
+async def send(sender: HookSender, url: str, *signing: str) -> int:
     return await sender.send(url, "msg", BODY, signing or (SECRET,), NOW, TENANT)
 
 
@@ -58,19 +58,19 @@ def test_an_address_on_the_public_internet_is(address: str) -> None:
 @pytest.mark.parametrize("address", PRIVATE)
 async def test_a_name_that_leads_to_a_private_address_is_refused_before_anybody_connects(address: str) -> None:
     """Also where other addresses of the name are public, and also where the address itself is the host."""
-    directory = Directory()
+    directory = FakeResolver()
     directory.addresses["both.example"] = ["93.184.216.34", address]
-    with pytest.raises(Unacceptable):
-        await send(Hooks(resolve=directory.resolve), "https://both.example/")
+    with pytest.raises(UrlNotAllowed):
+        await send(HookSender(resolve=directory.resolve), "https://both.example/")
     plain = address.partition("%")[0]
-    with pytest.raises((Unacceptable, Unreachable)):
-        await Hooks().check(f"https://[{plain}]/" if ":" in plain else f"https://{plain}/", TENANT)
+    with pytest.raises((UrlNotAllowed, Unreachable)):
+        await HookSender().check(f"https://[{plain}]/" if ":" in plain else f"https://{plain}/", TENANT)
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "LOCALHOST."])
 async def test_another_spelling_of_this_machine_is_refused(host: str) -> None:
-    with pytest.raises((Unacceptable, Unreachable)):
-        await Hooks().check(f"https://{host}/", TENANT)
+    with pytest.raises((UrlNotAllowed, Unreachable)):
+        await HookSender().check(f"https://{host}/", TENANT)
 
 
 @pytest.mark.parametrize(
@@ -83,31 +83,31 @@ async def test_another_spelling_of_this_machine_is_refused(host: str) -> None:
     ],
 )  # fmt: skip
 async def test_only_https_on_port_443_is_accepted(url: str) -> None:
-    directory = Directory()
-    with pytest.raises(Unacceptable):
-        await Hooks(resolve=directory.resolve).check(url, TENANT)
-    assert directory.asked == []
+    directory = FakeResolver()
+    with pytest.raises(UrlNotAllowed):
+        await HookSender(resolve=directory.resolve).check(url, TENANT)
+    assert directory.queries == []
 
 
 async def test_an_ordinary_address_is_accepted() -> None:
-    directory = Directory()
-    await Hooks(resolve=directory.resolve).check("https://receiver.example/hook?room=1", TENANT)
-    await Hooks(resolve=directory.resolve).check("https://receiver.example:443/hook", TENANT)
-    await Hooks(resolve=directory.resolve).check("https://bücher.example/", TENANT)
-    assert directory.asked == ["receiver.example", "receiver.example", "xn--bcher-kva.example"]
+    directory = FakeResolver()
+    await HookSender(resolve=directory.resolve).check("https://receiver.example/hook?room=1", TENANT)
+    await HookSender(resolve=directory.resolve).check("https://receiver.example:443/hook", TENANT)
+    await HookSender(resolve=directory.resolve).check("https://bücher.example/", TENANT)
+    assert directory.queries == ["receiver.example", "receiver.example", "xn--bcher-kva.example"]
 
 
 async def test_the_connection_goes_to_the_very_address_that_was_looked_up_once(receiver: Receiver) -> None:
     """The name exists in this directory alone: whoever looked it up again would get nowhere."""
     assert await send(receiver.hooks, receiver.url()) == 204
-    assert receiver.directory.asked == [NAME]
-    assert receiver.got[0].headers["host"] == f"{NAME}:{receiver.port}"
+    assert receiver.resolver.queries == [NAME]
+    assert receiver.received[0].headers["host"] == f"{NAME}:{receiver.port}"
 
 
 async def test_a_message_is_signed_by_each_secret_over_id_time_and_body(receiver: Receiver) -> None:
     former = new_secret()
     await send(receiver.hooks, receiver.url(), SECRET, former)
-    (got,) = receiver.got
+    (got,) = receiver.received
     assert got.body == BODY.encode()
     assert (got.id, got.headers["webhook-timestamp"]) == ("msg", str(int(NOW.timestamp())))
     assert signatures(got) == [signature(SECRET, got), signature(former, got)]
@@ -122,24 +122,24 @@ def test_secrets_are_new_each_time_and_of_32_bytes() -> None:
 async def test_a_certificate_for_another_name_is_refused(receiver: Receiver) -> None:
     assert await send(receiver.hooks, receiver.url(name=OTHER)) == 204
     with pytest.raises(Unreachable, match="certificate"):
-        await send(receiver.hooks, receiver.url(name=UNPROVEN))
-    assert len(receiver.got) == 1
+        await send(receiver.hooks, receiver.url(name=UNCERTIFIED))
+    assert len(receiver.received) == 1
 
 
 async def test_a_certificate_nobody_vouches_for_is_refused(receiver: Receiver) -> None:
-    stranger = Hooks(resolve=receiver.directory.resolve, permitted=[f"https://{NAME}:{receiver.port}"])
+    stranger = HookSender(resolve=receiver.resolver.resolve, allowed_origins=[f"https://{NAME}:{receiver.port}"])
     with pytest.raises(Unreachable, match="certificate"):
         await send(stranger, receiver.url())
-    assert receiver.got == []
+    assert receiver.received == []
 
 
 async def test_a_redirect_is_an_answer_and_not_followed(receiver: Receiver) -> None:
     assert await send(receiver.hooks, receiver.url("/redirect")) == 302
-    assert [got.path for got in receiver.got] == ["/redirect"]
+    assert [got.path for got in receiver.received] == ["/redirect"]
 
 
 async def test_an_answer_without_end_is_cut_off(receiver: Receiver) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await send(receiver.hooks, receiver.url("/endless")) == 200
 
 
@@ -159,14 +159,14 @@ async def test_a_name_that_is_looked_up_for_ever_is_left_in_time(monkeypatch: py
     monkeypatch.setattr(hooks, "TIMEOUT", 0.1)
     monkeypatch.setattr(hooks, "CONNECT_TIMEOUT", 0.1)
     with pytest.raises(Unreachable):
-        await send(Hooks(resolve=never), "https://receiver.example/")
+        await send(HookSender(resolve=never), "https://receiver.example/")
     with pytest.raises(Unreachable):
-        await Hooks(resolve=never).check("https://receiver.example/", TENANT)
+        await HookSender(resolve=never).check("https://receiver.example/", TENANT)
 
 
 async def test_who_asks_learns_nothing_of_the_names_in_our_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A private address, none at all, a name server that fails, and one that never answers are told alike."""
-    directory = Directory()
+    directory = FakeResolver()
     directory.addresses |= {"inside.example": ["10.0.0.7"], "unknown.example": [], "here.example": ["127.0.0.1"]}
 
     async def resolve(host: str) -> Sequence[str]:
@@ -177,73 +177,73 @@ async def test_who_asks_learns_nothing_of_the_names_in_our_own_network(monkeypat
         return await directory.resolve(host)
 
     monkeypatch.setattr(hooks, "CONNECT_TIMEOUT", 0.1)
-    said = set()
+    messages = set()
     for host in ("inside", "unknown", "here", "slow", "failing"):
-        for ask in (Hooks(resolve=resolve).check(f"https://{host}.example/", TENANT),
-                    send(Hooks(resolve=resolve), f"https://{host}.example/")):  # fmt: skip
-            with pytest.raises((Unacceptable, Unreachable)) as caught:
+        for ask in (HookSender(resolve=resolve).check(f"https://{host}.example/", TENANT),
+                    send(HookSender(resolve=resolve), f"https://{host}.example/")):  # fmt: skip
+            with pytest.raises((UrlNotAllowed, Unreachable)) as caught:
                 await ask
-            said.add(str(caught.value))
-    assert said == {hooks.NO_SERVER}
+            messages.add(str(caught.value))
+    assert messages == {hooks.NO_PUBLIC_SERVER}
 
 
 async def test_a_tenant_whose_name_servers_hang_keeps_nobody_elses_names_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer, asked = asyncio.Event(), list[str]()
+    answer, queries = asyncio.Event(), list[str]()
 
     async def resolve(host: str) -> list[str]:
-        asked.append(host)
+        queries.append(host)
         if host == "slow.example":
             await answer.wait()
         return ["93.184.216.34"]
 
     monkeypatch.setattr(hooks, "CONNECT_TIMEOUT", 0.05)
-    sender = Hooks(resolve=resolve)
-    for _ in range(3 * LOOKUPS_OF_TENANT):
+    sender = HookSender(resolve=resolve)
+    for _ in range(3 * MAX_LOOKUPS_PER_TENANT):
         with pytest.raises(Unreachable):
             await sender.check("https://slow.example/", "hostile")
     # Given up, they still keep their threads: nobody asks for more of them.
-    assert asked == ["slow.example"] * LOOKUPS_OF_TENANT
+    assert queries == ["slow.example"] * MAX_LOOKUPS_PER_TENANT
     await sender.check("https://receiver.example/", TENANT)
     answer.set()
-    await asyncio.gather(*look_ups())
+    await asyncio.gather(*pending_lookups())
     await sender.check("https://receiver.example/", "hostile")
 
 
 @pytest.mark.parametrize("where", ["user@", "user:pass@", ":@", "@", "%00@", "a%40b@"])
 @pytest.mark.parametrize("path", ["", "/", "/x#part"])
 async def test_an_operators_own_origin_takes_no_user_name_either(where: str, path: str) -> None:
-    directory = Directory()
-    sender = Hooks(resolve=directory.resolve, permitted=["http://platform.internal:8080"])
-    with pytest.raises(Unacceptable):
+    directory = FakeResolver()
+    sender = HookSender(resolve=directory.resolve, allowed_origins=["http://platform.internal:8080"])
+    with pytest.raises(UrlNotAllowed):
         await sender.check(f"http://{where}platform.internal:8080{path}", TENANT)
-    assert directory.asked == []
+    assert directory.queries == []
 
 
 async def test_a_second_address_is_tried_where_nobody_listens_at_the_first(receiver: Receiver) -> None:
-    receiver.directory.addresses[NAME] = ["127.0.0.2", "127.0.0.1"]
+    receiver.resolver.addresses[NAME] = ["127.0.0.2", "127.0.0.1"]
     assert await send(receiver.hooks, receiver.url()) == 204
 
 
 async def test_nobody_listening_is_told_as_that(receiver: Receiver) -> None:
-    receiver.directory.addresses[NAME] = ["127.0.0.2"]
+    receiver.resolver.addresses[NAME] = ["127.0.0.2"]
     with pytest.raises(Unreachable, match="connected"):
         await send(receiver.hooks, receiver.url())
 
 
 def test_the_schedule_is_that_of_standard_webhooks_and_ends() -> None:
     hour, minute = 3600, 60
-    wanted = [5, 5 * minute, 30 * minute, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour]
-    for attempts, seconds in enumerate(wanted, 1):
-        again_at = schedule.next_at(attempts, 500, NOW)
-        assert again_at is not None
-        assert seconds <= (again_at - NOW).total_seconds() <= 1.1 * seconds
-    assert schedule.next_at(len(wanted) + 1, 500, NOW) is None
+    expected = [5, 5 * minute, 30 * minute, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour]
+    for attempts, seconds in enumerate(expected, 1):
+        retry_at = retry_schedule.next_attempt_at(attempts, 500, NOW)
+        assert retry_at is not None
+        assert seconds <= (retry_at - NOW).total_seconds() <= 1.1 * seconds
+    assert retry_schedule.next_attempt_at(len(expected) + 1, 500, NOW) is None
 
 
 @pytest.mark.parametrize("status", [429, 502, 504])
 def test_who_says_that_it_is_too_much_gets_more_time(status: int) -> None:
-    again_at = schedule.next_at(1, status, NOW)
-    assert again_at is not None
-    assert again_at - NOW >= timedelta(minutes=5)
+    retry_at = retry_schedule.next_attempt_at(1, status, NOW)
+    assert retry_at is not None
+    assert retry_at - NOW >= timedelta(minutes=5)

@@ -13,22 +13,22 @@ from fastapi.responses import JSONResponse
 
 from app import facts
 from app.joining.api import router
-from tests.inbox.house import NOW, House, Noted, bound, open_house
+from tests.inbox.harness import NOW, InboxHarness, KeyRecorder, open_harness, subscriptions_of
 
-NUMBER = 81234567890
+ZOOM_MEETING_ID = 81234567890
 
 
 @dataclass
-class Scene:
-    """What stands in front of the door and behind it; `house` runs it."""
+class JoinEnvironment:
+    """What stands in front of the door and behind it; `harness` runs it."""
 
-    house: House
+    harness: InboxHarness
     account: UUID = field(default_factory=uuid4)
     host: UUID = field(default_factory=uuid4)
     event: UUID = field(default_factory=uuid4)
     meeting: UUID = field(default_factory=uuid4)
 
-    async def settle(self) -> None:
+    async def create(self) -> None:
         """A community, its account and host, the event and its meeting."""
         await self.add("communities", id="c1", slug="c1-slug")
         await self.add(
@@ -73,25 +73,25 @@ class Scene:
             account_id=self.account,
             host_id=self.host,
             state="scheduled",
-            zoom_meeting_id=NUMBER,
+            zoom_meeting_id=ZOOM_MEETING_ID,
             marker="m",
-            join_url=self.sealed("https://zoom.us/j/81234567890", "meetings", self.meeting),
+            join_url=self.encrypted_link("https://zoom.us/j/81234567890", "meetings", self.meeting),
             created_at=NOW,
         )
 
     async def add(self, table: str, **columns: object) -> None:
         """One row."""
-        names, places = ", ".join(columns), ", ".join(f"${i}" for i in range(1, len(columns) + 1))
-        await self.house.rows(f"INSERT INTO {table} ({names}) VALUES ({places})", *columns.values())  # noqa: S608 - names of these tests
+        names, placeholders = ", ".join(columns), ", ".join(f"${i}" for i in range(1, len(columns) + 1))
+        await self.harness.query(f"INSERT INTO {table} ({names}) VALUES ({placeholders})", *columns.values())  # noqa: S608 - names of these tests
 
     async def change(self, table: str, row: UUID, **columns: object) -> None:
         """One row, changed."""
         changes = ", ".join(f"{name} = ${i}" for i, name in enumerate(columns, 2))
-        await self.house.rows(f"UPDATE {table} SET {changes} WHERE id = $1", row, *columns.values())  # noqa: S608 - as above
+        await self.harness.query(f"UPDATE {table} SET {changes} WHERE id = $1", row, *columns.values())  # noqa: S608 - as above
 
-    def sealed(self, url: str, table: str, row: UUID) -> bytes:
+    def encrypted_link(self, url: str, table: str, row: UUID) -> bytes:
         """A link as it lies in the database."""
-        return self.house.held.seal.seal(url, f"{table}.join_url:{row}")
+        return self.harness.resources.encryption.encrypt(url, f"{table}.join_url:{row}")
 
     async def register(self, member: str, **columns: object) -> UUID:
         """An answer, "going" if nothing else is said; the join link is `link-of-<member>`."""
@@ -111,7 +111,7 @@ class Scene:
         await self.add("registrations", **values | columns)
         return registration
 
-    async def seat(self, registration: UUID, url: str | None, state: str = "ready") -> UUID:
+    async def add_registrant(self, registration: UUID, url: str | None, state: str = "ready") -> UUID:
         """Zoom's record of an answer, with its personal link."""
         registrant = uuid4()
         await self.add(
@@ -120,70 +120,70 @@ class Scene:
             registration_id=registration,
             meeting_id=self.meeting,
             email="x@example.org",
-            join_url=self.sealed(url, "registrants", registrant) if url else None,
+            join_url=self.encrypted_link(url, "registrants", registrant) if url else None,
             state=state,
             updated_at=NOW,
         )
         return registrant
 
-    async def guest(self, member: str) -> str:
+    async def register_with_link(self, member: str) -> str:
         """A registered member with a link, which is returned."""
         url = f"https://us02web.zoom.us/w/81234567890?tk={member}.s3cret-_~&pwd=A%2Fb+c"
-        await self.seat(await self.register(member), url)
+        await self.add_registrant(await self.register(member), url)
         return url
 
-    def signed_in(self, member: str | None, **claims: Any) -> dict[str, str]:
+    def auth_headers(self, member: str | None, **claims: Any) -> dict[str, str]:
         """The headers of a member of the community, or of nobody."""
-        return {"Authorization": f"Bearer {self.house.token(member, 'c1', **claims)}"} if member else {}
+        return {"Authorization": f"Bearer {self.harness.token(member, 'c1', **claims)}"} if member else {}
 
     async def join(
         self, member: str | None, headers: Mapping[str, str] | None = None, body: dict[str, object] | None = None
     ) -> httpx.Response:
         """A click on Join."""
         path = f"/api/events/{self.event}/zoom-join"
-        return await self.house.http.post(path, json=body, headers={**self.signed_in(member), **(headers or {})})
+        return await self.harness.http.post(path, json=body, headers={**self.auth_headers(member), **(headers or {})})
 
     async def start(self, member: str, **claims: Any) -> httpx.Response:
         """A click on Start."""
-        headers = self.signed_in(member, **claims)
-        return await self.house.http.post(f"/api/events/{self.event}/zoom-start", headers=headers)
+        headers = self.auth_headers(member, **claims)
+        return await self.harness.http.post(f"/api/events/{self.event}/zoom-start", headers=headers)
 
     async def get(
         self, path: str, member: str | None = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         """A browser, or a program, with the member's cookie; redirects are not followed."""
-        cookie = {"Cookie": f"kindryn={self.house.token(member, 'c1')}"} if member else {}
-        return await self.house.http.get(path, headers={**cookie, **(headers or {})})
+        cookie = {"Cookie": f"kindryn={self.harness.token(member, 'c1')}"} if member else {}
+        return await self.harness.http.get(path, headers={**cookie, **(headers or {})})
 
-    async def ticket(self, member: str) -> str:
+    async def mint_ticket(self, member: str) -> str:
         """The address of a fresh pass."""
-        answer = await self.join(member)
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["url"])
+        response = await self.join(member)
+        assert response.status_code == 200, response.text
+        return str(response.json()["url"])
 
     async def clicks(self) -> list[tuple[str, str, str]]:
         """Who came, how, and what they were told."""
-        rows = await self.house.rows("SELECT member_id, via, outcome FROM clicks ORDER BY clicked_at, outcome")
+        rows = await self.harness.query("SELECT member_id, via, outcome FROM clicks ORDER BY clicked_at, outcome")
         return [(row["member_id"], row["via"], row["outcome"]) for row in rows]
 
     async def refusals(self, member: str) -> dict[str, int]:
         """How often a member was refused, by the reason."""
-        found = await self.house.rows("SELECT outcome, times FROM clicks WHERE member_id = $1 AND times > 0", member)
+        found = await self.harness.query("SELECT outcome, times FROM clicks WHERE member_id = $1 AND times > 0", member)
         return {row["outcome"]: row["times"] for row in found}
 
 
 class FakeZoom:
-    """One meeting at Zoom: GET answers `answer`, and counts."""
+    """One meeting at Zoom: GET answers `response`, and counts."""
 
     def __init__(self) -> None:
-        self.answer: tuple[int, dict[str, Any]] = (200, {})
-        self.asked: list[str] = []
+        self.response: tuple[int, dict[str, Any]] = (200, {})
+        self.requested_ids: list[str] = []
         self.router = APIRouter()
         self.router.add_api_route("/v2/meetings/{number}", self.meeting)
 
     async def meeting(self, number: str) -> Any:
-        self.asked.append(number)
-        return JSONResponse(self.answer[1], self.answer[0])
+        self.requested_ids.append(number)
+        return JSONResponse(self.response[1], self.response[0])
 
 
 @pytest.fixture
@@ -193,19 +193,19 @@ def zoom() -> FakeZoom:
 
 
 @pytest.fixture
-def waiting() -> Noted:
+def member_waiting_job() -> KeyRecorder:
     """Who hears that a member waits at the door."""
-    return Noted()
+    return KeyRecorder()
 
 
 @pytest.fixture
-async def scene(database_url: str, zoom: FakeZoom, waiting: Noted) -> AsyncIterator[Scene]:
+async def env(database_url: str, zoom: FakeZoom, member_waiting_job: KeyRecorder) -> AsyncIterator[JoinEnvironment]:
     """The door."""
-    table = {
-        **bound(facts.MemberWaiting, waiting, "registration_id", priority=0),
-        **bound(facts.RegistrationChanged, Noted(), "registration_id"),
+    jobs = {
+        **subscriptions_of(facts.MemberWaitingToJoin, member_waiting_job, "registration_id", priority=0),
+        **subscriptions_of(facts.RegistrationChanged, KeyRecorder(), "registration_id"),
     }
-    async with open_house(database_url, [router, zoom.router], table) as house:
-        scene = Scene(house)
-        await scene.settle()
-        yield scene
+    async with open_harness(database_url, [router, zoom.router], jobs) as harness:
+        env = JoinEnvironment(harness)
+        await env.create()
+        yield env

@@ -17,19 +17,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.attendance import report, service
-from app.attendance.tasks import note_participant
+from app.attendance.tasks import handle_participant
 from app.clients.zoom import Meeting as Answer
 from app.clients.zoom import ReportedParticipant
-from app.core.outbox import NotNow
-from app.core.work import Work
+from app.core.job_runner import JobContext
+from app.core.outbox import RetryLater
 from app.events.models import Event
-from app.meetings import drift, holdings
-from app.meetings.instances import Holding
+from app.jobs import JOBS
+from app.meetings import drift, instance_store
+from app.meetings.instance_rules import InstanceTimes
 from app.meetings.models import Meeting
-from app.meetings.tasks import note_instance
-from app.reactions import TABLE
+from app.meetings.tasks import handle_instance
 from app.resources import Resources
-from tests.inbox.house import NOW, House, open_house
+from tests.inbox.harness import NOW, InboxHarness, open_harness
 
 EXAMPLES = 150
 ACCOUNT, HOST, COMMUNITY = UUID(int=1), UUID(int=2), "c-1"
@@ -43,7 +43,7 @@ DELAYS = (0, 0, 0, 1, 5, 25, 85)
 Json = dict[str, Any]
 KEPT = {
     "instances": """
-        SELECT split_part(uuid, '/', 2) AS uuid, started_at, ended_at, end_found_out FROM instances
+        SELECT split_part(uuid, '/', 2) AS uuid, started_at, ended_at, end_inferred FROM instances
         WHERE meeting_id = $1 ORDER BY uuid
     """,
     "participant_sessions": """
@@ -55,8 +55,8 @@ KEPT = {
 }
 
 
-class AtOnce(Work[Resources]):
-    """A run of a reaction for a delivery, without a row of the outbox."""
+class ImmediateJob(JobContext[Resources]):
+    """A run of a job for a delivery, without a row of the outbox."""
 
     def __init__(self, resources: Resources, key: str) -> None:
         self.resources, self.key = resources, key
@@ -89,7 +89,7 @@ def stamp(minute: float) -> str:
 
 
 @dataclass(frozen=True)
-class Stay:
+class Session:
     """A client was inside an instance, once."""
 
     uuid: str
@@ -108,30 +108,35 @@ class History:
     """What happened: the holdings one after the other, who was inside, and everything Zoom says of it, in order. The
     host is there from the beginning to the end of each."""
 
-    holdings: dict[str, tuple[int, int]]
-    stays: list[Stay]
-    said: list[Json]
+    runs: dict[str, tuple[int, int]]
+    sessions: list[Session]
+    notifications: list[Json]
 
     @property
     def counting(self) -> dict[str, tuple[int, int]]:
         """Without rehearsals."""
-        return {uuid: (began, ended) for uuid, (began, ended) in self.holdings.items() if ended >= 0}
+        return {uuid: (began, ended) for uuid, (began, ended) in self.runs.items() if ended >= 0}
 
     def running(self, minute: int) -> str | None:
         """The instance that runs in a minute."""
-        return next((uuid for uuid, (began, ended) in self.holdings.items() if began <= minute < ended), None)
+        return next((uuid for uuid, (began, ended) in self.runs.items() if began <= minute < ended), None)
 
-    def reported(self) -> dict[str, tuple[int, float, datetime, datetime]]:
+    def expected_report(self) -> dict[str, tuple[int, float, datetime, datetime]]:
         """Of everybody: minutes, share, when they came first and left last, counted minute by minute."""
-        held = {minute for span in self.counting.values() for minute in range(*span)}
-        scheduled = held & set(range(LENGTH)) or held
-        there: dict[str, set[int]] = {}
-        for stay in self.stays:
-            if stay.uuid in self.counting:
-                there.setdefault(stay.person, set()).update(range(stay.came, stay.went))
+        open_minutes = {minute for span in self.counting.values() for minute in range(*span)}
+        scheduled = open_minutes & set(range(LENGTH)) or open_minutes
+        minutes_inside: dict[str, set[int]] = {}
+        for session in self.sessions:
+            if session.uuid in self.counting:
+                minutes_inside.setdefault(session.person, set()).update(range(session.came, session.went))
         return {
-            who: (len(its), round(len(its & scheduled) / len(scheduled), 4), at(min(its)), at(max(its) + 1))
-            for who, its in there.items()
+            who: (
+                len(minutes),
+                round(len(minutes & scheduled) / len(scheduled), 4),
+                at(min(minutes)),
+                at(max(minutes) + 1),
+            )
+            for who, minutes in minutes_inside.items()
         }
 
 
@@ -139,39 +144,41 @@ class History:
 def histories(draw: st.DrawFn) -> History:
     """A meeting that was held once or more, the first time perhaps as a rehearsal; the member goes from room to room,
     and is another `user_id` each time."""
-    said: list[Json] = []
+    notifications: list[Json] = []
     spans: dict[str, tuple[int, int]] = {}
-    stays: list[Stay] = []
+    sessions: list[Session] = []
     minute = draw(st.integers(-120, 10))
     for number in range(draw(st.integers(1, 3))):
         uuid, last = f"instance-{number}==", minute + draw(st.integers(4, 60))
-        spans[uuid], held = (minute, last), {"uuid": uuid, "start_time": stamp(minute)}
-        said.append(notification("started", minute, held))
-        said.append(participant("joined", minute, held, {"user_id": HOSTS_CLIENT}, numbered=True))
-        stays.append(Stay(uuid, HOSTS_CLIENT, minute, last))
+        spans[uuid], instance = (minute, last), {"uuid": uuid, "start_time": stamp(minute)}
+        notifications.append(notification("started", minute, instance))
+        notifications.append(participant("joined", minute, instance, {"user_id": HOSTS_CLIENT}, numbered=True))
+        sessions.append(Session(uuid, HOSTS_CLIENT, minute, last))
         for client in (100, 101)[: draw(st.integers(0, 2))]:
             came, numbered = minute + draw(st.integers(0, (last - minute) // 2)), draw(st.booleans())
             person: Json = {"user_id": client, "user_name": draw(st.sampled_from(["Mia", "Max", ""]))}
             person |= {"email": MAIL, "participant_uuid": f"connection-{number}"} if client == 100 else {}
             if draw(st.booleans()):
-                said.append(participant("joined_waiting_room", came, held, person, numbered))
-            said.append(participant("joined", came + 1, held, person, draw(st.booleans())))
+                notifications.append(participant("joined_waiting_room", came, instance, person, numbered))
+            notifications.append(participant("joined", came + 1, instance, person, draw(st.booleans())))
             entered, moves = came + 1, draw(st.lists(st.integers(came + 2, last), max_size=3, unique=True))
             for moved in sorted(moves if client == 100 else ()):
-                said.append(participant("left", moved, held, person, draw(st.booleans())))
-                stays.append(Stay(uuid, person["user_id"], entered, moved))
+                notifications.append(participant("left", moved, instance, person, draw(st.booleans())))
+                sessions.append(Session(uuid, person["user_id"], entered, moved))
                 person, entered = person | {"user_id": person["user_id"] + MOVED}, moved
-                said.append(participant("joined", moved, held, person, draw(st.booleans())))
+                notifications.append(participant("joined", moved, instance, person, draw(st.booleans())))
             left = entered < last and draw(st.booleans())
             if left:
                 went = entered + 1
-                said.append(participant("left", went, held, person | {"registrant_id": "r-1"}, draw(st.booleans())))
-            stays.append(Stay(uuid, person["user_id"], entered, went if left else last))
+                notifications.append(
+                    participant("left", went, instance, person | {"registrant_id": "r-1"}, draw(st.booleans()))
+                )
+            sessions.append(Session(uuid, person["user_id"], entered, went if left else last))
         # The schema does not promise that an end tells of the start.
-        told = held if draw(st.booleans()) else {"uuid": uuid}
-        said.append(notification("ended", last, told | {"end_time": stamp(last)}))
+        about = instance if draw(st.booleans()) else {"uuid": uuid}
+        notifications.append(notification("ended", last, about | {"end_time": stamp(last)}))
         minute = last + draw(st.integers(1, 20))
-    return History(spans, stays, said)
+    return History(spans, sessions, notifications)
 
 
 def notification(kind: str, minute: int, about: Json) -> Json:
@@ -184,46 +191,46 @@ def notification(kind: str, minute: int, about: Json) -> Json:
     }
 
 
-def participant(kind: str, minute: int, held: Json, person: Json, numbered: bool) -> Json:
+def participant(kind: str, minute: int, instance: Json, person: Json, numbered: bool) -> Json:
     """One thing Zoom says of a client, in one of the ways it names the time, and perhaps without the meeting."""
     names = {"joined": "join_time", "left": "leave_time", "joined_waiting_room": "date_time"}
-    about = held | {"participant": person | {names[kind]: stamp(minute)}, "numbered": numbered}
+    about = instance | {"participant": person | {names[kind]: stamp(minute)}, "numbered": numbered}
     return notification(f"participant_{kind}", minute, about)
 
 
 @pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
+async def harness(database_url: str) -> AsyncIterator[InboxHarness]:
     """A connected account with a host; nothing happens by itself."""
-    async with open_house(database_url, [], TABLE.facts) as house:
-        await house.rows("INSERT INTO communities (id, slug) VALUES ($1, $1)", COMMUNITY)
-        await house.rows(
+    async with open_harness(database_url, [], JOBS.subscriptions) as harness:
+        await harness.query("INSERT INTO communities (id, slug) VALUES ($1, $1)", COMMUNITY)
+        await harness.query(
             "INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, status, connected_by, connected_at)"
             " VALUES ($1, $2, 'riverside', 'owner', 'connected', 'ann', $3)",
             ACCOUNT, COMMUNITY, NOW,
         )  # fmt: skip
-        await house.rows(
+        await harness.query(
             "INSERT INTO hosts (id, account_id, zoom_user_id, licensed, listed) VALUES ($1, $2, 'host-1', true, true)",
             HOST, ACCOUNT,
         )  # fmt: skip
-        house.clock.time = NOW + timedelta(days=1)
-        yield house
+        harness.clock.time = NOW + timedelta(days=1)
+        yield harness
 
 
-async def held(house: House, number: int) -> UUID:
+async def create_event(harness: InboxHarness, number: int) -> UUID:
     """An event with a meeting of that number."""
     event_id = uuid4()
-    await house.rows(
+    await harness.query(
         "INSERT INTO events (id, community_id, kind, title, starts_at, ends_at, timezone, is_virtual, delivery_mode,"
         " host_id, created_by, created_at, updated_at)"
         " VALUES ($1, $2, 'community_event', 'Open evening', $3, $4, 'UTC', true, 'zoom', $5, 'ann', $3, $3)",
         event_id, COMMUNITY, STARTS, at(LENGTH), HOST,
     )  # fmt: skip
-    await house.rows(
+    await harness.query(
         "INSERT INTO meetings (id, event_id, account_id, host_id, state, zoom_meeting_id, marker, created_at)"
         " VALUES ($1, $1, $2, $3, 'scheduled', $4, 'kindryn:x', $5)",
         event_id, ACCOUNT, HOST, number, STARTS,
     )  # fmt: skip
-    await house.rows(
+    await harness.query(
         "INSERT INTO registrations (id, event_id, member_id, email, email_verified, name, rsvp, join_link, created_at,"
         " updated_at) VALUES ($1, $1, $2, $3, true, 'Mia', 'going', $4, $5, $5)",
         event_id, MIA, MAIL, str(number), STARTS,
@@ -231,41 +238,41 @@ async def held(house: House, number: int) -> UUID:
     return event_id
 
 
-async def hear(house: House, number: int, history: History, dice: random.Random, *, lost: float = 0) -> UUID:
+async def replay(harness: InboxHarness, number: int, history: History, dice: random.Random, *, lost: float = 0) -> UUID:
     """An event with a meeting of that number, of which Zoom says everything but what is `lost`, some of it twice, and
     each thing as late as it likes. Where things are lost Zoom is asked now and then what runs, and in the end what was
     reported."""
-    event_id = await held(house, number)
-    said = [each for each in history.said if dice.random() >= lost]
-    said += dice.choices(said, k=2) if said else []
-    received = [each["minute"] + dice.choice(DELAYS) + dice.random() / 2 for each in said]
-    ids = await stored(house, number, said, received)
+    event_id = await create_event(harness, number)
+    notifications = [each for each in history.notifications if dice.random() >= lost]
+    notifications += dice.choices(notifications, k=2) if notifications else []
+    received = [each["minute"] + dice.choice(DELAYS) + dice.random() / 2 for each in notifications]
+    ids = await store_deliveries(harness, number, notifications, received)
     count = itertools.count()
-    due = [(minute, next(count), one, id_) for minute, one, id_ in zip(received, said, ids, strict=True)]
+    due = [(minute, next(count), one, id_) for minute, one, id_ in zip(received, notifications, ids, strict=True)]
     if lost:
-        first, last = history.said[0]["minute"], history.said[-1]["minute"]
-        asked = [*(dice.randint(first, last) for _ in range(2)), last + 16]
-        due += [(minute, next(count), {"event": "asked"}, event_id) for minute in asked]
+        first, last = history.notifications[0]["minute"], history.notifications[-1]["minute"]
+        poll_minutes = [*(dice.randint(first, last) for _ in range(2)), last + 16]
+        due += [(minute, next(count), {"event": "asked"}, event_id) for minute in poll_minutes]
         due.append((last + dice.randint(17, 120), next(count), {"event": "reported"}, event_id))
     heapq.heapify(due)
     while due:
         minute, _, one, id_ = heapq.heappop(due)
-        house.clock.time = at(minute)
+        harness.clock.time = at(minute)
         try:
             if one["event"] == "asked":
-                await asked_zoom(house, number, history, int(minute), id_)
+                await poll_zoom(harness, number, history, int(minute), id_)
             elif one["event"] == "reported":
-                await reported(house, number, history, id_)
+                await fetch_report(harness, number, history, id_)
             else:
-                react = note_participant if "participant_" in one["event"] else note_instance
-                await react(AtOnce(house.held, str(id_)))
-        except NotNow as later:
-            again_at = later.retry_at or house.clock.time
+                handler = handle_participant if "participant_" in one["event"] else handle_instance
+                await handler(ImmediateJob(harness.resources, str(id_)))
+        except RetryLater as retry:
+            again_at = retry.retry_at or harness.clock.time
             heapq.heappush(due, ((again_at - STARTS) / timedelta(minutes=1), next(count), one, id_))
     return event_id
 
 
-async def asked_zoom(house: House, number: int, history: History, minute: int, event_id: UUID) -> None:
+async def poll_zoom(harness: InboxHarness, number: int, history: History, minute: int, event_id: UUID) -> None:
     """The sweep reads the meeting in some minute."""
     running = history.running(minute)
     answer = Answer(
@@ -273,38 +280,45 @@ async def asked_zoom(house: House, number: int, history: History, minute: int, e
         status="started" if running else "waiting",
         uuid=f"{number}/{running}" if running else "between-two-holdings==",
     )
-    async with house.held.db.transaction() as tx:
-        await drift.heal(tx, await tx.session.get_one(Meeting, event_id), answer, at(minute))
+    async with harness.resources.db.transaction() as tx:
+        await drift.reconcile_instances(tx, await tx.session.get_one(Meeting, event_id), answer, at(minute))
 
 
-async def reported(house: House, number: int, history: History, event_id: UUID) -> None:
+async def fetch_report(harness: InboxHarness, number: int, history: History, event_id: UUID) -> None:
     """Zoom is asked who was inside, and of an instance of which no time is known at all from when until when it was."""
-    known = await house.rows("SELECT split_part(uuid, '/', 2) AS uuid FROM instances WHERE meeting_id = $1", event_id)
-    async with house.held.db.transaction() as tx:
+    known = await harness.query(
+        "SELECT split_part(uuid, '/', 2) AS uuid FROM instances WHERE meeting_id = $1", event_id
+    )
+    async with harness.resources.db.transaction() as tx:
         meeting = await tx.session.get_one(Meeting, event_id)
-        for uuid in history.holdings.keys() - {row["uuid"] for row in known}:
-            began, ended = map(at, history.holdings[uuid])
-            await holdings.note(tx, meeting, f"{number}/{uuid}", Holding(began, ended, found_out=True))
-        for uuid in history.holdings:
+        for uuid in history.runs.keys() - {row["uuid"] for row in known}:
+            began, ended = map(at, history.runs[uuid])
+            await instance_store.store(tx, meeting, f"{number}/{uuid}", InstanceTimes(began, ended, inferred=True))
+        for uuid in history.runs:
             rows = [
                 ReportedParticipant(
-                    join_time=at(stay.came),
-                    leave_time=at(stay.went),
-                    duration=(stay.went - stay.came) * 60,
-                    user_id=stay.client,
-                    user_email=MAIL if stay.person == MIA else "",
+                    join_time=at(session.came),
+                    leave_time=at(session.went),
+                    duration=(session.went - session.came) * 60,
+                    user_id=session.client,
+                    user_email=MAIL if session.person == MIA else "",
                 )
-                for stay in history.stays
-                if stay.uuid == uuid
+                for session in history.sessions
+                if session.uuid == uuid
             ]
-            await service.note_report(tx, event_id, f"{number}/{uuid}", rows)
+            await service.store_report(tx, event_id, f"{number}/{uuid}", rows)
 
 
-async def stored(house: House, number: int, said: Sequence[Json], received: Sequence[float]) -> list[UUID]:
+async def store_deliveries(
+    harness: InboxHarness, number: int, notifications: Sequence[Json], received: Sequence[float]
+) -> list[UUID]:
     """Deliveries in the inbox, each received in its minute."""
-    ids, seal = [uuid4() for _ in said], house.held.seal
-    bodies = [seal.seal(body(number, each), f"deliveries.body:{id_}") for id_, each in zip(ids, said, strict=True)]
-    await house.rows(
+    ids, encryption = [uuid4() for _ in notifications], harness.resources.encryption
+    bodies = [
+        encryption.encrypt(body(number, each), f"deliveries.body:{id_}")
+        for id_, each in zip(ids, notifications, strict=True)
+    ]
+    await harness.query(
         "INSERT INTO deliveries (id, digest, kind, zoom_account_id, body, received_at)"
         " SELECT id, decode(id::text, 'escape'), 'any', 'riverside', body, received_at"
         " FROM unnest($1::uuid[], $2::bytea[], $3::timestamptz[]) AS given (id, body, received_at)",
@@ -313,19 +327,19 @@ async def stored(house: House, number: int, said: Sequence[Json], received: Sequ
     return ids
 
 
-def body(number: int, said: Json) -> bytes:
+def body(number: int, message: Json) -> bytes:
     """What Zoom posts."""
-    about = {name: value for name, value in said["about"].items() if name != "numbered"}
+    about = {name: value for name, value in message["about"].items() if name != "numbered"}
     about |= {"host_id": "host-1", "uuid": f"{number}/{about['uuid']}"}
-    if said["about"].get("numbered", True):
-        about["id"] = str(number) if said["event_ts"] % 2 else number
+    if message["about"].get("numbered", True):
+        about["id"] = str(number) if message["event_ts"] % 2 else number
     payload = {"account_id": "riverside", "object": about}
-    return json.dumps({"event": said["event"], "event_ts": said["event_ts"], "payload": payload}).encode()
+    return json.dumps({"event": message["event"], "event_ts": message["event_ts"], "payload": payload}).encode()
 
 
-async def kept(house: House, event_id: UUID) -> dict[str, list[Json]]:
+async def stored_rows(harness: InboxHarness, event_id: UUID) -> dict[str, list[Json]]:
     """Everything the database keeps of it."""
-    found = {table: await house.rows(asked, event_id) for table, asked in KEPT.items()}
+    found = {table: await harness.query(asked, event_id) for table, asked in KEPT.items()}
     return {table: [dict(row) for row in rows] for table, rows in found.items()}
 
 
@@ -333,21 +347,21 @@ def expected(history: History) -> dict[str, list[Json]]:
     """What it should keep where nothing is lost."""
     sessions: dict[tuple[str, str], Json] = {}
     kinds = {"joined": "joins", "left": "leaves", "joined_waiting_room": "waits"}
-    for one in history.said:
+    for one in history.notifications:
         kind, person = one["event"].rpartition("participant_")[2], one["about"].get("participant")
         if person:
-            place = (one["about"]["uuid"], f"user_id:{person['user_id']}")
-            session = sessions.setdefault(place, {name: set() for name in kinds.values()})
+            key = (one["about"]["uuid"], f"user_id:{person['user_id']}")
+            session = sessions.setdefault(key, {name: set() for name in kinds.values()})
             session[kinds[kind]].add(at(one["minute"]))
             session |= {"name": person.get("user_name") or None, "email": person.get("email")}
             session["registrant_id"] = person.get("registrant_id") or session.get("registrant_id")
             session["participant_uuid"] = person.get("participant_uuid")
-            sessions[place] = session
+            sessions[key] = session
     ends = [ended for _, ended in history.counting.values()]
     return {
         "instances": [
-            {"uuid": uuid, "started_at": at(began), "ended_at": at(ended), "end_found_out": False}
-            for uuid, (began, ended) in sorted(history.holdings.items())
+            {"uuid": uuid, "started_at": at(began), "ended_at": at(ended), "end_inferred": False}
+            for uuid, (began, ended) in sorted(history.runs.items())
         ],
         "participant_sessions": [
             {"uuid": uuid, "connection": connection}
@@ -358,11 +372,13 @@ def expected(history: History) -> dict[str, list[Json]]:
     }
 
 
-async def told(house: House, event_id: UUID) -> dict[str, tuple[int, float, datetime, datetime | None]]:
+async def attendance_report(
+    harness: InboxHarness, event_id: UUID
+) -> dict[str, tuple[int, float, datetime, datetime | None]]:
     """What the report says of everybody, a day later."""
-    house.clock.time = NOW + timedelta(days=1)
-    async with house.held.db.transaction() as tx:
-        found = await report.of_event(tx, await tx.session.get_one(Event, event_id))
+    harness.clock.time = NOW + timedelta(days=1)
+    async with harness.resources.db.transaction() as tx:
+        found = await report.build(tx, await tx.session.get_one(Event, event_id))
     people = {each.member_id: each.attendance for each in found.attendees}
     for each in found.unknown:
         people[f"{each.session.instance_uuid.partition('/')[2]} {each.session.connection}"] = each.attendance
@@ -380,18 +396,18 @@ many = settings(
 @given(history=histories(), seed=st.integers(0, 2**32))
 @many
 async def test_any_order_repetition_and_delay_ends_in_the_same_rows_and_the_same_report(
-    house: House, history: History, seed: int
+    harness: InboxHarness, history: History, seed: int
 ) -> None:
-    event_id = await hear(house, next(numbers), history, random.Random(seed))
-    assert await kept(house, event_id) == expected(history)
-    assert await told(house, event_id) == history.reported()
+    event_id = await replay(harness, next(numbers), history, random.Random(seed))
+    assert await stored_rows(harness, event_id) == expected(history)
+    assert await attendance_report(harness, event_id) == history.expected_report()
 
 
 @given(history=histories(), seed=st.integers(0, 2**32), lost=st.floats(0.1, 1))
 @many
 async def test_whatever_is_lost_the_sweep_and_zooms_report_make_the_report_whole(
-    house: House, history: History, seed: int, lost: float
+    harness: InboxHarness, history: History, seed: int, lost: float
 ) -> None:
-    event_id = await hear(house, next(numbers), history, random.Random(seed), lost=lost)
-    assert await told(house, event_id) == history.reported()
-    assert (await kept(house, event_id))["events"] == expected(history)["events"]
+    event_id = await replay(harness, next(numbers), history, random.Random(seed), lost=lost)
+    assert await attendance_report(harness, event_id) == history.expected_report()
+    assert (await stored_rows(harness, event_id))["events"] == expected(history)["events"]

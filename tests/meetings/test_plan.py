@@ -8,32 +8,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.clients.zoom import Meeting
-from app.core.crypto import Seal
+from app.core.crypto import Encryption
 from app.meetings.marker import has_marker, new_marker
 from app.meetings.plan import (
+    MeetingSpec,
     Plan,
-    Wishes,
-    as_observed,
-    changes,
-    creation,
+    create_body,
+    diff_body,
     differences,
+    duration_minutes,
+    from_zoom,
     is_protected,
-    minutes,
+    merged_with_zoom,
     new_passcode,
-    observation,
     plan,
 )
 
-OURS = Seal.parse("k1:" + "A" * 43)
+OURS = Encryption.parse("k1:" + "A" * 43)
 START = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
 moments = st.integers(-(10**8), 10**8).map(lambda seconds: START + timedelta(seconds=seconds))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=3000)
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> Wishes:
+def specs(draw: st.DrawFn) -> MeetingSpec:
     starts_at = draw(moments)
-    return Wishes(
+    return MeetingSpec(
         title=draw(st.text(min_size=1, max_size=300)),
         description=draw(texts),
         starts_at=starts_at,
@@ -50,7 +50,7 @@ def wishes(draw: st.DrawFn) -> Wishes:
     )
 
 
-def wish(**said: Any) -> Wishes:
+def spec(**overrides: Any) -> MeetingSpec:
     known: dict[str, Any] = {
         "title": "Open evening",
         "description": "Bring tea.",
@@ -61,87 +61,87 @@ def wish(**said: Any) -> Wishes:
         "licensed": True,
         "can_record": True,
     }
-    return Wishes(**(known | said))
+    return MeetingSpec(**(known | overrides))
 
 
-def applied(had: Plan, body: Any) -> Plan:
+def applied(before: Plan, body: Any) -> Plan:
     """What Zoom has after a PATCH that it took as it stood."""
-    said = {name: value for name, value in (body or {}).items() if name != "settings"}
-    if "start_time" in said:
-        said["start_time"] = said["start_time"].strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {**had, **said, "settings": {**had.get("settings", {}), **(body or {}).get("settings", {})}}
+    fields = {name: value for name, value in (body or {}).items() if name != "settings"}
+    if "start_time" in fields:
+        fields["start_time"] = fields["start_time"].strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {**before, **fields, "settings": {**before.get("settings", {}), **(body or {}).get("settings", {})}}
 
 
-@given(wishes())
-def test_a_plan_stays_within_zooms_limits(wanted: Wishes) -> None:
+@given(specs())
+def test_a_plan_stays_within_zooms_limits(wanted: MeetingSpec) -> None:
     made = plan(wanted)
     assert 1 <= len(made["topic"]) <= 200
     assert len(made["agenda"]) <= 2000
     assert 1 <= made["duration"] <= 1440
 
 
-@given(wishes())
-def test_the_marker_heads_the_agenda_also_where_a_list_cuts_it(wanted: Wishes) -> None:
+@given(specs())
+def test_the_marker_heads_the_agenda_also_where_a_list_cuts_it(wanted: MeetingSpec) -> None:
     agenda = plan(wanted)["agenda"]
     assert has_marker(agenda, wanted.marker)
     assert has_marker(agenda[:250], wanted.marker)
     assert not has_marker(agenda, new_marker(OURS, uuid4()))
 
 
-@given(wishes(), wishes())
-def test_applying_the_changes_makes_the_wanted_of_the_pushed(before: Wishes, after: Wishes) -> None:
-    pushed, wanted = plan(before), plan(after)
-    assert applied(pushed, changes(pushed, wanted)) == wanted
+@given(specs(), specs())
+def test_applying_the_changes_makes_the_wanted_of_the_pushed(before: MeetingSpec, after: MeetingSpec) -> None:
+    last_sent, wanted = plan(before), plan(after)
+    assert applied(last_sent, diff_body(last_sent, wanted)) == wanted
 
 
-@given(wishes())
-def test_nothing_changes_where_nothing_differs(wanted: Wishes) -> None:
-    assert changes(plan(wanted), plan(wanted)) is None
+@given(specs())
+def test_nothing_changes_where_nothing_differs(wanted: MeetingSpec) -> None:
+    assert diff_body(plan(wanted), plan(wanted)) is None
 
 
-@given(wishes(), wishes())
-def test_changes_name_only_what_differs(before: Wishes, after: Wishes) -> None:
-    pushed, wanted = plan(before), plan(after)
-    body: Any = changes(pushed, wanted) or {}
+@given(specs(), specs())
+def test_changes_name_only_what_differs(before: MeetingSpec, after: MeetingSpec) -> None:
+    last_sent, wanted = plan(before), plan(after)
+    body: Any = diff_body(last_sent, wanted) or {}
     settings = body.get("settings", {})
-    assert {name for name in settings if pushed["settings"][name] == wanted["settings"][name]} == set()
-    same = {name for name in body if name != "settings" and pushed[name] == wanted[name]}
+    assert {name for name in settings if last_sent["settings"][name] == wanted["settings"][name]} == set()
+    same = {name for name in body if name != "settings" and last_sent[name] == wanted[name]}
     assert same <= {"start_time", "timezone"}, "a start is read by its zone, so the two travel together"
 
 
 def test_a_rename_names_only_the_topic() -> None:
-    assert changes(plan(wish()), plan(wish(title="Another evening"))) == {"topic": "Another evening"}
+    assert diff_body(plan(spec()), plan(spec(title="Another evening"))) == {"topic": "Another evening"}
 
 
 def test_minutes_are_rounded_up() -> None:
-    assert minutes(START, START + timedelta(seconds=61)) == 2
-    assert minutes(START, START + timedelta(minutes=60)) == 60
-    assert minutes(START, START + timedelta(days=3)) == 1440
+    assert duration_minutes(START, START + timedelta(seconds=61)) == 2
+    assert duration_minutes(START, START + timedelta(minutes=60)) == 60
+    assert duration_minutes(START, START + timedelta(days=3)) == 1440
 
 
 def test_strangers_wait_for_approval_and_nobody_shares_a_link() -> None:
-    settings = plan(wish())["settings"]
+    settings = plan(spec())["settings"]
     assert settings["approval_type"] == 1
     assert settings["allow_multiple_devices"] is False
     assert settings["show_share_button"] is False
-    body: Any = creation(plan(wish()), "abcDEF2345")
+    body: Any = create_body(plan(spec()), "abcDEF2345")
     assert body["settings"]["show_join_info"] is False
 
 
 def test_without_a_licence_the_waiting_room_stands_in_for_registration() -> None:
-    settings = plan(wish(licensed=False))["settings"]
+    settings = plan(spec(licensed=False))["settings"]
     assert (settings["approval_type"], settings["waiting_room"]) == (2, True)
 
 
 def test_recording_is_asked_for_only_where_the_host_can_and_the_space_wants_it() -> None:
-    assert plan(wish())["settings"]["auto_recording"] == "cloud"
-    assert plan(wish(can_record=False))["settings"]["auto_recording"] == "none"
-    assert plan(wish(record=False))["settings"]["auto_recording"] == "none"
+    assert plan(spec())["settings"]["auto_recording"] == "cloud"
+    assert plan(spec(can_record=False))["settings"]["auto_recording"] == "none"
+    assert plan(spec(record=False))["settings"]["auto_recording"] == "none"
 
 
 def test_what_zoom_keeps_otherwise_is_a_difference() -> None:
-    wanted = plan(wish())
-    said = Meeting.model_validate(
+    wanted = plan(spec())
+    zoom_meeting = Meeting.model_validate(
         {
             "id": 85746065123,
             "topic": "Renamed inside",
@@ -150,13 +150,13 @@ def test_what_zoom_keeps_otherwise_is_a_difference() -> None:
             "settings": {"approval_type": 2, "waiting_room": False, "auto_recording": "cloud"},
         }
     )
-    observed = observation(said)
+    observed = from_zoom(zoom_meeting)
     assert differences(wanted, observed) == [
         {"field": "topic", "wanted": "Open evening", "observed": "Renamed inside"},
         {"field": "settings.approval_type", "wanted": 1, "observed": 2},
     ]
     assert not is_protected(observed)
-    again = changes(as_observed(wanted, observed), wanted)
+    again = diff_body(merged_with_zoom(wanted, observed), wanted)
     assert again == {"topic": "Open evening", "settings": {"approval_type": 1}}
 
 

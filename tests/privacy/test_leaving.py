@@ -8,43 +8,45 @@ import pytest
 from httpx import Response
 
 from app.registrations.models import guest_member_id
-from tests.living import COMMUNITY, Living
-from tests.meetings.house import CARD, rsvp, seen, the_meeting
-from tests.registrations.test_answers import native, slug
+from tests.support.service import COMMUNITY, RunningService
+from tests.support.steps import CARD, get_event, only_meeting, rsvp
+from tests.views.test_registrations_api import native_event, slug
 
 OPENS = timedelta(hours=24)
 GUEST = {"email": "gil@guests.example", "name": "Gil Guest"}
 
 
-async def leave(living: Living, who: str, by: str = "admin", community: str = COMMUNITY["slug"]) -> Response:
+async def remove_member(
+    service: RunningService, who: str, by: str = "admin", community: str = COMMUNITY["slug"]
+) -> Response:
     """Somebody is taken out of the community, and everything comes to rest. Tokens are of whole seconds: the next that
     somebody gets is of a later one."""
-    answer = await living.call(by, "DELETE", f"/api/communities/{community}/members/m-{who}")
-    await living.forward(timedelta(seconds=1))
-    await living.quiet()
-    return answer
+    response = await service.call(by, "DELETE", f"/api/communities/{community}/members/m-{who}")
+    await service.advance_clock(timedelta(seconds=1))
+    await service.wait_idle()
+    return response
 
 
-async def left(living: Living, who: str = "member", by: str = "admin") -> None:
+async def remove_and_check(service: RunningService, who: str = "member", by: str = "admin") -> None:
     """Somebody has left."""
-    assert (await leave(living, who, by)).status_code == 204
+    assert (await remove_member(service, who, by)).status_code == 204
 
 
-async def test_a_leavers_answers_registrants_and_invites_end(living: Living) -> None:
-    await living.connect()
-    event, tentative = await living.event(), await native(living)
-    await rsvp(living, event)
-    await rsvp(living, tentative, status="maybe")
-    living.mailbox.clear()
-    await left(living)
+async def test_a_leavers_answers_registrants_and_invites_end(service: RunningService) -> None:
+    await service.connect()
+    event, tentative = await service.create_event(), await native_event(service)
+    await rsvp(service, event)
+    await rsvp(service, tentative, status="maybe")
+    service.mailbox.clear()
+    await remove_and_check(service)
     for one in (event, tentative):
-        assert (await seen(living, one, "member"))["my_rsvp"]["status"] == "not_going"
-    mails = [mail for mail in living.mailbox.all() if mail.recipients == ("member@members.example",)]
+        assert (await get_event(service, one, "member"))["my_rsvp"]["status"] == "not_going"
+    mails = [mail for mail in service.mailbox.all() if mail.recipients == ("member@members.example",)]
     assert len(mails) == 2
     assert all("METHOD:CANCEL" in str(mail.message) or b"METHOD:CANCEL" in _calendar(mail) for mail in mails)
-    await living.forward(timedelta(minutes=2))
-    await living.quiet()
-    assert [found["status"] for found in (await the_meeting(living))["registrants"]] == ["cancelled"]
+    await service.advance_clock(timedelta(minutes=2))
+    await service.wait_idle()
+    assert [found["status"] for found in (await only_meeting(service))["registrants"]] == ["cancelled"]
 
 
 def _calendar(mail: Any) -> bytes:
@@ -53,136 +55,138 @@ def _calendar(mail: Any) -> bytes:
     return content
 
 
-async def test_the_next_gets_a_leavers_place_and_a_leaver_gives_up_waiting(living: Living) -> None:
-    full, other = await native(living, capacity=1), await native(living, capacity=1)
-    await rsvp(living, full, "member")
-    await rsvp(living, full, "member2")
-    await rsvp(living, other, "coach")
-    await rsvp(living, other, "member")
-    await rsvp(living, other, "member2")
-    await left(living)
-    assert (await seen(living, full, "member2"))["my_rsvp"]["position"] is None
-    assert (await seen(living, other, "member2"))["my_rsvp"]["position"] == 1
-    assert (await seen(living, other))["counts"] == {"going": 1, "maybe": 0, "waiting": 1}
-    await living.mailbox.next(to="member2@members.example")
+async def test_the_next_gets_a_leavers_place_and_a_leaver_gives_up_waiting(service: RunningService) -> None:
+    full, other = await native_event(service, capacity=1), await native_event(service, capacity=1)
+    await rsvp(service, full, "member")
+    await rsvp(service, full, "member2")
+    await rsvp(service, other, "coach")
+    await rsvp(service, other, "member")
+    await rsvp(service, other, "member2")
+    await remove_and_check(service)
+    assert (await get_event(service, full, "member2"))["my_rsvp"]["position"] is None
+    assert (await get_event(service, other, "member2"))["my_rsvp"]["position"] == 1
+    assert (await get_event(service, other))["counts"] == {"going": 1, "maybe": 0, "waiting": 1}
+    await service.mailbox.next(to="member2@members.example")
 
 
-async def test_a_leavers_pass_and_join_link_open_nothing(living: Living) -> None:
-    await living.connect()
-    event = await living.event()
-    await rsvp(living, event)
-    await living.forward(OPENS)
-    clicked = await living.post("member", f"/api/events/{event['id']}/zoom-join")
+async def test_a_leavers_pass_and_join_link_open_nothing(service: RunningService) -> None:
+    await service.connect()
+    event = await service.create_event()
+    await rsvp(service, event)
+    await service.advance_clock(OPENS)
+    clicked = await service.post("member", f"/api/events/{event['id']}/zoom-join")
     assert clicked.status_code == 200, clicked.text
-    link = await living.held.db.hot.fetchval("SELECT join_link FROM registrations")
-    await left(living)
-    ticket = await living.get(None, clicked.json()["url"], headers={"Accept": "application/json"})
+    link = await service.resources.db.pool.fetchval("SELECT join_link FROM registrations")
+    await remove_and_check(service)
+    ticket = await service.get(None, clicked.json()["url"], headers={"Accept": "application/json"})
     assert (ticket.status_code, slug(ticket)) == (403, "not-registered")
-    followed = await living.get("member", f"/join/{link}", headers={"Accept": "application/json"})
+    followed = await service.get("member", f"/join/{link}", headers={"Accept": "application/json"})
     assert followed.status_code == 403 or "not-registered" in followed.headers.get("location", "")
-    again = await living.post("member", f"/api/events/{event['id']}/zoom-join")
+    again = await service.post("member", f"/api/events/{event['id']}/zoom-join")
     assert (again.status_code, slug(again)) == (403, "not-registered")
 
 
-async def test_a_leavers_host_is_nobodys_and_their_start_pass_opens_nothing(living: Living) -> None:
-    await living.connect()
-    host = (await living.hosts())["ada@riverside.example"]["id"]
+async def test_a_leavers_host_is_nobodys_and_their_start_pass_opens_nothing(service: RunningService) -> None:
+    await service.connect()
+    host = (await service.hosts())["ada@riverside.example"]["id"]
     path = f"{CARD}/hosts/{host}/member"
-    assert (await living.call("admin", "PUT", path, json={"member_id": "m-coach"})).status_code == 200
-    event = await living.event()
-    await living.forward(OPENS)
-    started = await living.post("coach", f"/api/events/{event['id']}/zoom-start")
+    assert (await service.call("admin", "PUT", path, json={"member_id": "m-coach"})).status_code == 200
+    event = await service.create_event()
+    await service.advance_clock(OPENS)
+    started = await service.post("coach", f"/api/events/{event['id']}/zoom-start")
     assert started.status_code == 200, started.text
-    await left(living, "coach")
-    row = await living.held.db.hot.fetchrow("SELECT member_id, member_set_by FROM hosts WHERE id = $1", UUID(host))
+    await remove_and_check(service, "coach")
+    row = await service.resources.db.pool.fetchrow(
+        "SELECT member_id, member_set_by FROM hosts WHERE id = $1", UUID(host)
+    )
     assert (row["member_id"], row["member_set_by"]) == (None, "m-admin")
-    ticket = await living.get(None, started.json()["url"], headers={"Accept": "application/json"})
+    ticket = await service.get(None, started.json()["url"], headers={"Accept": "application/json"})
     assert ticket.status_code == 403
-    assert (await living.post("coach", f"/api/events/{event['id']}/zoom-start")).status_code == 403
+    assert (await service.post("coach", f"/api/events/{event['id']}/zoom-start")).status_code == 403
 
 
-async def test_what_is_over_stays_as_it_was(living: Living) -> None:
-    past = await native(living)
-    await rsvp(living, past)
-    await living.forward(timedelta(days=3))
-    living.mailbox.clear()
-    await left(living)
-    assert (await seen(living, past, "member"))["my_rsvp"]["status"] == "going"
-    assert living.mailbox.all() == []
+async def test_what_is_over_stays_as_it_was(service: RunningService) -> None:
+    past = await native_event(service)
+    await rsvp(service, past)
+    await service.advance_clock(timedelta(days=3))
+    service.mailbox.clear()
+    await remove_and_check(service)
+    assert (await get_event(service, past, "member"))["my_rsvp"]["status"] == "going"
+    assert service.mailbox.all() == []
 
 
-async def test_guests_a_leaver_invited_stay_and_no_guest_is_a_member(living: Living) -> None:
-    event = await native(living)
-    invited = await living.post("admin", f"/api/events/{event['id']}/guests", GUEST)
+async def test_guests_a_leaver_invited_stay_and_no_guest_is_a_member(service: RunningService) -> None:
+    event = await native_event(service)
+    invited = await service.post("admin", f"/api/events/{event['id']}/guests", GUEST)
     assert invited.status_code == 201, invited.text
-    await left(living, "admin", by="owner")
+    await remove_and_check(service, "admin", by="owner")
     guest = guest_member_id(UUID(invited.json()["id"]))
     base = f"/api/communities/{COMMUNITY['slug']}/members"
-    assert (await living.call("owner", "DELETE", f"{base}/{guest}")).status_code == 204
-    assert (await seen(living, event, "owner"))["counts"]["going"] == 1
+    assert (await service.call("owner", "DELETE", f"{base}/{guest}")).status_code == 204
+    assert (await get_event(service, event, "owner"))["counts"]["going"] == 1
 
 
-async def test_other_communities_are_not_touched(living: Living) -> None:
-    event = await native(living)
-    await rsvp(living, event)
+async def test_other_communities_are_not_touched(service: RunningService) -> None:
+    event = await native_event(service)
+    await rsvp(service, event)
     elsewhere = [{"id": "c-elsewhere", "slug": "elsewhere", "role": "MEMBER"}]
-    token = living.platform.token("member", living.clock.now(), communities=elsewhere)
+    token = service.platform.token("member", service.clock.now(), communities=elsewhere)
     headers = {"Authorization": f"Bearer {token}"}
-    gone = await living.api.delete("/api/communities/elsewhere/members/m-member", headers=headers)
+    gone = await service.api.delete("/api/communities/elsewhere/members/m-member", headers=headers)
     assert gone.status_code == 204
-    assert (await seen(living, event, "member"))["my_rsvp"]["status"] == "going"
-    foreign = await leave(living, "member", by="neighbour")
+    assert (await get_event(service, event, "member"))["my_rsvp"]["status"] == "going"
+    foreign = await remove_member(service, "member", by="neighbour")
     assert (foreign.status_code, slug(foreign)) == (404, "not-found")
-    assert (await seen(living, event, "member"))["my_rsvp"]["status"] == "going"
+    assert (await get_event(service, event, "member"))["my_rsvp"]["status"] == "going"
 
 
-async def test_leaving_is_for_oneself_admins_and_the_platform(living: Living) -> None:
-    event = await native(living)
+async def test_leaving_is_for_oneself_admins_and_the_platform(service: RunningService) -> None:
+    event = await native_event(service)
     for who in ("member2", "coach"):
-        refused = await leave(living, "member", by=who)
+        refused = await remove_member(service, "member", by=who)
         assert (refused.status_code, slug(refused)) == (403, "forbidden")
-    service_token = living.platform.token("owner", living.clock.now(), sub="platform", service=True, communities=None)
+    service_token = service.platform.token("owner", service.clock.now(), sub="platform", service=True, communities=None)
     headers = {"Authorization": f"Bearer {service_token}"}
     for by in ("member", "admin", "owner", "platform"):
-        await rsvp(living, event)
+        await rsvp(service, event)
         if by == "platform":
-            gone = await living.api.delete(f"/api/communities/{COMMUNITY['id']}/members/m-member", headers=headers)
+            gone = await service.api.delete(f"/api/communities/{COMMUNITY['id']}/members/m-member", headers=headers)
             assert gone.status_code == 204
-            await living.forward(timedelta(seconds=1))
+            await service.advance_clock(timedelta(seconds=1))
         else:
-            await left(living, by=by)
-        assert (await seen(living, event))["counts"]["going"] == 0, by
+            await remove_and_check(service, by=by)
+        assert (await get_event(service, event))["counts"]["going"] == 0, by
 
 
-async def test_leaving_twice_or_as_somebody_unknown_changes_nothing(living: Living) -> None:
-    event = await native(living)
-    await rsvp(living, event)
-    await left(living)
-    mails = len(living.mailbox.all())
-    await left(living)
-    await left(living, "nobody-knows")
-    assert len(living.mailbox.all()) == mails
-    assert (await seen(living, event, "member"))["my_rsvp"]["status"] == "not_going"
+async def test_leaving_twice_or_as_somebody_unknown_changes_nothing(service: RunningService) -> None:
+    event = await native_event(service)
+    await rsvp(service, event)
+    await remove_and_check(service)
+    mails = len(service.mailbox.all())
+    await remove_and_check(service)
+    await remove_and_check(service, "nobody-knows")
+    assert len(service.mailbox.all()) == mails
+    assert (await get_event(service, event, "member"))["my_rsvp"]["status"] == "not_going"
 
 
-async def test_who_comes_back_starts_anew_with_the_same_invite(living: Living) -> None:
-    event = await native(living)
-    await rsvp(living, event)
-    await left(living)
-    assert (await rsvp(living, event))["status"] == "going"
-    rows = await living.held.db.hot.fetch("SELECT rsvp FROM registrations")
+async def test_who_comes_back_starts_anew_with_the_same_invite(service: RunningService) -> None:
+    event = await native_event(service)
+    await rsvp(service, event)
+    await remove_and_check(service)
+    assert (await rsvp(service, event))["status"] == "going"
+    rows = await service.resources.db.pool.fetch("SELECT rsvp FROM registrations")
     assert [row["rsvp"] for row in rows] == ["going"]
 
 
 async def test_a_leave_is_audited_without_names_and_addresses(
-    living: Living, capsys: pytest.CaptureFixture[str]
+    service: RunningService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    event = await native(living)
-    await rsvp(living, event)
+    event = await native_event(service)
+    await rsvp(service, event)
     capsys.readouterr()
-    await left(living)
-    said = capsys.readouterr().out
-    line = next(line for line in said.splitlines() if "member left" in line)
+    await remove_and_check(service)
+    output = capsys.readouterr().out
+    line = next(line for line in output.splitlines() if "member left" in line)
     assert "m-member" in line
     assert "m-admin" in line
-    assert "member@" not in said
+    assert "member@" not in output

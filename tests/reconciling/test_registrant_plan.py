@@ -10,12 +10,12 @@ from app.reconciling.registrant_plan import (
     Action,
     AddAgain,
     Adopt,
-    Answer,
-    Listed,
-    Record,
-    Remove,
-    TakenOff,
-    TakeOff,
+    CancelRegistrant,
+    KnownRegistrant,
+    ListedRegistrant,
+    MarkDenied,
+    RemoveStray,
+    Rsvp,
     plan,
 )
 
@@ -26,73 +26,79 @@ EMAILS = ["a@x.example", "b@x.example", "c@x.example", "lost@x.example"]
 class World:
     """The answers and Zoom's registrants, by id; those that are cancelled are not listed."""
 
-    answers: dict[UUID, Answer]
-    zoom: dict[str, Listed]
+    rsvps: dict[UUID, Rsvp]
+    zoom: dict[str, ListedRegistrant]
     made: int = field(default=0)
 
     def plan(self) -> list[Action]:
         """The plan for this world."""
-        return plan(list(self.zoom.values()), list(self.answers.values()))
+        return plan(list(self.zoom.values()), list(self.rsvps.values()))
 
     def apply(self, action: Action) -> None:
         """What is written down."""
-        if isinstance(action, Adopt | TakeOff):
-            answer = self.answers[action.registration_id]
+        if isinstance(action, Adopt | CancelRegistrant):
+            rsvp = self.rsvps[action.registration_id]
             state = "ready" if isinstance(action, Adopt) else "pending"
-            self._know(answer, Record(state, action.registrant_id))
+            self._know(rsvp, KnownRegistrant(state, action.registrant_id))
         elif isinstance(action, AddAgain):
-            self._know(self.answers[action.registration_id], Record("cancelled", None))
-        elif isinstance(action, TakenOff):
-            self._know(self.answers[action.registration_id], Record("denied", "x"))
-        elif isinstance(action, Remove):
+            self._know(self.rsvps[action.registration_id], KnownRegistrant("cancelled", None))
+        elif isinstance(action, MarkDenied):
+            self._know(self.rsvps[action.registration_id], KnownRegistrant("denied", "x"))
+        elif isinstance(action, RemoveStray):
             self.zoom.pop(action.registrant_id)
 
-    def _know(self, answer: Answer, record: Record) -> None:
-        self.answers[answer.registration_id] = replace(answer, record=record)
+    def _know(self, rsvp: Rsvp, record: KnownRegistrant) -> None:
+        self.rsvps[rsvp.registration_id] = replace(rsvp, record=record)
 
     def work(self) -> None:
         """What each member's own job does then."""
-        for answer in list(self.answers.values()):
-            record = answer.record
-            kept_out = record is not None and (record.due or record.state == "denied")
+        for rsvp in list(self.rsvps.values()):
+            record = rsvp.record
+            kept_out = record is not None and (record.cancel_due or record.state == "denied")
             if kept_out:
                 continue
-            if not answer.wants and record is not None and record.state in {"ready", "pending"}:
-                rivals = [each for each in self.answers.values() if each is not answer and each.wants]
-                if answer.email not in {each.email for each in rivals}:
+            if not rsvp.should_be_registered and record is not None and record.state in {"ready", "pending"}:
+                rivals = [each for each in self.rsvps.values() if each is not rsvp and each.should_be_registered]
+                if rsvp.email not in {each.email for each in rivals}:
                     self.zoom.pop(record.zoom_id or "", None)
-                self._know(answer, Record("cancelled", None))
-            elif answer.wants and (record is None or record.state != "ready"):
-                self._add(answer)
+                self._know(rsvp, KnownRegistrant("cancelled", None))
+            elif rsvp.should_be_registered and (record is None or record.state != "ready"):
+                self._add(rsvp)
 
-    def _add(self, answer: Answer) -> None:
-        same = next((one for one in self.zoom.values() if one.email == answer.email and one.status != "denied"), None)
+    def _add(self, rsvp: Rsvp) -> None:
+        same = next((one for one in self.zoom.values() if one.email == rsvp.email and one.status != "denied"), None)
         if same is None:
             self.made += 1
-            same = Listed(f"made {self.made}", answer.email, "approved", since=True)
+            same = ListedRegistrant(f"made {self.made}", rsvp.email, "approved", is_new=True)
         self.zoom[same.id] = replace(same, status="approved", has_link=True)
-        self._know(answer, Record("ready", same.id))
+        self._know(rsvp, KnownRegistrant("ready", same.id))
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """One member under each address, or none; any records, and any registrants."""
     ids = [f"id {number}" for number in range(5)]
-    answers = {}
+    rsvps = {}
     for number, email in enumerate(EMAILS[:3]):
         if draw(st.booleans()) or draw(st.booleans()):
             state = draw(st.sampled_from(["ready", "pending", "cancelled", "denied", None]))
-            record = Record(state, ids[number], due=draw(st.booleans()) and state == "pending") if state else None
+            record = (
+                KnownRegistrant(state, ids[number], cancel_due=draw(st.booleans()) and state == "pending")
+                if state
+                else None
+            )
             registration_id = UUID(int=number + 1)
-            answers[registration_id] = Answer(registration_id, email, wants=draw(st.booleans()), record=record)
+            rsvps[registration_id] = Rsvp(
+                registration_id, email, should_be_registered=draw(st.booleans()), record=record
+            )
     zoom = {}
     for number, email in enumerate(EMAILS):
         if draw(st.booleans()):
             # Zoom's record may be another than the one we knew.
             own = draw(st.sampled_from([ids[number], f"other {number}"]))
             status = draw(st.sampled_from(["approved", "pending", "denied"]))
-            zoom[own] = Listed(own, email, status, since=draw(st.booleans()), has_link=status == "approved")
-    return World(answers, zoom)
+            zoom[own] = ListedRegistrant(own, email, status, is_new=draw(st.booleans()), has_link=status == "approved")
+    return World(rsvps, zoom)
 
 
 @given(worlds())
@@ -102,16 +108,16 @@ def test_applied_and_worked_off_a_plan_leaves_exactly_those_who_are_coming(world
         world.apply(action)
     world.work()
     approved = {one.email: one for one in world.zoom.values() if one.status == "approved"}
-    for answer in world.answers.values():
-        kept_out = answer.record is not None and (answer.record.due or answer.record.state == "denied")
+    for rsvp in world.rsvps.values():
+        kept_out = rsvp.record is not None and (rsvp.record.cancel_due or rsvp.record.state == "denied")
         if kept_out:
             continue
-        assert (answer.email in approved) == answer.wants
-        if answer.wants:
-            assert answer.record == Record("ready", approved[answer.email].id)
+        assert (rsvp.email in approved) == rsvp.should_be_registered
+        if rsvp.should_be_registered:
+            assert rsvp.record == KnownRegistrant("ready", approved[rsvp.email].id)
     # Who was approved before the backup, and never answered, was approved by a host inside Zoom.
     strangers = [one for one in world.zoom.values() if one.email == EMAILS[3]]
-    assert not [one for one in strangers if one.since and one.status in {"approved", "pending"} and one.id in before]
+    assert not [one for one in strangers if one.is_new and one.status in {"approved", "pending"} and one.id in before]
 
 
 @given(worlds())
@@ -132,15 +138,15 @@ def test_written_down_nothing_is_planned_a_second_time(world: World) -> None:
 
 def test_a_member_and_a_guest_of_one_address_share_a_registrant() -> None:
     member, guest, rival = (UUID(int=number) for number in (1, 2, 3))
-    answers = [
-        Answer(member, EMAILS[0], wants=True),
-        Answer(rival, EMAILS[0], wants=True),
-        Answer(guest, EMAILS[0], wants=True, is_guest=True),
+    rsvps = [
+        Rsvp(member, EMAILS[0], should_be_registered=True),
+        Rsvp(rival, EMAILS[0], should_be_registered=True),
+        Rsvp(guest, EMAILS[0], should_be_registered=True, is_guest=True),
     ]
-    listed = [Listed("one", EMAILS[0], "approved", since=True)]
-    assert plan(listed, answers) == [Adopt(member, "one"), Adopt(guest, "one")]
+    listed = [ListedRegistrant("one", EMAILS[0], "approved", is_new=True)]
+    assert plan(listed, rsvps) == [Adopt(member, "one"), Adopt(guest, "one")]
 
 
 def test_an_address_nobody_verified_takes_no_registrant() -> None:
-    answers = [Answer(UUID(int=1), EMAILS[0], wants=False, counts=False)]
-    assert plan([Listed("one", EMAILS[0], "approved", since=False)], answers) == []
+    rsvps = [Rsvp(UUID(int=1), EMAILS[0], should_be_registered=False, email_verified=False)]
+    assert plan([ListedRegistrant("one", EMAILS[0], "approved", is_new=False)], rsvps) == []

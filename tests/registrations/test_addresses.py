@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.identity import Caller
-from app.registrations import rivals
-from app.registrations.addresses import Address, renewed, same, told_by
-from app.registrations.seats import UNVERIFIED
-from tests.living import Living
-from tests.meetings.house import ADD, STATUS, calls, later, rsvp, seen, the_meeting, used
+from app.registrants import address_conflicts
+from app.registrants.registrant_state import EMAIL_NOT_VERIFIED
+from app.registrations.addresses import Address, address_from_token, same_address, updated_address
+from tests.support.service import RunningService
+from tests.support.steps import ADD, STATUS, advance, get_event, only_meeting, quota_used, rsvp, zoom_calls
 
 MIA = "member@members.example"
 addresses = st.sampled_from(["mia@a.example", "MIA@a.example", "mia@bücher.example", "max@a.example"])
@@ -29,16 +29,16 @@ def caller(email: str | None, *, verified: bool) -> Caller:
 def test_the_latest_token_counts_and_what_an_admin_entered_lasts_as_long_as_the_address(
     before: Address | None, email: str, verified: bool
 ) -> None:
-    now = renewed(before, email, verified=verified)
-    vouched = before is not None and before.entered_by is not None and same(before.email, email)
-    assert same(now.email, email)
+    now = updated_address(before, email, verified=verified)
+    vouched = before is not None and before.entered_by is not None and same_address(before.email, email)
+    assert same_address(now.email, email)
     assert now.verified == (verified or vouched)
-    assert renewed(now, email, verified=verified) == now
+    assert updated_address(now, email, verified=verified) == now
 
 
 @given(known, addresses)
 def test_an_address_an_admin_enters_is_the_members(before: Address | None, email: str) -> None:
-    assert renewed(before, email, verified=False, entered_by="ada").verified
+    assert updated_address(before, email, verified=False, entered_by="ada").verified
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_address_an_admin_enters_is_the_members(before: Address | None, email
     ],
 )
 def test_case_and_spelling_of_the_domain_make_no_other_address(one: str, other: str, expected: bool) -> None:
-    assert same(one, other) is expected
+    assert same_address(one, other) is expected
 
 
 @pytest.mark.parametrize(
@@ -67,171 +67,173 @@ def test_case_and_spelling_of_the_domain_make_no_other_address(one: str, other: 
     ],
 )
 def test_what_a_token_at_the_door_says_of_an_address(before: Address, who: Caller, after: Address | None) -> None:
-    assert told_by(before, who) == after
+    assert address_from_token(before, who) == after
 
 
-async def answered(living: Living, event: Any, who: str, email: str, *, verified: bool) -> None:
-    await rsvp(living, event, who, email=email, email_verified=verified)
+async def rsvp_with_address(service: RunningService, event: Any, who: str, email: str, *, verified: bool) -> None:
+    await rsvp(service, event, who, email=email, email_verified=verified)
 
 
-async def click(living: Living, event: Any, who: str, door: str = "zoom-join", **claims: Any) -> Response:
-    headers = {"Authorization": f"Bearer {living.platform.token(who, living.clock.now(), **claims)}"}
-    return await living.post(who, f"/api/events/{event['id']}/{door}", headers=headers)
+async def click(service: RunningService, event: Any, who: str, action: str = "zoom-join", **claims: Any) -> Response:
+    headers = {"Authorization": f"Bearer {service.platform.token(who, service.clock.now(), **claims)}"}
+    return await service.post(who, f"/api/events/{event['id']}/{action}", headers=headers)
 
 
-async def place(living: Living, event: Any, who: str) -> tuple[str, str | None]:
-    mine = (await seen(living, event, who))["my_rsvp"]["registrant"]
-    return mine["state"], mine["reason"]
+async def registrant_status(service: RunningService, event: Any, who: str) -> tuple[str, str | None]:
+    registrant = (await get_event(service, event, who))["my_rsvp"]["registrant"]
+    return registrant["state"], registrant["reason"]
 
 
-async def opened(living: Living) -> Any:
+async def zoom_event(service: RunningService) -> Any:
     """An event on Zoom tomorrow."""
-    await living.connect()
-    return await living.event()
+    await service.connect()
+    return await service.create_event()
 
 
-async def at_the_door(living: Living) -> None:
+async def forward_to_start(service: RunningService) -> None:
     """On to when the door is open."""
-    await living.forward(timedelta(hours=24))
+    await service.advance_clock(timedelta(hours=24))
 
 
-async def test_an_unverified_address_opens_nobodys_link_and_uses_nobodys_adds(living: Living) -> None:
-    event = await opened(living)
-    await answered(living, event, "member", MIA, verified=True)
+async def test_an_unverified_address_opens_nobodys_link_and_uses_nobodys_adds(service: RunningService) -> None:
+    event = await zoom_event(service)
+    await rsvp_with_address(service, event, "member", MIA, verified=True)
     for status in ("going", "not_going", "going", "maybe", "going"):
-        await rsvp(living, event, "member2", status, email=MIA.upper(), email_verified=False)
-        await later(living, 2)
-    assert await place(living, event, "member2") == ("failed", UNVERIFIED)
-    assert len(await calls(living, ADD)) == await used(living, "registrant:%") == 1
-    assert await calls(living, STATUS) == []
-    await at_the_door(living)
-    refused = await click(living, event, "member2", email=MIA, email_verified=False)
+        await rsvp(service, event, "member2", status, email=MIA.upper(), email_verified=False)
+        await advance(service, 2)
+    assert await registrant_status(service, event, "member2") == ("failed", EMAIL_NOT_VERIFIED)
+    assert len(await zoom_calls(service, ADD)) == await quota_used(service, "registrant:%") == 1
+    assert await zoom_calls(service, STATUS) == []
+    await forward_to_start(service)
+    refused = await click(service, event, "member2", email=MIA, email_verified=False)
     assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (503, "not-ready")
     assert refused.json()["detail"].startswith("Verify your e-mail address in Kindryn")
-    assert (await click(living, event, "member")).status_code == 200, "the one whose it is comes in"
-    listed = (await living.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
-    told = {each["member_id"]: (each["email_verified"], each["registrant"]["reason"]) for each in listed}
-    assert told == {"m-member": (True, None), "m-member2": (False, UNVERIFIED)}
+    assert (await click(service, event, "member")).status_code == 200, "the one whose it is comes in"
+    listed = (await service.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
+    shown = {each["member_id"]: (each["email_verified"], each["registrant"]["reason"]) for each in listed}
+    assert shown == {"m-member": (True, None), "m-member2": (False, EMAIL_NOT_VERIFIED)}
 
 
-async def test_who_verifies_later_comes_in_with_the_next_click(living: Living) -> None:
-    event = await opened(living)
-    other = await living.event(title="Another evening", delivery_mode="native")
+async def test_who_verifies_later_comes_in_with_the_next_click(service: RunningService) -> None:
+    event = await zoom_event(service)
+    other = await service.create_event(title="Another evening", delivery_mode="native")
     for each in (event, other):
-        await answered(living, each, "member", MIA, verified=False)
-    assert await place(living, event, "member") == ("failed", UNVERIFIED)
-    await at_the_door(living)
-    joined = await click(living, event, "member")
+        await rsvp_with_address(service, each, "member", MIA, verified=False)
+    assert await registrant_status(service, event, "member") == ("failed", EMAIL_NOT_VERIFIED)
+    await forward_to_start(service)
+    joined = await click(service, event, "member")
     assert joined.status_code == 200, joined.text
-    redirect = await living.get(None, joined.json()["url"])
+    redirect = await service.get(None, joined.json()["url"])
     assert "tk=" in redirect.headers["location"]
-    await living.quiet()
-    rows = await living.held.db.hot.fetch("SELECT email_verified FROM registrations")
+    await service.wait_idle()
+    rows = await service.resources.db.pool.fetch("SELECT email_verified FROM registrations")
     assert [row["email_verified"] for row in rows] == [True, True], "their other answers follow"
 
 
-async def test_a_token_that_takes_verified_back_takes_the_link_away(living: Living) -> None:
-    event = await opened(living)
-    await answered(living, event, "member", MIA, verified=True)
-    await at_the_door(living)
-    assert (await click(living, event, "member", email_verified=False)).status_code == 503
-    await later(living, 2)
-    assert [each["status"] for each in (await the_meeting(living))["registrants"]] == ["cancelled"]
-    assert await place(living, event, "member") == ("failed", UNVERIFIED)
+async def test_a_token_that_takes_verified_back_takes_the_link_away(service: RunningService) -> None:
+    event = await zoom_event(service)
+    await rsvp_with_address(service, event, "member", MIA, verified=True)
+    await forward_to_start(service)
+    assert (await click(service, event, "member", email_verified=False)).status_code == 503
+    await advance(service, 2)
+    assert [each["status"] for each in (await only_meeting(service))["registrants"]] == ["cancelled"]
+    assert await registrant_status(service, event, "member") == ("failed", EMAIL_NOT_VERIFIED)
 
 
-async def test_of_two_members_with_one_verified_address_the_second_is_told_until_it_is_free(living: Living) -> None:
-    event = await opened(living)
-    await answered(living, event, "member", MIA, verified=True)
-    await answered(living, event, "member2", MIA.title(), verified=True)
-    assert (await place(living, event, "member"))[0] == "ready"
-    assert await place(living, event, "member2") == ("failed", rivals.TAKEN)
-    assert len(await calls(living, ADD)) == 1
-    await at_the_door(living)
-    refused = await click(living, event, "member2", email=MIA)
-    assert (refused.status_code, refused.json()["detail"]) == (503, rivals.TAKEN)
-    await rsvp(living, event, "member", "not_going")
-    assert (await place(living, event, "member2"))[0] == "ready"
-    await later(living, 2)
-    assert [each["status"] for each in (await the_meeting(living))["registrants"]] == ["approved"]
+async def test_of_two_members_with_one_verified_address_the_second_is_told_until_it_is_free(
+    service: RunningService,
+) -> None:
+    event = await zoom_event(service)
+    await rsvp_with_address(service, event, "member", MIA, verified=True)
+    await rsvp_with_address(service, event, "member2", MIA.title(), verified=True)
+    assert (await registrant_status(service, event, "member"))[0] == "ready"
+    assert await registrant_status(service, event, "member2") == ("failed", address_conflicts.ADDRESS_TAKEN)
+    assert len(await zoom_calls(service, ADD)) == 1
+    await forward_to_start(service)
+    refused = await click(service, event, "member2", email=MIA)
+    assert (refused.status_code, refused.json()["detail"]) == (503, address_conflicts.ADDRESS_TAKEN)
+    await rsvp(service, event, "member", "not_going")
+    assert (await registrant_status(service, event, "member2"))[0] == "ready"
+    await advance(service, 2)
+    assert [each["status"] for each in (await only_meeting(service))["registrants"]] == ["approved"]
 
 
-async def test_an_unverified_address_of_a_host_opens_no_hosts_door(living: Living) -> None:
-    await living.connect()
-    hosts = await living.hosts()
-    event = await living.event(alternative_hosts=[hosts["ben@riverside.example"]["id"]])
+async def test_an_unverified_address_of_a_host_opens_no_hosts_door(service: RunningService) -> None:
+    await service.connect()
+    hosts = await service.hosts()
+    event = await service.create_event(alternative_hosts=[hosts["ben@riverside.example"]["id"]])
     for who, email in (("member", "ben@riverside.example"), ("member2", "ada@riverside.example")):
-        await answered(living, event, who, email, verified=False)
-        assert await place(living, event, who) == ("failed", UNVERIFIED)
-    await at_the_door(living)
+        await rsvp_with_address(service, event, who, email, verified=False)
+        assert await registrant_status(service, event, who) == ("failed", EMAIL_NOT_VERIFIED)
+    await forward_to_start(service)
     for who, email in (("member", "ben@riverside.example"), ("member2", "ada@riverside.example")):
-        said: dict[str, Any] = {"email": email, "email_verified": False}
-        assert (await click(living, event, who, **said)).status_code == 503
-        assert (await click(living, event, who, "zoom-start", **said)).status_code == 403
-    assert await calls(living, ADD) == []
+        claims: dict[str, Any] = {"email": email, "email_verified": False}
+        assert (await click(service, event, who, **claims)).status_code == 503
+        assert (await click(service, event, who, "zoom-start", **claims)).status_code == 403
+    assert await zoom_calls(service, ADD) == []
 
 
-async def test_an_address_an_admin_enters_is_registered_and_stays_so(living: Living) -> None:
-    event = await opened(living)
+async def test_an_address_an_admin_enters_is_registered_and_stays_so(service: RunningService) -> None:
+    event = await zoom_event(service)
     path = f"/api/events/{event['id']}/registrations/m-member"
     body = {"status": "going", "name": "Mia", "email": MIA}
-    assert (await living.call("admin", "PUT", path, json=body)).status_code == 200
-    await living.quiet()
-    assert (await place(living, event, "member"))[0] == "ready"
-    await answered(living, event, "member", MIA, verified=False)
-    assert (await place(living, event, "member"))[0] == "ready"
-    assert len(await calls(living, ADD)) == 1
+    assert (await service.call("admin", "PUT", path, json=body)).status_code == 200
+    await service.wait_idle()
+    assert (await registrant_status(service, event, "member"))[0] == "ready"
+    await rsvp_with_address(service, event, "member", MIA, verified=False)
+    assert (await registrant_status(service, event, "member"))[0] == "ready"
+    assert len(await zoom_calls(service, ADD)) == 1
 
 
-async def test_an_unverified_member_keeps_no_guest_out(living: Living) -> None:
-    event = await opened(living)
-    await answered(living, event, "member", "gus@guests.example", verified=False)
+async def test_an_unverified_member_keeps_no_guest_out(service: RunningService) -> None:
+    event = await zoom_event(service)
+    await rsvp_with_address(service, event, "member", "gus@guests.example", verified=False)
     guest = {"email": "gus@guests.example", "name": "Gus"}
-    invited = await living.post("admin", f"/api/events/{event['id']}/guests", guest)
+    invited = await service.post("admin", f"/api/events/{event['id']}/guests", guest)
     assert invited.status_code == 201, invited.text
-    await living.quiet()
-    assert await place(living, event, "member") == ("failed", UNVERIFIED)
-    assert len(await calls(living, ADD)) == 1
+    await service.wait_idle()
+    assert await registrant_status(service, event, "member") == ("failed", EMAIL_NOT_VERIFIED)
+    assert len(await zoom_calls(service, ADD)) == 1
 
 
-async def test_where_the_meeting_asks_no_registration_nobody_needs_an_address(living: Living) -> None:
-    await living.connect()
-    event = await living.event(host_id=(await living.hosts())["cleo@riverside.example"]["id"])
-    await answered(living, event, "member", MIA, verified=False)
-    assert (await place(living, event, "member"))[0] == "unsupported"
-    await at_the_door(living)
-    assert (await click(living, event, "member", email_verified=False)).status_code == 200
+async def test_where_the_meeting_asks_no_registration_nobody_needs_an_address(service: RunningService) -> None:
+    await service.connect()
+    event = await service.create_event(host_id=(await service.hosts())["cleo@riverside.example"]["id"])
+    await rsvp_with_address(service, event, "member", MIA, verified=False)
+    assert (await registrant_status(service, event, "member"))[0] == "unsupported"
+    await forward_to_start(service)
+    assert (await click(service, event, "member", email_verified=False)).status_code == 200
 
 
-async def test_a_renamed_member_is_shown_under_the_old_name_and_added_under_the_new(living: Living) -> None:
-    event = await opened(living)
-    await rsvp(living, event, "member")
-    await rsvp(living, event, "member", name="Mia Renamed")
-    (row,) = (await living.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
+async def test_a_renamed_member_is_shown_under_the_old_name_and_added_under_the_new(service: RunningService) -> None:
+    event = await zoom_event(service)
+    await rsvp(service, event, "member")
+    await rsvp(service, event, "member", name="Mia Renamed")
+    (row,) = (await service.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
     assert (row["name"], row["name_at_zoom"]) == ("Mia Renamed", "Mia Member")
-    host = (await living.hosts())["ben@riverside.example"]["id"]
-    assert (await living.patch("admin", f"/api/events/{event['id']}", {"host_id": host})).status_code == 200
-    await living.quiet()
-    (row,) = (await living.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
+    host = (await service.hosts())["ben@riverside.example"]["id"]
+    assert (await service.patch("admin", f"/api/events/{event['id']}", {"host_id": host})).status_code == 200
+    await service.wait_idle()
+    (row,) = (await service.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
     assert (row["registrant"]["state"], row["name_at_zoom"]) == ("ready", None)
-    assert (await calls(living, ADD))[-1]["body"]["first_name"] == "Mia"
-    assert (await calls(living, ADD))[-1]["body"]["last_name"] == "Renamed"
+    assert (await zoom_calls(service, ADD))[-1]["body"]["first_name"] == "Mia"
+    assert (await zoom_calls(service, ADD))[-1]["body"]["last_name"] == "Renamed"
 
 
-async def owned(living: Living, event: Any) -> list[str]:
+async def verified_members(service: RunningService, event: Any) -> list[str]:
     """Who has a verified answer to the event."""
-    rows = await living.held.db.hot.fetch(
+    rows = await service.resources.db.pool.fetch(
         "SELECT member_id FROM registrations WHERE event_id = $1 AND email_verified ORDER BY 1", UUID(event["id"])
     )
     return [row["member_id"] for row in rows]
 
 
-async def test_a_coach_who_enters_an_address_makes_it_nobodys_at_zoom(living: Living) -> None:
-    event = await opened(living)
-    await living.held.db.hot.execute("UPDATE events SET coach_id = 'm-coach'")
+async def test_a_coach_who_enters_an_address_makes_it_nobodys_at_zoom(service: RunningService) -> None:
+    event = await zoom_event(service)
+    await service.resources.db.pool.execute("UPDATE events SET coach_id = 'm-coach'")
     path = f"/api/events/{event['id']}/registrations/m-member"
     body = {"status": "going", "name": "Mia", "email": "victim@members.example"}
-    assert (await living.call("coach", "PUT", path, json=body)).status_code == 200
-    await living.quiet()
-    assert await owned(living, event) == []
-    assert await calls(living, ADD) == []
+    assert (await service.call("coach", "PUT", path, json=body)).status_code == 200
+    await service.wait_idle()
+    assert await verified_members(service, event) == []
+    assert await zoom_calls(service, ADD) == []

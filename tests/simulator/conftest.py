@@ -14,38 +14,38 @@ from fastapi import FastAPI, Request, Response
 
 from app.simulator import Config, create_app, server
 from app.simulator.simulator import Simulator
-from tests.patience import KEPT_ALIVE, PATIENCE
-from tests.simulator.driver import Zoom, configuration
+from tests.simulator.driver import ZoomDriver, configuration
+from tests.support.timeouts import KEEP_ALIVE, TIMEOUT
 
 
 @asynccontextmanager
-async def in_process(config: Config) -> AsyncIterator[Zoom]:
+async def in_process(config: Config) -> AsyncIterator[ZoomDriver]:
     """A simulator without a socket."""
     app = create_app(config)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://zoom.test", timeout=PATIENCE) as http,
+        httpx.AsyncClient(transport=transport, base_url="http://zoom.test", timeout=TIMEOUT) as http,
     ):
-        yield Zoom(http, app.state.simulator)
+        yield ZoomDriver(http, app.state.simulator)
 
 
 @pytest.fixture
-async def zoom() -> AsyncIterator[Zoom]:
+async def zoom() -> AsyncIterator[ZoomDriver]:
     """A simulator that nobody is connected to."""
     async with in_process(configuration()) as zoom:
         yield zoom
 
 
 @pytest.fixture
-async def connected(zoom: Zoom) -> Zoom:
+async def connected(zoom: ZoomDriver) -> ZoomDriver:
     """A simulator where Riverside's owner approved the app."""
     await zoom.connect()
     return zoom
 
 
 @pytest.fixture
-async def limited() -> AsyncIterator[Zoom]:
+async def limited() -> AsyncIterator[ZoomDriver]:
     """The same, where limits are counted."""
     async with in_process(configuration(enforce_limits=True)) as zoom:
         await zoom.connect()
@@ -77,7 +77,7 @@ class Receiver:
     """What an endpoint was sent, and what it answers next: statuses, then 204; `None` is an answer that is too late."""
 
     url: str = ""
-    answers: list[int | None] = field(default_factory=list)
+    responses: list[int | None] = field(default_factory=list)
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     respond: Callable[[bytes], Response] | None = None
 
@@ -89,13 +89,13 @@ class Receiver:
         """What came of one event."""
         return [document for _, body in self.received if (document := json.loads(body))["event"] == event]
 
-    async def take(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         """Answer one notification."""
         body = await request.body()
         self.received.append((dict(request.headers), body))
         if self.respond is not None:
             return self.respond(body)
-        status = self.answers.pop(0) if self.answers else 204
+        status = self.responses.pop(0) if self.responses else 204
         if status is None:
             await asyncio.sleep(3.2)
         return Response(status_code=status or 204)
@@ -106,19 +106,19 @@ async def receiver() -> AsyncIterator[Receiver]:
     """A real endpoint for notifications."""
     receiver = Receiver()
     app = FastAPI()
-    app.add_api_route("/hook", receiver.take, methods=["POST"])
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_keep_alive=KEPT_ALIVE)
+    app.add_api_route("/hook", receiver.receive, methods=["POST"])
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_keep_alive=KEEP_ALIVE)
     async with running(uvicorn.Server(config)) as base_url:
         receiver.url = f"{base_url}/hook"
         yield receiver
 
 
 @pytest.fixture
-async def live(receiver: Receiver) -> AsyncIterator[Zoom]:
+async def live(receiver: Receiver) -> AsyncIterator[ZoomDriver]:
     """A simulator behind a real socket that notifies the receiver; retries come within milliseconds."""
     config = configuration(webhook_url=receiver.url, retry_compression=30_000)
     zoom_server = server(config, "127.0.0.1", 0)
-    async with running(zoom_server) as base_url, httpx.AsyncClient(base_url=base_url, timeout=PATIENCE) as http:
-        zoom = Zoom(http, simulator_of(zoom_server))
+    async with running(zoom_server) as base_url, httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT) as http:
+        zoom = ZoomDriver(http, simulator_of(zoom_server))
         await zoom.connect()
         yield zoom

@@ -9,7 +9,7 @@ import httpx
 
 from app.simulator import Config
 from app.simulator.simulator import Simulator
-from tests.patience import PATIENCE
+from tests.support.timeouts import TIMEOUT
 
 CALLBACK = "https://app.example/callback"
 SECRET = "webhook-secret"
@@ -57,7 +57,7 @@ def configuration(**changes: Any) -> Config:
 
 
 @dataclass
-class Zoom:
+class ZoomDriver:
     """The simulator's HTTP face, with the app's credentials at hand, and what is behind it."""
 
     http: httpx.AsyncClient
@@ -66,7 +66,7 @@ class Zoom:
 
     async def consent(self, email: str = ADA, **query: str) -> httpx.Response:
         """Somebody approves (or what `decision` says)."""
-        asked = {
+        defaults = {
             "response_type": "code",
             "client_id": CREDENTIALS[0],
             "redirect_uri": CALLBACK,
@@ -74,13 +74,13 @@ class Zoom:
             "as": email,
             "decision": "approve",
         }
-        return await self.http.get("/oauth/authorize", params=asked | query)
+        return await self.http.get("/oauth/authorize", params=defaults | query)
 
     async def code(self, email: str = ADA, **query: str) -> str:
         """An authorization code."""
-        answer = await self.consent(email, **query)
-        assert answer.status_code == 302, answer.text
-        return httpx.URL(answer.headers["location"]).params["code"]
+        response = await self.consent(email, **query)
+        assert response.status_code == 302, response.text
+        return httpx.URL(response.headers["location"]).params["code"]
 
     async def exchange(self, code: str, **form: str) -> httpx.Response:
         """A code for tokens."""
@@ -94,9 +94,9 @@ class Zoom:
 
     async def connect(self, email: str = ADA) -> dict[str, Any]:
         """Consent and exchange; later calls use the token."""
-        answer = await self.exchange(await self.code(email))
-        assert answer.status_code == 200, answer.text
-        tokens: dict[str, Any] = answer.json()
+        response = await self.exchange(await self.code(email))
+        assert response.status_code == 200, response.text
+        tokens: dict[str, Any] = response.json()
         self.token = tokens["access_token"]
         return tokens
 
@@ -107,16 +107,16 @@ class Zoom:
 
     async def control(self, method: str, path: str, body: Any = None) -> Any:
         """One control, which must work."""
-        answer = await self.http.request(method, f"/simulator{path}", json=body)
-        assert answer.is_success, answer.text
-        return answer.json()
+        response = await self.http.request(method, f"/simulator{path}", json=body)
+        assert response.is_success, response.text
+        return response.json()
 
     async def meeting(self, host: str = ADA, approval_type: int = 1, **fields: Any) -> dict[str, Any]:
         """A meeting, with registration unless told otherwise."""
         body = {"topic": "Choir", "start_time": "2099-01-10T15:00:00Z", "settings": {"approval_type": approval_type}}
-        answer = await self.call("POST", f"/users/{host}/meetings", body | fields)
-        assert answer.status_code == 201, answer.text
-        created: dict[str, Any] = answer.json()
+        response = await self.call("POST", f"/users/{host}/meetings", body | fields)
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()
         return created
 
     async def add(self, meeting_id: int, email: str = "mia@member.example", **fields: Any) -> httpx.Response:
@@ -132,8 +132,8 @@ def signed(secret: str, headers: dict[str, str], body: bytes) -> bool:
     return headers["x-zm-signature"] == f"v0={expected}"
 
 
-async def settled(zoom: Zoom) -> list[dict[str, Any]]:
+async def wait_for_deliveries(zoom: ZoomDriver) -> list[dict[str, Any]]:
     """What was delivered, once nothing is under way any more."""
-    await zoom.control("POST", f"/idle?timeout={PATIENCE:.0f}")
+    await zoom.control("POST", f"/idle?timeout={TIMEOUT:.0f}")
     deliveries: list[dict[str, Any]] = await zoom.control("GET", "/deliveries")
     return deliveries

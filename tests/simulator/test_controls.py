@@ -1,9 +1,9 @@
 from typing import Any
 
-from tests.simulator.driver import ADA, BEN, WIL, Zoom
+from tests.simulator.driver import ADA, BEN, WIL, ZoomDriver
 
 
-async def test_the_journal_tells_every_request_and_no_secret(connected: Zoom) -> None:
+async def test_the_journal_tells_every_request_and_no_secret(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(password="my-code-1")
     added = (await connected.add(meeting["id"])).json()
     await connected.http.get(added["join_url"])
@@ -28,7 +28,7 @@ async def test_the_journal_tells_every_request_and_no_secret(connected: Zoom) ->
     assert "client-secret" not in answer.text
 
 
-async def test_every_secret_that_left_the_house_is_remembered(connected: Zoom) -> None:
+async def test_every_secret_that_was_issued_is_remembered(connected: ZoomDriver) -> None:
     tokens = await connected.connect()
     meeting = await connected.meeting()
     added = (await connected.add(meeting["id"])).json()
@@ -56,7 +56,7 @@ async def test_every_secret_that_left_the_house_is_remembered(connected: Zoom) -
     } <= values
 
 
-async def test_the_state_shows_everything_but_tokens(connected: Zoom) -> None:
+async def test_the_state_shows_everything_but_tokens(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(BEN)
     added = (await connected.add(meeting["id"])).json()
     answer = await connected.http.get("/simulator/state")
@@ -70,7 +70,7 @@ async def test_the_state_shows_everything_but_tokens(connected: Zoom) -> None:
     assert connected.token not in answer.text
 
 
-async def test_reset_brings_back_the_start(connected: Zoom) -> None:
+async def test_reset_brings_back_the_start(connected: ZoomDriver) -> None:
     await connected.meeting()
     await connected.control("PUT", "/clock", {"seconds": 9})
     await connected.control("PUT", "/faults", {"latency_seconds": 1})
@@ -85,7 +85,7 @@ async def test_reset_brings_back_the_start(connected: Zoom) -> None:
     assert (await connected.call("GET", "/users/me")).json()["code"] == 124
 
 
-async def test_one_more_account_can_be_made(zoom: Zoom) -> None:
+async def test_one_more_account_can_be_made(zoom: ZoomDriver) -> None:
     users = [{"email": "uma@hill.example", "type": 1}, {"email": "val@hill.example", "role": "admin"}]
     made = await zoom.control("POST", "/accounts", {"name": "Hill", "plan": "pro", "users": users})
     assert [user["role"] for user in made["users"]] == ["owner", "admin"]
@@ -96,14 +96,14 @@ async def test_one_more_account_can_be_made(zoom: Zoom) -> None:
     assert "uma@hill.example" in again.text
 
 
-async def test_two_accounts_do_not_see_each_other(zoom: Zoom) -> None:
+async def test_two_accounts_do_not_see_each_other(zoom: ZoomDriver) -> None:
     await zoom.connect(WIL)
     meeting = await zoom.meeting(WIL)
     await zoom.connect(ADA)
     assert (await zoom.call("GET", f"/meetings/{meeting['id']}")).json()["code"] == 3001
 
 
-async def test_wrong_switches_are_refused_by_name(zoom: Zoom) -> None:
+async def test_wrong_switches_are_refused_by_name(zoom: ZoomDriver) -> None:
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"object_id": "float"}, "object_id"),
         ({"objectid": "string"}, "objectid"),
@@ -115,7 +115,7 @@ async def test_wrong_switches_are_refused_by_name(zoom: Zoom) -> None:
     assert (await zoom.control("GET", "/switches"))["object_id"] == "documented"
 
 
-async def test_the_door_of_a_meeting_is_zooms(connected: Zoom) -> None:
+async def test_joining_a_meeting_follows_zooms_rules(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(settings={"approval_type": 1, "alternative_hosts": BEN})
     added = (await connected.add(meeting["id"])).json()
     path = f"/simulator/meetings/{meeting['id']}"
@@ -140,7 +140,7 @@ async def test_the_door_of_a_meeting_is_zooms(connected: Zoom) -> None:
     assert (await connected.http.post(f"{path}/join", json=made_up)).status_code == 404
 
 
-async def test_a_cancelled_registrant_stays_outside(connected: Zoom) -> None:
+async def test_a_cancelled_registrant_stays_outside(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     added = (await connected.add(meeting["id"])).json()
     body = {"action": "cancel", "registrants": [{"id": added["registrant_id"]}]}
@@ -152,20 +152,20 @@ async def test_a_cancelled_registrant_stays_outside(connected: Zoom) -> None:
     assert refused.json()["detail"] == "The registration is cancelled."
 
 
-async def test_without_registration_guests_join_and_may_begin_where_allowed(connected: Zoom) -> None:
+async def test_without_registration_guests_join_and_may_begin_where_allowed(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(settings={"join_before_host": True})
     joined = await connected.control("POST", f"/meetings/{meeting['id']}/join", {"name": "Gus", "email": "g@u.example"})
     assert (joined["email"], joined["registrant_id"]) == ("", None)
     assert (await connected.call("GET", f"/meetings/{meeting['id']}")).json()["status"] == "started"
 
 
-async def test_join_before_host_can_be_limited_to_the_last_minutes(connected: Zoom) -> None:
+async def test_join_before_host_can_be_limited_to_the_last_minutes(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(settings={"join_before_host": True, "jbh_time": 10})
     early = await connected.http.post(f"/simulator/meetings/{meeting['id']}/join", json={"name": "Gus"})
     assert early.status_code == 409
 
 
-async def test_the_controls_explain_themselves(zoom: Zoom) -> None:
+async def test_the_controls_explain_themselves(zoom: ZoomDriver) -> None:
     paths = (await zoom.http.get("/openapi.json")).json()["paths"]
     assert {"/simulator/journal", "/simulator/faults", "/simulator/meetings/{meeting_id}/join"} <= paths.keys()
     assert (await zoom.http.get("/docs")).status_code == 200

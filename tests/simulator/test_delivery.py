@@ -6,13 +6,13 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from tests.simulator.conftest import Receiver
-from tests.simulator.driver import SECRET, Zoom, settled, signed
+from tests.simulator.driver import SECRET, ZoomDriver, signed, wait_for_deliveries
 
 
-async def test_server_errors_are_retried_and_told_again_until_they_end(live: Zoom, receiver: Receiver) -> None:
-    receiver.answers = [500, 503]
+async def test_server_errors_are_retried_and_told_again_until_they_end(live: ZoomDriver, receiver: Receiver) -> None:
+    receiver.responses = [500, 503]
     await live.meeting()
-    deliveries = await settled(live)
+    deliveries = await wait_for_deliveries(live)
     assert [(d["attempt"], d["status"], d["outcome"]) for d in deliveries] == [
         (1, 500, "to be retried"),
         (2, 503, "to be retried"),
@@ -22,45 +22,45 @@ async def test_server_errors_are_retried_and_told_again_until_they_end(live: Zoo
     assert all(signed(SECRET, headers, body) for headers, body in receiver.received)
 
 
-async def test_after_three_retries_zoom_gives_up(live: Zoom, receiver: Receiver) -> None:
-    receiver.answers = [500] * 9
+async def test_after_three_retries_zoom_gives_up(live: ZoomDriver, receiver: Receiver) -> None:
+    receiver.responses = [500] * 9
     await live.meeting()
-    deliveries = await settled(live)
+    deliveries = await wait_for_deliveries(live)
     assert [d["outcome"] for d in deliveries] == ["to be retried"] * 3 + ["given up"]
 
 
-async def test_refusals_and_redirects_are_not_retried(live: Zoom, receiver: Receiver) -> None:
+async def test_refusals_and_redirects_are_not_retried(live: ZoomDriver, receiver: Receiver) -> None:
     for status in (302, 401, 404, 429):
-        receiver.answers = [status]
+        receiver.responses = [status]
         await live.meeting()
-        assert (await settled(live))[-1]["outcome"] == "refused, not retried"
+        assert (await wait_for_deliveries(live))[-1]["outcome"] == "refused, not retried"
     assert len(receiver.received) == 4
 
 
-async def test_an_answer_after_three_seconds_is_no_answer(live: Zoom, receiver: Receiver) -> None:
-    receiver.answers = [None]
+async def test_an_answer_after_three_seconds_is_no_answer(live: ZoomDriver, receiver: Receiver) -> None:
+    receiver.responses = [None]
     await live.meeting()
-    deliveries = await settled(live)
+    deliveries = await wait_for_deliveries(live)
     assert [(d["status"], d["error"]) for d in deliveries] == [(None, "TimeoutError"), (204, None)]
 
 
-async def test_nobody_at_the_endpoint_is_retried(live: Zoom) -> None:
+async def test_nobody_at_the_endpoint_is_retried(live: ZoomDriver) -> None:
     await live.control("PUT", "/webhooks", {"url": "http://127.0.0.1:1/hook"})
     await live.meeting()
-    deliveries = await settled(live)
+    deliveries = await wait_for_deliveries(live)
     assert [d["error"] for d in deliveries] == ["ConnectError"] * 4
 
 
-async def test_retries_can_keep_their_first_signature(live: Zoom, receiver: Receiver) -> None:
+async def test_retries_can_keep_their_first_signature(live: ZoomDriver, receiver: Receiver) -> None:
     await live.control("PUT", "/switches", {"retries_signed_anew": False})
-    receiver.answers = [500]
+    receiver.responses = [500]
     await live.meeting()
-    await settled(live)
+    await wait_for_deliveries(live)
     first, second = (headers["x-zm-signature"] for headers, _ in receiver.received)
     assert first == second
 
 
-async def test_the_url_challenge_is_signed_and_its_answer_judged(live: Zoom, receiver: Receiver) -> None:
+async def test_the_url_challenge_is_signed_and_its_answer_judged(live: ZoomDriver, receiver: Receiver) -> None:
     def right(body: bytes) -> Response:
         plain = json.loads(body)["payload"]["plainToken"]
         digest = hmac.new(SECRET.encode(), plain.encode(), hashlib.sha256).hexdigest()
@@ -74,9 +74,9 @@ async def test_the_url_challenge_is_signed_and_its_answer_judged(live: Zoom, rec
     assert not (await live.control("POST", "/webhooks/validate"))["valid"]
 
 
-async def test_any_notification_can_be_signed_and_delivered(live: Zoom, receiver: Receiver) -> None:
+async def test_any_notification_can_be_signed_and_delivered(live: ZoomDriver, receiver: Receiver) -> None:
     raw = '{ "event":"x.y",  "payload":{"account_id":"a\\/b"} }'
-    receiver.answers = [202]
+    receiver.responses = [202]
     result = await live.control("POST", "/notifications", {"body": raw, "secret": "other", "timestamp": "1"})
     assert result["status"] == 202
     headers, body = receiver.received[-1]
@@ -85,7 +85,7 @@ async def test_any_notification_can_be_signed_and_delivered(live: Zoom, receiver
     assert signed("other", headers, body)
 
 
-async def test_notifications_can_be_lost_late_and_doubled(live: Zoom, receiver: Receiver) -> None:
+async def test_notifications_can_be_lost_late_and_doubled(live: ZoomDriver, receiver: Receiver) -> None:
     faults = [
         {"events": ["meeting.created"], "lost": True},
         {"events": ["meeting.started"], "late_seconds": 2},
@@ -95,34 +95,34 @@ async def test_notifications_can_be_lost_late_and_doubled(live: Zoom, receiver: 
     meeting = await live.meeting()
     await live.control("POST", f"/meetings/{meeting['id']}/start", {"host_joins": False})
     await live.control("POST", f"/meetings/{meeting['id']}/end")
-    deliveries = await settled(live)
+    deliveries = await wait_for_deliveries(live)
     assert receiver.events() == ["meeting.ended", "meeting.ended", "meeting.started"]
     assert len({body for _, body in receiver.received}) == 2
     assert [d["outcome"] for d in deliveries if d["event"] == "meeting.created"] == ["lost"]
 
 
-async def test_notifications_can_be_shuffled(live: Zoom, receiver: Receiver) -> None:
+async def test_notifications_can_be_shuffled(live: ZoomDriver, receiver: Receiver) -> None:
     await live.control("PUT", "/faults", {"notifications": [{"shuffled": True, "times": None}]})
     topics = [f"Choir {number}" for number in range(12)]
     for topic in topics:
         await live.meeting(topic=topic)
     assert receiver.received == []
-    await settled(live)
+    await wait_for_deliveries(live)
     arrived = [document["payload"]["object"]["topic"] for document in receiver.documents("meeting.created")]
     assert sorted(arrived) == sorted(topics)
     assert arrived != topics
 
 
-async def test_idle_says_when_it_waited_in_vain(live: Zoom, receiver: Receiver) -> None:
+async def test_idle_says_when_it_waited_in_vain(live: ZoomDriver, receiver: Receiver) -> None:
     await live.control("PUT", "/faults", {"notifications": [{"late_seconds": 1}]})
     await live.meeting()
     answer = await live.http.post("/simulator/idle?timeout=0.1")
     assert answer.status_code == 504
-    await settled(live)
+    await wait_for_deliveries(live)
     assert receiver.events() == ["meeting.created"]
 
 
-async def test_an_endpoint_that_is_no_url_is_given_up(live: Zoom) -> None:
+async def test_an_endpoint_that_is_no_url_is_given_up(live: ZoomDriver) -> None:
     await live.control("PUT", "/webhooks", {"url": "not a url"})
     await live.meeting()
-    assert (await settled(live))[-1]["outcome"] == "given up"
+    assert (await wait_for_deliveries(live))[-1]["outcome"] == "given up"

@@ -4,15 +4,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.simulator.clock import Clock
-from app.simulator.limits import HOST_DAILY, QUOTAS, Limit, Tally, period_start, rate_headers, resets_at, retry_after
+from app.simulator.limits import (
+    HOST_DAILY,
+    RATE_LIMITS,
+    Limit,
+    Tally,
+    period_start,
+    rate_headers,
+    resets_at,
+    retry_after,
+)
 from app.simulator.switches import Switches
-from tests.simulator.driver import ADA, BEN, WIL, Zoom
+from tests.simulator.driver import ADA, BEN, WIL, ZoomDriver
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 400_000, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class StoppedClock(Clock):
+class FakeClock(Clock):
     """A clock that stands still."""
 
     moment: datetime = NOON
@@ -22,13 +31,13 @@ class StoppedClock(Clock):
         return self.moment
 
 
-def spend(zoom: Zoom, key: str, limit: Limit, times: int) -> None:
+def spend(zoom: ZoomDriver, key: str, limit: Limit, times: int) -> None:
     """Calls already made today."""
     for _ in range(times):
         zoom.simulator.tally.spend(key, limit, zoom.simulator.now())
 
 
-async def to_the_next_day(zoom: Zoom, email: str = ADA) -> None:
+async def move_to_next_day(zoom: ZoomDriver, email: str = ADA) -> None:
     """Just past UTC midnight, with a fresh token."""
     now = datetime.now(UTC)
     await zoom.control("PUT", "/clock", {"seconds": (resets_at("day", now) - now).total_seconds() + 1})
@@ -39,9 +48,9 @@ def test_a_tally_counts_per_key_and_period() -> None:
     limit, tally = Limit(2, "second", "Light"), Tally()
     tally.spend("a", limit, NOON)
     tally.spend("a", limit, NOON + timedelta(seconds=0.5))
-    assert tally.left("a", limit, NOON) == 0
-    assert tally.left("b", limit, NOON) == 2
-    assert tally.left("a", limit, NOON + timedelta(seconds=0.6)) == 2
+    assert tally.remaining("a", limit, NOON) == 0
+    assert tally.remaining("b", limit, NOON) == 2
+    assert tally.remaining("a", limit, NOON + timedelta(seconds=0.6)) == 2
 
 
 def test_days_are_utc_days() -> None:
@@ -74,16 +83,18 @@ def test_headers_are_the_category_alone_or_the_full_set() -> None:
 
 
 @pytest.mark.parametrize(("email", "path", "allowed"), [(WIL, "/users/me", 4), (WIL, "/users", 2), (ADA, "/users", 60)])
-async def test_calls_per_second_depend_on_plan_and_label(limited: Zoom, email: str, path: str, allowed: int) -> None:
-    limited.simulator.clock = StoppedClock(moment=NOON)
+async def test_calls_per_second_depend_on_plan_and_label(
+    limited: ZoomDriver, email: str, path: str, allowed: int
+) -> None:
+    limited.simulator.clock = FakeClock(moment=NOON)
     await limited.connect(email)
     statuses = [(await limited.call("GET", path)).status_code for _ in range(allowed + 1)]
     assert statuses == [200] * allowed + [429]
-    limited.simulator.clock = StoppedClock(moment=NOON + timedelta(seconds=1))
+    limited.simulator.clock = FakeClock(moment=NOON + timedelta(seconds=1))
     assert (await limited.call("GET", path)).status_code == 200
 
 
-async def test_the_per_second_body_is_zooms(limited: Zoom) -> None:
+async def test_the_per_second_body_is_zooms(limited: ZoomDriver) -> None:
     sentence = "You have reached the maximum per-second rate limit for this API. Try again later."
     fault = {"kind": "rate_per_second", "times": 2}
     await limited.control("PUT", "/faults", {"calls": [fault]})
@@ -94,20 +105,20 @@ async def test_the_per_second_body_is_zooms(limited: Zoom) -> None:
     assert (await limited.call("GET", "/users/me")).json()["code"] == 4001
 
 
-async def test_a_free_account_has_six_thousand_light_calls_a_day(limited: Zoom) -> None:
+async def test_a_free_account_has_six_thousand_light_calls_a_day(limited: ZoomDriver) -> None:
     await limited.connect(WIL)
     wil = (await limited.call("GET", "/users/me")).json()
-    _, daily = QUOTAS["free"]["Light"]
+    _, daily = RATE_LIMITS["free"]["Light"]
     spend(limited, wil["account_id"], daily, 5_998)
     assert (await limited.call("GET", "/users/me")).status_code == 200
     refused = await limited.call("GET", "/users/me")
     assert (refused.status_code, refused.json()["code"]) == (429, 429)
     assert refused.json()["message"].startswith("You have reached the maximum daily rate limit for this API.")
-    await to_the_next_day(limited, WIL)
+    await move_to_next_day(limited, WIL)
     assert (await limited.call("GET", "/users/me")).status_code == 200
 
 
-async def test_a_host_has_a_hundred_creates_and_updates_a_day(limited: Zoom) -> None:
+async def test_a_host_has_a_hundred_creates_and_updates_a_day(limited: ZoomDriver) -> None:
     meeting = await limited.meeting(ADA)
     spend(limited, meeting["host_id"], HOST_DAILY, 98)
     path = f"/meetings/{meeting['id']}"
@@ -125,11 +136,11 @@ async def test_a_host_has_a_hundred_creates_and_updates_a_day(limited: Zoom) -> 
     assert (await limited.call("GET", path)).json()["topic"] == "The hundredth"
     assert (await limited.meeting(BEN))["host_email"] == BEN
     assert (await limited.call("DELETE", path)).status_code == 204
-    await to_the_next_day(limited)
+    await move_to_next_day(limited)
     assert (await limited.meeting(ADA))["host_email"] == ADA
 
 
-async def test_a_registrant_is_added_three_times_a_day_per_meeting(limited: Zoom) -> None:
+async def test_a_registrant_is_added_three_times_a_day_per_meeting(limited: ZoomDriver) -> None:
     meeting, other = await limited.meeting(), await limited.meeting()
     for _ in range(3):
         assert (await limited.add(meeting["id"])).status_code == 201
@@ -142,11 +153,11 @@ async def test_a_registrant_is_added_three_times_a_day_per_meeting(limited: Zoom
     }
     assert (await limited.add(other["id"])).status_code == 201
     assert (await limited.add(meeting["id"], "noa@member.example")).status_code == 201
-    await to_the_next_day(limited)
+    await move_to_next_day(limited)
     assert (await limited.add(meeting["id"])).status_code == 201
 
 
-async def test_the_three_a_day_can_count_across_meetings(limited: Zoom) -> None:
+async def test_the_three_a_day_can_count_across_meetings(limited: ZoomDriver) -> None:
     await limited.control("PUT", "/switches", {"registrant_limit_key": "email"})
     meeting, other = await limited.meeting(), await limited.meeting()
     for _ in range(3):
@@ -154,7 +165,7 @@ async def test_the_three_a_day_can_count_across_meetings(limited: Zoom) -> None:
     assert (await limited.add(other["id"])).status_code == 429
 
 
-async def test_a_status_changes_ten_times_a_day(limited: Zoom) -> None:
+async def test_a_status_changes_ten_times_a_day(limited: ZoomDriver) -> None:
     meeting = await limited.meeting()
     await limited.add(meeting["id"])
     path = f"/meetings/{meeting['id']}/registrants/status"
@@ -166,7 +177,7 @@ async def test_a_status_changes_ten_times_a_day(limited: Zoom) -> None:
     assert "daily rate limit of (10) for Update registrant's status" in refused.json()["message"]
 
 
-async def test_limits_can_be_switched_off(limited: Zoom) -> None:
+async def test_limits_can_be_switched_off(limited: ZoomDriver) -> None:
     await limited.control("PUT", "/switches", {"enforce_limits": False})
     meeting = await limited.meeting()
     assert [(await limited.add(meeting["id"])).status_code for _ in range(5)] == [201] * 5

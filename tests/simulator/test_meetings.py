@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.simulator.ids import meeting_number, meeting_uuid
-from tests.simulator.driver import ADA, BEN, CLEO, WIL, Zoom
+from tests.simulator.driver import ADA, BEN, CLEO, WIL, ZoomDriver
 
 CREATED = {
     "uuid", "id", "host_id", "host_email", "topic", "type", "status", "start_time", "duration", "timezone", "agenda",
@@ -17,7 +17,7 @@ LISTED = {
 }  # fmt: skip
 
 
-async def test_a_created_meeting_shows_what_zoom_shows(connected: Zoom) -> None:
+async def test_a_created_meeting_shows_what_zoom_shows(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(BEN, agenda="nonce", duration=45, timezone="America/New_York")
     assert meeting.keys() >= CREATED
     assert (meeting["host_email"], meeting["status"], meeting["type"]) == (BEN, "waiting", 2)
@@ -28,14 +28,14 @@ async def test_a_created_meeting_shows_what_zoom_shows(connected: Zoom) -> None:
     assert meeting["settings"]["approval_type"] == 1
 
 
-async def test_reading_back_shows_the_same_but_a_new_start_url(connected: Zoom) -> None:
+async def test_reading_back_shows_the_same_but_a_new_start_url(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     read = (await connected.call("GET", f"/meetings/{meeting['id']}")).json()
     assert read.pop("start_url") != meeting.pop("start_url")
     assert read == meeting
 
 
-async def test_defaults_are_zooms(connected: Zoom) -> None:
+async def test_defaults_are_zooms(connected: ZoomDriver) -> None:
     meeting = (await connected.call("POST", "/users/me/meetings", {})).json()
     assert (meeting["topic"], meeting["type"], meeting["duration"]) == ("Zoom Meeting", 2, 60)
     assert "registration_url" not in meeting
@@ -53,7 +53,7 @@ def test_meeting_ids_need_64_bits_and_uuids_need_care() -> None:
     assert any("/" not in uuid for uuid in [meeting_uuid(1) for _ in range(50)])
 
 
-async def test_local_times_are_answered_in_utc_and_milliseconds_are_dropped(connected: Zoom) -> None:
+async def test_local_times_are_answered_in_utc_and_milliseconds_are_dropped(connected: ZoomDriver) -> None:
     local = await connected.meeting(start_time="2099-07-01T10:00:00", timezone="Europe/Berlin")
     assert (local["start_time"], local["timezone"]) == ("2099-07-01T08:00:00Z", "Europe/Berlin")
     precise = await connected.meeting(start_time="2099-07-01T10:00:00.250Z")
@@ -77,7 +77,7 @@ async def test_local_times_are_answered_in_utc_and_milliseconds_are_dropped(conn
         ({"type": 8, "recurrence": {"type": 1, "end_times": 61}}, "recurrence.end_times"),
     ],
 )
-async def test_wrong_fields_are_named(connected: Zoom, body: dict[str, Any], field: str) -> None:
+async def test_wrong_fields_are_named(connected: ZoomDriver, body: dict[str, Any], field: str) -> None:
     answer = await connected.call("POST", "/users/me/meetings", body)
     assert answer.status_code == 400
     refusal = answer.json()
@@ -85,7 +85,7 @@ async def test_wrong_fields_are_named(connected: Zoom, body: dict[str, Any], fie
     assert refusal["errors"] == [{"field": field, "message": "Invalid field."}]
 
 
-async def test_a_body_must_be_a_json_object(connected: Zoom) -> None:
+async def test_a_body_must_be_a_json_object(connected: ZoomDriver) -> None:
     headers = {"Authorization": f"Bearer {connected.token}", "Content-Type": "application/json"}
     for content in (b"{", b"[]", b""):
         answer = await connected.http.post("/v2/users/me/meetings", content=content, headers=headers)
@@ -93,12 +93,12 @@ async def test_a_body_must_be_a_json_object(connected: Zoom) -> None:
         assert (answer.status_code, answer.json()) == (400, expected)
 
 
-async def test_unknown_fields_are_dropped_in_silence(connected: Zoom) -> None:
+async def test_unknown_fields_are_dropped_in_silence(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(auto_transcribing=True)
     assert "auto_transcribing" not in meeting
 
 
-async def test_an_unlicensed_host_silently_gets_no_registration(connected: Zoom) -> None:
+async def test_an_unlicensed_host_silently_gets_no_registration(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(CLEO)
     assert meeting["settings"]["approval_type"] == 2
     assert "registration_url" not in meeting
@@ -107,7 +107,7 @@ async def test_an_unlicensed_host_silently_gets_no_registration(connected: Zoom)
     assert (refused.status_code, refused.json()) == (404, {"code": 404, "message": sentence})
 
 
-async def test_what_a_host_cannot_have_is_dropped_in_silence(zoom: Zoom) -> None:
+async def test_what_a_host_cannot_have_is_dropped_in_silence(zoom: ZoomDriver) -> None:
     await zoom.connect(WIL)
     settings = {"auto_recording": "cloud", "waiting_room": True, "join_before_host": True, "alternative_hosts": ADA}
     meeting = await zoom.meeting(WIL, settings=settings)
@@ -116,14 +116,14 @@ async def test_what_a_host_cannot_have_is_dropped_in_silence(zoom: Zoom) -> None
     assert meeting["settings"]["alternative_hosts"] == ""
 
 
-async def test_alternative_hosts_must_be_licensed_users_of_the_account(connected: Zoom) -> None:
+async def test_alternative_hosts_must_be_licensed_users_of_the_account(connected: ZoomDriver) -> None:
     hosts = f"{BEN};{CLEO};{WIL};stranger@else.example"
     meeting = await connected.meeting(settings={"alternative_hosts": hosts, "auto_recording": "cloud"})
     assert meeting["settings"]["alternative_hosts"] == BEN
     assert meeting["settings"]["auto_recording"] == "cloud"
 
 
-async def test_an_update_answers_nothing_and_is_read_back(connected: Zoom) -> None:
+async def test_an_update_answers_nothing_and_is_read_back(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     change = {"topic": "Choir, moved", "start_time": "2099-02-01T15:00:00Z", "settings": {"mute_upon_entry": True}}
     answer = await connected.call("PATCH", f"/meetings/{meeting['id']}", change)
@@ -135,7 +135,7 @@ async def test_an_update_answers_nothing_and_is_read_back(connected: Zoom) -> No
     assert read["join_url"] == meeting["join_url"]
 
 
-async def test_an_update_into_the_past_is_ignored_in_silence(connected: Zoom) -> None:
+async def test_an_update_into_the_past_is_ignored_in_silence(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     answer = await connected.call("PATCH", f"/meetings/{meeting['id']}", {"start_time": "2020-01-01T10:00:00Z"})
     assert answer.status_code == 204
@@ -143,7 +143,7 @@ async def test_an_update_into_the_past_is_ignored_in_silence(connected: Zoom) ->
     assert read["start_time"] == meeting["start_time"]
 
 
-async def test_a_deleted_meeting_is_gone_and_can_be_recovered(connected: Zoom) -> None:
+async def test_a_deleted_meeting_is_gone_and_can_be_recovered(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     path = f"/meetings/{meeting['id']}"
     assert (await connected.call("DELETE", path)).status_code == 204
@@ -155,7 +155,7 @@ async def test_a_deleted_meeting_is_gone_and_can_be_recovered(connected: Zoom) -
     assert (await connected.call("GET", path)).status_code == 200
 
 
-async def test_a_running_meeting_cannot_be_deleted_but_ended(connected: Zoom) -> None:
+async def test_a_running_meeting_cannot_be_deleted_but_ended(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     path = f"/meetings/{meeting['id']}"
     await connected.control("POST", f"{path}/start")
@@ -166,7 +166,7 @@ async def test_a_running_meeting_cannot_be_deleted_but_ended(connected: Zoom) ->
     assert (await connected.call("DELETE", path)).status_code == 204
 
 
-async def test_a_meeting_number_expires_thirty_days_after_the_meeting(connected: Zoom) -> None:
+async def test_a_meeting_number_expires_thirty_days_after_the_meeting(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(start_time=None)
     assert (await connected.call("GET", f"/meetings/{meeting['id']}")).status_code == 200
     await connected.control("PUT", "/clock", {"seconds": 31 * 86400})
@@ -174,7 +174,7 @@ async def test_a_meeting_number_expires_thirty_days_after_the_meeting(connected:
     assert (await connected.call("GET", f"/meetings/{meeting['id']}")).json()["code"] == 3001
 
 
-async def test_a_hosts_meetings_are_listed(connected: Zoom) -> None:
+async def test_a_hosts_meetings_are_listed(connected: ZoomDriver) -> None:
     first, second = await connected.meeting(BEN, agenda="x" * 300), await connected.meeting(BEN)
     await connected.meeting(ADA)
     listed = (await connected.call("GET", f"/users/{BEN}/meetings")).json()["meetings"]
@@ -186,20 +186,20 @@ async def test_a_hosts_meetings_are_listed(connected: Zoom) -> None:
     assert live["id"] == first["id"]
 
 
-async def test_another_user_can_be_scheduled_for(connected: Zoom) -> None:
+async def test_another_user_can_be_scheduled_for(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(ADA, schedule_for=BEN)
     assert meeting["host_email"] == BEN
     refused = await connected.call("POST", "/users/me/meetings", {"schedule_for": "stranger@else.example"})
     assert (refused.status_code, refused.json()["code"]) == (400, 300)
 
 
-async def test_a_user_without_a_meeting_licence_cannot_host(connected: Zoom) -> None:
+async def test_a_user_without_a_meeting_licence_cannot_host(connected: ZoomDriver) -> None:
     await connected.control("PATCH", f"/users/{BEN}", {"type": 4})
     refused = await connected.call("POST", f"/users/{BEN}/meetings", {})
     assert (refused.status_code, refused.json()["code"]) == (400, 3161)
 
 
-async def test_each_holding_has_a_uuid_of_its_own(connected: Zoom) -> None:
+async def test_each_holding_has_a_uuid_of_its_own(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     first = (await connected.control("POST", f"/meetings/{meeting['id']}/start"))["instances"][0]["uuid"]
     assert first == meeting["uuid"]

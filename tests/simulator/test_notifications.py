@@ -3,47 +3,47 @@ import time
 from datetime import UTC, datetime
 
 from app.simulator.simulator import Simulator
-from tests.patience import PATIENCE
 from tests.simulator.conftest import Receiver
-from tests.simulator.driver import ADA, ADMIN_SCOPES, BEN, SECRET, WIL, Zoom, settled, signed
+from tests.simulator.driver import ADA, ADMIN_SCOPES, BEN, SECRET, WIL, ZoomDriver, signed, wait_for_deliveries
+from tests.support.timeouts import TIMEOUT
 
 SCHEDULED = {"uuid", "id", "host_id", "topic", "type", "duration", "timezone", "start_time"}
 
 
-async def reconnect(zoom: Zoom, *scopes: str) -> None:
+async def reconnect(zoom: ZoomDriver, *scopes: str) -> None:
     """The only grant left holds these scopes."""
     await zoom.control("POST", "/deauthorize", {"user": ADA, "notify": False})
     await zoom.control("PUT", "/app", {"scopes": scopes})
     await zoom.connect()
 
 
-async def test_a_notification_looks_like_zooms(live: Zoom, receiver: Receiver) -> None:
+async def test_a_notification_looks_like_zooms(live: ZoomDriver, receiver: Receiver) -> None:
     meeting = await live.meeting(topic="Chœur „São“ / 合唱")
-    await settled(live)
+    await wait_for_deliveries(live)
     ((headers, body),) = receiver.received
     assert headers["content-type"] == "application/json; charset=utf-8"
     assert headers["user-agent"] == "Zoom Marketplace/1.0a"
     assert headers["clientid"] == "client-id"
     assert headers["x-zm-trackingid"]
-    assert abs(int(headers["x-zm-request-timestamp"]) - time.time()) < PATIENCE
+    assert abs(int(headers["x-zm-request-timestamp"]) - time.time()) < TIMEOUT
     assert signed(SECRET, headers, body)
     document = json.loads(body)
     assert document.keys() == {"event", "event_ts", "payload"}
-    assert abs(document["event_ts"] - time.time() * 1000) < PATIENCE * 1000
+    assert abs(document["event_ts"] - time.time() * 1000) < TIMEOUT * 1000
     assert document["payload"]["object"]["topic"] == "Chœur „São“ / 合唱"
     assert document["payload"]["object"]["id"] == meeting["id"]
     assert document["payload"]["object"]["join_url"] == meeting["join_url"]
     assert document["payload"]["account_id"] == (await live.call("GET", "/users/me")).json()["account_id"]
 
 
-async def test_an_update_tells_what_changed_and_what_it_was(live: Zoom, receiver: Receiver) -> None:
+async def test_an_update_tells_what_changed_and_what_it_was(live: ZoomDriver, receiver: Receiver) -> None:
     meeting = await live.meeting()
     path = f"/meetings/{meeting['id']}"
     await live.call("PATCH", path, {"topic": "Choir", "settings": {"approval_type": 1}})
     await live.call("PATCH", path, {"topic": "Band", "settings": {"mute_upon_entry": True}})
     await live.control("POST", f"{path}/edit", {"topic": "Orchestra"})
     await live.control("POST", f"{path}/delete")
-    await settled(live)
+    await wait_for_deliveries(live)
     first, second = receiver.documents("meeting.updated")
     assert first["payload"]["operator"] == ADA
     assert first["payload"]["object"] == {"id": meeting["id"], "topic": "Band", "settings": {"mute_upon_entry": True}}
@@ -55,7 +55,7 @@ async def test_an_update_tells_what_changed_and_what_it_was(live: Zoom, receiver
     assert deleted["payload"]["object"].keys() == SCHEDULED
 
 
-async def test_what_people_do_inside_is_told(live: Zoom, receiver: Receiver) -> None:
+async def test_what_people_do_inside_is_told(live: ZoomDriver, receiver: Receiver) -> None:
     meeting = await live.meeting()
     added = (await live.add(meeting["id"])).json()
     path = f"/meetings/{meeting['id']}"
@@ -63,7 +63,7 @@ async def test_what_people_do_inside_is_told(live: Zoom, receiver: Receiver) -> 
     await live.control("POST", f"{path}/join", {"join_url": added["join_url"]})
     await live.control("POST", f"{path}/leave", {"join_url": added["join_url"]})
     await live.control("POST", f"{path}/end")
-    await settled(live)
+    await wait_for_deliveries(live)
     assert receiver.events() == [
         "meeting.created",
         "meeting.registration_created",
@@ -91,24 +91,26 @@ async def test_what_people_do_inside_is_told(live: Zoom, receiver: Receiver) -> 
     assert reasons == ["Mia Moss left the meeting.", "Host ended the meeting."]
 
 
-async def test_who_waits_is_told_as_waiting_and_joins_once_let_in(live: Zoom, receiver: Receiver) -> None:
+async def test_who_waits_is_told_as_waiting_and_joins_once_let_in(live: ZoomDriver, receiver: Receiver) -> None:
     meeting = await live.meeting()
     added = (await live.add(meeting["id"])).json()
     path = f"/meetings/{meeting['id']}"
     await live.control("POST", f"{path}/start", {"host_joins": False})
     await live.control("POST", f"{path}/join", {"join_url": added["join_url"], "waits": True})
     await live.control("POST", f"{path}/admit", {"join_url": added["join_url"]})
-    await settled(live)
+    await wait_for_deliveries(live)
     kinds = ("joined_waiting_room", "admitted", "left_waiting_room", "joined")
     assert receiver.events()[3:] == [f"meeting.participant_{kind}" for kind in kinds]
-    told = [receiver.documents(f"meeting.participant_{kind}")[0]["payload"]["object"]["participant"] for kind in kinds]
-    assert {person["registrant_id"] for person in told} == {added["registrant_id"]}
-    assert [sorted(person.keys() & {"date_time", "join_time"}) for person in told] == [["date_time"]] * 3 + [
+    participants = [
+        receiver.documents(f"meeting.participant_{kind}")[0]["payload"]["object"]["participant"] for kind in kinds
+    ]
+    assert {person["registrant_id"] for person in participants} == {added["registrant_id"]}
+    assert [sorted(person.keys() & {"date_time", "join_time"}) for person in participants] == [["date_time"]] * 3 + [
         ["join_time"]
     ]
 
 
-async def test_registrations_are_told_once_their_scope_is_granted(live: Zoom, receiver: Receiver) -> None:
+async def test_registrations_are_told_once_their_scope_is_granted(live: ZoomDriver, receiver: Receiver) -> None:
     await reconnect(live, *(scope for scope in ADMIN_SCOPES if scope != "meeting:read:registrant:admin"))
     meeting = await live.meeting()
     await live.add(meeting["id"], "before@member.example")
@@ -120,7 +122,7 @@ async def test_registrations_are_told_once_their_scope_is_granted(live: Zoom, re
     other = (await live.add(meeting["id"], "noa@member.example", auto_approve=False)).json()
     body = {"action": "deny", "registrants": [{"id": other["registrant_id"]}]}
     await live.call("PUT", f"/meetings/{meeting['id']}/registrants/status", body)
-    deliveries = await settled(live)
+    deliveries = await wait_for_deliveries(live)
     outcomes = [d["outcome"] for d in deliveries if d["event"] == "meeting.registration_created"]
     assert "withheld: nobody granted meeting:read:registrant" in outcomes
     assert receiver.events()[1:] == [
@@ -138,18 +140,18 @@ async def test_registrations_are_told_once_their_scope_is_granted(live: Zoom, re
     assert approved["operator"] == ADA
 
 
-async def test_a_free_plan_lacks_some_notifications(live: Zoom, receiver: Receiver) -> None:
+async def test_a_free_plan_lacks_some_notifications(live: ZoomDriver, receiver: Receiver) -> None:
     await live.connect(WIL)
     meeting = await live.meeting(WIL)
     await live.call("PATCH", f"/meetings/{meeting['id']}", {"topic": "Band"})
     await live.call("DELETE", f"/meetings/{meeting['id']}")
-    deliveries = await settled(live)
+    deliveries = await wait_for_deliveries(live)
     assert receiver.events() == ["meeting.created"]
     withheld = [delivery["event"] for delivery in deliveries if delivery["outcome"] == "withheld: not on this plan"]
     assert withheld == ["meeting.updated", "meeting.deleted"]
 
 
-async def test_a_user_level_grant_hears_of_its_own_meetings_only(live: Zoom, receiver: Receiver) -> None:
+async def test_a_user_level_grant_hears_of_its_own_meetings_only(live: ZoomDriver, receiver: Receiver) -> None:
     of_ada = await live.meeting(ADA)
     of_ben = await live.meeting(BEN)
     await live.control("POST", "/deauthorize", {"user": ADA, "notify": False})
@@ -158,15 +160,15 @@ async def test_a_user_level_grant_hears_of_its_own_meetings_only(live: Zoom, rec
     receiver.received.clear()
     for meeting in (of_ada, of_ben):
         await live.control("POST", f"/meetings/{meeting['id']}/start")
-    await settled(live)
+    await wait_for_deliveries(live)
     assert receiver.events() == ["meeting.started"]
     assert receiver.documents("meeting.started")[0]["payload"]["object"]["id"] == str(of_ben["id"])
 
 
-async def test_deauthorization_kills_the_tokens_and_is_told(live: Zoom, receiver: Receiver) -> None:
+async def test_deauthorization_kills_the_tokens_and_is_told(live: ZoomDriver, receiver: Receiver) -> None:
     tokens = await live.connect()
     assert await live.control("POST", "/deauthorize", {"user": ADA}) == {"grants": 2}
-    await settled(live)
+    await wait_for_deliveries(live)
     ((headers, body),) = receiver.received
     document = json.loads(body)
     assert document["event"] == "app_deauthorized"
@@ -186,18 +188,18 @@ async def test_deauthorization_kills_the_tokens_and_is_told(live: Zoom, receiver
     assert (await live.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-async def test_an_account_can_have_a_subscription_of_its_own(live: Zoom, receiver: Receiver) -> None:
+async def test_an_account_can_have_a_subscription_of_its_own(live: ZoomDriver, receiver: Receiver) -> None:
     account_id = (await live.call("GET", "/users/me")).json()["account_id"]
     await live.control("PUT", "/webhooks", {"account_id": account_id, "secret": "own", "url": f"{receiver.url}"})
     await live.meeting()
     await live.control("POST", "/deauthorize", {"user": ADA})
-    await settled(live)
+    await wait_for_deliveries(live)
     created, deauthorized = receiver.received
     assert signed("own", *created)
     assert signed(SECRET, *deauthorized)
 
 
-async def test_switches_shape_notifications(live: Zoom, receiver: Receiver) -> None:
+async def test_switches_shape_notifications(live: ZoomDriver, receiver: Receiver) -> None:
     await live.control(
         "PUT",
         "/switches",
@@ -211,7 +213,7 @@ async def test_switches_shape_notifications(live: Zoom, receiver: Receiver) -> N
     meeting = await live.meeting()
     await live.control("POST", f"/meetings/{meeting['id']}/start")
     await live.control("POST", "/deauthorize", {"user": ADA})
-    await settled(live)
+    await wait_for_deliveries(live)
     assert all(int(headers["x-zm-request-timestamp"]) > 10**11 for headers, _ in receiver.received)
     (joined,) = receiver.documents("meeting.participant_joined")
     assert "date_time" in joined["payload"]["object"]["participant"]
@@ -221,11 +223,11 @@ async def test_switches_shape_notifications(live: Zoom, receiver: Receiver) -> N
     await live.control("PUT", "/switches", {"deauthorized_event_ts": "top-level", "object_id": "string"})
     await live.connect()
     await live.control("POST", "/deauthorize", {"user": ADA})
-    await settled(live)
+    await wait_for_deliveries(live)
     assert isinstance(receiver.documents("app_deauthorized")[-1]["event_ts"], int)
 
 
-def test_time_shifts_reach_signatures(live: Zoom) -> None:
+def test_time_shifts_reach_signatures(live: ZoomDriver) -> None:
     simulator: Simulator = live.simulator
     headers = simulator.sign(b"{}", "s")
     shown = datetime.fromtimestamp(int(headers["x-zm-request-timestamp"]), UTC)

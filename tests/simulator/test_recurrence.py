@@ -5,7 +5,7 @@ import pytest
 
 from app.simulator.clock import zoom_time
 from app.simulator.recurrence import occurrences
-from tests.simulator.driver import Zoom
+from tests.simulator.driver import ZoomDriver
 
 START = datetime(2027, 3, 25, 17, 0, tzinfo=UTC)  # a Thursday, 18:00 in Berlin
 
@@ -41,7 +41,7 @@ def test_at_most_fifty_are_listed() -> None:
     assert len(occurrences({"type": 1, "end_times": 0}, START, 60, "UTC")) == 50
 
 
-async def test_one_occurrence_can_be_moved_and_deleted(connected: Zoom) -> None:
+async def test_one_occurrence_can_be_moved_and_deleted(connected: ZoomDriver) -> None:
     series = await connected.meeting(type=8, recurrence={"type": 1, "end_times": 3})
     first, second, _ = (occurrence["occurrence_id"] for occurrence in series["occurrences"])
     path = f"/meetings/{series['id']}"
@@ -56,7 +56,7 @@ async def test_one_occurrence_can_be_moved_and_deleted(connected: Zoom) -> None:
     assert refused.json() == {"code": 300, "message": "Invalid parameter: `occurrence_id`."}
 
 
-async def test_a_registrant_of_a_series_is_told_its_occurrences(connected: Zoom) -> None:
+async def test_a_registrant_of_a_series_is_told_its_occurrences(connected: ZoomDriver) -> None:
     series = await connected.meeting(type=8, recurrence={"type": 1, "end_times": 2})
     added = (await connected.add(series["id"])).json()
     assert added["occurrences"] == series["occurrences"]

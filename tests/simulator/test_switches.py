@@ -1,10 +1,10 @@
 """Section 17 of the contract: what the table's defaults are is asserted by the other tests, here is the other side."""
 
 from app.simulator.switches import Switches
-from tests.simulator.driver import CLEO, Zoom
+from tests.simulator.driver import CLEO, ZoomDriver
 
 
-async def flip(zoom: Zoom, **switches: object) -> None:
+async def set_switches(zoom: ZoomDriver, **switches: object) -> None:
     """Set some switches."""
     await zoom.control("PUT", "/switches", switches)
 
@@ -42,51 +42,51 @@ def test_defaults_are_those_of_the_table() -> None:
     }
 
 
-async def test_row_2_a_missing_scope(zoom: Zoom) -> None:
-    await flip(zoom, missing_scope="401/4700")
+async def test_row_2_a_missing_scope(zoom: ZoomDriver) -> None:
+    await set_switches(zoom, missing_scope="401/4700")
     await zoom.control("PUT", "/app", {"scopes": ["user:read:user"]})
     await zoom.connect()
     refused = await zoom.call("GET", "/users/me/settings")
     assert (refused.status_code, refused.json()["code"]) == (401, 4700)
 
 
-async def test_row_3_an_expired_token(connected: Zoom) -> None:
-    await flip(connected, expired_token_status=400)
+async def test_row_3_an_expired_token(connected: ZoomDriver) -> None:
+    await set_switches(connected, expired_token_status=400)
     await connected.control("PUT", "/clock", {"seconds": 3601})
     refused = await connected.call("GET", "/users/me")
     assert (refused.status_code, refused.json()["code"]) == (400, 124)
 
 
-async def test_row_4_registration_off(connected: Zoom) -> None:
+async def test_row_4_registration_off(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(approval_type=2)
     for shape, expected in (("400/404", (400, 404)), ("400/300", (400, 300))):
-        await flip(connected, registration_off=shape)
+        await set_switches(connected, registration_off=shape)
         refused = await connected.add(meeting["id"])
         assert (refused.status_code, refused.json()["code"]) == expected
 
 
-async def test_row_5_an_unknown_meeting(connected: Zoom) -> None:
-    await flip(connected, unknown_meeting_on_add=1001)
+async def test_row_5_an_unknown_meeting(connected: ZoomDriver) -> None:
+    await set_switches(connected, unknown_meeting_on_add=1001)
     refused = await connected.add(99999999999)
     assert refused.json() == {"code": 1001, "message": "Meeting does not exist: 99999999999."}
 
 
-async def test_row_9_a_dead_refresh_token(zoom: Zoom) -> None:
-    await flip(zoom, invalid_grant_status=401)
+async def test_row_9_a_dead_refresh_token(zoom: ZoomDriver) -> None:
+    await set_switches(zoom, invalid_grant_status=401)
     assert (await zoom.refresh("dead")).status_code == 401
 
 
-async def test_row_14_registration_without_a_fixed_time(connected: Zoom) -> None:
+async def test_row_14_registration_without_a_fixed_time(connected: ZoomDriver) -> None:
     meeting = await connected.meeting(type=3)
     assert meeting["settings"]["approval_type"] == 2
-    await flip(connected, type_3_registration="error")
+    await set_switches(connected, type_3_registration="error")
     body = {"type": 3, "settings": {"approval_type": 1}}
     refused = await connected.call("POST", "/users/me/meetings", body)
     assert refused.json()["errors"][0]["field"] == "settings.approval_type"
 
 
-async def test_row_15_registration_without_a_licence(connected: Zoom) -> None:
-    await flip(connected, unlicensed_registration="error")
+async def test_row_15_registration_without_a_licence(connected: ZoomDriver) -> None:
+    await set_switches(connected, unlicensed_registration="error")
     refused = await connected.call("POST", f"/users/{CLEO}/meetings", {"settings": {"approval_type": 1}})
     assert (refused.status_code, refused.json()["code"]) == (400, 200)
     assert (await connected.call("GET", f"/users/{CLEO}/meetings")).json()["meetings"] == []

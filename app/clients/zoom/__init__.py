@@ -1,18 +1,16 @@
 """Zoom: how one talks to it, who is asking, what it can be asked, what it says by itself. Knows no room.
 
-Start at `operations` (what we call) and `errors` (what can go wrong, and when to try again). `protocol`, `refusals`,
-`waits`, `hosts`, `scopes` and `notifications` are pure; `transport`, `auth` and `client` do the talking.
+Start at `operations` (what we call) and `errors` (what can go wrong, and when to try again). `protocol`, `error_mapping`,
+`retry_after`, `allowed_hosts`, `scopes` and `notifications` are pure; `transport`, `auth` and `client` do the talking.
 """
 
+from app.clients.zoom.allowed_hosts import is_zoom_link, trusted_api_origin
 from app.clients.zoom.auth import OAuth, TokenSource, pkce
-from app.clients.zoom.bodies import MAX_BATCH, MeetingBody, MeetingSettingsBody, RegistrantBody, RegistrantReference
 from app.clients.zoom.client import AccountClient, Zoom
 from app.clients.zoom.errors import (
-    Again,
     AppDisabled,
     AppMisconfigured,
     BadAnswer,
-    ForeignHost,
     HostCannotRegister,
     InvalidRequest,
     MeetingFull,
@@ -29,12 +27,13 @@ from app.clients.zoom.errors import (
     RateLimited,
     Refused,
     RegistrationOff,
+    Retry,
     ServerError,
     TokenRefused,
     Unauthorized,
+    UntrustedHost,
     ZoomError,
 )
-from app.clients.zoom.hosts import accepted_api_url, is_zoom_link
 from app.clients.zoom.models import (
     LICENSED,
     Meeting,
@@ -48,7 +47,14 @@ from app.clients.zoom.models import (
     UserSettings,
 )
 from app.clients.zoom.operations import LABELS, Label
-from app.clients.zoom.scopes import SCOPES, Scope, allows, is_admin_grant, missing
+from app.clients.zoom.request_models import (
+    MAX_BATCH,
+    MeetingBody,
+    MeetingSettingsBody,
+    RegistrantBody,
+    RegistrantReference,
+)
+from app.clients.zoom.scopes import SCOPES, Scope, allows, is_admin_grant, missing_scopes
 
 __all__ = [
     "LABELS",
@@ -56,11 +62,9 @@ __all__ = [
     "MAX_BATCH",
     "SCOPES",
     "AccountClient",
-    "Again",
     "AppDisabled",
     "AppMisconfigured",
     "BadAnswer",
-    "ForeignHost",
     "HostCannotRegister",
     "InvalidRequest",
     "Label",
@@ -89,20 +93,22 @@ __all__ = [
     "RegistrantReference",
     "RegistrationOff",
     "ReportedParticipant",
+    "Retry",
     "Scope",
     "ServerError",
     "Token",
     "TokenRefused",
     "TokenSource",
     "Unauthorized",
+    "UntrustedHost",
     "User",
     "UserSettings",
     "Zoom",
     "ZoomError",
-    "accepted_api_url",
     "allows",
     "is_admin_grant",
     "is_zoom_link",
-    "missing",
+    "missing_scopes",
     "pkce",
+    "trusted_api_origin",
 ]

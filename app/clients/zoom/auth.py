@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import httpx
 from pydantic import ValidationError
 
-from app.clients.zoom import refusals, transport, waits
+from app.clients.zoom import error_mapping, retry_after, transport
 from app.clients.zoom.errors import (
     AppDisabled,
     AppMisconfigured,
@@ -26,22 +26,22 @@ from app.clients.zoom.errors import (
     ServerError,
     TokenRefused,
     ZoomError,
-    sanitised,
+    sanitize,
 )
 from app.clients.zoom.models import Token
 from app.clients.zoom.operations import Label
 from app.clients.zoom.protocol import Request, json_object
 
-_FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+_FORM_HEADERS = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 
 # Zoom's numeric OAuth codes: "OAuth error messages" on developers.zoom.us/docs/integrations/oauth/. They come as
 # `code`, or in the text as "(4,717)". Those not listed say nothing for certain: 4700 is "a catch all for unexpected
 # errors".
-_OUR_APP, _DISABLED = {4702, 4704, 4705, 4706, 4709}, 4717
-_OUR_APP_KINDS = {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-_CODE_IS_BAD = {4733, 4734}
-_TOKEN_IS_GONE = {4735, 4737, 4741}
-_IN_TEXT = re.compile(r"\(?\b(4),?(7\d\d)\b")
+_APP_CODES, _APP_DISABLED_CODE = {4702, 4704, 4705, 4706, 4709}, 4717
+_APP_ERRORS = {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
+_CODE_INVALID_CODES = {4733, 4734}
+_TOKEN_INVALID_CODES = {4735, 4737, 4741}
+_CODE_IN_TEXT = re.compile(r"\(?\b(4),?(7\d\d)\b")
 _ADVICE = "check ZOOM_CLIENT_ID, ZOOM_CLIENT_SECRET and ZOOM_REDIRECT_URI"
 
 
@@ -65,7 +65,7 @@ class BearerAuth(httpx.Auth):
         request.headers["Authorization"] = f"Bearer {token}"
         response = yield request
         body = json_object(await response.aread()) or {}
-        if refusals.rejects_token(response.status_code, body):
+        if error_mapping.rejects_token(response.status_code, body):
             # A refused token means that nothing was done: even a create may be sent again.
             request.headers["Authorization"] = f"Bearer {await self._tokens.access_token(rejected=token)}"
             yield request
@@ -123,7 +123,7 @@ class OAuth:
     async def _post(
         self, operation: str, path: str, form: Mapping[str, str], *, hide: Collection[str], idempotent: bool = False
     ) -> dict[str, Any]:
-        request = Request("POST", self._url + path, _FORM, urlencode(form).encode())
+        request = Request("POST", self._url + path, _FORM_HEADERS, urlencode(form).encode())
         status, headers, content = await transport.send(
             self._http, request, self._auth, operation=operation, idempotent=idempotent
         )
@@ -131,8 +131,8 @@ class OAuth:
         if status == 200 and body is not None:
             return body
         if status < 400 or status >= 500 or body is None:
-            raise _no_verdict(operation, status, idempotent)
-        raise _oauth_refusal(operation, status, headers, body, (*hide, self._client_secret), self._now())
+            raise _inconclusive_error(operation, status, idempotent)
+        raise _error_from_response(operation, status, headers, body, (*hide, self._client_secret), self._now())
 
     def _token(self, body: Mapping[str, Any], operation: str) -> Token:
         try:
@@ -142,17 +142,17 @@ class OAuth:
         raise OutcomeUnknown(f"the token answer is wrong in {fields}", operation=operation, status=200)
 
 
-def _no_verdict(operation: str, status: int, idempotent: bool) -> ZoomError:
+def _inconclusive_error(operation: str, status: int, idempotent: bool) -> ZoomError:
     """For an answer that is neither tokens nor a refusal: the code or token may have been spent."""
-    about: dict[str, Any] = {"operation": operation, "status": status}
+    context: dict[str, Any] = {"operation": operation, "status": status}
     if 400 <= status < 500:
-        return BadAnswer("the refusal is not JSON", **about)
+        return BadAnswer("the refusal is not JSON", **context)
     if not idempotent:
-        return OutcomeUnknown("the answer does not say what was done", **about)
-    return (ServerError if status >= 500 else BadAnswer)("the answer does not say what was done", **about)
+        return OutcomeUnknown("the answer does not say what was done", **context)
+    return (ServerError if status >= 500 else BadAnswer)("the answer does not say what was done", **context)
 
 
-def _oauth_refusal(
+def _error_from_response(
     operation: str,
     status: int,
     headers: Mapping[str, str],
@@ -161,31 +161,33 @@ def _oauth_refusal(
     now: datetime,
 ) -> ZoomError:
     """RFC 6749 section 5.2 as Zoom words it: `{"reason": ..., "error": ...}` with 400, or 401."""
-    kind, code = str(body.get("error", "")), refusals.code_of(body)
-    reason = sanitised(str(body.get("reason") or body.get("message") or body.get("error_description") or kind), hide)
-    about: dict[str, Any] = {"operation": operation, "status": status, "code": code}
+    kind, code = str(body.get("error", "")), error_mapping.code_of(body)
+    reason = sanitize(str(body.get("reason") or body.get("message") or body.get("error_description") or kind), hide)
+    context: dict[str, Any] = {"operation": operation, "status": status, "code": code}
     if status == 429 or code == 429:
-        limited = RateLimited(reason, **about)
-        hit = waits.limit({name.lower(): value for name, value in headers.items()}, reason, Label.LIGHT, now)
-        limited.retry_at, limited.daily = hit.retry_at, hit.daily
-        return limited
-    if _is_dead(operation, kind, code, reason):
-        return NeedsReauth(reason, **about)
-    named = _IN_TEXT.search(reason)
-    codes = {code, int(named[1] + named[2]) if named else None}
-    if _DISABLED in codes:
-        return AppDisabled(f"Zoom says that this app is disabled: {reason}", **about)
-    if kind in _OUR_APP_KINDS or codes & _OUR_APP:
-        return AppMisconfigured(f"Zoom does not accept this app: {reason}; {_ADVICE}", **about)
-    return TokenRefused(reason or "no token, and no reason", **about)
+        error = RateLimited(reason, **context)
+        rate_limit = retry_after.parse_rate_limit(
+            {name.lower(): value for name, value in headers.items()}, reason, Label.LIGHT, now
+        )
+        error.retry_at, error.daily = rate_limit.retry_at, rate_limit.daily
+        return error
+    if _is_invalidated(operation, kind, code, reason):
+        return NeedsReauth(reason, **context)
+    code_in_text = _CODE_IN_TEXT.search(reason)
+    codes = {code, int(code_in_text[1] + code_in_text[2]) if code_in_text else None}
+    if _APP_DISABLED_CODE in codes:
+        return AppDisabled(f"Zoom says that this app is disabled: {reason}", **context)
+    if kind in _APP_ERRORS or codes & _APP_CODES:
+        return AppMisconfigured(f"Zoom does not accept this app: {reason}; {_ADVICE}", **context)
+    return TokenRefused(reason or "no token, and no reason", **context)
 
 
-def _is_dead(operation: str, kind: str, code: int | None, reason: str) -> bool:
+def _is_invalidated(operation: str, kind: str, code: int | None, reason: str) -> bool:
     """Whether the code or token that was sent is of no use any more. Of a grant only `invalid_grant` says so: whatever
     else a refresh is answered may pass."""
     if kind == "invalid_grant":
         return True
     if operation == "exchange":
         # Until 2022 a bad code was an `invalid_request`.
-        return code in _CODE_IS_BAD or (kind == "invalid_request" and "authorization code" in reason.lower())
-    return operation == "revoke" and (kind == "invalid_token" or code in _TOKEN_IS_GONE)
+        return code in _CODE_INVALID_CODES or (kind == "invalid_request" and "authorization code" in reason.lower())
+    return operation == "revoke" and (kind == "invalid_token" or code in _TOKEN_INVALID_CODES)

@@ -8,18 +8,16 @@ from typing import Any, Literal, TypeVar, cast
 import httpx
 from pydantic import ValidationError
 
-from app.clients.zoom import operations, protocol, refusals, transport
+from app.clients.zoom import error_mapping, operations, protocol, transport
+from app.clients.zoom.allowed_hosts import is_zoom_link, trusted_api_origin
 from app.clients.zoom.auth import BearerAuth, OAuth, TokenSource
-from app.clients.zoom.bodies import MAX_BATCH, MAX_STATUS_CHANGES, MeetingBody, RegistrantBody, RegistrantReference
 from app.clients.zoom.errors import BadAnswer, PageTokenExpired
-from app.clients.zoom.hosts import accepted_api_url, is_zoom_link
 from app.clients.zoom.models import (
     BatchedRegistrants,
     Meeting,
     MeetingPage,
     ParticipantPage,
     PastMeeting,
-    Record,
     Recording,
     Registrant,
     RegistrantPage,
@@ -27,15 +25,23 @@ from app.clients.zoom.models import (
     User,
     UserPage,
     UserSettings,
+    ZoomModel,
 )
 from app.clients.zoom.operations import Operation
+from app.clients.zoom.request_models import (
+    MAX_BATCH,
+    MAX_STATUS_CHANGES,
+    MeetingBody,
+    RegistrantBody,
+    RegistrantReference,
+)
 
 PAGE_SIZE = 300  # the most Zoom's guide allows
 
-Pace = Callable[[str], Awaitable[None]]
+Throttle = Callable[[str], Awaitable[None]]
 
-R = TypeVar("R", bound=Record)
-P = TypeVar("P", bound=Record)
+R = TypeVar("R", bound=ZoomModel)
+P = TypeVar("P", bound=ZoomModel)
 
 
 class Zoom:
@@ -56,14 +62,16 @@ class Zoom:
         self._http, self._api_url, self._now = http, api_url, now
         self._origins, self._domains = origins, domains
 
-    def account(self, tokens: TokenSource, api_url: str | None = None, pace: Pace | None = None) -> "AccountClient":
-        """Calls in the name of one grant; `api_url` as its token answer said, `pace` awaited before each call with its
-        operation's name. Raises ForeignHost."""
-        return AccountClient(self._http, tokens, self.api_origin(api_url), self._now, pace)
+    def account(
+        self, tokens: TokenSource, api_url: str | None = None, throttle: Throttle | None = None
+    ) -> "AccountClient":
+        """Calls in the name of one grant; `api_url` as its token answer said, `throttle` awaited before each call with its
+        operation's name. Raises UntrustedHost."""
+        return AccountClient(self._http, tokens, self.api_origin(api_url), self._now, throttle)
 
     def api_origin(self, api_url: str | None) -> str:
-        """The origin to call for a grant whose token came with `api_url`. Raises ForeignHost."""
-        return accepted_api_url(api_url, self._api_url, self._domains)
+        """The origin to call for a grant whose token came with `api_url`. Raises UntrustedHost."""
+        return trusted_api_origin(api_url, self._api_url, self._domains)
 
     def is_link(self, url: str) -> bool:
         """Whether a link leads to Zoom: asked before it is stored, and before a browser is sent there."""
@@ -82,31 +90,37 @@ class AccountClient:
         tokens: TokenSource,
         api_url: str,
         now: Callable[[], datetime],
-        pace: Pace | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
-        self._http, self._auth, self._api_url, self._now, self._pace = http, BearerAuth(tokens), api_url, now, pace
+        self._http, self._auth, self._api_url, self._now, self._throttle = (
+            http,
+            BearerAuth(tokens),
+            api_url,
+            now,
+            throttle,
+        )
 
     async def get_me(self) -> User:
         """The user who gave the grant."""
-        return await self._read(operations.GET_ME, User, {})
+        return await self._call_and_parse(operations.GET_ME, User, {})
 
     def list_users(self) -> AsyncIterator[User]:
         """The active users of the account."""
-        return self._pages(operations.LIST_USERS, UserPage, lambda page: page.users, lambda user: user.id, {}, {})
+        return self._paginate(operations.LIST_USERS, UserPage, lambda page: page.users, lambda user: user.id, {}, {})
 
     async def get_user_settings(self, user_id: str) -> UserSettings:
         """A user's settings."""
-        return await self._read(operations.GET_USER_SETTINGS, UserSettings, {"user_id": user_id})
+        return await self._call_and_parse(operations.GET_USER_SETTINGS, UserSettings, {"user_id": user_id})
 
     async def create_meeting(self, user_id: str, body: MeetingBody) -> Meeting:
         """Make a meeting for a host. OutcomeUnknown: it may exist; find out before trying again."""
-        return await self._read(operations.CREATE_MEETING, Meeting, {"user_id": user_id}, _sent(body))
+        return await self._call_and_parse(operations.CREATE_MEETING, Meeting, {"user_id": user_id}, _as_mapping(body))
 
     def list_meetings(
         self, user_id: str, kind: Literal["scheduled", "live", "upcoming"] = "scheduled"
     ) -> AsyncIterator[Meeting]:
         """A host's meetings, without their settings; `agenda` is cut at 250 characters."""
-        return self._pages(
+        return self._paginate(
             operations.LIST_MEETINGS,
             MeetingPage,
             lambda page: page.meetings,
@@ -118,30 +132,34 @@ class AccountClient:
 
     async def get_meeting(self, meeting_id: str | int) -> Meeting:
         """A meeting with its settings and a start URL that is good for two hours."""
-        return await self._read(operations.GET_MEETING, Meeting, {"meeting_id": meeting_id})
+        return await self._call_and_parse(operations.GET_MEETING, Meeting, {"meeting_id": meeting_id})
 
     async def update_meeting(self, meeting_id: str | int, body: MeetingBody) -> None:
         """Change what `body` names. Zoom drops what it does not support without a word: read back."""
-        await self._call(operations.UPDATE_MEETING, {"meeting_id": meeting_id}, body=_sent(body))
+        await self._call(operations.UPDATE_MEETING, {"meeting_id": meeting_id}, body=_as_mapping(body))
 
     async def delete_meeting(self, meeting_id: str | int) -> None:
         """Delete a meeting; Zoom mails nobody, we do. NotFound: it was gone already."""
-        silent = {"schedule_for_reminder": False, "cancel_meeting_reminder": False}
-        await self._call(operations.DELETE_MEETING, {"meeting_id": meeting_id}, silent)
+        query = {"schedule_for_reminder": False, "cancel_meeting_reminder": False}
+        await self._call(operations.DELETE_MEETING, {"meeting_id": meeting_id}, query)
 
     async def add_registrant(self, meeting_id: str | int, body: RegistrantBody) -> Registrant:
         """Register somebody; without `join_url` the registrant is pending. At most 3 calls a day per e-mail."""
-        return await self._read(operations.ADD_REGISTRANT, Registrant, {"meeting_id": meeting_id}, _sent(body))
+        return await self._call_and_parse(
+            operations.ADD_REGISTRANT, Registrant, {"meeting_id": meeting_id}, _as_mapping(body)
+        )
 
     async def add_registrants(self, meeting_id: str | int, people: Sequence[RegistrantBody]) -> Sequence[Registrant]:
         """Register 1 to 30 people, approved, without a mail from Zoom; whom Zoom does not answer for is missing, who
         has no `join_url` is pending. ValueError: another number. `auto_approve` is said for all, not for one."""
         if not 1 <= len(people) <= MAX_BATCH:
             raise ValueError(f"people: 1 to {MAX_BATCH} at once, not {len(people)}")
-        each = [{name: value for name, value in person.items() if name != "auto_approve"} for person in people]
-        body = {"auto_approve": True, "registrants_confirmation_email": False, "registrants": each}
-        answer = await self._read(operations.ADD_REGISTRANTS, BatchedRegistrants, {"meeting_id": meeting_id}, body)
-        return answer.registrants
+        entries = [{name: value for name, value in person.items() if name != "auto_approve"} for person in people]
+        body = {"auto_approve": True, "registrants_confirmation_email": False, "registrants": entries}
+        response = await self._call_and_parse(
+            operations.ADD_REGISTRANTS, BatchedRegistrants, {"meeting_id": meeting_id}, body
+        )
+        return response.registrants
 
     async def set_registrants_status(
         self,
@@ -159,7 +177,7 @@ class AccountClient:
         self, meeting_id: str | int, status: Literal["pending", "approved", "denied"] = "approved"
     ) -> AsyncIterator[Registrant]:
         """The registrants of one status; cancelled ones are in none of the lists."""
-        return self._pages(
+        return self._paginate(
             operations.LIST_REGISTRANTS,
             RegistrantPage,
             lambda page: page.registrants,
@@ -173,7 +191,7 @@ class AccountClient:
         meetings; in place of a UUID, the number of a meeting means its latest instance. NotFound: Zoom has nothing to
         tell yet, or nothing at all."""
         operation = operations.REPORT_PARTICIPANTS if report else operations.PAST_PARTICIPANTS
-        return self._pages(
+        return self._paginate(
             operation,
             ParticipantPage,
             lambda page: page.participants,
@@ -184,11 +202,11 @@ class AccountClient:
 
     async def get_past_meeting(self, meeting_id: str | int) -> PastMeeting:
         """An instance that is over, by its UUID, or by its meeting's number the latest. NotFound: none is known."""
-        return await self._read(operations.PAST_MEETING, PastMeeting, {"meeting_id": meeting_id})
+        return await self._call_and_parse(operations.PAST_MEETING, PastMeeting, {"meeting_id": meeting_id})
 
     async def get_recordings(self, meeting_uuid: str) -> Recording:
         """The cloud recording of an instance. NotFound: there is none, or not yet."""
-        return await self._read(operations.GET_RECORDINGS, Recording, {"meeting_uuid": meeting_uuid})
+        return await self._call_and_parse(operations.GET_RECORDINGS, Recording, {"meeting_uuid": meeting_uuid})
 
     async def _call(
         self,
@@ -196,21 +214,21 @@ class AccountClient:
         path: protocol.Path,
         query: protocol.Query | None = None,
         body: Mapping[str, Any] | None = None,
-    ) -> protocol.Answer:
-        request = protocol.build(operation, self._api_url, path, query, body)
-        if self._pace:
-            await self._pace(operation.name)
+    ) -> protocol.Response:
+        request = protocol.build_request(operation, self._api_url, path, query, body)
+        if self._throttle:
+            await self._throttle(operation.name)
         status, headers, content = await transport.send(
             self._http, request, self._auth, operation=operation.name, idempotent=operation.idempotent
         )
-        return protocol.read(operation, status, headers, content, self._now())
+        return protocol.parse_response(operation, status, headers, content, self._now())
 
-    async def _read(
+    async def _call_and_parse(
         self, operation: Operation, model: type[R], path: protocol.Path, body: Mapping[str, Any] | None = None
     ) -> R:
-        return _read_as(model, operation, await self._call(operation, path, body=body))
+        return _parse_as(model, operation, await self._call(operation, path, body=body))
 
-    async def _pages(
+    async def _paginate(
         self,
         operation: Operation,
         model: type[P],
@@ -222,37 +240,37 @@ class AccountClient:
         """Every item once, page by page with the same parameters. If Zoom forgets the place the list is read again from
         the start, once; a page that leads back to an earlier one ends it in BadAnswer."""
         parameters = {**query, "page_size": PAGE_SIZE}
-        seen: set[Hashable] = set()
-        token, tokens, restarted = None, set[str](), False
+        yielded: set[Hashable] = set()
+        token, used_tokens, restarted = None, set[str](), False
         while True:
             try:
-                answer = await self._call(operation, path, {**parameters, "next_page_token": token})
+                response = await self._call(operation, path, {**parameters, "next_page_token": token})
             except PageTokenExpired:
                 if restarted or token is None:
                     raise
-                token, tokens, restarted = None, set(), True
+                token, used_tokens, restarted = None, set(), True
                 continue
-            for item in items(_read_as(model, operation, answer)):
-                if identity(item) not in seen:
-                    seen.add(identity(item))
+            for item in items(_parse_as(model, operation, response)):
+                if identity(item) not in yielded:
+                    yielded.add(identity(item))
                     yield item
-            token = answer.next_page_token
+            token = response.next_page_token
             if token is None:
                 return
-            if token in tokens:
+            if token in used_tokens:
                 raise BadAnswer("the pages go round in a circle", operation=operation.name)
-            tokens.add(token)
+            used_tokens.add(token)
 
 
-def _read_as(model: type[R], operation: Operation, answer: protocol.Answer) -> R:
+def _parse_as(model: type[R], operation: Operation, response: protocol.Response) -> R:
     try:
-        return model.model_validate(answer.data)
+        return model.model_validate(response.data)
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, wrong["loc"])) for wrong in error.errors()}))
     # Outside the handler: pydantic's error must not travel along, it knows the values.
-    raise refusals.unreadable(operation, 200, answer.tracking_id, f"the answer is wrong in {fields}")
+    raise error_mapping.malformed_response(operation, 200, response.tracking_id, f"the answer is wrong in {fields}")
 
 
-def _sent(body: MeetingBody | RegistrantBody) -> Mapping[str, Any]:
+def _as_mapping(body: MeetingBody | RegistrantBody) -> Mapping[str, Any]:
     """A TypedDict is a mapping of its fields, which type checkers do not grant."""
     return cast("Mapping[str, Any]", body)

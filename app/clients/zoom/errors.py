@@ -1,20 +1,20 @@
-"""What can go wrong with Zoom. Every error answers "when may this be tried again?" in `again` and `retry_at`.
+"""What can go wrong with Zoom. Every error answers "when may this be tried again?" in `retry` and `retry_at`.
 
     ZoomError
-    ├── NotSent                 later    no connection: Zoom has seen nothing
-    ├── NoAnswer                later    sent, no answer; repeating it is harmless
+    ├── NotSent                 backoff    no connection: Zoom has seen nothing
+    ├── NoAnswer                backoff    sent, no answer; repeating it is harmless
     ├── OutcomeUnknown          unknown  sent, and it may have had an effect that must not be doubled
-    ├── ServerError             later    5xx (`at`, if Zoom said when)
-    ├── BadAnswer               later    not Zoom's JSON: a proxy's page, a cut body, a redirect
-    ├── PageTokenExpired        later    a list took longer than Zoom keeps its place
+    ├── ServerError             backoff    5xx (`at`, if Zoom said when)
+    ├── BadAnswer               backoff    not Zoom's JSON: a proxy's page, a cut body, a redirect
+    ├── PageTokenExpired        backoff    a list took longer than Zoom keeps its place
     ├── RateLimited             at       per second, or until the next UTC midnight
-    ├── Unauthorized            later    a fresh token was refused too; only `invalid_grant` proves a dead grant
-    ├── TokenRefused            later    the token endpoint said no, and nothing about the grant
-    ├── NeedsReauth             parked   `invalid_grant`: the account must be connected again
-    ├── MissingScopes           parked   connect again with these scopes
-    ├── AppMisconfigured        parked   our client id, secret or redirect URI
+    ├── Unauthorized            backoff    a fresh token was refused too; only `invalid_grant` proves a dead grant
+    ├── TokenRefused            backoff    the token endpoint said no, and nothing about the grant
+    ├── NeedsReauth             when_reconnected   `invalid_grant`: the account must be connected again
+    ├── MissingScopes           when_reconnected   connect again with these scopes
+    ├── AppMisconfigured        when_reconnected   our client id, secret or redirect URI
     │   └── AppDisabled                  somebody has switched off our app at Zoom
-    ├── ForeignHost             parked   an `api_url` that is not Zoom's
+    ├── UntrustedHost             when_reconnected   an `api_url` that is not Zoom's
     └── Refused                 never    Zoom understood and said no
         ├── InvalidRequest               with the fields Zoom names
         ├── NotFound                     said by Zoom's own code, never by a bare 404
@@ -25,10 +25,10 @@
         ├── MeetingOver
         └── MeetingFull
 
-`again`: later = transient, back off; at = not before `retry_at`; parked = when somebody has done something about the
+`retry`: later = transient, back off; at = not before `retry_at`; parked = when somebody has done something about the
 connection; never = permanent; unknown = find out first what happened. Only `Refused` is about the object of the call:
 nothing that is said about tokens, the app or the grant is final for a meeting or a registrant.
-Messages carry no token, link or e-mail and are bounded (`sanitised`).
+Messages carry no token, link or e-mail and are bounded (`sanitize`).
 """
 
 import re
@@ -39,7 +39,7 @@ from typing import Literal
 
 from app.clients.zoom.operations import Label
 
-Again = Literal["later", "at", "parked", "never", "unknown"]
+Retry = Literal["backoff", "at", "when_reconnected", "never", "unknown"]
 
 MAX_MESSAGE = 300  # characters
 
@@ -49,7 +49,7 @@ _EMAIL = re.compile(r"[^\s<>()\[\]:;,\"']+@[^\s<>()\[\]:;,\"']+")
 _OPAQUE = re.compile(r"[A-Za-z0-9_\-.=+/~]{32,}")
 
 
-def sanitised(text: str, hide: Collection[str] = ()) -> str:
+def sanitize(text: str, hide: Collection[str] = ()) -> str:
     """`text` without links, e-mail addresses, anything that could be a token, and the values of `hide`; one line,
     at most 300 characters."""
     for secret in sorted(filter(None, hide), key=len, reverse=True):
@@ -68,7 +68,7 @@ class ZoomError(Exception):
     `tracking_id` what Zoom's support asks for (`x-zm-trackingid`), `retry_at` aware UTC.
     """
 
-    again: Again = "never"
+    retry: Retry = "never"
     retry_at: datetime | None = None
 
     def __init__(
@@ -80,7 +80,7 @@ class ZoomError(Exception):
         code: int | None = None,
         tracking_id: str | None = None,
     ) -> None:
-        self.message, self.operation = sanitised(message), operation
+        self.message, self.operation = sanitize(message), operation
         self.status, self.code, self.tracking_id = status, code, tracking_id
         numbers = "/".join(str(number) for number in (status, code) if number is not None)
         super().__init__(f"{operation}: {f'{numbers} ' if numbers else ''}{self.message}")
@@ -89,81 +89,81 @@ class ZoomError(Exception):
 class NotSent(ZoomError):
     """No connection, or none free: nothing left this machine."""
 
-    again = "later"
+    retry = "backoff"
 
 
 class NoAnswer(ZoomError):
-    """The request was sent and no answer came; this call may simply be repeated. `hung` says that the connection did
+    """The request was sent and no answer came; this call may simply be repeated. `timed_out` says that the connection did
     not break: Zoom may still carry the request out."""
 
-    again = "later"
-    hung: bool = False
+    retry = "backoff"
+    timed_out: bool = False
 
 
 class OutcomeUnknown(ZoomError):
-    """The request was sent and may have had an effect, and doing it twice would be wrong. `hung` as for NoAnswer."""
+    """The request was sent and may have had an effect, and doing it twice would be wrong. `timed_out` as for NoAnswer."""
 
-    again = "unknown"
-    hung: bool = False
+    retry = "unknown"
+    timed_out: bool = False
 
 
 class ServerError(ZoomError):
     """Zoom is in trouble (5xx)."""
 
-    again: Again = "later"
+    retry: Retry = "backoff"
 
 
 class BadAnswer(ZoomError):
     """The answer is not what Zoom says: HTML, broken JSON, a redirect, a field that is missing."""
 
-    again = "later"
+    retry = "backoff"
 
 
 class PageTokenExpired(ZoomError):
     """Zoom has forgotten the place in a list (it keeps it for 15 minutes): start over."""
 
-    again = "later"
+    retry = "backoff"
 
 
 class RateLimited(ZoomError):
     """Too many calls. `label` is whose limit (none: unknown), `daily` whether it lasts until the next UTC midnight,
-    `of` who has used it up: the whole account, one host (100 creates and updates a day) or one registrant."""
+    `scope` who has used it up: the whole account, one host (100 creates and updates a day) or one registrant."""
 
-    again = "at"
+    retry = "at"
     label: Label | None = None
     daily: bool = False
-    of: Literal["account", "host", "registrant"] = "account"
+    scope: Literal["account", "host", "registrant"] = "account"
 
     @property
-    def whole_lane(self) -> bool:
+    def whole_queue(self) -> bool:
         """Whether every call to the account has to wait, not only this one."""
-        return self.of == "account"
+        return self.scope == "account"
 
 
 class Unauthorized(ZoomError):
     """The access token was refused, and so was a fresh one. The cause may be another installation of this app that
     invalidates our tokens. The next refresh tells whether the grant is dead (`NeedsReauth`)."""
 
-    again = "later"
+    retry = "backoff"
 
 
 class TokenRefused(ZoomError):
     """The token endpoint gave no token and did not say `invalid_grant`: "User is locked", a code of its own, 4700,
     which Zoom calls a catch-all. The grant may be as alive as before, so it is tried again."""
 
-    again = "later"
+    retry = "backoff"
 
 
 class NeedsReauth(ZoomError):
     """The grant, code or token is dead: the account must be connected again."""
 
-    again = "parked"
+    retry = "when_reconnected"
 
 
 class MissingScopes(ZoomError):
     """The grant lacks `scopes`: connect again, approving them."""
 
-    again = "parked"
+    retry = "when_reconnected"
     scopes: tuple[str, ...] = ()
 
 
@@ -217,14 +217,14 @@ class MeetingFull(Refused):
 class AppMisconfigured(ZoomError):
     """Zoom does not accept this installation's client id, client secret or redirect URI."""
 
-    again = "parked"
+    retry = "when_reconnected"
 
 
 class AppDisabled(AppMisconfigured):
     """The app itself is switched off at Zoom (4717)."""
 
 
-class ForeignHost(ZoomError):
+class UntrustedHost(ZoomError):
     """An address that should be Zoom's is not."""
 
-    again = "parked"
+    retry = "when_reconnected"

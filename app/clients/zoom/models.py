@@ -10,23 +10,23 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, Co
 
 from app.clients.zoom.protocol import MAX_ID
 
-_WHO = {"registrant_id", "email"}
+_IDENTIFYING_FIELDS = {"registrant_id", "email"}
 LICENSED = 2  # `User.type`; 1 is basic, 4 and 99 cannot host meetings
 
 
-def _whole(value: object) -> object:
+def _reject_inexact(value: object) -> object:
     """Ids come as numbers or as text; a float has already lost digits."""
     if isinstance(value, float | bool):
         raise ValueError("an id is a whole number")
     return value
 
 
-MeetingId = Annotated[int, BeforeValidator(_whole), Field(gt=0, le=MAX_ID)]
+MeetingId = Annotated[int, BeforeValidator(_reject_inexact), Field(gt=0, le=MAX_ID)]
 Hidden = Annotated[str, Field(repr=False)]
 ScopeNames = Annotated[frozenset[str], BeforeValidator(lambda text: text.split() if isinstance(text, str) else text)]
 
 
-class Record(BaseModel):
+class ZoomModel(BaseModel):
     """Something Zoom says. A field that is null is one that is absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -37,9 +37,9 @@ class Record(BaseModel):
         return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
-class Token(Record):
+class Token(ZoomModel):
     """The answer of the token endpoint: `expires_in` seconds from now, `scope` what was granted, `api_url` the origin
-    to call (believed only through `hosts.accepted_api_url`). The refresh token is a new one each time."""
+    to call (believed only through `allowed_hosts.trusted_api_origin`). The refresh token is a new one each time."""
 
     access_token: Hidden = Field(min_length=1)
     refresh_token: Hidden = Field(min_length=1)
@@ -48,7 +48,7 @@ class Token(Record):
     api_url: str | None = None
 
 
-class User(Record):
+class User(ZoomModel):
     """A Zoom user; `account_id` is the key notifications are routed by."""
 
     id: str = Field(min_length=1)
@@ -68,14 +68,14 @@ class User(Record):
         return self.type == LICENSED
 
 
-class RecordingSettings(Record):
+class RecordingSettings(ZoomModel):
     """`auto_recording` is `local`, `cloud` or `none`."""
 
     cloud_recording: bool = False
     auto_recording: str = "local"
 
 
-class InMeetingSettings(Record):
+class InMeetingSettings(ZoomModel):
     """Both livestream switches must be on before a meeting can be streamed to an address of ours."""
 
     allow_live_streaming: bool = False
@@ -83,13 +83,13 @@ class InMeetingSettings(Record):
     waiting_room: bool = False
 
 
-class FeatureSettings(Record):
+class FeatureSettings(ZoomModel):
     """`meeting_capacity` counts people; None if Zoom does not say."""
 
     meeting_capacity: int | None = None
 
 
-class ScheduleSettings(Record):
+class ScheduleSettings(ZoomModel):
     """What Zoom does with a new meeting when the request says nothing."""
 
     join_before_host: bool = False
@@ -99,7 +99,7 @@ class ScheduleSettings(Record):
     use_pmi_for_scheduled_meetings: bool = False
 
 
-class UserSettings(Record):
+class UserSettings(ZoomModel):
     """A user's settings; Zoom leaves out groups the user's plan does not have."""
 
     recording: RecordingSettings = RecordingSettings()
@@ -108,7 +108,7 @@ class UserSettings(Record):
     schedule_meeting: ScheduleSettings = ScheduleSettings()
 
 
-class MeetingSettings(Record):
+class MeetingSettings(ZoomModel):
     """A meeting's settings as read back; None where Zoom does not say. `approval_type` 0 and 1 mean registration."""
 
     approval_type: int | None = None
@@ -129,7 +129,7 @@ class MeetingSettings(Record):
     waiting_room: bool | None = None
 
 
-class Meeting(Record):
+class Meeting(ZoomModel):
     """A meeting; `start_time` aware UTC, `duration` minutes. Lists leave out `settings` and the links for the host."""
 
     id: MeetingId
@@ -149,7 +149,7 @@ class Meeting(Record):
     settings: MeetingSettings = MeetingSettings()
 
 
-class Registrant(Record):
+class Registrant(ZoomModel):
     """Zoom's record of somebody who registered. `join_url` is personal and a secret; it is absent while pending."""
 
     # Adding answers with `registrant_id`, there `id` is the meeting's, a number; lists call it `id`.
@@ -161,7 +161,7 @@ class Registrant(Record):
     create_time: AwareDatetime | None = None
 
 
-class UserPage(Record):
+class UserPage(ZoomModel):
     """One page of users. Those invited but not yet there have no id, can host nothing, and are left out."""
 
     users: tuple[User, ...] = ()
@@ -174,27 +174,29 @@ class UserPage(Record):
         return data
 
 
-class MeetingPage(Record):
+class MeetingPage(ZoomModel):
     """One page of a user's meetings."""
 
     meetings: tuple[Meeting, ...] = ()
 
 
-class BatchedRegistrants(Record):
+class BatchedRegistrants(ZoomModel):
     """Who was added by one call. Zoom promises no field of an entry; those that do not say who it is are left out."""
 
     registrants: tuple[Registrant, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
-    def _known(cls, data: Any) -> Any:
+    def _identified(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("registrants"), list):
-            named = [one for one in data["registrants"] if not isinstance(one, dict) or one.keys() >= _WHO]
-            return {"registrants": named}
+            identified = [
+                one for one in data["registrants"] if not isinstance(one, dict) or one.keys() >= _IDENTIFYING_FIELDS
+            ]
+            return {"registrants": identified}
         return data
 
 
-class PastMeeting(Record):
+class PastMeeting(ZoomModel):
     """An instance that is over: from when until when (aware UTC)."""
 
     uuid: str = Field(min_length=1)
@@ -202,7 +204,7 @@ class PastMeeting(Record):
     end_time: AwareDatetime
 
 
-class ReportedParticipant(Record):
+class ReportedParticipant(ZoomModel):
     """One time somebody was inside an instance, or in its waiting room, from `join_time` to `leave_time` (aware UTC).
     Only a report names the registrant and the breakout room (`bo_mtg_id`); `id` is a Zoom user's, or empty."""
 
@@ -219,7 +221,7 @@ class ReportedParticipant(Record):
     bo_mtg_id: str = ""
 
 
-class ParticipantPage(Record):
+class ParticipantPage(ZoomModel):
     """One page of those who were inside. Whoever has no times is left out."""
 
     participants: tuple[ReportedParticipant, ...] = ()
@@ -237,25 +239,25 @@ def _is_timed(participant: dict[str, Any]) -> bool:
     return bool(participant.get("join_time") and participant.get("leave_time"))
 
 
-class RecordingFile(Record):
+class RecordingFile(ZoomModel):
     """One file of a recording; `deleted_time` where it is in the trash."""
 
     file_type: str = ""
     deleted_time: str | None = None
 
 
-class Recording(Record):
+class Recording(ZoomModel):
     """The cloud recording of an instance. The links and codes that lead to its files are not read."""
 
     recording_files: tuple[RecordingFile, ...] = ()
 
     @property
-    def held(self) -> bool:
+    def available(self) -> bool:
         """Whether there is a file of it outside the trash."""
         return any(file.deleted_time is None for file in self.recording_files)
 
 
-class RegistrantPage(Record):
+class RegistrantPage(ZoomModel):
     """One page of registrants."""
 
     registrants: tuple[Registrant, ...] = ()

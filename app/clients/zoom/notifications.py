@@ -16,9 +16,9 @@ from app.clients.zoom.protocol import MAX_ID, json_object
 MAX_AHEAD = timedelta(minutes=5)
 _PLAIN_TOKEN = re.compile(r"[!-9;-~]{1,64}")  # Zoom sends 22 letters and digits
 _MILLISECONDS_FROM = 10**11  # Zoom sends seconds; milliseconds have been seen
-_MAX_DIGITS = 16
-_MOST_DIGITS = len(str(MAX_ID))
-LONGEST_ID = 320  # characters, as many as an address has; no id of Zoom's has a tenth of it
+_MAX_TIMESTAMP_DIGITS = 16
+_MAX_ID_DIGITS = len(str(MAX_ID))
+MAX_TEXT_LENGTH = 320  # characters, as many as an address has; no id of Zoom's has a tenth of it
 # Zoom speaks of nothing before or after; what lies beyond is a mistake that would stay.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -53,21 +53,21 @@ class Notification:
     payload: Mapping[str, Any] = field(repr=False)
 
     @property
-    def about(self) -> Mapping[str, Any]:
+    def payload_object(self) -> Mapping[str, Any]:
         """`payload.object`, empty where there is none."""
-        about = self.payload.get("object")
-        return about if isinstance(about, dict) else {}
+        payload_object = self.payload.get("object")
+        return payload_object if isinstance(payload_object, dict) else {}
 
     @property
     def meeting_number(self) -> int | None:
         """The number of the meeting it is about; None where none is named, or what is named is none."""
-        named = self.object_id or ""
-        if not (named.isascii() and named.isdigit() and len(named) <= _MOST_DIGITS):
+        object_id = self.object_id or ""
+        if not (object_id.isascii() and object_id.isdigit() and len(object_id) <= _MAX_ID_DIGITS):
             return None
-        return int(named) if 0 < int(named) <= MAX_ID else None
+        return int(object_id) if 0 < int(object_id) <= MAX_ID else None
 
     @property
-    def spoke_at(self) -> datetime | None:
+    def occurred_at(self) -> datetime | None:
         """When Zoom says that it happened, aware UTC; None where it does not, or names no such time."""
         try:
             at = datetime.fromtimestamp((self.event_ts or 0) / 1000, UTC)
@@ -95,12 +95,14 @@ def verify(
         raise ValueError("secrets: at least one, and none of them empty")
     if timestamp is None or signature is None:
         raise BadSignature("a signature header is missing")
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _MAX_DIGITS):
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _MAX_TIMESTAMP_DIGITS):
         raise BadSignature("the timestamp is not a number")
     message = b"v0:" + timestamp.encode() + b":" + body
-    given = signature.encode("utf-8", "replace")
-    fitting = [secret for secret in secrets if hmac.compare_digest(b"v0=" + _hmac(secret, message).encode(), given)]
-    if not fitting:
+    signature_bytes = signature.encode("utf-8", "replace")
+    matching = [
+        secret for secret in secrets if hmac.compare_digest(b"v0=" + _hmac(secret, message).encode(), signature_bytes)
+    ]
+    if not matching:
         raise BadSignature("the signature fits none of the secrets")
     number = int(timestamp)
     age = now.timestamp() - (number / 1000 if number > _MILLISECONDS_FROM else number)
@@ -108,10 +110,10 @@ def verify(
         raise Stale("signed too long ago")
     if -age > max_ahead.total_seconds():
         raise Stale("signed in the future")
-    return fitting[0]
+    return matching[0]
 
 
-def challenge_answer(secret: str, plain_token: object) -> dict[str, str]:
+def challenge_response(secret: str, plain_token: object) -> dict[str, str]:
     """The body that answers `endpoint.url_validation`. Only ever for a request that `verify` accepted.
 
     Raises MalformedNotification for a token that could be a message to sign (`v0:...:...`) or is no token at all, and
@@ -137,40 +139,40 @@ def parse(body: bytes) -> Notification:
         raise MalformedNotification("event: missing")
     if not isinstance(payload, dict):
         raise MalformedNotification("payload: not an object")
-    about = payload.get("object")
-    about = about if isinstance(about, dict) else {}
+    payload_object = payload.get("object")
+    payload_object = payload_object if isinstance(payload_object, dict) else {}
     return Notification(
         # What no database takes would be our fault, again and again, each time it is repeated.
-        event=event.encode("utf-8", "replace").decode().replace("\0", "?")[:LONGEST_ID],
+        event=event.encode("utf-8", "replace").decode().replace("\0", "?")[:MAX_TEXT_LENGTH],
         # `app_deauthorized` has its time inside the payload, as a number or as text.
         event_ts=_milliseconds(data.get("event_ts")) or _milliseconds(payload.get("event_ts")),
-        account_id=storable(payload.get("account_id")) or storable(about.get("account_id")),
-        object_id=storable(about.get("id")),
-        uuid=storable(about.get("uuid")),
-        host_id=storable(about.get("host_id")),
+        account_id=clean_text(payload.get("account_id")) or clean_text(payload_object.get("account_id")),
+        object_id=clean_text(payload_object.get("id")),
+        uuid=clean_text(payload_object.get("uuid")),
+        host_id=clean_text(payload_object.get("host_id")),
         payload=payload,
     )
 
 
-def moment(text: object) -> datetime | None:
+def parse_datetime(text: object) -> datetime | None:
     """A time as notifications write it (RFC 3339; without a zone it is UTC), aware UTC; None where it cannot be one."""
     try:
-        read = datetime.fromisoformat(text) if isinstance(text, str) else None
-        at = read.replace(tzinfo=read.tzinfo or UTC).astimezone(UTC) if read else None
+        parsed = datetime.fromisoformat(text) if isinstance(text, str) else None
+        at = parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC) if parsed else None
     except (ValueError, OverflowError):
         return None
     return at if at and _EARLIEST <= at < _LATEST else None
 
 
-def storable(value: object) -> str | None:
+def clean_text(value: object) -> str | None:
     """An id or a name as text, without what no database takes; None where there is none. A float is none: it has
     already lost digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         return None
-    sound = value.encode("utf-8", "replace").decode()
-    return "".join(letter for letter in sound if letter.isprintable()).strip()[:LONGEST_ID] or None
+    encodable = value.encode("utf-8", "replace").decode()
+    return "".join(char for char in encodable if char.isprintable()).strip()[:MAX_TEXT_LENGTH] or None
 
 
 def _hmac(secret: str, message: bytes) -> str:
@@ -178,7 +180,7 @@ def _hmac(secret: str, message: bytes) -> str:
 
 
 def _milliseconds(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_TIMESTAMP_DIGITS:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
         return None

@@ -18,7 +18,7 @@ class Label(StrEnum):
     RESOURCE_INTENSIVE = "resource-intensive"
 
     @classmethod
-    def told(cls, category: str | None) -> "Label | None":
+    def parse(cls, category: str | None) -> "Label | None":
         """The label an `X-RateLimit-Category` header names, None if it names none we know."""
         name = (category or "").strip().lower()
         return cls(name) if name in set(cls) else None

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from app.clients.zoom import refusals
+from app.clients.zoom import error_mapping
 from app.clients.zoom.operations import Label, Operation
 
 MAX_ID = 2**63 - 1  # meeting ids are 64-bit
@@ -34,7 +34,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a success said: `data` is the JSON object (empty where there is no body), `next_page_token` None on the
     last page, `label` the rate label Zoom counted the call under, if it says."""
 
@@ -44,7 +44,7 @@ class Answer:
     tracking_id: str | None = None
 
 
-def build(
+def build_request(
     operation: Operation,
     api_url: str,
     path: Path | None = None,
@@ -56,20 +56,22 @@ def build(
     In `query` None is left out, booleans are `true` and `false`, lists are joined by commas; in `query` and `body`
     moments become UTC text. Raises ValueError naming the parameter that has no place in a path or is no moment.
     """
-    given = path or {}
-    wanted = [name for _, name, _, _ in string.Formatter().parse(operation.path) if name]
-    url = f"{api_url.rstrip('/')}/v2" + operation.path.format(**{name: segment(name, given[name]) for name in wanted})
-    parameters = {name: _query_text(name, value) for name, value in (query or {}).items() if value is not None}
+    path_values = path or {}
+    path_names = [name for _, name, _, _ in string.Formatter().parse(operation.path) if name]
+    url = f"{api_url.rstrip('/')}/v2" + operation.path.format(
+        **{name: path_segment(name, path_values[name]) for name in path_names}
+    )
+    parameters = {name: _format_query_value(name, value) for name, value in (query or {}).items() if value is not None}
     if parameters:
         url += "?" + urlencode(parameters, quote_via=quote)
     headers = {"Accept": "application/json"}
     if body is None:
         return Request(operation.method, url, headers)
-    content = json.dumps(_sendable("body", body), allow_nan=False, separators=(",", ":")).encode()
+    content = json.dumps(_to_json("body", body), allow_nan=False, separators=(",", ":")).encode()
     return Request(operation.method, url, headers | {"Content-Type": "application/json"}, content)
 
 
-def segment(name: str, value: PathValue) -> str:
+def path_segment(name: str, value: PathValue) -> str:
     """`value` as one segment of a path: percent-encoded, twice if it starts with `/` or contains `//` (Zoom's rule
     for meeting UUIDs). Ids are ints or text, never floats. Raises ValueError naming the parameter."""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -83,29 +85,31 @@ def segment(name: str, value: PathValue) -> str:
     return quote(once, safe="") if text.startswith("/") or "//" in text else once
 
 
-def utc_text(name: str, moment: datetime) -> str:
+def format_utc(name: str, moment: datetime) -> str:
     """`moment` as Zoom reads it: UTC `yyyy-MM-ddTHH:mm:ssZ`, fractions dropped. Raises ValueError without a zone."""
     if moment.utcoffset() is None:
         raise ValueError(f"{name}: a time needs a zone")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read(operation: Operation, status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer:
+def parse_response(
+    operation: Operation, status: int, headers: Mapping[str, str], body: bytes, now: datetime
+) -> Response:
     """The answer to `operation`; raises the `ZoomError` it means. Header names in any case."""
-    named = {name.lower(): value for name, value in headers.items()}
+    headers_by_name = {name.lower(): value for name, value in headers.items()}
     data = json_object(body)
-    tracking_id = named.get("x-zm-trackingid")
+    tracking_id = headers_by_name.get("x-zm-trackingid")
     if status not in operation.success:
-        raise refusals.refusal(operation, status, named, data, now)
+        raise error_mapping.error_from_response(operation, status, headers_by_name, data, now)
     if status == 204:
         data = {}
     if data is None:
-        raise refusals.unreadable(operation, status, tracking_id, "the answer is not a JSON object")
+        raise error_mapping.malformed_response(operation, status, tracking_id, "the answer is not a JSON object")
     token = data.get("next_page_token")
-    return Answer(
+    return Response(
         data,
         token if isinstance(token, str) and token else None,
-        Label.told(named.get("x-ratelimit-category")),
+        Label.parse(headers_by_name.get("x-ratelimit-category")),
         tracking_id,
     )
 
@@ -119,22 +123,22 @@ def json_object(body: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _query_text(name: str, value: QueryValue) -> str:
+def _format_query_value(name: str, value: QueryValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
-        return utc_text(name, value)
+        return format_utc(name, value)
     if isinstance(value, str | int):
         return str(value)
     return ",".join(value or ())
 
 
-def _sendable(name: str, value: Any) -> Any:
+def _to_json(name: str, value: Any) -> Any:
     """`value` as JSON has it; `name` is its dotted place in the body."""
     if isinstance(value, datetime):
-        return utc_text(name, value)
+        return format_utc(name, value)
     if isinstance(value, Mapping):
-        return {key: _sendable(f"{name}.{key}", inner) for key, inner in value.items()}
+        return {key: _to_json(f"{name}.{key}", inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_sendable(name, inner) for inner in value]
+        return [_to_json(name, inner) for inner in value]
     return value

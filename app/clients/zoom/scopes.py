@@ -228,12 +228,12 @@ BY_NAME: Mapping[str, Scope] = {scope.name: scope for scope in SCOPES}
 
 def allows(granted: Collection[str], scope: Scope | str) -> bool:
     """Whether `granted` (names, granular or classic) meets `scope`, which is one of the table. KeyError if not."""
-    asked = scope if isinstance(scope, Scope) else BY_NAME[scope]
-    forms = {asked.name, _admin_form(asked.name), asked.classic, _admin_form(asked.classic)}
+    wanted = scope if isinstance(scope, Scope) else BY_NAME[scope]
+    forms = {wanted.name, _admin_form(wanted.name), wanted.classic, _admin_form(wanted.classic)}
     return not forms.isdisjoint(granted)
 
 
-def missing(granted: Collection[str]) -> list[Scope]:
+def missing_scopes(granted: Collection[str]) -> list[Scope]:
     """The required scopes that `granted` does not meet, in the order of the table."""
     return [scope for scope in SCOPES if scope.required and not allows(granted, scope)]
 

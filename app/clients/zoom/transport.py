@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import httpx
 
-from app.clients import told
+from app.clients import instrumentation
 from app.clients.zoom.errors import NoAnswer, NotSent, OutcomeUnknown, ZoomError
 from app.clients.zoom.protocol import Request
 
@@ -12,7 +12,7 @@ from app.clients.zoom.protocol import Request
 TIMEOUT = httpx.Timeout(15.0, connect=5.0, pool=5.0)
 
 # Raised before a byte of the request has left.
-_NOT_SENT = (
+_NOT_SENT_ERRORS = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -28,24 +28,24 @@ async def send(
 
     Raises NotSent, or when the connection was lost after sending: NoAnswer if `idempotent`, else OutcomeUnknown.
     """
-    sent = http.build_request(
+    http_request = http.build_request(
         request.method,
         request.url,
         headers=request.headers,
         content=request.content,
         timeout=TIMEOUT,
-        extensions=told.named("zoom", operation),
+        extensions=instrumentation.call_extensions("zoom", operation),
     )
     # One connection pool serves all accounts: a cookie Zoom set for one must not travel with another's call.
-    sent.headers.pop("Cookie", None)
+    http_request.headers.pop("Cookie", None)
     try:
-        response = await http.send(sent, auth=auth, follow_redirects=False)
-    except _NOT_SENT as error:
+        response = await http.send(http_request, auth=auth, follow_redirects=False)
+    except _NOT_SENT_ERRORS as error:
         failure: ZoomError = NotSent(type(error).__name__, operation=operation)
     except httpx.HTTPError as error:
-        unanswered = (NoAnswer if idempotent else OutcomeUnknown)(type(error).__name__, operation=operation)
-        unanswered.hung = isinstance(error, httpx.TimeoutException)
-        failure = unanswered
+        no_response = (NoAnswer if idempotent else OutcomeUnknown)(type(error).__name__, operation=operation)
+        no_response.timed_out = isinstance(error, httpx.TimeoutException)
+        failure = no_response
     else:
         return response.status_code, response.headers, response.content
     # Outside the handlers: httpx's errors hold the request, and that the token.

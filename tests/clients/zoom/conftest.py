@@ -10,12 +10,12 @@ import pytest
 import respx
 
 from app.clients.zoom import AccountClient, OAuth, Zoom
-from tests.patience import PATIENCE
+from tests.support.timeouts import TIMEOUT
 
 API, NOW = "https://api.zoom.us", datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
 
-class Tokens:
+class FakeTokens:
     """A token source that notes what it was asked."""
 
     def __init__(self, *tokens: str) -> None:
@@ -28,7 +28,7 @@ class Tokens:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         yield client
 
 
@@ -38,12 +38,12 @@ def zoom(http: httpx.AsyncClient, oauth: OAuth) -> Zoom:
 
 
 @pytest.fixture
-def tokens() -> Tokens:
-    return Tokens("access-1", "access-2", "access-3")
+def tokens() -> FakeTokens:
+    return FakeTokens("access-1", "access-2", "access-3")
 
 
 @pytest.fixture
-def account(zoom: Zoom, tokens: Tokens) -> AccountClient:
+def account(zoom: Zoom, tokens: FakeTokens) -> AccountClient:
     return zoom.account(tokens)
 
 
@@ -61,7 +61,7 @@ def api() -> Iterator[respx.MockRouter]:
 Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Wire:
+class ScriptedServer:
     """A server on loopback: keeps the request lines it was sent, and does with each request what `script` says."""
 
     def __init__(self) -> None:
@@ -93,9 +93,9 @@ class Wire:
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    served = Wire()
-    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
-    served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+async def server() -> AsyncIterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+    scripted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
-        yield served
+        yield scripted

@@ -31,8 +31,7 @@ from app.clients.zoom import (
     ZoomError,
     pkce,
 )
-
-from .conftest import API, NOW, Tokens
+from tests.clients.zoom.conftest import API, NOW, FakeTokens
 
 ME = {"id": "u", "type": 2, "account_id": "a"}
 EXPIRED = {"code": 124, "message": "Access token is expired."}
@@ -42,28 +41,30 @@ TOKEN_URL, REVOKE_URL = "https://zoom.us/oauth/token", "https://zoom.us/oauth/re
 CODE, VERIFIER, REFRESH = "the-code", "the-verifier", "the-refresh-token"
 
 
-def shown(route: respx.Route) -> list[str]:
+def authorizations(route: respx.Route) -> list[str]:
     return [call.request.headers["Authorization"] for call in route.calls]
 
 
 async def test_a_call_shows_the_token(api: respx.MockRouter, account: AccountClient) -> None:
     route = api.get(f"{API}/v2/users/me").respond(json=ME)
     assert (await account.get_me()).id == "u"
-    assert shown(route) == ["Bearer access-1"]
+    assert authorizations(route) == ["Bearer access-1"]
 
 
 @pytest.mark.parametrize("status", [401, 400])
 async def test_a_refused_token_is_exchanged_once_and_the_call_repeated_once(
-    api: respx.MockRouter, account: AccountClient, tokens: Tokens, status: int
+    api: respx.MockRouter, account: AccountClient, tokens: FakeTokens, status: int
 ) -> None:
     answers = [httpx.Response(status, json=EXPIRED), httpx.Response(200, json=ME)]
     route = api.get(f"{API}/v2/users/me").mock(side_effect=answers)
     assert (await account.get_me()).id == "u"
-    assert shown(route) == ["Bearer access-1", "Bearer access-2"]
+    assert authorizations(route) == ["Bearer access-1", "Bearer access-2"]
     assert tokens.rejected == [None, "access-1"]
 
 
-async def test_a_token_refused_twice_ends_there(api: respx.MockRouter, account: AccountClient, tokens: Tokens) -> None:
+async def test_a_token_refused_twice_ends_there(
+    api: respx.MockRouter, account: AccountClient, tokens: FakeTokens
+) -> None:
     route = api.get(f"{API}/v2/users/me").respond(401, json=EXPIRED)
     with pytest.raises(Unauthorized):
         await account.get_me()
@@ -87,7 +88,7 @@ async def test_the_repeated_call_carries_its_body(api: respx.MockRouter, account
     ],
 )
 async def test_no_other_refusal_asks_for_a_new_token(
-    api: respx.MockRouter, account: AccountClient, tokens: Tokens, status: int, code: int, message: str
+    api: respx.MockRouter, account: AccountClient, tokens: FakeTokens, status: int, code: int, message: str
 ) -> None:
     route = api.get(f"{API}/v2/users/me").respond(status, json={"code": code, "message": message})
     with pytest.raises(ZoomError):
@@ -96,7 +97,7 @@ async def test_no_other_refusal_asks_for_a_new_token(
 
 
 async def test_what_the_token_source_says_is_said_to_the_caller(
-    api: respx.MockRouter, account: AccountClient, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    api: respx.MockRouter, account: AccountClient, tokens: FakeTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def dead(*, rejected: str | None = None) -> str:
         if rejected is None:
@@ -164,39 +165,64 @@ async def test_a_grant_is_revoked_by_its_access_token(api: respx.MockRouter, oau
 
 
 REFUSALS = [
-    (400, {"reason": "Invalid Token!", "error": "invalid_grant"}, NeedsReauth, "parked"),
-    (401, {"reason": "Invalid Token!", "error": "invalid_grant"}, NeedsReauth, "parked"),
-    (400, {"reason": "Invalid authorization code", "error": "invalid_grant"}, NeedsReauth, "parked"),
-    (401, {"reason": f"Invalid authorization code {CODE}", "error": "invalid_request"}, NeedsReauth, "parked"),
-    (400, {"code": 4733, "message": "The code has expired."}, NeedsReauth, "parked"),
-    (400, {"code": 4735, "message": "The token's owner is gone."}, TokenRefused, "later"),
-    (400, {"code": 4741, "message": "The token has been revoked."}, TokenRefused, "later"),
-    (400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, AppMisconfigured, "parked"),
-    (401, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, AppMisconfigured, "parked"),
-    (400, {"reason": "unsupported grant type", "error": "unsupported_grant_type"}, AppMisconfigured, "parked"),
-    (400, {"code": 4709, "message": "Redirect URI mismatch."}, AppMisconfigured, "parked"),
-    (400, {"reason": "Redirect URI mismatch (4,709)", "error": "invalid_request"}, AppMisconfigured, "parked"),
-    (400, {"code": 4717, "message": "The app has been disabled."}, AppDisabled, "parked"),
-    (401, {"reason": "App disabled (4717)", "error": "unknown_error"}, AppDisabled, "parked"),
-    (400, {"reason": "Bad request", "error": "invalid_request"}, TokenRefused, "later"),
+    (400, {"reason": "Invalid Token!", "error": "invalid_grant"}, NeedsReauth, "when_reconnected"),
+    (401, {"reason": "Invalid Token!", "error": "invalid_grant"}, NeedsReauth, "when_reconnected"),
+    (400, {"reason": "Invalid authorization code", "error": "invalid_grant"}, NeedsReauth, "when_reconnected"),
+    (
+        401,
+        {"reason": f"Invalid authorization code {CODE}", "error": "invalid_request"},
+        NeedsReauth,
+        "when_reconnected",
+    ),
+    (400, {"code": 4733, "message": "The code has expired."}, NeedsReauth, "when_reconnected"),
+    (400, {"code": 4735, "message": "The token's owner is gone."}, TokenRefused, "backoff"),
+    (400, {"code": 4741, "message": "The token has been revoked."}, TokenRefused, "backoff"),
+    (
+        400,
+        {"reason": "Invalid client_id or client_secret", "error": "invalid_client"},
+        AppMisconfigured,
+        "when_reconnected",
+    ),
+    (
+        401,
+        {"reason": "Invalid client_id or client_secret", "error": "invalid_client"},
+        AppMisconfigured,
+        "when_reconnected",
+    ),
+    (
+        400,
+        {"reason": "unsupported grant type", "error": "unsupported_grant_type"},
+        AppMisconfigured,
+        "when_reconnected",
+    ),
+    (400, {"code": 4709, "message": "Redirect URI mismatch."}, AppMisconfigured, "when_reconnected"),
+    (
+        400,
+        {"reason": "Redirect URI mismatch (4,709)", "error": "invalid_request"},
+        AppMisconfigured,
+        "when_reconnected",
+    ),
+    (400, {"code": 4717, "message": "The app has been disabled."}, AppDisabled, "when_reconnected"),
+    (401, {"reason": "App disabled (4717)", "error": "unknown_error"}, AppDisabled, "when_reconnected"),
+    (400, {"reason": "Bad request", "error": "invalid_request"}, TokenRefused, "backoff"),
     (429, {"code": 429, "message": "Too many requests."}, RateLimited, "at"),
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "kind", "again"), REFUSALS)
+@pytest.mark.parametrize(("status", "body", "kind", "retry"), REFUSALS)
 async def test_every_refusal_of_the_token_endpoint_is_its_error(
-    api: respx.MockRouter, oauth: OAuth, status: int, body: dict[str, object], kind: type[ZoomError], again: str
+    api: respx.MockRouter, oauth: OAuth, status: int, body: dict[str, object], kind: type[ZoomError], retry: str
 ) -> None:
     api.post(TOKEN_URL).respond(status, json=body)
     with pytest.raises(ZoomError) as caught:
         await oauth.exchange(CODE, "https://app.example/cb", VERIFIER)
-    assert (type(caught.value), caught.value.again, caught.value.operation) == (kind, again, "exchange")
+    assert (type(caught.value), caught.value.retry, caught.value.operation) == (kind, retry, "exchange")
     assert CODE not in str(caught.value)
 
 
 # Whatever the token endpoint says of a refresh, only this ends the grant.
-ENDS = {"invalid_grant"}
-SAID = st.fixed_dictionaries(
+GRANT_ENDING_ERRORS = {"invalid_grant"}
+ERROR_BODIES = st.fixed_dictionaries(
     {},
     optional={
         "error": st.sampled_from(
@@ -210,14 +236,14 @@ SAID = st.fixed_dictionaries(
 )
 
 
-@given(status=st.integers(400, 599), body=SAID)
+@given(status=st.integers(400, 599), body=ERROR_BODIES)
 async def test_only_invalid_grant_ends_a_grant_and_nothing_is_final(status: int, body: dict[str, object]) -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(status, json=body))) as http:
         with pytest.raises(ZoomError) as caught:
             await OAuth(http, "https://zoom.us", "id", "secret", lambda: NOW).refresh(REFRESH)
-    assert caught.value.again != "never"
+    assert caught.value.retry != "never"
     assert not isinstance(caught.value, Refused)
-    dead = status < 500 and body.get("error") in ENDS and status != 429 and body.get("code") != 429
+    dead = status < 500 and body.get("error") in GRANT_ENDING_ERRORS and status != 429 and body.get("code") != 429
     assert isinstance(caught.value, NeedsReauth) == dead
 
 
@@ -241,7 +267,7 @@ async def test_what_a_refresh_is_told_beside_invalid_grant_passes(
     api.post(TOKEN_URL).respond(400, json=answer)
     with pytest.raises(TokenRefused) as caught:
         await oauth.refresh(REFRESH)
-    assert caught.value.again == "later"
+    assert caught.value.retry == "backoff"
 
 
 async def test_a_misconfigured_app_is_told_what_to_check(api: respx.MockRouter, oauth: OAuth) -> None:
@@ -275,7 +301,7 @@ async def test_a_refresh_without_a_verdict_may_have_spent_the_token(
     api.post(TOKEN_URL).mock(side_effect=[answer])
     with pytest.raises(OutcomeUnknown) as caught:
         await oauth.refresh(REFRESH)
-    assert caught.value.again == "unknown"
+    assert caught.value.retry == "unknown"
     assert "a-2" not in str(caught.value)
 
 
@@ -309,8 +335,8 @@ async def test_no_secret_is_in_an_error_a_url_or_a_log_line(
     )
     with pytest.raises(NeedsReauth) as caught:
         await oauth.exchange(CODE, "https://app.example/cb", VERIFIER)
-    seen = f"{vars(caught.value)} {caught.value!r} {route.calls.last.request.url} {caplog.text}"
-    assert [secret for secret in (CODE, VERIFIER, "the-client-secret", "Basic ") if secret in seen] == []
+    text = f"{vars(caught.value)} {caught.value!r} {route.calls.last.request.url} {caplog.text}"
+    assert [secret for secret in (CODE, VERIFIER, "the-client-secret", "Basic ") if secret in text] == []
 
 
 async def test_a_refused_call_that_is_not_about_the_token_keeps_its_error(

@@ -13,7 +13,6 @@ import respx
 from app.clients.zoom import (
     AccountClient,
     BadAnswer,
-    ForeignHost,
     MissingScopes,
     NoAnswer,
     NotFound,
@@ -21,11 +20,11 @@ from app.clients.zoom import (
     OutcomeUnknown,
     PageTokenExpired,
     RateLimited,
+    UntrustedHost,
     Zoom,
     ZoomError,
 )
-
-from .conftest import API, Tokens
+from tests.clients.zoom.conftest import API, FakeTokens
 
 PAGE_GONE = {"code": 300, "message": "The next page token is invalid or expired."}
 STARTS = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -167,7 +166,7 @@ async def test_a_place_forgotten_again_is_not_sought_for_ever(api: respx.MockRou
     route = api.get(f"{API}/v2/users").mock(side_effect=answers)
     with pytest.raises(PageTokenExpired) as caught:
         await users(account)
-    assert (route.call_count, caught.value.again) == (4, "later")
+    assert (route.call_count, caught.value.retry) == (4, "backoff")
 
 
 async def test_pages_that_go_in_a_circle_end(api: respx.MockRouter, account: AccountClient) -> None:
@@ -187,7 +186,7 @@ async def test_a_recording_is_there_while_a_file_of_it_is_outside_the_trash(
         side_effect=[httpx.Response(200, json=answer) for answer in answers]
     )
     read = [await account.get_recordings("a==") for _ in answers]
-    assert [recording.held for recording in read] == [True, False, False, False]
+    assert [recording.available for recording in read] == [True, False, False, False]
     assert "the-secret" not in repr(read)
     assert queries(route) == [{}] * 4
 
@@ -209,11 +208,11 @@ CALLS: dict[str, Call] = {
 
 
 @pytest.mark.parametrize(
-    ("call", "failure", "kind", "again"),
+    ("call", "failure", "kind", "retry"),
     [
-        ("create", httpx.ConnectError("x"), NotSent, "later"),
-        ("create", httpx.ConnectTimeout("x"), NotSent, "later"),
-        ("create", httpx.PoolTimeout("x"), NotSent, "later"),
+        ("create", httpx.ConnectError("x"), NotSent, "backoff"),
+        ("create", httpx.ConnectTimeout("x"), NotSent, "backoff"),
+        ("create", httpx.PoolTimeout("x"), NotSent, "backoff"),
         ("create", httpx.ReadTimeout("x"), OutcomeUnknown, "unknown"),
         ("create", httpx.WriteTimeout("x"), OutcomeUnknown, "unknown"),
         ("create", httpx.ReadError("x"), OutcomeUnknown, "unknown"),
@@ -222,11 +221,11 @@ CALLS: dict[str, Call] = {
         ("create", httpx.Response(201, text="<html>"), OutcomeUnknown, "unknown"),
         ("create", httpx.Response(201, json={"topic": "no id"}), OutcomeUnknown, "unknown"),
         ("create", httpx.Response(429), RateLimited, "at"),
-        ("read", httpx.ConnectError("x"), NotSent, "later"),
-        ("read", httpx.ReadTimeout("x"), NoAnswer, "later"),
-        ("read", httpx.Response(200, json={"topic": "no id"}), BadAnswer, "later"),
-        ("add", httpx.ReadTimeout("x"), NoAnswer, "later"),
-        ("add", httpx.Response(400, json={"code": 4711}), MissingScopes, "parked"),
+        ("read", httpx.ConnectError("x"), NotSent, "backoff"),
+        ("read", httpx.ReadTimeout("x"), NoAnswer, "backoff"),
+        ("read", httpx.Response(200, json={"topic": "no id"}), BadAnswer, "backoff"),
+        ("add", httpx.ReadTimeout("x"), NoAnswer, "backoff"),
+        ("add", httpx.Response(400, json={"code": 4711}), MissingScopes, "when_reconnected"),
     ],
     ids=repr,
 )
@@ -236,29 +235,29 @@ async def test_nothing_is_repeated_and_the_error_says_what_may_be(
     call: str,
     failure: httpx.Response | Exception,
     kind: type[ZoomError],
-    again: str,
+    retry: str,
 ) -> None:
     route = api.route(host="api.zoom.us").mock(side_effect=[failure])
     with pytest.raises(ZoomError) as caught:
         await CALLS[call](account)
-    assert (type(caught.value), caught.value.again, route.call_count) == (kind, again, 1)
+    assert (type(caught.value), caught.value.retry, route.call_count) == (kind, retry, 1)
 
 
 async def test_a_cookie_does_not_travel_from_one_account_to_another(api: respx.MockRouter, zoom: Zoom) -> None:
     route = api.get(f"{API}/v2/users/me").respond(json={"id": "u", "type": 1}, headers={"Set-Cookie": "cred=A; Path=/"})
-    await zoom.account(Tokens("one")).get_me()
-    await zoom.account(Tokens("other")).get_me()
+    await zoom.account(FakeTokens("one")).get_me()
+    await zoom.account(FakeTokens("other")).get_me()
     assert ["Cookie" in call.request.headers for call in route.calls] == [False, False]
 
 
 async def test_calls_go_to_the_accounts_region(api: respx.MockRouter, zoom: Zoom) -> None:
     api.get("https://api-eu.zoom.us/v2/users/me").respond(json={"id": "u", "type": 1})
-    assert (await zoom.account(Tokens("t"), "https://api-eu.zoom.us").get_me()).id == "u"
+    assert (await zoom.account(FakeTokens("t"), "https://api-eu.zoom.us").get_me()).id == "u"
 
 
 def test_no_token_goes_to_a_foreign_host(zoom: Zoom) -> None:
-    with pytest.raises(ForeignHost):
-        zoom.account(Tokens("t"), "https://api.zoom.us.example.com")
+    with pytest.raises(UntrustedHost):
+        zoom.account(FakeTokens("t"), "https://api.zoom.us.example.com")
 
 
 async def test_no_secret_is_in_an_error_or_a_log_line(
@@ -277,11 +276,11 @@ async def test_no_secret_is_in_an_error_or_a_log_line(
             httpx.ReadTimeout("x"),
         ]
     )
-    seen = repr(await account.get_meeting(1))
+    text = repr(await account.get_meeting(1))
     for _ in range(2):
         with pytest.raises(ZoomError) as caught:
             await account.get_meeting(1)
         # What is chained travels with an error, and httpx's and pydantic's know the secrets.
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
-        seen += f"{caught.value!r} {vars(caught.value)}"
-    assert [secret for secret in ("the-zak", "the-pass", "zoom.us/j", "access-1") if secret in seen + caplog.text] == []
+        text += f"{caught.value!r} {vars(caught.value)}"
+    assert [secret for secret in ("the-zak", "the-pass", "zoom.us/j", "access-1") if secret in text + caplog.text] == []

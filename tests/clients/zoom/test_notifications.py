@@ -14,12 +14,11 @@ from app.clients.zoom.notifications import (
     BadSignature,
     MalformedNotification,
     Stale,
-    challenge_answer,
+    challenge_response,
     parse,
     verify,
 )
-
-from .conftest import NOW
+from tests.clients.zoom.conftest import NOW
 
 SECRET, OLD_SECRET = "new-secret", "old-secret"
 MAX_AGE = timedelta(minutes=90)
@@ -106,18 +105,18 @@ def test_an_empty_secret_is_our_mistake(secrets: tuple[str, ...]) -> None:
 def test_the_challenge_is_answered() -> None:
     token = "qgg8vlvZRS6UYooatFL8Aw"
     expected = hmac.new(SECRET.encode(), token.encode(), hashlib.sha256).hexdigest()
-    assert challenge_answer(SECRET, token) == {"plainToken": token, "encryptedToken": expected}
+    assert challenge_response(SECRET, token) == {"plainToken": token, "encryptedToken": expected}
 
 
 @pytest.mark.parametrize("token", ["v0:1688752773:{}", ":", "", "x" * 65, None, 5, ["x"]])
 def test_nothing_that_could_be_a_signature_is_signed(token: object) -> None:
     with pytest.raises(MalformedNotification, match="plainToken"):
-        challenge_answer(SECRET, token)
+        challenge_response(SECRET, token)
 
 
 def test_no_challenge_is_answered_with_an_empty_secret() -> None:
     with pytest.raises(ValueError, match="secret"):
-        challenge_answer("", "qgg8vlvZRS6UYooatFL8Aw")
+        challenge_response("", "qgg8vlvZRS6UYooatFL8Aw")
 
 
 def body_of(**members: Any) -> bytes:
@@ -126,10 +125,16 @@ def body_of(**members: Any) -> bytes:
 
 @pytest.mark.parametrize("meeting_id", [9007199254740993, "9007199254740993"])
 def test_ids_are_text_whatever_form_they_come_in(meeting_id: object) -> None:
-    about = {"id": meeting_id, "uuid": "/abc==", "host_id": "host"}
-    said = parse(body_of(event="meeting.started", event_ts=1688752773000, payload={"account_id": "a", "object": about}))
-    assert (said.event, said.event_ts, said.account_id) == ("meeting.started", 1688752773000, "a")
-    assert (said.object_id, said.uuid, said.host_id) == ("9007199254740993", "/abc==", "host")
+    payload_object = {"id": meeting_id, "uuid": "/abc==", "host_id": "host"}
+    notification = parse(
+        body_of(event="meeting.started", event_ts=1688752773000, payload={"account_id": "a", "object": payload_object})
+    )
+    assert (notification.event, notification.event_ts, notification.account_id) == (
+        "meeting.started",
+        1688752773000,
+        "a",
+    )
+    assert (notification.object_id, notification.uuid, notification.host_id) == ("9007199254740993", "/abc==", "host")
 
 
 @pytest.mark.parametrize(
@@ -143,8 +148,12 @@ def test_ids_are_text_whatever_form_they_come_in(meeting_id: object) -> None:
 )
 def test_the_time_of_a_deauthorization_is_found_wherever_it_is(times: dict[str, Any]) -> None:
     payload = {"account_id": "a", "user_id": "u", **times.get("payload", {})}
-    said = parse(body_of(**{"event": "app_deauthorized", **times, "payload": payload}))
-    assert (said.event_ts, said.account_id, said.payload["user_id"]) == (1592401948632, "a", "u")
+    notification = parse(body_of(**{"event": "app_deauthorized", **times, "payload": payload}))
+    assert (notification.event_ts, notification.account_id, notification.payload["user_id"]) == (
+        1592401948632,
+        "a",
+        "u",
+    )
 
 
 def test_a_time_in_seconds_becomes_milliseconds() -> None:
@@ -166,9 +175,14 @@ def test_a_time_in_seconds_becomes_milliseconds() -> None:
     ],
 )
 def test_unknown_notifications_with_anything_missing_are_read(members: dict[str, Any]) -> None:
-    said = parse(body_of(event="meeting.invented_in_2030", **members))
-    assert said.event == "meeting.invented_in_2030"
-    assert (said.object_id, said.uuid, said.account_id, said.event_ts) == (None, None, None, None)
+    notification = parse(body_of(event="meeting.invented_in_2030", **members))
+    assert notification.event == "meeting.invented_in_2030"
+    assert (notification.object_id, notification.uuid, notification.account_id, notification.event_ts) == (
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(

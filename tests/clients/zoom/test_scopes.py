@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.clients.zoom import SCOPES, allows, is_admin_grant, missing
+from app.clients.zoom import SCOPES, allows, is_admin_grant, missing_scopes
 from app.clients.zoom.operations import OPERATIONS
 from app.clients.zoom.scopes import BY_NAME
 
@@ -47,16 +47,16 @@ def test_every_operation_stands_beside_its_scope() -> None:
 
 @pytest.mark.parametrize("granted", [FOURTEEN, admin(FOURTEEN), admin(CLASSIC), CLASSIC | {"user:read:admin"}])
 def test_a_complete_grant_lacks_nothing_in_either_family(granted: set[str]) -> None:
-    assert missing(granted) == []
+    assert missing_scopes(granted) == []
 
 
 @pytest.mark.parametrize("name", sorted(FOURTEEN))
 def test_what_is_missing_is_named(name: str) -> None:
-    assert [scope.name for scope in missing(admin(FOURTEEN) - admin({name}))] == [name]
+    assert [scope.name for scope in missing_scopes(admin(FOURTEEN) - admin({name}))] == [name]
 
 
 def test_an_empty_grant_lacks_all_fourteen() -> None:
-    assert {scope.name for scope in missing(frozenset())} == FOURTEEN
+    assert {scope.name for scope in missing_scopes(frozenset())} == FOURTEEN
 
 
 def test_extras_are_never_missing_but_may_be_asked_for() -> None:

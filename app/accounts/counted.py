@@ -1,3 +1,0 @@
-"""How many accounts there are, for operators."""
-
-BY_STATUS = "SELECT status AS name, count(*) AS value FROM accounts GROUP BY 1"

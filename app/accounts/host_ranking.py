@@ -1,0 +1,73 @@
+"""Which host an admin or coach is offered first, and why one cannot be had (pure)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from app.accounts import host_warnings
+from app.accounts.host_warnings import WarningItem
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A host as the picker weighs it. `capacity` counts people, None where Zoom has not said; `quota_left` counts the
+    meetings that can still be made or changed today; `is_own`: this host is the caller. `duration` and `people` are the
+    event's, None where nobody has said."""
+
+    host_id: UUID
+    account_id: UUID
+    name: str
+    email: str
+    licensed: bool
+    capacity: int | None
+    member_id: str | None
+    connected: bool
+    busy: bool
+    quota_left: int
+    is_own: bool
+    duration: timedelta | None = None
+    people: int | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether an event at that time can be given this host. A spent budget only delays the meeting."""
+        return self.connected and not self.busy
+
+    @property
+    def can_register(self) -> bool:
+        """Whether members get personal links: Zoom takes registrants for meetings of licensed users only."""
+        return self.licensed
+
+    @property
+    def warnings(self) -> list[WarningItem]:
+        """What an event does not get from this host, which can be had for it all the same."""
+        exhausted = [host_warnings.quota_exhausted()] if self.quota_left <= 0 else []
+        return exhausted + host_warnings.for_host(
+            licensed=self.licensed, capacity=self.capacity, duration=self.duration, people=self.people
+        )
+
+    @property
+    def reason(self) -> str | None:
+        """What speaks against this host, the worst first, as one sentence."""
+        if not self.connected:
+            return "This Zoom account must be connected again."
+        if self.busy:
+            return "This host is busy at that time."
+        return next((warned.detail for warned in self.warnings), None)
+
+
+def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The best first: available, the caller's own, licensed, roomy enough, with budget, and by name within those."""
+    return sorted(
+        candidates,
+        key=lambda host: (
+            not host.available,
+            not host.is_own,
+            not host.licensed,
+            host_warnings.too_small(host.capacity, host.people),
+            host.quota_left <= 0,
+            host.name.casefold(),
+            host.host_id,
+        ),
+    )

@@ -1,0 +1,146 @@
+"""How an admin leaves for Zoom's consent page and comes back: state, PKCE, and the code that waits for confirmation.
+
+The code comes back through a browser, so anybody can be sent to the callback with somebody else's code. It is parked,
+and exchanged only when the admin who began confirms it, so nobody's Zoom lands in a community by a forged link.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from sqlalchemy import select
+
+from app.accounts import quotas
+from app.accounts.models import PendingConnect
+from app.clients.zoom import pkce
+from app.core import db
+from app.core.errors import Problem, field_error
+from app.core.links import spa_page
+from app.core.models import Community
+from app.resources import Resources
+from app.web import CommunityMembership
+
+STATE_TTL = timedelta(minutes=10)
+MAX_CONNECTS_PER_HOUR = 30  # of one admin in one community
+CODE_TTL = timedelta(minutes=5)  # Zoom's: developers.zoom.us/docs/integrations/oauth/
+
+DECLINED = "access_denied"
+# RFC 6749 section 4.1.2.1. What Zoom says beyond these is not repeated in an address.
+_STANDARD_ERRORS = (
+    "invalid_request",
+    "unauthorized_client",
+    "unsupported_response_type",
+    "invalid_scope",
+    "server_error",
+)
+_REASONS = {error: error.replace("_", "-") for error in (*_STANDARD_ERRORS, "temporarily_unavailable")}
+
+# The product document, section 8.
+NOT_CONFIGURED = "Zoom integration is not configured on this Kindryn instance."
+HOW_TO_CONFIGURE = (
+    "The instance operator has not set the required Zoom OAuth environment variables. Contact your Kindryn admin /"
+    " operator and ask them to configure ZOOM_CLIENT_ID, ZOOM_CLIENT_SECRET, and ZOOM_REDIRECT_URI."
+)
+
+
+@dataclass(frozen=True)
+class AuthorizationCode:
+    """A code that may be exchanged once, and the verifier that goes with it."""
+
+    code: str
+    verifier: str
+
+
+def require_configured(resources: Resources) -> None:
+    """Raises the problem `zoom-not-configured` where the operator has not set Zoom up."""
+    if not resources.settings.zoom_configured:
+        raise Problem("zoom-not-configured", HOW_TO_CONFIGURE)
+
+
+async def start(tx: db.Tx, resources: Resources, membership: CommunityMembership) -> str:
+    """Where to send the admin's browser; the way back is open for 10 minutes.
+
+    Problems `zoom-not-configured`, `too-many`.
+    """
+    require_configured(resources)
+    quota_key = f"connect:{membership.community_id}:{membership.caller.member_id}"
+    await quotas.consume_hourly(
+        tx, quota_key, MAX_CONNECTS_PER_HOUR, "You began to connect Zoom very often: wait a while."
+    )
+    state, (verifier, challenge) = secrets.token_urlsafe(32), pkce()
+    digest = _digest(state)
+    tx.session.add(
+        PendingConnect(
+            state_digest=digest,
+            community_id=membership.community_id,
+            member_id=membership.caller.member_id,
+            verifier=resources.encryption.encrypt(verifier, _associated_data("verifier", digest)),
+            expires_at=tx.now + STATE_TTL,
+        )
+    )
+    return resources.zoom.oauth.authorize_url(resources.settings.zoom_redirect_uri, state, challenge)
+
+
+async def handle_callback(tx: db.Tx, resources: Resources, state: str, code: str, error: str) -> str:
+    """Somebody came back from Zoom: the page of the SPA to go on with. They declined where Zoom's `error` says so, or
+    where there is neither an error nor a `code`; with any other error the connect failed.
+
+    Raises `bad-request` for a state that was never given out. Calls nobody: the code is only parked.
+    """
+    digest = _digest(state)
+    pending = await tx.session.get(PendingConnect, digest, with_for_update=True)
+    if pending is None:
+        raise Problem("bad-request", "This is no way back from a connect begun here. Begin again with Connect Zoom.")
+    community = await tx.session.get_one(Community, pending.community_id)
+    page = spa_page(resources.settings.spa_url, community.slug, "admin", "integrations") + "?"
+    if pending.returned_at is not None:
+        return page + urlencode({"zoom": "failed", "reason": "state-used"})
+    pending.returned_at = tx.now
+    if tx.now >= pending.expires_at:
+        return page + urlencode({"zoom": "failed", "reason": "state-expired"})
+    if error == DECLINED or not (error or code):
+        return page + urlencode({"zoom": "denied"})
+    if error:
+        return page + urlencode({"zoom": "failed", "reason": _REASONS.get(error, "zoom-error")})
+    handle = secrets.token_urlsafe(32)
+    pending.handle_digest = _digest(handle)
+    pending.code = resources.encryption.encrypt(code, _associated_data("code", digest))
+    pending.expires_at = tx.now + CODE_TTL
+    return page + urlencode({"zoom": "confirm", "handle": handle})
+
+
+async def consume_code(
+    tx: db.Tx, resources: Resources, membership: CommunityMembership, handle: str
+) -> AuthorizationCode:
+    """The parked code, for the admin who began, once. It counts as used when the transaction commits, before anybody
+    calls Zoom. A handle that is unknown or somebody else's is a 422; a used or late one the problem `connect-failed`.
+    """
+    pending = await tx.session.scalar(
+        select(PendingConnect).where(PendingConnect.handle_digest == _digest(handle)).with_for_update()
+    )
+    if pending is None or (pending.community_id, pending.member_id) != (
+        membership.community_id,
+        membership.caller.member_id,
+    ):
+        raise field_error("handle", "is not that of a connect you began in this community")
+    if pending.confirmed_at is not None:
+        raise Problem("connect-failed", "This connect was already confirmed. Begin again.", reason="handle-used")
+    if pending.code is None or tx.now >= pending.expires_at:
+        raise Problem("connect-failed", "Zoom's answer has expired meanwhile. Begin again.", reason="handle-expired")
+    authorization_code = AuthorizationCode(
+        resources.encryption.decrypt(pending.code, _associated_data("code", pending.state_digest)),
+        resources.encryption.decrypt(pending.verifier, _associated_data("verifier", pending.state_digest)),
+    )
+    pending.confirmed_at, pending.code = tx.now, None
+    return authorization_code
+
+
+def _digest(token: str) -> bytes:
+    """What is kept of a state or handle: 256 random bits need no salt."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _associated_data(column: str, state_digest: bytes) -> str:
+    return f"connects.{column}:{state_digest.hex()}"

@@ -1,0 +1,93 @@
+"""Somebody came, so the meeting runs: what participants say of an instance whose start or restart was not told."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app.attendance.connections import group_by_connection, sessions_of
+from app.attendance.models import ParticipantSession
+from app.attendance.participant_event import ParticipantEvent
+from app.attendance.participants import client_activity as activity_of
+from app.attendance.sessions import InstanceWindow
+from app.core import db, logs
+from app.meetings import drift, instance_store, service
+from app.meetings.instance_rules import ROUNDING, InstanceTimes
+from app.meetings.models import Instance, Meeting
+
+_MIN_TIME = datetime.min.replace(tzinfo=UTC)
+log = logs.get("attendance")
+
+
+async def infer_instances(tx: db.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
+    """Open the instances participants came to, as far as their starts were not told; event by event, in order.
+
+    The event is live at once. Zoom is asked where it may be over by now: somebody came long ago, or after the end that
+    was told; or only left.
+    """
+    joined: defaultdict[tuple[Meeting, str], list[datetime]] = defaultdict(list)
+    left: defaultdict[tuple[Meeting, str], list[datetime]] = defaultdict(list)
+    for meeting, event in participant_events:
+        if event.kind == "joins":
+            joined[meeting, event.instance_uuid].append(event.at)
+        elif event.kind in {"leaves", "left_inside"}:
+            left[meeting, event.instance_uuid].append(event.at)
+    for meeting, uuid in sorted(joined.keys() | left.keys(), key=lambda item: (item[0].event_id.bytes, item[1])):
+        await _infer_instance(tx, meeting, uuid, joined.get((meeting, uuid), []), left.get((meeting, uuid), []))
+
+
+async def _infer_instance(
+    tx: db.Tx, meeting: Meeting, uuid: str, joins: Sequence[datetime], leaves: Sequence[datetime]
+) -> None:
+    instance = await tx.session.scalar(select(Instance).where(Instance.meeting_id == meeting.id, Instance.uuid == uuid))
+    began, ended = (instance.started_at, instance.ended_at) if instance else (None, None)
+    if joins and (began is None or min(joins) < began):
+        await instance_store.store(tx, meeting, uuid, InstanceTimes(min(joins), None, inferred=True))
+    if ended is not None:
+        may_be_stale = any(at > ended + ROUNDING for at in joins)
+    elif began is None and joins:
+        may_be_stale = max(joins) < tx.now - drift.MIN_AGE
+    else:
+        # What was read since they left says all that their leaving could.
+        may_be_stale = began is None and (meeting.synced_at is None or meeting.synced_at < max(leaves))
+    if may_be_stale and meeting.stale_since is None and meeting.state not in service.RETIRED_STATES:
+        log.info("meeting marked stale", meeting_id=str(meeting.id), start_known=began is not None)
+        await drift.mark_stale(tx, meeting)
+
+
+async def tighten_inferred_ends(tx: db.Tx, event_id: UUID) -> None:
+    """Let the ends of an event's instances that were only found out be no later than when the last participant left,
+    where everybody's leaving was told."""
+    found = await tx.session.execute(
+        select(Instance, Meeting)
+        .join(Meeting, Meeting.id == Instance.meeting_id)
+        .where(Meeting.event_id == event_id, Instance.end_inferred)
+        .order_by(Instance.uuid)
+    )
+    for instance, meeting in found.all():
+        left_at = await _last_left_at(tx, instance)
+        if left_at is not None and instance.ended_at and left_at < instance.ended_at:
+            await instance_store.store(tx, meeting, instance.uuid, InstanceTimes(None, left_at, inferred=True))
+
+
+async def _last_left_at(tx: db.Tx, instance: Instance) -> datetime | None:
+    """When the last participant of an instance left; None where anybody's leaving was not told, or nobody was seen."""
+    rows = await tx.session.scalars(
+        select(ParticipantSession).where(
+            ParticipantSession.meeting_id == instance.meeting_id, ParticipantSession.instance_uuid == instance.uuid
+        )
+    )
+    window = InstanceWindow(_MIN_TIME, tx.now, running=True)
+    clients = [client for row in rows if (client := activity_of(row)).moments]
+    sessions = [
+        session
+        for group in group_by_connection(clients, {instance.uuid: window})
+        for session in sessions_of(group.clients, window, certain=group.certain)
+    ]
+    return (
+        None
+        if any(session.ongoing for session in sessions)
+        else max((session.end for session in sessions), default=None)
+    )

@@ -1,0 +1,88 @@
+"""What a notification says of a participant (pure). Fields: developers.zoom.us/docs/api/meetings/events/, under
+`meeting.participant_joined` and its like; all but a few may be missing, and ids are text or numbers."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from app.clients.zoom.notifications import Notification, clean_text, parse_datetime
+
+Kind = Literal["joins", "leaves", "left_inside", "waits", "waits_ended"]
+# Zoom's schema names the time one way, its example another.
+_KINDS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
+    "meeting.participant_joined": ("joins", ("join_time", "date_time")),
+    "meeting.participant_left": ("leaves", ("leave_time", "date_time")),
+    "meeting.participant_joined_waiting_room": ("waits", ("date_time", "join_time")),
+    "meeting.participant_put_in_waiting_room": ("waits", ("date_time", "join_time")),
+    # Waiting for the host: a client of its own, known by its registrant, as it has no connection yet.
+    "meeting.participant_jbh_waiting": ("waits", ("date_time", "join_time")),
+    "meeting.participant_jbh_waiting_left": ("waits_ended", ("date_time", "leave_time")),
+}
+# Reasons for leaving that say that somebody waited and was never let in (the schema of `meeting.participant_left`).
+_WAITING_ONLY_REASONS = frozenset({"leave waiting room", "removed by host from waiting room", "host did not join"})
+_REASON_SEPARATOR = re.compile(r"<br\s*/?>\s*reason\s*:|<br\s*/?>", re.IGNORECASE)
+# What tells one client from another; only the first is promised for joining and leaving alike.
+_CONNECTION_FIELDS = ("user_id", "participant_uuid", "registrant_id", "participant_user_id", "id", "email", "user_name")
+
+
+@dataclass(frozen=True)
+class ParticipantEvent:
+    """A client joined, left, was made to wait or ceased to wait, at a moment, in an instance.
+
+    `participant_uuid` is what stays of it when Zoom gives it another id.
+    """
+
+    instance_uuid: str
+    connection: str
+    kind: Kind
+    at: datetime
+    registrant_id: str | None
+    zoom_user_id: str | None
+    email: str | None
+    name: str | None
+    participant_uuid: str | None = None
+    by_phone: bool = False
+
+
+def parse(notification: Notification, received_at: datetime) -> ParticipantEvent | None:
+    """What is to be kept; None where no client or instance is named. A time Zoom left out is when it spoke."""
+    kind, times = _KINDS[notification.event]
+    person, instance_uuid = notification.payload_object.get("participant"), notification.uuid
+    if not isinstance(person, dict) or instance_uuid is None:
+        return None
+    connection = next(
+        (f"{name}:{value}" for name in _CONNECTION_FIELDS if (value := clean_text(person.get(name)))), None
+    )
+    if connection is None:
+        return None
+    sent_at = notification.occurred_at or received_at
+    return ParticipantEvent(
+        instance_uuid=instance_uuid,
+        connection=connection,
+        kind=_leave_kind(person.get("leave_reason")) if kind == "leaves" else kind,
+        at=next((at for name in times if (at := parse_datetime(person.get(name)))), sent_at),
+        registrant_id=clean_text(person.get("registrant_id")),
+        zoom_user_id=clean_text(person.get("participant_user_id")) or clean_text(person.get("id")),
+        email=clean_text(person.get("email")),
+        name=clean_text(person.get("user_name")),
+        participant_uuid=clean_text(person.get("participant_uuid")),
+        by_phone=clean_text(person.get("phone_number")) is not None,
+    )
+
+
+def _leave_kind(reason: object) -> Kind:
+    """What a reason for leaving says: that the client only waited, that it was inside, or neither.
+
+    Zoom may put a sentence that begins with the name before it, so the last sentence counts, and only as a whole:
+    a name can hold anything.
+    """
+    text = clean_text(reason)
+    if text is None:
+        return "leaves"
+    return (
+        "waits_ended"
+        if _REASON_SEPARATOR.split(text)[-1].strip(" .").casefold() in _WAITING_ONLY_REASONS
+        else "left_inside"
+    )

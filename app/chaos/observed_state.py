@@ -1,0 +1,129 @@
+"""What is left in the end, as plain values: what the service says, what Zoom holds, and what came by mail and hook."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ObservedSession:
+    """Somebody inside, once, to the second."""
+
+    joined: datetime
+    left: datetime | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as its admin sees it. `attendance` is of an event that was held: stays by member."""
+
+    id: str
+    title: str
+    starts_at: datetime
+    ends_at: datetime
+    status: str
+    meeting: str | None
+    state: str | None
+    differences: int = 0
+    attendance: Mapping[str, tuple[ObservedSession, ...]] = field(default_factory=dict)
+
+    @property
+    def is_upcoming(self) -> bool:
+        """Whether Zoom is to have a meeting for it."""
+        return self.status in {"scheduled", "live"}
+
+
+@dataclass(frozen=True)
+class Registration:
+    """An answer as the event's admin sees it; `id` is what its mails are called by."""
+
+    id: str
+    event: str
+    who: str
+    email: str
+    rsvp: str
+    registrant: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class EndedInstance:
+    """One holding of a Zoom meeting that is over: stays by the address of who came by a personal link."""
+
+    started: datetime
+    ended: datetime
+    sessions: Mapping[str, tuple[ObservedSession, ...]]
+
+
+@dataclass(frozen=True)
+class MeetingAtZoom:
+    """A meeting as Zoom holds it: who is approved, by address, and how it was held."""
+
+    number: str
+    topic: str
+    starts_at: datetime
+    minutes: int
+    approved: frozenset[str]
+    ended_instances: tuple[EndedInstance, ...] = ()
+
+
+@dataclass(frozen=True)
+class InvitationMail:
+    """A mail with an invite, in the order mails came; `uid` is the registration's id."""
+
+    uid: str
+    sequence: int
+    method: str
+    title: str
+    starts_at: datetime
+    tentative: bool
+
+
+@dataclass(frozen=True)
+class HookMessage:
+    """A hook's message as we keep it."""
+
+    id: str
+    kind: str
+    subject: str
+    body: str
+    state: str
+
+
+@dataclass(frozen=True)
+class NotificationAttempt:
+    """A notification of Zoom, and what became of one attempt to deliver it. `meeting` is its number, if it has one."""
+
+    digest: str
+    event: str
+    meeting: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class OutboxEntry:
+    """A row of the outbox. `overdue` is by how many seconds its lease is out."""
+
+    id: int
+    job: str
+    key: str
+    reason: str | None
+    dead: bool
+    overdue: float | None
+
+
+@dataclass(frozen=True)
+class ObservedState:
+    """All of it."""
+
+    events: Mapping[str, Event]
+    registrations: tuple[Registration, ...]
+    meetings: Mapping[str, MeetingAtZoom]
+    journal: tuple[Mapping[str, Any], ...]
+    notifications: tuple[NotificationAttempt, ...]
+    interpreted: frozenset[str]
+    mails: tuple[InvitationMail, ...]
+    messages: tuple[HookMessage, ...]
+    rows: tuple[OutboxEntry, ...]
+    posts: Mapping[str, tuple[tuple[int, str], ...]]

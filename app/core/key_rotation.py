@@ -1,0 +1,150 @@
+"""Sealing everything anew with the first key, while the service runs.
+
+Nobody waits for a rotation, and it waits for nobody: a row that somebody is changing is passed over and looked at again
+later, and a value is replaced only if it is still the one that was read. A batch is one statement that keeps its locks
+for milliseconds, so a rotation can be killed at any moment; the next one passes over what is done.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.crypto import DecryptionError, Encryption
+from app.core.db import Database
+from app.core.encrypted_columns import ColumnLocation, RowId
+
+BATCH_SIZE = 100  # rows: few enough that a change of one of them never notices
+# Seconds before each new look at what was passed over; together more than a token refresh keeps its row (5 s).
+RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
+NOT_ENCRYPTED = "-"
+
+Progress = Callable[[int], None]
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass
+class KeyUsage:
+    """What lies in one column: values by the id of their key, and the rows a key cannot be given up for."""
+
+    column: ColumnLocation
+    values: Counter[str] = field(default_factory=Counter)
+    outdated: list[RowId] = field(default_factory=list)
+    unreadable: dict[RowId, str] = field(default_factory=dict)
+
+
+async def count_values(db: Database, columns: Sequence[ColumnLocation]) -> int:
+    """How many values there are."""
+    counts = [await db.pool.fetchval(f"SELECT count({column.name}) FROM {column.table}") for column in columns]  # noqa: S608 - names of our own tables
+    return sum(counts)
+
+
+async def reencrypt(db: Database, encryption: Encryption, column: ColumnLocation, progress: Progress) -> int:
+    """Seal with the first key what is sealed with another; how many values that were.
+
+    What does not open stays as it is, and so does a row that stays locked for longer than all `RETRY_DELAYS`: `inspect` names
+    both. `progress` is told after every batch how many values were looked at.
+    """
+    reencrypted, passed_over = 0, list[RowId]()
+    async for rows in _pages(db, column):
+        done, missed = await _replace(db, encryption, column, rows)
+        reencrypted, passed_over = reencrypted + done, passed_over + missed
+        progress(len(rows))
+    for delay in RETRY_DELAYS:
+        if not passed_over:
+            break
+        await asyncio.sleep(delay)
+        done, passed_over = await _replace(
+            db, encryption, column, await db.pool.fetch(_select_rows(column), passed_over)
+        )
+        reencrypted += done
+    return reencrypted
+
+
+async def inspect(db: Database, encryption: Encryption, column: ColumnLocation, progress: Progress) -> KeyUsage:
+    """Open every value, changing nothing."""
+    usage = KeyUsage(column)
+    async for rows in _pages(db, column):
+        for row in rows:
+            _inspect_value(encryption, usage, row["id"], row["value"])
+        progress(len(rows))
+    return usage
+
+
+def _inspect_value(encryption: Encryption, usage: KeyUsage, row_id: RowId, value: bytes) -> None:
+    key_id = NOT_ENCRYPTED
+    try:
+        key_id = encryption.key_id(value)
+        encryption.decrypt_bytes(value, usage.column.associated_data(row_id))
+        if encryption.needs_reencryption(value):
+            usage.outdated.append(row_id)
+    except DecryptionError as error:
+        usage.unreadable[row_id] = str(error)
+    usage.values[key_id] += 1
+
+
+async def _pages(db: Database, column: ColumnLocation) -> AsyncIterator[Rows]:
+    """All values there are, in the order of their rows' ids: `id` and `value`."""
+    page: Rows = await db.pool.fetch(_select_page(column), BATCH_SIZE)
+    while page:
+        yield page
+        page = await db.pool.fetch(_select_page(column, f"AND {column.row_id} > $2"), BATCH_SIZE, page[-1]["id"])
+
+
+async def _replace(db: Database, encryption: Encryption, column: ColumnLocation, rows: Rows) -> tuple[int, list[RowId]]:
+    """Replace what needs it: how many values were, and the rows that somebody was changing."""
+    replacements: dict[RowId, tuple[bytes, bytes]] = {}
+    for row in rows:
+        fresh = _reencrypted(encryption, row["value"], column.associated_data(row["id"]))
+        if fresh is not None:
+            replacements[row["id"]] = (row["value"], fresh)
+    if not replacements:
+        return 0, []
+    old, new = zip(*replacements.values(), strict=True)
+    replaced = {row["id"] for row in await db.pool.fetch(_compare_and_swap(column), list(replacements), old, new)}
+    return len(replaced), [row_id for row_id in replacements if row_id not in replaced]
+
+
+def _reencrypted(encryption: Encryption, value: bytes, associated_data: str) -> bytes | None:
+    """The value sealed with the first key, None where it is already or does not open."""
+    try:
+        return (
+            encryption.encrypt(encryption.decrypt_bytes(value, associated_data), associated_data)
+            if encryption.needs_reencryption(value)
+            else None
+        )
+    except DecryptionError:
+        return None
+
+
+def _select_page(column: ColumnLocation, after: str = "") -> str:
+    return (
+        f"SELECT {column.row_id} AS id, {column.name} AS value FROM {column.table}"  # noqa: S608 - names of our own tables
+        f" WHERE {column.name} IS NOT NULL {after} ORDER BY {column.row_id} LIMIT $1"
+    )
+
+
+def _select_rows(column: ColumnLocation) -> str:
+    return (
+        f"SELECT {column.row_id} AS id, {column.name} AS value FROM {column.table}"  # noqa: S608 - likewise
+        f" WHERE {column.name} IS NOT NULL AND {column.row_id} = ANY($1::{column.row_id_type}[])"
+    )
+
+
+def _compare_and_swap(column: ColumnLocation) -> str:
+    """One value for another wherever the one is still there and nobody has locked the row.
+
+    It never waits while it holds a lock, so no order of locks anywhere in the service can make a deadlock with it.
+    """
+    return f"""
+WITH wanted AS (
+    SELECT * FROM unnest($1::{column.row_id_type}[], $2::bytea[], $3::bytea[]) AS wanted (id, old, new)
+), free AS (
+    SELECT wanted.* FROM wanted JOIN {column.table} AS target ON target.{column.row_id} = wanted.id
+    WHERE target.{column.name} = wanted.old FOR NO KEY UPDATE OF target SKIP LOCKED
+)
+UPDATE {column.table} AS target SET {column.name} = free.new FROM free
+WHERE target.{column.row_id} = free.id AND target.{column.name} = free.old
+RETURNING target.{column.row_id} AS id
+"""  # noqa: S608 - likewise

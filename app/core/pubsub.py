@@ -1,0 +1,143 @@
+"""The bell: LISTEN and NOTIFY on one connection of its own per process.
+
+`NOTIFY` inside a transaction serialises every commit of the database on one lock, so a process rings only after its
+commit, and at most every 10 ms. A ring may be lost; whoever waits for one also looks by itself now and then.
+"""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+
+from app.core import logs
+from app.core.asyncpg_pool import DATABASE_ERRORS
+from app.core.database_timeouts import enable_keepalive
+
+CHANNEL = "kindryn"
+PUBLISH_INTERVAL = 0.010
+RECONNECT_DELAY = 0.25
+CHECK_INTERVAL = 5.0  # seconds without a ring after which it is tried whether the connection is still there
+SERVER_SETTINGS = {"application_name": "kindryn-pubsub"}
+TIMEOUT = 5.0  # seconds after which a connection that does not answer is given up
+NOTIFY = "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic"
+log = logs.get("pubsub")
+
+
+class PubSub:
+    """Rings topics in every process that holds one, and lets tasks of this process wait for a topic."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._subscribers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._pending_topics: set[str] = set()
+        self._wake = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start listening; returns when the first connection stands or raises what prevented it."""
+        connection = await self._connect()
+        self._task = asyncio.create_task(self._run(connection), name="pubsub")
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands right now."""
+        return self._connected.is_set()
+
+    def publish(self, topic: str) -> None:
+        """Ring `topic` everywhere, soon. Call it after the commit it announces."""
+        self._pending_topics.add(topic)
+        self._wake.set()
+
+    def check_connection(self) -> None:
+        """Try now whether the connection still answers."""
+        self._wake.set()
+
+    @contextlib.contextmanager
+    def subscribe(self, *topics: str) -> Iterator[asyncio.Event]:
+        """An event set at every ring of one of the topics, cleared by the caller. Enter before looking, so that no ring
+        is missed."""
+        woken = asyncio.Event()
+        for topic in topics:
+            self._subscribers[topic].add(woken)
+        try:
+            yield woken
+        finally:
+            for topic in topics:
+                self._subscribers[topic].discard(woken)
+                if not self._subscribers[topic]:
+                    del self._subscribers[topic]
+
+    def _on_notification(self, _connection: object, _pid: int, _channel: str, topic: object) -> None:
+        for woken in self._subscribers.get(str(topic), ()):
+            woken.set()
+
+    async def _connect(self) -> Any:
+        connection = await asyncpg.connect(self._url, timeout=TIMEOUT, server_settings=SERVER_SETTINGS)
+        try:
+            enable_keepalive(connection)
+            async with asyncio.timeout(TIMEOUT):
+                await connection.add_listener(CHANNEL, self._on_notification)
+        except BaseException:  # also where we are closed just now
+            connection.terminate()
+            raise
+        connection.add_termination_listener(lambda _: self._on_connection_lost())
+        self._connected.set()
+        return connection
+
+    def _on_connection_lost(self) -> None:
+        self._connected.clear()
+        self._wake.set()
+
+    async def _run(self, connection: Any) -> None:
+        while True:
+            try:
+                await self._publish_pending(connection)
+            except DATABASE_ERRORS as error:
+                log.warning("pubsub connection lost", reason=type(error).__name__)
+            finally:
+                self._connected.clear()
+                connection.terminate()
+            connection = await self._reconnect()
+            self._wake_everyone()
+
+    async def _reconnect(self) -> Any:
+        while True:
+            await asyncio.sleep(RECONNECT_DELAY)
+            with contextlib.suppress(*DATABASE_ERRORS):
+                return await self._connect()
+
+    async def _publish_pending(self, connection: Any) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_INTERVAL):
+                    await self._wake.wait()
+            self._wake.clear()
+            if connection.is_closed():
+                raise asyncpg.InterfaceError("the connection is closed")
+            # What is rung from here on announces a later commit, and is told by the next round.
+            topics, self._pending_topics = self._pending_topics, set()
+            try:
+                await connection.execute(NOTIFY, CHANNEL, sorted(topics), timeout=TIMEOUT)
+            except DATABASE_ERRORS:
+                self._pending_topics |= topics
+                raise
+            await asyncio.sleep(PUBLISH_INTERVAL)
+
+    def _wake_everyone(self) -> None:
+        """After a gap nobody knows what was rung meanwhile: let everyone look."""
+        for events in self._subscribers.values():
+            for woken in events:
+                woken.set()
+        if self._pending_topics:
+            self._wake.set()

@@ -1,0 +1,89 @@
+"""Stands where the platform would: public keys, sign-in, an ear for hooks, and one page of the SPA to click in."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Body, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from app.devstack.personas import COMMUNITY, PERSONAS, TokenSigner
+from app.devstack.servers import LOOPBACK
+from app.devstack.webhook_receiver import BadSignature, WebhookReceiver
+
+HOOKS_PATH = "/hooks"
+SPA_PAGE = Path(__file__).with_name("spa.html")
+
+
+class Platform:
+    """The stand-in at `url`. `api_url` is where its page finds the service, once that runs."""
+
+    def __init__(self, url: str, cookie: str) -> None:
+        self.url, self.cookie, self.api_url = url, cookie, ""
+        self.signer = TokenSigner(issuer=url)
+        self.hooks = WebhookReceiver()
+
+    def app(self) -> FastAPI:
+        """The stand-in as an ASGI app."""
+        app = FastAPI(title="A stand-in for the platform", openapi_url=None)
+        app.add_api_route("/jwks.json", self.jwks)
+        app.add_api_route("/mint", self.mint, methods=["POST"])
+        app.add_api_route(HOOKS_PATH, self.hook, methods=["POST"], status_code=204)
+        app.add_api_route("/{page:path}", self.page, response_class=HTMLResponse)
+        return app
+
+    async def jwks(self) -> dict[str, Any]:
+        """The platform's public keys."""
+        return self.signer.jwks
+
+    async def mint(
+        self, who: Annotated[str, Body()] = "member", claims: Annotated[dict[str, Any] | None, Body()] = None
+    ) -> dict[str, str]:
+        """A token of somebody of the cast; `claims` replace what it says, null takes a claim away."""
+        if who not in PERSONAS:
+            raise HTTPException(422, f"who: is none of {', '.join(PERSONAS)}")
+        return {"token": self.signer.token(who, claims)}
+
+    async def hook(self, request: Request) -> None:
+        """A message of the service."""
+        try:
+            await self.hooks.receive(request.headers, await request.body())
+        except BadSignature as reason:
+            raise HTTPException(401, str(reason)) from None
+
+    async def page(self) -> str:
+        """Every page of the SPA; which one, its script reads from the address."""
+        people = "".join(
+            f'<option value="{who}">{person.name} ({person.role or "of no community"})</option>'
+            for who, person in PERSONAS.items()
+        )
+        placeholders = {"API": self.api_url, "COOKIE": self.cookie, "SLUG": COMMUNITY["slug"], "PEOPLE": people}
+        text = SPA_PAGE.read_text()
+        for name, value in placeholders.items():
+            text = text.replace(f"%{name}%", value)
+        return text
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the demo's, whose process this is."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def open_platform(cookie: str) -> AsyncIterator[Platform]:
+    """The stand-in on a free port, in this process."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        platform = Platform(f"http://{LOOPBACK}:{listener.getsockname()[1]}", cookie)
+        server = _Server(uvicorn.Config(platform.app(), log_config=None, access_log=False, timeout_keep_alive=60))
+        serving = asyncio.create_task(server.serve([listener]), name="platform")
+        try:
+            yield platform
+        finally:
+            server.should_exit = True
+            await serving

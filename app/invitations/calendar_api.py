@@ -1,0 +1,149 @@
+"""A member's own mails and calendar over HTTP."""
+
+import hashlib
+import re
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Response
+from pydantic import Field
+
+from app.core.errors import Problem, not_found
+from app.events import service as events
+from app.invitations import calendar_links, feed, invite_state, preferences
+from app.registrations import service
+from app.web import Caller, ResourcesDep, Schema, Tx
+
+router = APIRouter(tags=["Registrations"])
+EventId = Annotated[UUID, Path(description="An event of one of your communities")]
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+# It may be kept, by one's own program alone, and is asked for again each time, so that a revoked one is gone.
+PRIVATE = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
+
+
+class MailPreferences(Schema):
+    """Which mails a member wants besides invites and changes."""
+
+    reminders: bool = Field(strict=True, description="Reminders before events one is going to", examples=[True])
+
+
+class FeedState(Schema):
+    """Whether there is a personal calendar feed. Its address is shown once only, when it is made."""
+
+    active: bool = Field(examples=[True])
+    created_at: datetime | None = Field(
+        description="When the address was made that counts", examples=["2027-02-20T09:30:00Z"]
+    )
+
+
+class FeedMade(Schema):
+    """A new address of the feed: a secret, and not shown again."""
+
+    url: str = Field(examples=["https://api.kindryn.app/calendar/9Zr1cV0Jb2wYb0q3G0m5cX1e7u8TgYkQ2h4S6d8F0aE.ics"])
+    created_at: datetime = Field(examples=["2027-02-20T09:30:00Z"])
+
+
+class CalendarLinks(Schema):
+    """Where to click to have the event in a calendar of one's own."""
+
+    google: str = Field(description="Google Calendar", examples=["https://calendar.google.com/calendar/render?..."])
+    outlook: str = Field(
+        description="Outlook.com", examples=["https://outlook.live.com/calendar/0/deeplink/compose?..."]
+    )
+    office365: str = Field(
+        description="Microsoft 365", examples=["https://outlook.office.com/calendar/0/deeplink/compose?..."]
+    )
+    ics: str = Field(
+        description="The invite as a file; it takes one's token",
+        examples=["https://api.kindryn.app/api/events/0197f0a2-6c1b-7a40-8a51-0d7f3c2b9e11/invite.ics"],
+    )
+
+
+@router.get("/api/me/mail", summary="Which mails one gets")
+async def get_my_mail(caller: Caller, tx: Tx) -> MailPreferences:
+    """In all of one's communities; who never said anything is reminded."""
+    return MailPreferences(reminders=await preferences.wants_reminders(tx, caller.member_id))
+
+
+@router.put("/api/me/mail", summary="Choose which mails one gets")
+async def put_my_mail(body: MailPreferences, caller: Caller, tx: Tx) -> MailPreferences:
+    """The same as the link in each reminder does. Invites and changes come all the same."""
+    await preferences.set_reminders(tx, caller.member_id, enabled=body.reminders)
+    return body
+
+
+@router.get("/api/me/calendar-feed", summary="Whether one has a calendar feed")
+async def get_my_calendar_feed(caller: Caller, tx: Tx) -> FeedState:
+    """The address itself is shown only to whoever makes it."""
+    created_at = await feed.created_at(tx, caller.member_id)
+    return FeedState(active=created_at is not None, created_at=created_at)
+
+
+@router.post("/api/me/calendar-feed", status_code=201, summary="Make, or replace, one's calendar feed")
+async def make_my_calendar_feed(caller: Caller, tx: Tx, resources: ResourcesDep) -> FeedMade:
+    """An address to subscribe to in any calendar program. It opens to whoever has it, and replaces the one before."""
+    secret = await feed.rotate(tx, caller.member_id)
+    return FeedMade(url=f"{resources.settings.public_url}/calendar/{secret}.ics", created_at=tx.now)
+
+
+@router.delete("/api/me/calendar-feed", status_code=204, summary="Take one's calendar feed back")
+async def revoke_my_calendar_feed(caller: Caller, tx: Tx) -> None:
+    """Its address opens nothing any more, from now on."""
+    await feed.revoke(tx, caller.member_id)
+
+
+@router.get(
+    "/calendar/{secret}.ics",
+    summary="A member's calendar feed",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/calendar": {}}},
+        304: {"description": "Nothing has changed since"},
+        404: {"description": "No such feed"},
+    },
+)
+async def read_calendar_feed(
+    secret: Annotated[str, Path(description="The secret of the feed's address")],
+    tx: Tx,
+    resources: ResourcesDep,
+    if_none_match: Annotated[str | None, Header(description="The `ETag` of what one has")] = None,
+) -> Response:
+    """Everything the member is coming to, from a month ago on, with our links. Calendar programs do not sign in."""
+    member_id = await feed.member_for(tx, secret) if _SECRET.fullmatch(secret) else None
+    if member_id is None:
+        raise Problem("not-found", "This calendar address is not valid, or not any more: make a new one.")
+    content = await feed.render_feed(tx, member_id, invite_state.mail_settings_from(resources.settings))
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = PRIVATE | {"ETag": tag}
+    # A weak comparison, or anything at all (RFC 9110 section 13.1.2).
+    known_tags = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    if tag in known_tags or "*" in known_tags:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type="text/calendar; charset=utf-8", headers=headers)
+
+
+router.head("/calendar/{secret}.ics", include_in_schema=False)(read_calendar_feed)
+
+
+@router.get("/api/events/{event_id}/calendar-links", summary="Links that add the event to one's calendar")
+async def get_calendar_links(event_id: EventId, caller: Caller, tx: Tx, resources: ResourcesDep) -> CalendarLinks:
+    """For who is coming, with one's own join link. What is added so is a copy that no later change reaches."""
+    event = await events.get(tx, event_id)
+    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
+        raise not_found("event")
+    registration = await service.get_for_member(tx, event_id, caller.member_id)
+    if registration is None or event.cancelled_at or not invite_state.is_coming(registration):
+        raise Problem("not-registered", "You are not coming to this event, so there is nothing to add.")
+    mail_settings, state = (
+        invite_state.mail_settings_from(resources.settings),
+        invite_state.request_state(event, registration),
+    )
+    slug: str = (await tx.execute("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
+    invite = invite_state.build_invite(registration, state, mail_settings, slug, tx.now)
+    return CalendarLinks(
+        google=calendar_links.google(invite),
+        outlook=calendar_links.outlook(invite, calendar_links.OUTLOOK),
+        office365=calendar_links.outlook(invite, calendar_links.OFFICE365),
+        ics=f"{resources.settings.public_url}/api/events/{event_id}/invite.ics",
+    )

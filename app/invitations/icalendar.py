@@ -1,0 +1,251 @@
+"""The invite: one member's calendar entry for one event.
+
+Everything here is a function of values: no clock, no database, no network. The rules are iTIP (RFC 5546) and iCalendar
+(RFC 5545). An `Invite` cleans and checks what it is given, so a hostile name or title is harmless from the moment an
+`Invite` exists.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
+
+import idna
+from icalendar import Alarm, Calendar, Event, vCalAddress, vText, vUri
+
+from app.core.text_cleaning import clean_text, single_line
+
+Method = Literal["REQUEST", "CANCEL"]
+
+MAX_ADDRESS_LENGTH = 128  # what Zoom takes for a registrant; RFC 5321 would allow 254
+_DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # RFC 5322 section 3.2.3
+_HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """One member, one event, one message to their calendar.
+
+    `uid` never changes for this member and event; `sequence` rises with every message sent. `starts_at`, `ends_at` and
+    `stamp` (now) are aware datetimes; `timezone` is the IANA name in which people read the time. `join_link` is our own
+    stable link for this member, `event_url` the event's page. `whole_event_cancelled` belongs to CANCEL alone: without
+    it, only this member is uninvited. Unless `reply_requested`, the attendee has answered, and nobody waits for a reply.
+    `community` and `host` say whose event it is, where that is known.
+
+    Raises ValueError with a sentence naming the field that is wrong.
+    """
+
+    uid: str
+    sequence: int
+    method: Method
+    tentative: bool
+    title: str
+    description: str
+    starts_at: datetime
+    ends_at: datetime
+    timezone: str
+    join_link: str
+    event_url: str
+    organizer_name: str
+    organizer_email: str
+    attendee_name: str
+    attendee_email: str
+    stamp: datetime
+    reminder_minutes: int = 15
+    whole_event_cancelled: bool = False
+    reply_requested: bool = False
+    community: str = ""
+    host: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("starts_at", "ends_at", "stamp"):
+            self._set(field, _utc(field, getattr(self, field)))
+        for field in ("uid", "title", "organizer_name", "attendee_name", "community", "host"):
+            self._set(field, single_line(getattr(self, field)))
+        for field in ("organizer_email", "attendee_email"):
+            self._set(field, ascii_address(field, getattr(self, field)))
+        for field in ("join_link", "event_url"):
+            self._set(field, _link(field, getattr(self, field)))
+        self._set("description", clean_text(self.description))
+        _check_zone(self.timezone)
+        problems = {
+            "uid must not be empty.": not self.uid,
+            "sequence must not be negative.": self.sequence < 0,
+            "ends_at must be after starts_at.": self.ends_at <= self.starts_at,
+            "reminder_minutes must not be negative.": self.reminder_minutes < 0,
+            "method must be REQUEST or CANCEL.": self.method not in ("REQUEST", "CANCEL"),
+            "whole_event_cancelled goes with the method CANCEL.": self.whole_event_cancelled
+            and self.method != "CANCEL",
+        }
+        for sentence, wrong in problems.items():
+            if wrong:
+                raise ValueError(sentence)
+
+    def _set(self, field: str, value: object) -> None:
+        object.__setattr__(self, field, value)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedMail:
+    """What a person reads in one mail: a subject of one line, the plain text, the same as an HTML document."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def is_valid_address(text: str) -> bool:
+    """Whether mail can be sent to `text`: a dot-atom, one @, a host name with a dot (RFC 5321, RFC 5322), at most 128
+    characters. Quoted local parts, comments and address literals are refused; international domains are taken (IDNA
+    2008), international local parts are not, for they need SMTPUTF8 from every server on the way."""
+    try:
+        ascii_address("address", text)
+    except ValueError:
+        return False
+    return True
+
+
+def ascii_address(field: str, text: str) -> str:
+    """The address in ASCII: its domain in A-labels, lower case. Raises ValueError naming `field` where it is none."""
+    error = ValueError(f"{field} is not a mail address.")
+    local, at, domain = text.partition("@")
+    if not at or len(text) > MAX_ADDRESS_LENGTH or len(local) > 64 or not _DOT_ATOM.fullmatch(local):
+        raise error
+    try:
+        host = idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError:
+        raise error from None
+    address = f"{local}@{host}"
+    if not _HOST_NAME.fullmatch(host) or len(address) > MAX_ADDRESS_LENGTH:
+        raise error
+    return address
+
+
+def _utc(field: str, moment: datetime) -> datetime:
+    if moment.utcoffset() is None:
+        raise ValueError(f"{field} must carry a time zone.")
+    return moment.astimezone(UTC)
+
+
+def _check_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("timezone is not an IANA time zone.") from None
+
+
+def _link(field: str, url: str) -> str:
+    """`url` with everything percent-encoded that RFC 3986 does not allow: the URI type of iCalendar has no escape."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{field} must be an http or https address.")
+    return quote(url, safe=":/?#[]@!$&'()*+,;=-._~%", errors="replace")
+
+
+class _Text(vText):
+    """RFC 5545 section 3.3.11. The library's own escape reads a backslash before a capital N as a line break, which
+    would change a title such as C:\\News."""
+
+    def to_ical(self) -> bytes:
+        escaped = self.replace("\\", r"\\").replace(";", r"\;").replace(",", r"\,").replace("\n", r"\n")
+        return escaped.encode()
+
+
+def render_invite(invite: Invite) -> bytes:
+    """The iCalendar object (RFC 5545) with one VEVENT: UTF-8, CRLF, folded at 75 octets.
+
+    Times are in UTC: an event happens once, so its moment needs no zone rules; calendars show it in their owner's
+    zone, and Outlook is known to shift or refuse what it reads from VTIMEZONE. The event's own zone is in the words.
+
+    A CANCEL names what it takes away and carries no link and no alarm (RFC 5546 section 3.2.5).
+    """
+    vcalendar = Calendar()
+    vcalendar.add("PRODID", "-//Kindryn//Kindryn Zoom//EN")
+    vcalendar.add("VERSION", "2.0")
+    vcalendar.add("METHOD", invite.method)
+    vcalendar.add_component(_vevent(invite))
+    return bytes(vcalendar.to_ical())
+
+
+def render_download(invite: Invite) -> bytes:
+    """The iCalendar object somebody downloads: METHOD:PUBLISH (RFC 5546 section 3.2.1) asks nobody anything and names
+    no attendee, so a program adds it without answering on anybody's behalf."""
+    vcalendar = Calendar()
+    vcalendar.add("PRODID", "-//Kindryn//Kindryn Zoom//EN")
+    vcalendar.add("VERSION", "2.0")
+    vcalendar.add("METHOD", "PUBLISH")
+    vevent = feed_event(invite)
+    vevent.add("ORGANIZER", _person(invite.organizer_name, invite.organizer_email))
+    vevent.add_component(_alarm(invite))
+    vcalendar.add_component(vevent)
+    return bytes(vcalendar.to_ical())
+
+
+def feed_event(invite: Invite) -> Event:
+    """The VEVENT of somebody's own feed: nobody is invited by it, so it names no people (RFC 5545 section 3.8.4), and
+    it rings no alarm, which the mailed invite does."""
+    vevent = _base_event(invite)
+    _add_details(vevent, invite)
+    return vevent
+
+
+def _vevent(invite: Invite) -> Event:
+    vevent = _base_event(invite)
+    vevent.add("ORGANIZER", _person(invite.organizer_name, invite.organizer_email))
+    if invite.method == "CANCEL":
+        vevent.add("ATTENDEE", _person(invite.attendee_name, invite.attendee_email))
+        if invite.whole_event_cancelled:
+            vevent.add("STATUS", "CANCELLED")
+        return vevent
+    vevent.add("ATTENDEE", _attendee(invite))
+    _add_details(vevent, invite)
+    vevent.add_component(_alarm(invite))
+    return vevent
+
+
+def _base_event(invite: Invite) -> Event:
+    vevent = Event()
+    vevent.add("UID", _Text(invite.uid))
+    vevent.add("SEQUENCE", invite.sequence)
+    vevent.add("DTSTAMP", invite.stamp)
+    vevent.add("DTSTART", invite.starts_at)
+    vevent.add("DTEND", invite.ends_at)
+    vevent.add("SUMMARY", _Text(invite.title))
+    return vevent
+
+
+def _add_details(vevent: Event, invite: Invite) -> None:
+    vevent.add("STATUS", "TENTATIVE" if invite.tentative else "CONFIRMED")
+    vevent.add("TRANSP", "OPAQUE")
+    vevent.add("LOCATION", _Text(invite.join_link))
+    vevent.add("URL", vUri(invite.join_link))
+    links = f"Join: {invite.join_link}\nEvent: {invite.event_url}"
+    vevent.add("DESCRIPTION", _Text(f"{invite.description}\n\n{links}".strip()))
+
+
+def _attendee(invite: Invite) -> vCalAddress:
+    """Who answered on the event's page has the answer in the entry, and is asked for no reply, which reaches nobody.
+    Who did not, as guests, is asked, so that the calendar can note an answer down (RFC 5545 section 3.2.12)."""
+    attendee = _person(invite.attendee_name, invite.attendee_email)
+    answered_partstat = "TENTATIVE" if invite.tentative else "ACCEPTED"
+    partstat, reply = ("NEEDS-ACTION", "TRUE") if invite.reply_requested else (answered_partstat, "FALSE")
+    attendee.params.update(CUTYPE="INDIVIDUAL", ROLE="REQ-PARTICIPANT", PARTSTAT=partstat, RSVP=reply)
+    return attendee
+
+
+def _person(name: str, address: str) -> vCalAddress:
+    """A CAL-ADDRESS with its CN. A parameter knows no backslash escape and no double quote, but some readers believe
+    in both, so neither is left in. Characters a mailto URI must not hold are percent-encoded (RFC 6068 section 2)."""
+    person = vCalAddress("mailto:" + quote(address, safe="@!$'*+"))
+    person.params["CN"] = (name or address).replace('"', "'").replace("\\", "/")
+    return person
+
+
+def _alarm(invite: Invite) -> Alarm:
+    alarm = Alarm()
+    alarm.add("ACTION", "DISPLAY")
+    alarm.add("DESCRIPTION", _Text(invite.title))
+    alarm.add("TRIGGER", timedelta(minutes=-invite.reminder_minutes))
+    return alarm

@@ -1,0 +1,191 @@
+"""What the service does by itself, on one screen: fact -> jobs, and every(interval) -> sweep."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from app import commands, facts
+from app.accounts import tasks as accounts
+from app.attendance import tasks as attendance
+from app.core import queues
+from app.core.job_runner import Job, JobTable, Subscription
+from app.core.queues import ConcurrencyLimits
+from app.hooks import tasks as hooks
+from app.inbox import tasks as inbox
+from app.joining import tasks as joining
+from app.live import tasks as live
+from app.meetings import tasks as meetings
+from app.privacy import tasks as privacy
+from app.reconciling import tasks as reconciling
+from app.registrations import tasks as registrations
+from app.resources import Resources
+
+JobFunction = Callable[[Any], Any]
+MAIL, HOOK, DELIVERY, HOOK_MESSAGE = "mail", "hook", "delivery", "hook_message"  # kinds of queues
+
+
+def define_job(name: str, run: JobFunction, *, priority: int = 100, every: timedelta | None = None) -> Job[Resources]:
+    """A named job; the smaller its priority, the sooner it is taken."""
+    return Job(name, run, priority, every)
+
+
+READ_ACCOUNT = define_job("accounts.read", accounts.read_account, priority=20)
+DEAUTHORIZE = define_job("accounts.deauthorize", inbox.deauthorize, priority=10)
+REVOKE = define_job("accounts.revoke", accounts.revoke, priority=10)
+HANDLE_USER_CHANGE = define_job("inbox.handle_user_change", inbox.handle_user_change, priority=20)
+INTERPRET = define_job("inbox.interpret", inbox.interpret_delivery, priority=10)
+SYNC_MEETING = define_job("meetings.sync", meetings.sync, priority=50)
+RETIRE_MEETING = define_job("meetings.retire", meetings.retire, priority=50)
+RESYNC_ACCOUNT = define_job("meetings.resync_account", meetings.resync_account, priority=80)
+HANDLE_MEETING_CREATED = define_job("meetings.handle_created", meetings.handle_meeting_created, priority=20)
+HANDLE_MEETING_CHANGE = define_job("meetings.handle_change", meetings.handle_change, priority=20)
+HANDLE_INSTANCE = define_job("meetings.handle_instance", meetings.handle_instance, priority=10)
+HANDLE_RECORDING = define_job("meetings.handle_recording", meetings.handle_recording, priority=40)
+FETCH_RECORDING = define_job("meetings.fetch_recording", meetings.fetch_recording, priority=90)
+HANDLE_PARTICIPANT = define_job("attendance.handle_participant", attendance.handle_participant, priority=30)
+UPDATE_LIVE_STREAM = define_job("live.update_stream", live.update_stream, priority=5)
+CHECK_HOST = define_job("live.check_host", live.check_host, priority=30)
+NOTIFY_HOST = define_job("live.notify_host", live.notify_host, priority=20)
+FINALIZE_ATTENDANCE = define_job("attendance.finalize", attendance.finalize_attendance, priority=80)
+FETCH_MEETING_OUTCOME = define_job("attendance.fetch_outcome", attendance.fetch_outcome, priority=80)
+RESYNC_ATTENDEES = define_job("registrants.resync_attendees", registrations.resync_attendees, priority=60)
+PROPAGATE_EMAIL = define_job("registrations.propagate_email", registrations.propagate_email, priority=60)
+ADD_BATCH = define_job("registrants.add_batch", registrations.add_batch, priority=55)
+SYNC_REGISTRANT = define_job("registrants.sync", registrations.sync_registrant, priority=60)
+HANDLE_REGISTRANT = define_job(
+    "registrants.handle_notification", registrations.handle_registrant_notification, priority=20
+)
+SEND_INVITE = define_job("invitations.send", registrations.send_invite, priority=70)
+PLAN_REMINDERS = define_job("invitations.plan_reminders", registrations.plan_reminders, priority=60)
+SEND_REMINDER = define_job("invitations.send_reminder", registrations.send_reminder, priority=65)
+SEND_GUEST_CODE = define_job("invitations.mail_guest_code", registrations.mail_guest_code, priority=10)
+REMOVE_STRAY = define_job("reconciling.remove_stray", reconciling.remove_stray, priority=70)
+CREATE_EVENT_MESSAGES = define_job("hooks.create_event_messages", hooks.create_event_messages, priority=60)
+CREATE_ATTENDANCE_MESSAGES = define_job(
+    "hooks.create_attendance_messages", hooks.create_attendance_messages, priority=60
+)
+CREATE_REGISTRATION_MESSAGES = define_job(
+    "hooks.create_registration_messages", hooks.create_registration_messages, priority=90
+)
+CREATE_ACCOUNT_MESSAGES = define_job("hooks.create_account_messages", hooks.create_account_messages, priority=60)
+SEND_HOOK = define_job("hooks.send", hooks.send, priority=75)
+
+
+def on(
+    job: Job[Resources], key: str, *, queue: str | None = None, priority: int | None = None
+) -> Subscription[Resources]:
+    """`job` for the id a fact has under `key`, in the queue of the account it has under `queue`."""
+
+    def queue_of(fact: Any) -> str:
+        account = getattr(fact, queue) if queue else None
+        return str(account) if account else ""
+
+    return Subscription(job, lambda fact: str(getattr(fact, key)), queue_of, priority)
+
+
+def on_delivery(job: Job[Resources]) -> Subscription[Resources]:
+    """`job` for a delivery, in the queue of whose it is: what one account says by the thousand delays no other."""
+    return Subscription(job, lambda fact: str(fact.delivery_id), lambda fact: queues.queue_name(DELIVERY, fact.source))
+
+
+def on_community(job: Job[Resources], key: str, kind: str) -> Subscription[Resources]:
+    """`job` in the queue that a community has of this kind. Mail: the server takes few connections of one sender,
+    and may hang."""
+    return Subscription(
+        job,
+        lambda fact: str(getattr(fact, key)),
+        lambda fact: queues.queue_name(kind, getattr(fact, "community_id", None)),
+    )
+
+
+def on_endpoint(job: Job[Resources], key: str) -> Subscription[Resources]:
+    """`job` in the queue of one endpoint, which may be slow, or dead, and then delays itself alone."""
+    return Subscription(
+        job,
+        lambda fact: str(getattr(fact, key)),
+        lambda fact: queues.queue_name(HOOK, fact.community_id, fact.endpoint_id),
+    )
+
+
+JOBS: JobTable[Resources] = JobTable(
+    subscriptions={
+        facts.AccountConnected: [on(READ_ACCOUNT, "account_id", queue="account_id"), on(RESYNC_ACCOUNT, "account_id")],
+        facts.AccountRefreshAsked: [on(READ_ACCOUNT, "account_id", queue="account_id")],
+        facts.AccountDisconnected: [on(RESYNC_ACCOUNT, "account_id")],
+        facts.AccountNeedsReauth: [on(CREATE_ACCOUNT_MESSAGES, "account_id")],
+        facts.HostsChanged: [on(RESYNC_ACCOUNT, "account_id")],
+        facts.TokenRevocationQueued: [on(REVOKE, "revocation_id")],
+        facts.DeliveryStored: [on_delivery(INTERPRET)],
+        facts.AppDeauthorized: [on_delivery(DEAUTHORIZE)],
+        facts.MeetingCreationReported: [on_delivery(HANDLE_MEETING_CREATED)],
+        facts.MeetingStarted: [on_delivery(HANDLE_INSTANCE)],
+        facts.MeetingEnded: [on_delivery(HANDLE_INSTANCE)],
+        facts.ParticipantJoined: [on_delivery(HANDLE_PARTICIPANT)],
+        facts.ParticipantLeft: [on_delivery(HANDLE_PARTICIPANT)],
+        facts.ParticipantWaiting: [on_delivery(HANDLE_PARTICIPANT)],
+        facts.MeetingChangeReported: [on_delivery(HANDLE_MEETING_CHANGE)],
+        facts.MeetingMaybeStale: [on(SYNC_MEETING, "event_id", queue="account_id")],
+        facts.RegistrantChangeReported: [on_delivery(HANDLE_REGISTRANT)],
+        facts.UserChangeReported: [on_delivery(HANDLE_USER_CHANGE)],
+        facts.RecordingChangeReported: [on_delivery(HANDLE_RECORDING)],
+        facts.RecordingUnreported: [on(FETCH_RECORDING, "instance_id", queue="account_id")],
+        # Nobody fetches recordings yet, nor follows streams: of those the deliveries are kept, and
+        # `kindryn-zoom deliveries` replays them.
+        facts.RecordingAvailable: [],
+        facts.StreamingChangeReported: [],
+        facts.EventChanged: [
+            on(SYNC_MEETING, "event_id", queue="account_id"),
+            on(RESYNC_ATTENDEES, "event_id"),
+            on(PLAN_REMINDERS, "event_id"),
+            on(UPDATE_LIVE_STREAM, "event_id"),
+            on(CHECK_HOST, "event_id"),
+        ],
+        commands.NotifyMissingHost: [
+            on_community(NOTIFY_HOST, "event_id", MAIL),
+            on(CREATE_EVENT_MESSAGES, "event_id"),
+        ],
+        facts.LiveStateChanged: [on(UPDATE_LIVE_STREAM, "event_id")],
+        facts.EventWentLive: [on(CREATE_EVENT_MESSAGES, "event_id")],
+        facts.EventEnded: [on(FINALIZE_ATTENDANCE, "event_id"), on(CREATE_EVENT_MESSAGES, "event_id")],
+        facts.MeetingOutcomeUnknown: [on(FETCH_MEETING_OUTCOME, "event_id", queue="account_id")],
+        facts.AttendanceFinalized: [on(CREATE_ATTENDANCE_MESSAGES, "event_id")],
+        facts.SyncAsked: [on(SYNC_MEETING, "event_id", queue="account_id", priority=10)],
+        facts.MeetingRetired: [on(RETIRE_MEETING, "meeting_id", queue="account_id")],
+        facts.StrayFound: [on(REMOVE_STRAY, "stray_id", queue="account_id")],
+        facts.MeetingSynced: [on(RESYNC_ATTENDEES, "event_id")],
+        facts.RegistrationChanged: [
+            on(SYNC_REGISTRANT, "registration_id", queue="account_id"),
+            on_community(SEND_INVITE, "registration_id", MAIL),
+            on_community(CREATE_REGISTRATION_MESSAGES, "registration_id", HOOK_MESSAGE),
+        ],
+        facts.RegistrationEmailChanged: [on(PROPAGATE_EMAIL, "registration_id")],
+        facts.BatchRegistrationNeeded: [on(ADD_BATCH, "event_id", queue="account_id")],
+        facts.MemberWaitingToJoin: [on(SYNC_REGISTRANT, "registration_id", queue="account_id", priority=0)],
+        facts.InviteAsked: [on_community(SEND_INVITE, "registration_id", MAIL)],
+        facts.GuestCodeAsked: [on_community(SEND_GUEST_CODE, "code_id", MAIL)],
+        facts.RemindersChanged: [on(PLAN_REMINDERS, "event_id")],
+        facts.ReminderDue: [on_community(SEND_REMINDER, "registration_id", MAIL)],
+        facts.HookMessageQueued: [on_endpoint(SEND_HOOK, "message_id")],
+    },
+    concurrency={
+        MAIL: ConcurrencyLimits(per_queue=4, per_tenant=4, per_kind=4),
+        HOOK: ConcurrencyLimits(per_queue=4, per_tenant=8, per_kind=16),
+        # Each run does what waits in its queue beside its own row.
+        DELIVERY: ConcurrencyLimits(per_queue=2, per_tenant=2, per_kind=16),
+        HOOK_MESSAGE: ConcurrencyLimits(per_queue=4, per_tenant=4, per_kind=16),
+    },
+    periodic=[
+        define_job("accounts.cleanup", accounts.cleanup, every=timedelta(minutes=10)),
+        define_job("accounts.read_stale", accounts.reread_stale, every=timedelta(hours=1)),
+        define_job("meetings.find_stale", meetings.find_stale, every=timedelta(minutes=1)),
+        define_job(
+            "meetings.find_unreported_recordings", meetings.find_unreported_recordings, every=timedelta(minutes=1)
+        ),
+        define_job("attendance.poll_missing_outcomes", attendance.poll_missing_outcomes, every=timedelta(minutes=1)),
+        define_job("inbox.cleanup", inbox.cleanup, every=timedelta(hours=1)),
+        define_job("joining.cleanup", joining.cleanup, every=timedelta(hours=1)),
+        define_job("live.cleanup", live.cleanup, every=timedelta(hours=1)),
+        define_job("hooks.cleanup", hooks.cleanup, every=timedelta(hours=1)),
+        define_job("privacy.cleanup", privacy.cleanup, every=timedelta(hours=1)),
+    ],
+)

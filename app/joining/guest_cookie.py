@@ -1,0 +1,112 @@
+"""Whom a guest's link is for, and whether a browser has shown that it is theirs.
+
+What shows it is a cookie, sealed by us (AES-GCM, so also signed) for this one guest and invitation, sent to the pages
+of this one link only, and good until the event is over: RFC 6265 section 4.1.2.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from app.core.crypto import DecryptionError
+from app.core.identity import Caller, Membership, Role
+from app.events.models import END_GRACE
+from app.registrations.models import guest_member_id
+from app.resources import Resources
+
+COOKIE = "guest"
+# What tells one browser that asked for a code from another; it opens nothing.
+CODE_REQUEST_COOKIE, CODE_REQUEST_MAX_AGE = "asking", timedelta(days=1)
+_CODE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+MIN_LIFETIME = timedelta(hours=1)  # for an event that lasts longer than planned
+_LINK = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_BY_LINK = """
+SELECT guests.id, registrations.join_link AS link, registrations.locale, guests.invited_at, events.id AS event_id,
+    events.ends_at, communities.id AS community_id, communities.slug AS community_slug
+FROM registrations JOIN guests ON guests.registration_id = registrations.id
+    JOIN events ON events.id = registrations.event_id JOIN communities ON communities.id = events.community_id
+WHERE registrations.join_link = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Somebody with a link to one event."""
+
+    id: UUID
+    link: str
+    locale: str
+    invited_at: datetime
+    event_id: UUID
+    ends_at: datetime
+    community_id: str
+    community_slug: str
+
+    @property
+    def caller(self) -> Caller:
+        """The guest as the door knows people: a member of the event's community, as far as this event goes."""
+        membership = Membership(self.community_id, self.community_slug, Role.MEMBER)
+        return Caller(guest_member_id(self.id), None, False, "", self.locale, (membership,), is_platform=False)
+
+
+async def by_link(resources: Resources, link: str) -> Guest | None:
+    """Whom a link is for; None where there is no such link, or it is a member's."""
+    row = await resources.db.pool.fetchrow(_BY_LINK, link) if _LINK.fullmatch(link) else None
+    return Guest(**row) if row else None
+
+
+def is_confirmed(request: Request, resources: Resources, guest: Guest) -> bool:
+    """Whether the request comes from a browser that has shown to be the guest's."""
+    try:
+        encrypted = base64.urlsafe_b64decode(request.cookies.get(COOKIE, ""))
+        expires_at = datetime.fromisoformat(resources.encryption.decrypt(encrypted, _associated_data(guest)))
+    except (binascii.Error, ValueError, DecryptionError):
+        return False
+    return resources.clock.now() < expires_at
+
+
+def set_cookie(response: Response, resources: Resources, guest: Guest) -> None:
+    """Give the browser that gets this response the guest's cookie."""
+    now = resources.clock.now()
+    expires_at = max(guest.ends_at + END_GRACE, now + MIN_LIFETIME)
+    response.set_cookie(
+        COOKIE,
+        base64.urlsafe_b64encode(
+            resources.encryption.encrypt(expires_at.isoformat(), _associated_data(guest))
+        ).decode(),
+        max_age=int((expires_at - now).total_seconds()),
+        path=f"/guest/{guest.link}",
+        secure=resources.settings.public_url.startswith("https:"),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def code_request_id(request: Request) -> str | None:
+    """What the browser is known by that asked for a code here; None where it never did."""
+    request_id = request.cookies.get(CODE_REQUEST_COOKIE, "")
+    return request_id if _CODE_REQUEST_ID.fullmatch(request_id) else None
+
+
+def set_code_request_cookie(response: Response, resources: Resources, guest: Guest, request_id: str) -> None:
+    """Have the browser known again when it sends the code."""
+    response.set_cookie(
+        CODE_REQUEST_COOKIE,
+        request_id,
+        max_age=int(CODE_REQUEST_MAX_AGE.total_seconds()),
+        path=f"/guest/{guest.link}",
+        secure=resources.settings.public_url.startswith("https:"),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _associated_data(guest: Guest) -> str:
+    """What the cookie is bound to: an invitation that was taken back and made again is another one."""
+    return f"cookie:{guest.id}:{guest.invited_at.isoformat()}"

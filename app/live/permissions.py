@@ -1,0 +1,145 @@
+"""Who may read and write what goes with a live event.
+
+It is for who is coming: members who said "going" and have a place, and the event's hosts. Once the event is over it
+is for who was in, and as long as it may become live again for both. Admins of the community and the event's coach
+lead: they read at any time, answer, and delete.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from app.accounts import hosts
+from app.accounts.hosts import is_host_sql
+from app.core import db, memberships
+from app.core.errors import Problem, not_found
+from app.core.identity import Caller
+from app.events import service as events
+from app.events.models import END_GRACE, Event
+from app.joining.tickets import REDIRECTED
+from app.live.live_state import CLOSED_STATUSES
+from app.registrations import service as registrations
+
+Role = Literal["host", "admin", "coach", "member"]
+
+# Whose verified address only a token tells is assigned before this asks.
+_HOSTS = f"""
+SELECT member_id FROM hosts
+WHERE (id = :host_id OR id = ANY(:alternative_hosts)) AND member_id = ANY(:members)
+UNION SELECT answer.member_id FROM hosts JOIN registrations AS answer
+  ON answer.email_verified AND {is_host_sql("hosts", "answer.member_id", "answer.email")}
+WHERE (hosts.id = :host_id OR hosts.id = ANY(:alternative_hosts)) AND answer.event_id = :event_id
+  AND answer.member_id = ANY(:members)
+"""  # noqa: S608 - the part put in is a constant
+_EXPECTED_MEMBERS = f"""
+SELECT member_id FROM registrations
+WHERE event_id = :event_id AND member_id = ANY(:members)
+  AND rsvp = 'going' AND waiting_since IS NULL AND NOT no_show
+UNION {_HOSTS}
+"""  # noqa: S608 - both parts are constants
+# Who came through our door, was seen inside, or wrote something.
+_PRESENT_MEMBERS = f"""
+SELECT registration.member_id FROM registrations AS registration
+WHERE registration.event_id = :event_id AND registration.member_id = ANY(:members) AND (
+    EXISTS (
+        SELECT FROM clicks
+        WHERE clicks.event_id = :event_id AND clicks.member_id = registration.member_id AND clicks.outcome = :redirected
+    ) OR EXISTS (
+        SELECT FROM participant_sessions AS client JOIN meetings AS meeting ON meeting.id = client.meeting_id
+        LEFT JOIN registrants AS registrant
+            ON registrant.meeting_id = meeting.id AND registrant.registration_id = registration.id
+        WHERE meeting.event_id = :event_id AND client.joins || client.leaves || client.reported_from <> '{{}}' AND (
+            client.assigned_to = registration.member_id OR client.assigned_to IS NULL AND (
+                client.registrant_id = ANY(registrant.former_ids || registrant.zoom_registrant_id)
+                OR registration.email_verified AND lower(client.email) = lower(registration.email)
+            )
+        )
+    ) OR EXISTS (
+        SELECT FROM live_posts WHERE live_posts.event_id = :event_id AND author_id = registration.member_id
+    )
+)
+UNION {_HOSTS}
+"""  # noqa: S608 - both parts are constants
+
+
+def is_final(event: Event, now: datetime) -> bool:
+    """Whether the event cannot become live again."""
+    status = event.status(now)
+    return status == "cancelled" or (status == "ended" and now >= event.ends_at + END_GRACE)
+
+
+async def get_event(tx: db.Tx, event_id: UUID, caller: Caller, what: str = "event", *, lock: bool = False) -> Event:
+    """An event of one of the caller's communities; `not-found`, said of `what`, for any other."""
+    event = await (events.lock if lock else events.get)(tx, event_id)
+    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
+        raise not_found(what)
+    return event
+
+
+def is_staff(event: Event, caller: Caller) -> bool:
+    """Whether the caller is an admin of the community, or the event's coach."""
+    return caller.is_platform or caller.is_admin_of(event.community_id) or event.coach_id == caller.member_id
+
+
+def require_staff(event: Event, caller: Caller) -> None:
+    """`forbidden` for everybody who does not lead."""
+    if not is_staff(event, caller):
+        raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
+
+
+async def allowed_readers(tx: db.Tx, event: Event, members: Collection[str]) -> frozenset[str]:
+    """Those of `members` who may read, as the event stands now. Who leads is not among them for that."""
+    closed = event.status(tx.now) in CLOSED_STATUSES
+    # A host may have ended it by mistake, and open it again for those who were still to come.
+    query = _PRESENT_MEMBERS if is_final(event, tx.now) else f"{_EXPECTED_MEMBERS} UNION {_PRESENT_MEMBERS}"
+    rows = await tx.execute(
+        query if closed else _EXPECTED_MEMBERS,
+        event_id=event.id,
+        members=sorted(members),
+        host_id=event.host_id,
+        alternative_hosts=list(event.alternative_hosts),
+        **({"redirected": REDIRECTED} if closed else {}),
+    )
+    return frozenset(row.member_id for row in rows)
+
+
+async def allowed_listeners(tx: db.Tx, event: Event, callers: Collection[Caller]) -> frozenset[Caller]:
+    """Those of the callers who may still follow the event, some time after their tokens were looked at."""
+    still_members = await memberships.current_members(tx, event.community_id, callers)
+    reader_ids = await allowed_readers(
+        tx, event, {caller.member_id for caller in still_members if not is_staff(event, caller)}
+    )
+    return frozenset(caller for caller in still_members if is_staff(event, caller) or caller.member_id in reader_ids)
+
+
+async def require_reader(tx: db.Tx, event: Event, caller: Caller) -> None:
+    """A problem that says why, for everybody who may not read."""
+    await hosts.claim_by_email(tx, event.community_id, caller)
+    if is_staff(event, caller) or await allowed_readers(tx, event, [caller.member_id]):
+        return
+    if is_final(event, tx.now):
+        raise Problem("not-there", "The chat and the questions of this event can be read by those who were in it.")
+    registration = await registrations.get_for_member(tx, event.id, caller.member_id)
+    if registration is not None and registration.no_show:
+        raise Problem("no-show", "You were marked as not having come to this session: ask your coach.")
+    if registration is not None and registration.rsvp == "going":
+        raise Problem("waiting-list", "You are on the waiting list: you can take part as soon as a place becomes free.")
+    raise Problem("not-registered", "You are not registered for this event: RSVP to take part.")
+
+
+async def require_writer(tx: db.Tx, event: Event, caller: Caller) -> Role:
+    """As whom the caller writes; a problem for who may not, and `not-live` unless the locked event is live."""
+    await require_reader(tx, event, caller)
+    if event.status(tx.now) != "live":
+        raise Problem("not-live", "The chat and the questions are open only while the event is live.")
+    if not caller.is_platform and await _is_host(tx, event, caller):
+        return "host"
+    if caller.is_platform or caller.is_admin_of(event.community_id):
+        return "admin"
+    return "coach" if event.coach_id == caller.member_id else "member"
+
+
+async def _is_host(tx: db.Tx, event: Event, caller: Caller) -> bool:
+    params = {"event_id": event.id, "host_id": event.host_id, "alternative_hosts": list(event.alternative_hosts)}
+    return (await tx.execute(_HOSTS, members=[caller.member_id], **params)).first() is not None

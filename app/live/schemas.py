@@ -1,0 +1,213 @@
+"""What is said over HTTP and on the stream of a live event. Pure."""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from app.live.models import LivePost
+from app.web import Schema
+
+MAX_MESSAGE_LENGTH, MAX_QUESTION_LENGTH, MAX_ANSWER_LENGTH = 2000, 1000, 4000  # characters
+_ID = "0197f0a2-6c1b-7a40-8a51-0d7f3c2b9e11"
+_AT = "2027-03-01T19:05:00Z"
+# They turn the direction of what is written after them, also of what others wrote.
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_ALLOWED_CONTROLS = frozenset("\n\t")
+
+
+def clean_text(text: str) -> str:
+    """Text without control characters, but line breaks and tabs; ValueError where nothing is left."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    kept = (
+        each
+        for each in lines
+        if each in _ALLOWED_CONTROLS or (unicodedata.category(each) != "Cc" and each not in _BIDI_CONTROLS)
+    )
+    cleaned = "".join(kept).strip()
+    if not cleaned:
+        raise ValueError("must say something")
+    return cleaned
+
+
+def _text_constraints(max_length: int) -> StringConstraints:
+    # The database takes no NUL, and nobody types one.
+    return StringConstraints(min_length=1, max_length=max_length, pattern=r"^[^\x00]*$")
+
+
+_TEXT_DESCRIPTION = "Plain text: shown as it is, never as markup. Control characters are taken out"
+MessageText = Annotated[
+    str,
+    _text_constraints(MAX_MESSAGE_LENGTH),
+    AfterValidator(clean_text),
+    Field(description=_TEXT_DESCRIPTION, examples=["Hello, everybody!"]),
+]
+QuestionText = Annotated[
+    str,
+    _text_constraints(MAX_QUESTION_LENGTH),
+    AfterValidator(clean_text),
+    Field(description=_TEXT_DESCRIPTION, examples=["Is there a recording?"]),
+]
+AnswerText = Annotated[
+    str,
+    _text_constraints(MAX_ANSWER_LENGTH),
+    AfterValidator(clean_text),
+    Field(description=_TEXT_DESCRIPTION, examples=["Yes, from tomorrow on."]),
+]
+
+
+class NewMessage(Schema):
+    """Something to say to everybody."""
+
+    text: MessageText
+
+
+class NewQuestion(Schema):
+    """Something to ask."""
+
+    text: QuestionText
+
+
+class NewAnswer(Schema):
+    """What is answered to a question. It replaces an earlier answer."""
+
+    text: AnswerText
+
+
+class AuthorView(Schema):
+    """Who wrote something, as they were called then."""
+
+    member_id: str = Field(examples=["m_17"])
+    name: str = Field(examples=["Mia Member"])
+    role: Literal["host", "admin", "coach", "member"] = Field(examples=["member"])
+
+
+class MessageView(Schema):
+    """A message of the chat."""
+
+    id: UUID = Field(examples=[_ID])
+    sequence: int = Field(description="Its number in the event's stream", examples=[7])
+    author: AuthorView
+    text: str = Field(description="Plain text", examples=["Hello, everybody!"])
+    written_at: datetime = Field(examples=[_AT])
+
+
+class AnswerView(Schema):
+    """The answer to a question."""
+
+    member_id: str = Field(description="Who answered", examples=["m_3"])
+    name: str = Field(examples=["Ada Marsh"])
+    text: str = Field(description="Plain text", examples=["Yes, from tomorrow on."])
+    answered_at: datetime = Field(examples=[_AT])
+
+
+class QuestionView(Schema):
+    """A question, as everybody sees it."""
+
+    id: UUID = Field(examples=[_ID])
+    sequence: int = Field(description="Its number in the event's stream", examples=[8])
+    author: AuthorView
+    text: str = Field(description="Plain text", examples=["Is there a recording?"])
+    written_at: datetime = Field(examples=[_AT])
+    upvotes: int = Field(description="How many want it answered", examples=[3])
+    answer: AnswerView | None = Field(description="Null until it is answered")
+
+
+class QuestionWithVote(QuestionView):
+    """A question, as one member sees it."""
+
+    upvoted: bool = Field(description="Whether the caller wants it answered", examples=[False])
+
+
+class UpvotedView(Schema):
+    """What became of an upvote."""
+
+    question_id: UUID = Field(examples=[_ID])
+    upvotes: int = Field(examples=[4])
+    upvoted: bool = Field(examples=[True])
+
+
+class State(Schema):
+    """`state`: how the event stands, and how many people are in its meeting right now."""
+
+    status: Literal["scheduled", "live", "ended", "cancelled"] = Field(examples=["live"])
+    participants: int = Field(examples=[12])
+
+
+class Closed(Schema):
+    """`closed`: nothing more can be written."""
+
+    status: Literal["ended", "cancelled"] = Field(examples=["ended"])
+
+
+class Deleted(Schema):
+    """`message-deleted`, `question-deleted`: take it away from what is shown."""
+
+    id: UUID = Field(examples=[_ID])
+
+
+class Upvotes(Schema):
+    """`upvote`: how many want a question answered by now."""
+
+    question_id: UUID = Field(examples=[_ID])
+    upvotes: int = Field(examples=[4])
+
+
+class AnswerGiven(Schema):
+    """`answer`: a question has an answer, or another one than before."""
+
+    question_id: UUID = Field(examples=[_ID])
+    answer: AnswerView
+
+
+class Attention(Schema):
+    """`attention`, for admins and the event's coach: people wait and no host is there, or, with 0, one is there now."""
+
+    waiting: int = Field(examples=[3])
+    sentence: str = Field(examples=["3 people are waiting and no host is there."])
+
+
+def attention(waiting: int) -> Attention:
+    """What is told of so many people who wait without a host."""
+    if waiting == 0:
+        return Attention(waiting=0, sentence="Nobody is waiting for a host any more.")
+    people = "One person is" if waiting == 1 else f"{waiting} people are"
+    return Attention(waiting=waiting, sentence=f"{people} waiting and no host is there.")
+
+
+def message(post: LivePost) -> MessageView:
+    """A message."""
+    return MessageView.model_validate(_post_fields(post))
+
+
+def question(post: LivePost) -> QuestionView:
+    """A question, with its answer if it has one."""
+    return QuestionView.model_validate(_question_fields(post))
+
+
+def question_with_vote(post: LivePost, *, upvoted: bool) -> QuestionWithVote:
+    """A question, for somebody who has upvoted it, or not."""
+    return QuestionWithVote.model_validate(_question_fields(post) | {"upvoted": upvoted})
+
+
+def answer_given(question: LivePost) -> AnswerGiven:
+    """What is told when a question was answered."""
+    return AnswerGiven.model_validate({"question_id": question.id, "answer": _answer_fields(question)})
+
+
+def _post_fields(post: LivePost) -> dict[str, Any]:
+    author = {"member_id": post.author_id, "name": post.author_name, "role": post.author_role}
+    return {name: getattr(post, name) for name in ("id", "sequence", "text", "written_at")} | {"author": author}
+
+
+def _question_fields(post: LivePost) -> dict[str, Any]:
+    return _post_fields(post) | {"upvotes": post.upvotes, "answer": _answer_fields(post)}
+
+
+def _answer_fields(post: LivePost) -> dict[str, Any] | None:
+    if post.answer is None:
+        return None
+    fields = {"member_id": post.answered_by, "name": post.answered_name, "text": post.answer}
+    return fields | {"answered_at": post.answered_at}

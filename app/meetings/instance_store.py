@@ -1,0 +1,79 @@
+"""What is known of the instances of a meeting, and what it means for the event: local changes, in the caller's
+transaction. Everything that is learned of an instance is taken down here, under the lock of its event."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from app.core import db
+from app.events import service as events
+from app.events.models import Event
+from app.meetings.instance_rules import InstanceTimes, runs, summarize
+from app.meetings.models import HAS_TIMES, Instance, Meeting
+
+MAX_TIMES = 50  # starts, and ends, of one instance
+
+
+async def store(tx: db.Tx, meeting: Meeting, uuid: str, times: InstanceTimes, *, is_complete: bool = False) -> None:
+    """Take down what Zoom said of one instance, in any order and number, and what it means for the event.
+
+    The earliest start counts, and the earliest end after the last start that was told; but no end that was found out
+    beside one that was told. One found out in a `is_complete` report takes the place of what was found out before.
+    """
+    event = await events.lock(tx, meeting.event_id)
+    if event is None:
+        return
+    await tx.execute(
+        "INSERT INTO instances (id, meeting_id, uuid) VALUES (gen_random_uuid(), :meeting, :uuid)"
+        " ON CONFLICT (meeting_id, uuid) DO NOTHING",
+        meeting=meeting.id, uuid=uuid,
+    )  # fmt: skip
+    instance = await _locked(tx, meeting, uuid)
+    inferred_ends = {None if is_complete else instance.inferred_end}
+    if times.inferred:
+        inferred_ends.add(times.ended_at)
+    else:
+        instance.starts = _merged(instance.starts, times.started_at)
+        instance.ends = _merged(instance.ends, times.ended_at)
+    instance.started_at = min(filter(None, (instance.started_at, times.started_at)), default=None)
+    latest = max(instance.starts, default=None)
+    valid_ends = [at for at in inferred_ends if at and (latest is None or at >= latest)]
+    found_runs = runs(
+        instance.starts, instance.ends, earliest_start=instance.started_at, inferred_end=min(valid_ends, default=None)
+    )
+    instance.ended_at, instance.end_inferred = found_runs[-1].ended_at, found_runs[-1].inferred
+    await _update_event(tx, event)
+
+
+async def _locked(tx: db.Tx, meeting: Meeting, uuid: str) -> Instance:
+    found = select(Instance).where(Instance.meeting_id == meeting.id, Instance.uuid == uuid)
+    return (await tx.session.scalars(found.with_for_update().execution_options(populate_existing=True))).one()
+
+
+def _merged(known: list[datetime], at: datetime | None) -> list[datetime]:
+    """Moments in order, so many at the most: whoever may sign for the account could tell of any number."""
+    return sorted({*known, at})[-MAX_TIMES:] if at else known
+
+
+async def reopen(tx: db.Tx, meeting: Meeting, uuid: str) -> None:
+    """Zoom says that an instance runs which was found out to be over: it is not, unless its end was told."""
+    event = await events.lock(tx, meeting.event_id)
+    if event is None:
+        return
+    await tx.execute(
+        "UPDATE instances SET ended_at = NULL, end_inferred = false"
+        " WHERE meeting_id = :meeting AND uuid = :uuid AND end_inferred",
+        meeting=meeting.id, uuid=uuid,
+    )  # fmt: skip
+    await _update_event(tx, event)
+
+
+async def _update_event(tx: db.Tx, event: Event) -> None:
+    """Have the event say what its instances mean."""
+    await tx.session.flush()
+    found = (
+        select(Instance).join(Meeting, Meeting.id == Instance.meeting_id).where(Meeting.event_id == event.id, HAS_TIMES)
+    )
+    known = await tx.session.scalars(found.execution_options(populate_existing=True))
+    state = summarize((run for instance in known for run in instance.runs), event.starts_at)
+    await events.update_live_state(tx, event.id, state.live_at, state.ended_at, state.ended_runs)

@@ -1,0 +1,135 @@
+"""Everything that may be otherwise than the restored database says, doubted; every number raised.
+
+Once for each restore, and then once for each account: rows in `reconciliations` say that it was done. An account is
+doubted last. The ordinary jobs then read its meetings, and would take what another life of the database did to them
+for something that people did inside Zoom.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from app import facts
+from app.accounts.models import Account
+from app.clients.zoom import allows
+from app.core import after_restore, db
+from app.meetings import drift
+from app.reconciling.models import Reconciliation
+from app.registrants import registrant_state
+
+# How many more numbers than seconds may have been used since: changes of one event, and mails to one calendar, come
+# seconds apart but for the first few.
+EXTRA_STEPS = 100
+# Entries of one live log in a second.
+LOG_ENTRIES_PER_SECOND = 1000
+# Until then after its end an event may still be live, corrected, and in feeds.
+RELEVANT_AFTER_END = timedelta(days=31)
+
+_DATABASE_TIMELINE = """
+SELECT oid || '/' || CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+FROM pg_database WHERE datname = current_database()
+"""
+_DONE = """
+SELECT DISTINCT account_id FROM reconciliations
+WHERE since <= :since AND at >= :since AND place = :place
+  AND CAST(CAST(xmin AS text) AS bigint) = mod(transaction, 4294967296)
+"""
+_SEQUENCES = """
+UPDATE registrations SET sequence_base = sequence_base + :step
+FROM events WHERE events.id = registrations.event_id AND events.ends_at > :before
+"""
+# What is in step with its event stays so.
+_SYNCED_VERSIONS = """
+UPDATE meetings SET synced_version = synced_version + :step FROM events
+WHERE events.id = meetings.event_id AND synced_version IS NOT NULL
+"""
+_VERSIONS = "UPDATE events SET version = version + :step"
+_STREAMS = """
+INSERT INTO live_streams (event_id, sequence) SELECT id, :step FROM events WHERE ends_at > :before ORDER BY id
+ON CONFLICT (event_id) DO UPDATE SET sequence = live_streams.sequence + excluded.sequence
+"""
+# Another life of the database may have renewed them, and so spent what is here: whether Zoom still takes it is known
+# when they are renewed, which is before they are used.
+_TOKENS = "UPDATE grants SET stale_since = :now"
+_ONCE = (
+    _TOKENS,
+    "UPDATE rate_limit_slots SET next_at = clock_timestamp() WHERE next_at > clock_timestamp() + CAST(:far AS interval)",
+    "UPDATE accounts SET read_at = NULL WHERE read_at > :now",
+    "UPDATE meetings SET synced_at = :now WHERE synced_at > :now",
+    "DELETE FROM quota_usage WHERE day > :tomorrow",
+)
+_LINKS = """
+UPDATE registrants SET stale_since = :now FROM meetings JOIN events ON events.id = meetings.event_id
+WHERE meetings.id = registrants.meeting_id AND registrants.state = 'ready' AND events.ends_at > :now
+  AND meetings.account_id = :account_id
+RETURNING registrants.registration_id, events.community_id
+"""
+# Who is not coming may have been in between: an addition of which nobody knows. They are taken off once more, by their
+# address.
+_NOT_COMING = f"""
+INSERT INTO registrants (id, registration_id, meeting_id, email, state, attempt, attempted_at, attempt_ends_at,
+    cancel_due, link_blocked, updated_at)
+SELECT gen_random_uuid(), registrations.id, meetings.id, registrations.email, 'pending', 'add', :now, :now,
+    false, false, :now
+FROM registrations JOIN events ON events.id = registrations.event_id
+    JOIN meetings ON meetings.event_id = events.id AND meetings.state NOT IN ('retiring', 'retired')
+WHERE meetings.account_id = :account_id AND zoom_meeting_id IS NOT NULL AND protected AND events.ends_at > :now
+  AND email_verified AND NOT ({registrant_state.SHOULD_BE_REGISTERED})
+ON CONFLICT (registration_id, meeting_id) DO UPDATE SET state = 'pending', reason = NULL, updated_at = :now,
+        attempt = 'add', attempted_at = :now, attempt_ends_at = :now
+    WHERE registrants.state = 'cancelled' AND NOT registrants.cancel_due
+RETURNING registration_id,
+    (SELECT community_id FROM events JOIN registrations ON registrations.event_id = events.id
+     WHERE registrations.id = registrants.registration_id) AS community_id
+"""  # noqa: S608 - the part put in is a constant
+
+
+async def completed(tx: db.Tx, since: datetime) -> frozenset[UUID | None]:
+    """What was done in this life of the database for a restore of `since`: None where everything was begun, and the
+    accounts that were brought together with Zoom."""
+    place = (await tx.execute(_DATABASE_TIMELINE)).scalar_one()
+    return frozenset((await tx.execute(_DONE, since=since, place=place)).scalars())
+
+
+async def invalidate_all(tx: db.Tx, since: datetime) -> None:
+    """Raise every number, have every token renewed, and make sane what is timed."""
+    await raise_numbers(tx, since)
+    await after_restore.reset_outbox_times(tx)
+    values = {
+        "now": tx.now,
+        "far": after_restore.MAX_LEASE,
+        "tomorrow": (tx.now + timedelta(days=1)).date().isoformat(),
+    }
+    for statement in _ONCE:
+        await tx.execute(statement, **{name: value for name, value in values.items() if f":{name}" in statement})
+    await _store_completed(tx, since, None)
+
+
+async def invalidate_account(tx: db.Tx, account_id: UUID, since: datetime) -> None:
+    """Have an account and its meetings read again, and, where Zoom lists no registrants, each added or taken off once
+    more by its own job. Links stay good meanwhile."""
+    account = await tx.session.get_one(Account, account_id)
+    tx.record(facts.AccountRefreshAsked(account_id))
+    await drift.mark_all_stale(tx, account_id, since)
+    if not allows(account.scopes, registrant_state.LIST_SCOPE):
+        for statement in (_LINKS, _NOT_COMING):
+            for row in await tx.execute(statement, now=tx.now, account_id=account_id):
+                tx.record(facts.RegistrationChanged(row.registration_id, account_id, row.community_id))
+    await _store_completed(tx, since, account_id)
+
+
+async def raise_numbers(tx: db.Tx, since: datetime) -> None:
+    """Raise whatever is numbered and seen outside above all that may have been used since: the SEQUENCE of calendar
+    entries, the versions of events (ETag), and the entries of live logs (Last-Event-ID)."""
+    seconds = int((tx.now - since).total_seconds()) + 1
+    step, before = seconds + EXTRA_STEPS, since - RELEVANT_AFTER_END
+    await tx.execute(_SEQUENCES, step=step, before=before)
+    await tx.execute(_SYNCED_VERSIONS, step=step)
+    await tx.execute(_VERSIONS, step=step)
+    await tx.execute(_STREAMS, step=seconds * LOG_ENTRIES_PER_SECOND, before=since - timedelta(days=1))
+
+
+async def _store_completed(tx: db.Tx, since: datetime, account_id: UUID | None) -> None:
+    place = (await tx.execute(_DATABASE_TIMELINE)).scalar_one()
+    number = (await tx.execute("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")).scalar_one()
+    row = Reconciliation(id=uuid4(), account_id=account_id, since=since, at=tx.now, place=place, transaction=number)
+    tx.session.add(row)

@@ -1,0 +1,27 @@
+"""What the token of a member at the door says of an address they answered with before it was verified, or after."""
+
+from uuid import UUID
+
+from app import facts
+from app.core import db
+from app.core.identity import Caller
+from app.events import service as events
+from app.registrations import addresses, service
+from app.registrations.addresses import Address
+
+
+async def apply_token(tx: db.Tx, event_id: UUID, caller: Caller) -> None:
+    """Take over whether the address of the caller's answer is verified, where their token says otherwise than before;
+    Zoom and their other answers follow."""
+    event = await events.lock(tx, event_id)
+    registration = await service.get_for_member(tx, event_id, caller.member_id)
+    address = addresses.address_from_token(Address.from_registration(registration), caller) if registration else None
+    if event is None or registration is None or address is None:
+        return
+    address.apply_to(registration)
+    registration.updated_at = tx.now
+    await tx.session.flush()
+    account_id = await service.host_account_id(tx, event)
+    tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
+    if await service.has_other_address(tx, registration):
+        tx.record(facts.RegistrationEmailChanged(registration.id))

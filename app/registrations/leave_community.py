@@ -1,0 +1,44 @@
+"""Somebody leaves a community: their answers to what is still to come end, and what is over stays as it was."""
+
+from sqlalchemy import select
+
+from app import facts
+from app.core import db
+from app.events import service as events
+from app.events.models import Event, status_sql
+from app.registrations import service
+from app.registrations.models import Registration, is_guest
+
+
+async def end_registrations(tx: db.Tx, community_id: str, member_id: str) -> int:
+    """End a member's answers to the community's events that are not over; whoever waits longest gets their places.
+
+    Returns how many ended. Guests are not members: their invitations are taken back, not left.
+    """
+    if is_guest(member_id):
+        return 0
+    # In one order, so that two who leave never wait for each other.
+    event_ids = await tx.session.scalars(
+        select(Event.id)
+        .join(Registration, Registration.event_id == Event.id)
+        .where(
+            Event.community_id == community_id,
+            Registration.member_id == member_id,
+            Registration.rsvp != "not_going",
+            status_sql(tx.now).not_in(service.CLOSED_STATUSES),
+        )
+        .order_by(Event.id)
+    )
+    ended = 0
+    for event_id in event_ids.all():
+        event = await events.lock(tx, event_id)
+        registration = await service.get_for_member(tx, event_id, member_id)
+        if event is None or registration is None or event.status(tx.now) in service.CLOSED_STATUSES:
+            continue
+        registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
+        await tx.session.flush()
+        account_id = await service.host_account_id(tx, event)
+        tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
+        await service.promote(tx, event)
+        ended += 1
+    return ended

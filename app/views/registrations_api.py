@@ -1,0 +1,265 @@
+"""Answers to events over HTTP."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Response
+from pydantic import AfterValidator, Field, StringConstraints
+
+from app import facts, web
+from app.core import audit, db, identity, logs
+from app.core.errors import PROBLEMS, Problem, not_found
+from app.core.text_cleaning import single_line
+from app.events import service as events
+from app.events.models import Event
+from app.invitations import invite_state
+from app.invitations.icalendar import render_download
+from app.meetings import service as meetings
+from app.registrants import link_revocation, notifications
+from app.registrations import on_behalf, service, waiting_list
+from app.registrations.models import Registrant, Registration, is_guest
+from app.web import NO_CONTROL_CHARS, Caller, Page, ResourcesDep, Schema, Tx
+
+router = APIRouter(tags=["Registrations"])
+EventId = Annotated[UUID, Path(description="An event of one of your communities")]
+MemberId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=identity.MAX_ID_LENGTH,
+        pattern=NO_CONTROL_CHARS,
+        description="Whose answer: the `sub` of their token",
+    ),
+]
+Status = Literal["going", "maybe", "not_going"]
+MAX_MAILS_PER_HOUR = 3
+log = logs.get("registrations")
+
+
+class RsvpBody(Schema):
+    """An answer: `maybe` is a tentative invite without a place on Zoom."""
+
+    status: Status = Field(description="`going`, `maybe` or `not_going`", examples=["going"])
+
+
+class RegistrantView(Schema):
+    """What Zoom knows of a registration."""
+
+    state: Literal["pending", "ready", "cancelled", "denied", "unsupported", "host", "failed"] = Field(
+        description="`ready` means that the personal link is there, `denied` that somebody took it off inside Zoom",
+        examples=["ready"],
+    )
+    reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
+
+
+class RsvpView(Schema):
+    """A member's answer."""
+
+    status: Status = Field(description="`going`, `maybe` or `not_going`", examples=["going"])
+    position: int | None = Field(
+        description="Place on the waiting list, from 1; null for who has a place", examples=[None]
+    )
+    registrant: RegistrantView | None = Field(description="Null where Zoom need not know the member")
+
+
+class RegistrationView(RsvpView):
+    """One answer to an event, as its admins and its coach see it."""
+
+    member_id: str = Field(description="The `sub` of the member's token", examples=["m_17"])
+    name: str = Field(description="As the member's token says, or who answered for them", examples=["Mia Member"])
+    email: str = Field(description="Where the invite goes", examples=["mia@example.org"])
+    name_at_zoom: str | None = Field(
+        description="The name Zoom shows, where that is not the member's any more: Zoom renames no registrant, and the"
+        " new name is used when the member is added the next time",
+        examples=[None],
+    )
+    email_verified: bool = Field(
+        description="Whether the platform says that the address is the member's, or an admin entered it; only then it"
+        " is registered at Zoom",
+        examples=[True],
+    )
+    invite: Literal["none", "sending", "sent", "refused"] = Field(
+        description="The invite by mail; `refused` by the mail server of the address, and not tried again by itself",
+        examples=["sent"],
+    )
+    answered_at: datetime = Field(description="When the first answer came", examples=["2027-02-20T09:30:00Z"])
+
+
+class BehalfBody(RsvpBody):
+    """An answer on somebody's behalf. Name and address count only for a member who is not known here yet."""
+
+    name: Annotated[
+        str, StringConstraints(max_length=service.MAX_NAME, pattern=NO_CONTROL_CHARS), AfterValidator(single_line)
+    ] = Field(default="", description="What the member is called", examples=["Mia Member"])
+    email: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        default=None, description="Where the invite is to go", examples=["mia@example.org"]
+    )
+
+
+class InviteAgain(Schema):
+    """A mail that was asked for once more."""
+
+    invite: Literal["sending"] = Field(description="It is on its way", examples=["sending"])
+
+
+@router.put("/api/events/{event_id}/rsvp", summary="Answer an event")
+async def put_rsvp(event_id: EventId, body: RsvpBody, caller: Caller, tx: Tx) -> RsvpView:
+    """Going, maybe or not going. Whoever comes after the last place waits, in order."""
+    event = await _visible_event(tx, event_id, caller)
+    registration = await service.rsvp(tx, event.id, service.Person.from_caller(caller), body.status)
+    registrant = await service.get_registrant(tx, registration.id, await meetings.current(tx, event.id))
+    position = await waiting_list.position(tx, registration)
+    return RsvpView.model_validate(_rsvp_fields(event, service.RegistrationItem(registration, registrant, position)))
+
+
+@router.get("/api/events/{event_id}/registrations", summary="Who is coming")
+async def list_registrations(
+    event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
+) -> Page[RegistrationView]:
+    """Every answer, in the order they came, with what Zoom knows of it. For admins and the event's coach."""
+    event = await _managed_event(tx, event_id, caller)
+    found = await service.list_for_event(tx, event.id, limit + 1, web.decode_cursor(cursor))
+    last = found[limit - 1].registration if len(found) > limit else None
+    next_cursor = web.encode_cursor(last.created_at, str(last.id)) if last else None
+    return Page(items=[_registration_view(tx, event, item) for item in found[:limit]], next_cursor=next_cursor)
+
+
+@router.put("/api/events/{event_id}/registrations/{member_id}", summary="Answer on somebody's behalf")
+async def put_registration(
+    event_id: EventId, member_id: MemberId, body: BehalfBody, caller: Caller, tx: Tx
+) -> RegistrationView:
+    """For admins and the event's coach. An address that is known here is never overwritten; fifty new ones a day."""
+    event = await _managed_event(tx, event_id, caller)
+    # Guests are invited and revoked, and answer nothing.
+    if is_guest(member_id):
+        raise not_found("member")
+    person = await on_behalf.resolve_person(tx, event, member_id, body.name, body.email, caller)
+    registration = await service.rsvp(tx, event.id, person, body.status)
+    await notifications.reinstate(tx, registration.id, await service.host_account_id(tx, event), event.community_id)
+    audit.record(tx, event.community_id, caller.member_id, f"answered-{body.status}", member_id, str(event.id))
+    log.info("answered on behalf", event_id=str(event.id), member_id=member_id, rsvp=body.status, by=caller.member_id)
+    registrant = await service.get_registrant(tx, registration.id, await meetings.current(tx, event.id))
+    return _registration_view(
+        tx, event, service.RegistrationItem(registration, registrant, await waiting_list.position(tx, registration))
+    )
+
+
+@router.post(
+    "/api/events/{event_id}/registrations/{member_id}/new-link",
+    status_code=202,
+    summary="Take back a personal link and make a new one",
+    responses={
+        409: {"description": f"{PROBLEMS['no-link'][1]}; `Retry-After` where Zoom takes none before midnight UTC"}
+    },
+)
+async def replace_link(
+    event_id: EventId, member_id: MemberId, caller: Caller, tx: Tx, resources: ResourcesDep
+) -> RegistrationView:
+    """For a link that was passed on. The old one ends at Zoom, which sends nobody out who is inside; the member's own
+    join link stays as it is and leads to the new one. If Zoom makes the same link again it stays `cancelled`, with the
+    reason beside it. Who has no link yet is registered, if Zoom takes the address today."""
+    event = await _managed_event(tx, event_id, caller)
+    registration = await service.get_for_member(tx, event.id, member_id)
+    if registration is None:
+        raise not_found("registration")
+    registrant = await link_revocation.replace_link(resources, tx, event, registration, caller.member_id)
+    return _registration_view(
+        tx, event, service.RegistrationItem(registration, registrant, await waiting_list.position(tx, registration))
+    )
+
+
+@router.get(
+    "/api/events/{event_id}/invite.ics",
+    summary="One's own invite as a file",
+    response_class=Response,
+    responses={200: {"content": {"text/calendar": {}}}},
+)
+async def get_invite(event_id: EventId, caller: Caller, tx: Tx, resources: ResourcesDep) -> Response:
+    """The entry of the invite that was last mailed, with the same UID and SEQUENCE, to be added by hand."""
+    event, registration, state = await _own_invite(tx, event_id, caller)
+    mail_settings = invite_state.mail_settings_from(resources.settings)
+    slug: str = (await tx.execute("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
+    content = render_download(invite_state.build_invite(registration, state, mail_settings, slug, tx.now))
+    headers = {"Content-Disposition": 'attachment; filename="invite.ics"', "Cache-Control": "no-store"}
+    return Response(content, media_type="text/calendar; charset=utf-8; method=PUBLISH", headers=headers)
+
+
+@router.post("/api/events/{event_id}/invite", status_code=202, summary="Mail one's own invite again")
+async def send_invite_again(event_id: EventId, caller: Caller, tx: Tx) -> InviteAgain:
+    """Three times an hour at the most; then the problem `too-many-clicks` with `Retry-After`."""
+    event, registration, state = await _own_invite(tx, event_id, caller)
+    since = tx.now - timedelta(hours=1)
+    recent = [moment for moment in map(datetime.fromisoformat, registration.invite_asked) if moment > since]
+    if len(recent) >= MAX_MAILS_PER_HOUR:
+        wait = int((min(recent) - since).total_seconds()) + 1
+        raise Problem("too-many-clicks", "The invite was mailed often enough.", headers={"Retry-After": str(wait)})
+    registration.invite_asked = [moment.isoformat() for moment in (*recent, tx.now)]
+    if invite_state.is_equivalent(state, registration.invite):
+        registration.invite, registration.invite_sent_at, registration.invite_stamped_at = state, None, tx.now
+        registration.invite_sequence += 1
+    tx.record(facts.InviteAsked(registration.id, event.community_id))
+    return InviteAgain(invite="sending")
+
+
+async def _visible_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
+    event = await events.get(tx, event_id)
+    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
+        raise not_found("event")
+    return event
+
+
+async def _managed_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
+    event = await _visible_event(tx, event_id, caller)
+    if not (caller.is_platform or caller.is_admin_of(event.community_id) or event.coach_id == caller.member_id):
+        raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
+    return event
+
+
+async def _own_invite(
+    tx: db.Tx, event_id: UUID, caller: identity.Caller
+) -> tuple[Event, Registration, invite_state.InviteState]:
+    """The caller's own registration, locked, and the invite they hold or are about to."""
+    event = await _visible_event(tx, event_id, caller)
+    registration = await service.get_for_member(tx, event_id, caller.member_id)
+    if registration is None:
+        raise Problem("not-registered", "You have not answered this event.")
+    await tx.session.refresh(registration, with_for_update=True)
+    state = invite_state.desired_invite(event, registration, tx.now)
+    if state is None or state["method"] == "CANCEL":
+        raise Problem("not-registered", "You are not coming to this event, so there is no invite.")
+    return event, registration, state
+
+
+def _rsvp_fields(event: Event, item: service.RegistrationItem) -> dict[str, object]:
+    registration = item.registration
+    return {
+        "status": registration.rsvp,
+        "position": item.position,
+        "registrant": registrant_view(event, registration, item.registrant),
+    }
+
+
+def registrant_view(event: Event, registration: Registration, registrant: Registrant | None) -> RegistrantView | None:
+    """A registrant as shown. Who has a place and is not known to Zoom yet is `pending`."""
+    if registrant is not None:
+        return RegistrantView.model_validate({"state": registrant.state, "reason": registrant.reason})
+    has_seat = registration.rsvp == "going" and registration.waiting_since is None
+    return RegistrantView(state="pending", reason=None) if event.on_zoom and has_seat else None
+
+
+def _registration_view(tx: db.Tx, event: Event, item: service.RegistrationItem) -> RegistrationView:
+    registration, registrant = item.registration, item.registrant
+    renamed = registrant is not None and registrant.join_url is not None and registrant.name != registration.name
+    return RegistrationView.model_validate(
+        {
+            **_rsvp_fields(event, item),
+            "member_id": registration.member_id,
+            "name": single_line(registration.name),
+            "email": registration.email,
+            "email_verified": registration.email_verified,
+            "name_at_zoom": registrant.name if registrant is not None and renamed else None,
+            "invite": invite_state.invite_status(event, registration, tx.now),
+            "answered_at": registration.created_at,
+        }
+    )

@@ -1,0 +1,451 @@
+"""Invites as the mail programs of members read them. The contract's C-IC-01 to 07 are named where they are shown."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import getaddresses
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
+
+import pytest
+import vobject
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.core.text_cleaning import clean_text, single_line
+from app.invitations.icalendar import Invite, is_valid_address, render_download, render_invite
+from app.invitations.mail_rendering import PreviousEvent, render
+from app.invitations.mime import build_message, invite_message_id
+from app.invitations.texts import ENGLISH, MailKind, format_period
+
+INVITE = Invite(
+    uid="6f0c2d1e@kindryn.example",
+    sequence=3,
+    method="REQUEST",
+    tentative=False,
+    title="Cooking with fire",
+    description="We cook.\nBring a knife.",
+    starts_at=datetime(2026, 11, 25, 10, 0, tzinfo=UTC),
+    ends_at=datetime(2026, 11, 25, 11, 0, tzinfo=UTC),
+    timezone="Europe/Berlin",
+    join_link="https://zoom.kindryn.example/join/ada-link",
+    event_url="https://kindryn.example/kitchen/events/1",
+    organizer_name="Kitchen Club",
+    organizer_email="events@kindryn.example",
+    attendee_name="Ada Lovelace",
+    attendee_email="ada@example.com",
+    stamp=datetime(2026, 11, 1, 9, 30, tzinfo=UTC),
+)
+CANCELLED = replace(INVITE, method="CANCEL", sequence=4, whole_event_cancelled=True)
+UNINVITED = replace(INVITE, method="CANCEL", sequence=4)
+PREVIOUS_EVENT = PreviousEvent(
+    "Cooking", INVITE.starts_at - timedelta(days=1), INVITE.ends_at - timedelta(days=1), "Europe/Berlin"
+)
+
+HOSTILE = (
+    *(
+        "\r\n",
+        "\n",
+        "\r",
+        "\x00",
+        "\x0b",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\ud800",
+        "\t",
+        '"',
+        ";",
+        ":",
+        ",",
+        "\\",
+        "^",
+        "'",
+    ),
+    *("\\N", "\\n", "\\;", "^'", "^n", "\r\nATTENDEE:mailto:eve@evil.example", "\r\nBcc: eve@evil.example"),
+    *('";X-EVIL="1', "\\;RSVP=FALSE:mailto:eve@evil.example", ", Eve <eve@evil.example>", "(", "<", "@", "]"),
+    *("=?utf-8?q?=0D=0ABcc:_eve@evil.example?=", "\r\nEND:VEVENT\r\nBEGIN:VALARM", "</p><img src=x>", "ü" * 80, "🧑‍🍳"),
+)
+ANY_CHARACTER = st.text(st.characters(exclude_categories=()), max_size=40)
+# A busy machine is not a failure.
+unhurried = settings(deadline=None)
+
+hostile = st.lists(ANY_CHARACTER | st.sampled_from(HOSTILE), max_size=6).map("".join)
+
+
+class ContentLine(NamedTuple):
+    """One content line, unfolded: the components it stands in, its name, its parameters, its raw value."""
+
+    inside: tuple[str, ...]
+    name: str
+    parameters: dict[str, str]
+    value: str
+
+
+PARAMETER = r';[A-Z-]+=(?:"[^"]*"|[^";:,\\]*)'
+CONTENT_LINE = re.compile(rf"([A-Z-]+)((?:{PARAMETER})*):(.*)")
+
+
+def parse_strictly(raw: bytes) -> list[ContentLine]:
+    """RFC 5545 section 3.1 to the letter: CRLF only, at most 75 octets, no character cut, no control characters
+    (C-IC-04), components properly nested."""
+    assert raw.endswith(b"\r\n")
+    physical = raw.removesuffix(b"\r\n").split(b"\r\n")
+    for octets in physical:
+        assert len(octets) <= 75
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", octets.decode("utf-8", "strict"))
+    content: list[ContentLine] = []
+    inside: tuple[str, ...] = ()
+    for text in raw.removesuffix(b"\r\n").replace(b"\r\n ", b"").decode().split("\r\n"):
+        parsed = CONTENT_LINE.fullmatch(text)
+        assert parsed, text
+        name, parameters, value = parsed.groups()
+        if name == "BEGIN":
+            inside = (*inside, value)
+        elif name == "END":
+            assert inside[-1] == value
+            inside = inside[:-1]
+        else:
+            pairs = (part[1:].split("=", 1) for part in re.findall(PARAMETER, parameters))
+            content.append(ContentLine(inside, name, {key: parameter.strip('"') for key, parameter in pairs}, value))
+    assert inside == ()
+    return content
+
+
+def names(raw: bytes, *inside: str) -> list[str]:
+    return sorted(item.name for item in parse_strictly(raw) if item.inside == inside)
+
+
+def value(raw: bytes, name: str) -> str:
+    [found] = [item.value for item in parse_strictly(raw) if item.name == name and "VALARM" not in item.inside]
+    return found
+
+
+def vevent(raw: bytes) -> Any:
+    return vobject.readOne(raw.decode()).vevent
+
+
+def common_name(person: Any) -> str:
+    return "".join(person.params["CN"]).replace("^^", "^")  # RFC 6868
+
+
+def received_mail(invite: Invite, kind: MailKind = "invited", **choices: Any) -> EmailMessage:
+    """The mail as it arrives: made, serialised, and read again."""
+    made = build_message(
+        invite, render(kind, invite, **choices), sender=invite.organizer_email, message_id=invite_message_id(invite)
+    )
+    arrived = message_from_bytes(made.as_bytes(), policy=policy.default)
+    assert isinstance(arrived, EmailMessage)
+    return arrived
+
+
+def leaf_parts(arrived: EmailMessage) -> dict[str, EmailMessage]:
+    return {part.get_content_type(): part for part in arrived.walk() if not part.is_multipart()}
+
+
+def octets(part: EmailMessage) -> bytes:
+    payload = part.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    return payload
+
+
+# The calendar
+
+
+def test_an_invitation_holds_exactly_what_calendars_need() -> None:
+    raw = render_invite(INVITE)
+    assert names(raw, "VCALENDAR") == ["METHOD", "PRODID", "VERSION"]
+    assert names(raw, "VCALENDAR", "VEVENT") == [
+        *("ATTENDEE", "DESCRIPTION", "DTEND", "DTSTAMP", "DTSTART", "LOCATION", "ORGANIZER", "SEQUENCE", "STATUS"),
+        *("SUMMARY", "TRANSP", "UID", "URL"),
+    ]
+    assert names(raw, "VCALENDAR", "VEVENT", "VALARM") == ["ACTION", "DESCRIPTION", "TRIGGER"]
+    assert (value(raw, "METHOD"), value(raw, "STATUS"), value(raw, "SEQUENCE")) == ("REQUEST", "CONFIRMED", "3")
+    assert value(raw, "UID") == INVITE.uid
+    assert value(raw, "DTSTAMP") == "20261101T093000Z"
+    assert value(raw, "LOCATION") == value(raw, "URL") == INVITE.join_link
+    assert INVITE.join_link in value(raw, "DESCRIPTION")
+    assert b"TRIGGER:-PT15M\r\n" in raw
+
+
+@pytest.mark.parametrize(
+    ("invite", "partstat", "reply"),
+    [
+        (INVITE, "ACCEPTED", "FALSE"),
+        (replace(INVITE, tentative=True), "TENTATIVE", "FALSE"),
+        (replace(INVITE, reply_requested=True), "NEEDS-ACTION", "TRUE"),
+    ],
+)
+def test_who_answered_on_the_page_is_not_asked_again_by_the_calendar(invite: Invite, partstat: str, reply: str) -> None:
+    [attendee] = [item for item in parse_strictly(render_invite(invite)) if item.name == "ATTENDEE"]
+    assert attendee.parameters == {
+        "CN": "Ada Lovelace",
+        "CUTYPE": "INDIVIDUAL",
+        "PARTSTAT": partstat,
+        "ROLE": "REQ-PARTICIPANT",
+        "RSVP": reply,
+    }
+    assert attendee.value == "mailto:ada@example.com"
+
+
+def test_a_downloaded_entry_is_published_and_names_no_attendee() -> None:
+    """RFC 5546 section 3.2.1."""
+    raw = render_download(INVITE)
+    assert value(raw, "METHOD") == "PUBLISH"
+    assert names(raw, "VCALENDAR", "VEVENT") == [
+        *("DESCRIPTION", "DTEND", "DTSTAMP", "DTSTART", "LOCATION", "ORGANIZER", "SEQUENCE", "STATUS"),
+        *("SUMMARY", "TRANSP", "UID", "URL"),
+    ]
+    assert (value(raw, "UID"), value(raw, "SEQUENCE")) == (INVITE.uid, "3")
+    assert vevent(raw).organizer.value == "mailto:events@kindryn.example"
+
+
+def test_maybe_is_tentative() -> None:
+    assert value(render_invite(replace(INVITE, tentative=True)), "STATUS") == "TENTATIVE"
+
+
+def test_a_cancelled_event_keeps_its_uid_and_organizer_and_carries_no_link_and_no_alarm() -> None:
+    """C-IC-02, C-IC-03."""
+    invited, cancelled = render_invite(INVITE), render_invite(CANCELLED)
+    assert names(cancelled, "VCALENDAR", "VEVENT") == [
+        *("ATTENDEE", "DTEND", "DTSTAMP", "DTSTART", "ORGANIZER", "SEQUENCE", "STATUS", "SUMMARY", "UID"),
+    ]
+    assert (value(cancelled, "METHOD"), value(cancelled, "STATUS")) == ("CANCEL", "CANCELLED")
+    for property_name in ("UID", "ORGANIZER", "DTSTART", "DTEND"):
+        assert value(cancelled, property_name) == value(invited, property_name)
+    assert int(value(cancelled, "SEQUENCE")) > int(value(invited, "SEQUENCE"))
+    assert b"VALARM" not in cancelled
+    assert b"ada-link" not in cancelled
+
+
+def test_who_is_uninvited_does_not_cancel_the_event() -> None:
+    uninvited = render_invite(UNINVITED)
+    assert value(uninvited, "METHOD") == "CANCEL"
+    assert "STATUS" not in names(uninvited, "VCALENDAR", "VEVENT")
+
+
+@unhurried
+@given(title=hostile, description=hostile, organizer=hostile, attendee=hostile, uid=hostile)
+def test_no_name_or_title_adds_or_changes_a_property(
+    title: str, description: str, organizer: str, attendee: str, uid: str
+) -> None:
+    """C-IC-04, C-IC-06, with two readers that are not the writer."""
+    invite = replace(
+        INVITE,
+        title=title,
+        description=description,
+        organizer_name=organizer,
+        attendee_name=attendee,
+        uid=f"uid {uid}",
+    )
+    raw = render_invite(invite)
+    usual = render_invite(INVITE)
+    for inside in (("VCALENDAR",), ("VCALENDAR", "VEVENT"), ("VCALENDAR", "VEVENT", "VALARM")):
+        assert names(raw, *inside) == names(usual, *inside)
+    for found, expected in zip(parse_strictly(raw), parse_strictly(usual), strict=True):
+        assert found.parameters.keys() == expected.parameters.keys()
+
+    read = vevent(raw)
+    assert read.summary.value == single_line(title)
+    assert read.uid.value == single_line(f"uid {uid}")
+    assert read.description.value.startswith(clean_text(description))
+    assert (read.organizer.value, read.attendee.value) == ("mailto:events@kindryn.example", "mailto:ada@example.com")
+    for person, name in ((read.organizer, invite.organizer_name), (read.attendee, invite.attendee_name)):
+        if name:
+            assert common_name(person) == name.replace('"', "'").replace("\\", "/")
+
+
+@unhurried
+@given(text=hostile)
+def test_cleaned_text_is_one_line_of_printable_characters(text: str) -> None:
+    cleaned = single_line(text)
+    assert len(cleaned.splitlines()) <= 1
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", cleaned)
+    assert single_line(cleaned) == cleaned
+
+
+@pytest.mark.parametrize("text", [r"C:\News; 1, 2 \n", 'Say "hi"', "Ångström – 日本語 🧑‍🍳", "שלום", "a^b"])
+def test_ordinary_text_arrives_unchanged(text: str) -> None:
+    assert vevent(render_invite(replace(INVITE, title=text))).summary.value == text
+
+
+CLOCK_CHANGES = [  # zone, hour, and the days (month, day) before and of the change
+    *(("Europe/Berlin", 11, day) for day in ((3, 28), (3, 29), (10, 24), (10, 25))),
+    *(("America/New_York", 19, day) for day in ((3, 7), (3, 8), (10, 31), (11, 1))),
+    *(("Australia/Sydney", 9, day) for day in ((4, 4), (4, 5), (10, 3), (10, 4))),
+]
+
+
+@pytest.mark.parametrize(("zone", "hour", "day"), CLOCK_CHANGES)
+def test_the_hour_is_right_on_both_sides_of_a_clock_change(zone: str, hour: int, day: tuple[int, int]) -> None:
+    """C-IC-05: there is no TZID that could lack its VTIMEZONE."""
+    starts_at = datetime(2026, *day, hour, tzinfo=ZoneInfo(zone))
+    ends_at = starts_at.astimezone(UTC) + timedelta(minutes=90)
+    raw = render_invite(replace(INVITE, starts_at=starts_at, ends_at=ends_at, timezone=zone))
+    assert b"TZID" not in raw
+    read = vevent(raw)
+    shown = read.dtstart.value.astimezone(ZoneInfo(zone))
+    assert (shown.month, shown.day, shown.hour, shown.minute) == (*day, hour, 0)
+    assert read.dtend.value - read.dtstart.value == timedelta(minutes=90)
+    assert f"{hour:02}:00–" in format_period(starts_at, ends_at, zone, ENGLISH)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("starts_at", INVITE.starts_at.replace(tzinfo=None)),
+        ("ends_at", INVITE.starts_at),
+        ("timezone", "Europe/Atlantis"),
+        ("timezone", "../../etc/passwd"),
+        ("timezone", "Europe"),
+        ("join_link", "javascript:alert(1)"),
+        ("event_url", "/events/1"),
+        ("organizer_email", "nobody"),
+        ("attendee_email", "ada@example.com\r\nBcc: eve@evil.example"),
+        ("sequence", -1),
+        ("reminder_minutes", -5),
+        ("uid", "\r\n"),
+        ("method", "PUBLISH"),
+        ("whole_event_cancelled", True),
+    ],
+)
+def test_a_wrong_field_is_named(field: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=field):
+        replace(INVITE, **{field: wrong})
+
+
+def test_a_link_cannot_break_out_of_its_line() -> None:
+    invite = replace(INVITE, join_link="https://kindryn.example/join/x\r\nATTENDEE:mailto:eve@evil.example ü\"'")
+    assert value(render_invite(invite), "URL") == (
+        "https://kindryn.example/join/x%0D%0AATTENDEE:mailto:eve@evil.example%20%C3%BC%22'"
+    )
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("ada@example.com", "a.b+c_d'e@sub.example.co", "ada@bücher.example", "ada@straße.example"),
+        "a@xn--p1ai.xn--p1ai",
+    ],
+)
+def test_a_usual_address_is_valid(address: str) -> None:
+    assert is_valid_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "ada", "@example.com", "ada@", "ada@@example.com", "a@b@example.com", "ada@localhost"),
+        *("ada@[127.0.0.1]", "ada@127.0.0.1", "ada@example..com", "ada@-example.com", "ada@example.com>"),
+        *(".ada@example.com", "a..b@example.com", "a b@example.com", '"ada"@example.com', "ädä@example.com"),
+        *("ada@example.com\n", "ada@exam\r\nple.com", "ada@example.com,eve@evil.example", "a\0@example.com"),
+        *(f"{'a' * 65}@example.com", f"ada@{'a' * 60}.{'b' * 60}.example", "\ud800@example.com", "a@\ud800.com"),
+    ],
+)
+def test_anything_else_is_not_an_address(address: str) -> None:
+    assert not is_valid_address(address)
+
+
+def test_an_international_domain_is_mailed_by_its_own_name() -> None:
+    """IDNA 2003 would have sent it to strasse.example, which is somebody else."""
+    arrived = received_mail(replace(INVITE, attendee_email="ada@Straße.example"))
+    assert arrived["To"].addresses[0].addr_spec == "ada@xn--strae-oqa.example"
+
+
+def test_rare_characters_of_an_address_survive_the_mailto() -> None:
+    raw = render_invite(replace(INVITE, attendee_email="a%b&c/d?e#f{g}@example.com"))
+    assert value(raw, "ATTENDEE") == "mailto:a%25b%26c%2Fd%3Fe%23f%7Bg%7D@example.com"
+    assert unquote(vevent(raw).attendee.value) == "mailto:a%b&c/d?e#f{g}@example.com"
+
+
+# The mail
+
+
+@pytest.mark.parametrize(("invite", "kind"), [(INVITE, "invited"), (CANCELLED, "cancelled"), (UNINVITED, "uninvited")])
+def test_the_mail_has_the_layout_calendars_agree_on(invite: Invite, kind: MailKind) -> None:
+    """C-IC-01."""
+    arrived = received_mail(invite, kind)
+    assert [part.get_content_type() for part in arrived.walk()] == [
+        *("multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/calendar", "application/ics"),
+    ]
+    parts = leaf_parts(arrived)
+    entry, attachment = parts["text/calendar"], parts["application/ics"]
+    assert entry.get_param("method") == value(octets(entry), "METHOD") == invite.method
+    assert entry.get_param("charset") == "UTF-8"
+    assert entry.get_content_disposition() is None
+    assert attachment.get_content_disposition() == "attachment"
+    assert (attachment.get_filename(), attachment.get_param("name")) == ("invite.ics", "invite.ics")
+    assert attachment["Content-Transfer-Encoding"] == entry["Content-Transfer-Encoding"] == "base64"
+    assert octets(entry) == octets(attachment) == render_invite(invite)
+
+
+def test_the_mail_comes_from_the_organizer_to_one_person() -> None:
+    arrived = received_mail(INVITE)
+    assert arrived["From"] == "Kitchen Club <events@kindryn.example>"
+    assert arrived["To"] == "Ada Lovelace <ada@example.com>"
+    assert arrived["Auto-Submitted"] == "auto-generated"
+    assert arrived["Date"].datetime == INVITE.stamp
+
+
+def test_a_repeated_mail_has_the_same_message_id_and_another_mail_another() -> None:
+    later = replace(INVITE, stamp=INVITE.stamp + timedelta(hours=1), title="Cooking")
+    assert received_mail(INVITE)["Message-ID"] == received_mail(later)["Message-ID"]
+    others = [
+        replace(INVITE, sequence=4),
+        replace(INVITE, uid="other"),
+        replace(INVITE, attendee_email="b@example.com"),
+    ]
+    assert len({invite_message_id(invite) for invite in (INVITE, *others)}) == 4
+
+
+@unhurried
+@given(title=hostile, organizer=hostile, attendee=hostile, description=hostile, locale=st.sampled_from(["en", "de"]))
+def test_no_name_or_title_adds_a_header_a_recipient_or_markup(
+    title: str, organizer: str, attendee: str, description: str, locale: str
+) -> None:
+    """C-IC-06."""
+    invite = replace(
+        INVITE, title=title, organizer_name=organizer, attendee_name=attendee, description=description,
+        attendee_email=f"{'a' * 50}@{'long-' * 8}name.example",
+    )  # fmt: skip
+    made = build_message(
+        invite, render("invited", invite, locale=locale), sender=invite.organizer_email, message_id="<1@x.example>"
+    )
+    head, _, body = made.as_bytes().partition(b"\r\n\r\n")
+    starts = [text.partition(":")[0] for text in head.decode("ascii").split("\r\n") if not text.startswith((" ", "\t"))]
+    assert starts == ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
+    assert body.isascii()
+
+    # Two readers: the modern parser, and the old one on the header as it stands.
+    arrived = message_from_bytes(made.as_bytes(), policy=policy.default)
+    assert isinstance(arrived, EmailMessage)
+    old = message_from_bytes(made.as_bytes())
+    for header, address in (("From", invite.organizer_email), ("To", invite.attendee_email)):
+        assert [person.addr_spec for person in arrived[header].addresses] == [address]
+        assert [found for _, found in getaddresses([old[header]])] == [address]
+    assert not re.search(r"[\r\n]", str(arrived["Subject"]))
+    parts = leaf_parts(arrived)
+    assert octets(parts["text/calendar"]) == octets(parts["application/ics"]) == render_invite(invite)
+    html = parts["text/html"].get_content()
+    assert "<img" not in html
+    assert html.count("<p>") == render("invited", INVITE).html.count("<p>") - (not clean_text(description)) - (
+        not single_line(organizer)
+    )
+
+
+def test_a_personal_link_is_in_the_mail_of_its_owner_alone() -> None:
+    """C-IC-07."""
+    bob = replace(
+        INVITE, attendee_name="Bob", attendee_email="bob@example.com", join_link="https://zoom.kindryn.example/join/bob-link"
+    )  # fmt: skip
+    for invite, own, other in ((INVITE, b"ada-link", b"bob-link"), (bob, b"bob-link", b"ada-link")):
+        for part in leaf_parts(received_mail(invite)).values():
+            text = octets(part).replace(b"\r\n ", b"")
+            assert own in text
+            assert other not in text

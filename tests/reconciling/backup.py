@@ -1,0 +1,45 @@
+"""A backup of the service's database, as an operator makes it and restores it: pg_dump, pg_restore."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+
+from app.devstack import servers
+from tests.support.service import RunningService
+
+_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
+
+
+async def dump(service: RunningService, file: Path) -> None:
+    """Write everything into `file`."""
+    await _run("pg_dump", "--format=custom", f"--file={file}", _url(service))
+
+
+async def restore(service: RunningService, file: Path) -> None:
+    """Put everything back as it was; whoever is connected is not any more."""
+    connection = await asyncpg.connect(_url(service))
+    try:
+        # In one transaction: nobody sees the database without its tables.
+        await connection.execute(_OTHERS, connection.get_server_pid())
+    finally:
+        await connection.close()
+    options = ("--clean", "--if-exists", "--single-transaction", "--no-owner", "--exit-on-error")
+    await _run("pg_restore", *options, f"--dbname={_url(service)}", str(file))
+    connection = await asyncpg.connect(_url(service))
+    try:
+        # What the others have prepared knows the tables of before.
+        await connection.execute(_OTHERS, connection.get_server_pid())
+    finally:
+        await connection.close()
+
+
+def _url(service: RunningService) -> str:
+    return service.settings.database_url.get_secret_value()
+
+
+async def _run(program: str, *arguments: str) -> None:
+    path = servers.postgres_programs() / program
+    process = await asyncio.create_subprocess_exec(path, *arguments, stderr=asyncio.subprocess.PIPE)
+    _, complained = await process.communicate()
+    assert process.returncode == 0, complained.decode()
