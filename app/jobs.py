@@ -58,7 +58,7 @@ HANDLE_REGISTRANT = define_job(
 SEND_INVITE = define_job("invitations.send", registrations.send_invite, priority=70)
 PLAN_REMINDERS = define_job("invitations.plan_reminders", registrations.plan_reminders, priority=60)
 SEND_REMINDER = define_job("invitations.send_reminder", registrations.send_reminder, priority=65)
-SEND_GUEST_CODE = define_job("invitations.mail_guest_code", registrations.mail_guest_code, priority=10)
+SEND_GUEST_CODE = define_job("invitations.send_guest_code", registrations.mail_guest_code, priority=10)
 REMOVE_STRAY = define_job("reconciling.remove_stray", reconciling.remove_stray, priority=70)
 CREATE_EVENT_MESSAGES = define_job("hooks.create_event_messages", hooks.create_event_messages, priority=60)
 CREATE_ATTENDANCE_MESSAGES = define_job(

@@ -162,7 +162,7 @@ FROM (VALUES (1, 1, 10, 12), (2, 2, 11, 13), (1, 3, 12, 14), (3, 4, 10, 14), (2,
     AS wanted (host, event, starts, ends);
 """
 RESERVED = """
-SELECT subject, right(CAST(event_id AS text), 1) AS event FROM reservations ORDER BY event_id
+SELECT {column}, right(CAST(event_id AS text), 1) AS event FROM reservations ORDER BY event_id
 """
 
 
@@ -171,21 +171,21 @@ async def test_what_two_connections_held_and_spent_of_one_zoom_user_becomes_the_
     await execute_script(empty_url, TWO_CONNECTIONS)
     await migrate(empty_url)
     assert await differences(empty_url) == []
-    assert await fetch_rows(empty_url, "SELECT * FROM paces") == []
-    budgets = [tuple(row) for row in await fetch_rows(empty_url, "SELECT * FROM budgets ORDER BY subject, day")]
-    assert budgets == [
+    assert await fetch_rows(empty_url, "SELECT * FROM rate_limit_slots") == []
+    quotas = [tuple(row) for row in await fetch_rows(empty_url, "SELECT * FROM quota_usage ORDER BY key, day")]
+    assert quotas == [
         ("host:ada", "2026-11-22", 1),
         ("host:ben", "2026-11-22", 90),
         ("host:ben", "2026-11-23", 7),
         ("registrant:x", "2026-11-22", 2),
     ]
-    reserved = [tuple(row) for row in await fetch_rows(empty_url, RESERVED)]
+    reserved = [tuple(row) for row in await fetch_rows(empty_url, RESERVED.format(column="key"))]
     # The second was made before the first and the third; of the fifth and sixth, made at once, the smaller id stays.
     assert reserved == [
         ("host:ben", "2"),
         ("host:ada", "4"),
         ("host:ben", "5"),
-        ("away:eeeeeeee-0000-4000-8000-000000000007", "7"),
+        ("suspended:eeeeeeee-0000-4000-8000-000000000007", "7"),
     ]
     on = await fetch_rows(
         empty_url, "SELECT right(CAST(host_id AS text), 1) AS host FROM reservations ORDER BY event_id"
@@ -198,11 +198,11 @@ async def test_the_way_back_gives_every_connection_its_hosts_again(empty_url: st
     await execute_script(empty_url, TWO_CONNECTIONS)
     await migrate(empty_url)
     await execute_script(
-        empty_url, "INSERT INTO paces (zoom_account_id, label, next_at) VALUES ('riverside', 'light', now())"
+        empty_url, "INSERT INTO rate_limit_slots (zoom_account_id, label, next_at) VALUES ('riverside', 'light', now())"
     )
     await asyncio.to_thread(command.downgrade, configured(empty_url), "0011")
     ben, bens, ada, adas = (f"host:bbbbbbbb-0000-4000-8000-00000000000{number}" for number in (1, 2, 3, 4))
-    assert [tuple(row) for row in await fetch_rows(empty_url, RESERVED)] == [
+    assert [tuple(row) for row in await fetch_rows(empty_url, RESERVED.format(column="subject"))] == [
         (bens, "2"),
         (ada, "4"),
         (bens, "5"),
@@ -347,3 +347,34 @@ def configured(url: str) -> Config:
 
 def test_the_migrations_are_one_line() -> None:
     assert len(ScriptDirectory.from_config(configured("")).get_heads()) == 1
+
+
+OLD_NAMES = """
+INSERT INTO outbox (reaction, key, due_at, priority, lane, recorded_at) VALUES
+    ('registrations.sync', 'r', now(), 60, 'an-account', now()),
+    ('attendance.note_participant', 'd', now(), 30, 'heard:an-account', now()),
+    ('hooks.tell_registration', 'r', now(), 90, 'told', now()),
+    ('hooks.send', 'm', now(), 75, 'hook:c1/e', now());
+INSERT INTO lanes (lane, not_before) VALUES ('heard:another', now());
+INSERT INTO budgets (subject, day, used) VALUES ('host:ada', '2026-11-22', 3);
+"""
+WAITING = "SELECT {job}, {queue} FROM outbox ORDER BY 1"
+
+
+async def test_what_waited_under_old_names_waits_under_the_new_ones_and_back(empty_url: str) -> None:
+    await migrate(empty_url, "0023")
+    await execute_script(empty_url, OLD_NAMES)
+    before = await fetch_rows(empty_url, WAITING.format(job="reaction", queue="lane"))
+    await migrate(empty_url, "0024")
+    assert [tuple(row) for row in await fetch_rows(empty_url, WAITING.format(job="job", queue="queue"))] == [
+        ("attendance.handle_participant", "delivery:an-account"),
+        ("hooks.create_registration_messages", "hook_message"),
+        ("hooks.send", "hook:c1/e"),
+        ("registrants.sync", "an-account"),
+    ]
+    (paused,) = await fetch_rows(empty_url, "SELECT queue FROM queues")
+    assert paused["queue"] == "delivery:another"
+    (used,) = await fetch_rows(empty_url, "SELECT used FROM quota_usage WHERE key = 'host:ada'")
+    assert used["used"] == 3
+    await asyncio.to_thread(command.downgrade, configured(empty_url), "0023")
+    assert await fetch_rows(empty_url, WAITING.format(job="reaction", queue="lane")) == before
