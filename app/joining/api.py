@@ -1,4 +1,4 @@
-"""The door: a click becomes a ticket, a ticket becomes one redirect, and everything else one clear sentence."""
+"""The join routes: a click becomes a ticket, a ticket becomes one redirect, or the caller gets one clear sentence."""
 
 import re
 from datetime import datetime
@@ -46,7 +46,7 @@ router = APIRouter(route_class=NoStoreRoute, tags=["Joining"])
 
 
 class JoinRequest(Schema):
-    """What may come with a click on Join."""
+    """What the body of a click on Join may contain."""
 
     rsvp: bool = Field(default=False, description="Answer 'going' first, unless that was the answer", examples=[True])
     link: str | None = Field(
@@ -55,14 +55,14 @@ class JoinRequest(Schema):
 
 
 class TicketMinted(Schema):
-    """Where to go now, and until when."""
+    """The URL of the ticket to open now, and when it expires."""
 
     url: str = Field(examples=["https://api.kindryn.app/j/9Zr1cV0Jb2wYb0q3G0m5cX1e7u8TgYkQ2h4S6d8F0aE"])
     expires_at: datetime = Field(examples=["2027-01-10T15:01:00Z"])
 
 
 def _responses(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
-    """What a click may be answered with, for the API's description."""
+    """Return the possible responses of a click, for the OpenAPI document."""
     minted: dict[int | str, dict[str, Any]] = {
         200: {"model": TicketMinted, "description": "A single-use pass, good for 60 seconds"},
         303: {"description": "The same for `Accept: text/html`: a redirect to the pass"},
@@ -92,7 +92,7 @@ _START_RESPONSES = _responses(
 
 
 async def visitor(request: Request) -> Caller:
-    """Whoever clicks; a click of nobody is counted like every other refusal."""
+    """Return the signed-in caller. A click without a valid token is counted like every other refusal."""
     try:
         return web.require_signed_in(await web.authenticate(request, await web.get_resources(request)))
     except Problem as problem:
@@ -107,7 +107,8 @@ Visitor = Annotated[Caller, Depends(visitor)]
 async def zoom_join(event_id: EventId, request: Request, caller: Visitor, body: JoinRequest | None = None) -> Response:
     """Decides whether the caller may enter now, and mints the pass whose one redirect leads to their own Zoom link."""
     resources = await web.get_resources(request)  # cheaper than one more dependency
-    body, click = body or JoinRequest(), JoinClick(event_id, caller.member_id, "zoom-join")
+    body = body or JoinRequest()
+    click = JoinClick(event_id, caller.member_id, "zoom-join")
     if body.link is None:
         context = await load_context.for_event(resources, event_id, caller)
     else:
@@ -127,8 +128,11 @@ async def zoom_join(event_id: EventId, request: Request, caller: Visitor, body: 
 
 @router.post("/api/events/{event_id}/zoom-start", summary="Start the meeting as its host", responses=_START_RESPONSES)
 async def zoom_start(event_id: EventId, request: Request, resources: ResourcesDep, caller: Visitor) -> Response:
-    """The same for those who host: the host's pass fetches the start URL, an alternative host's leads to the meeting's
-    own link, by which Zoom lets them start it once they are signed in there. Early is fine: one may rehearse."""
+    """Does the same for the event's hosts, at any time before the event is finally over.
+
+    The host's pass fetches the start URL. An alternative host's pass leads to the meeting's own link: Zoom lets them
+    start the meeting with it once they are signed in there. Starting early is allowed, so a host can rehearse.
+    """
     context = await _apply_token_identity(resources, await load_context.for_event(resources, event_id, caller), caller)
     verdict = decide_start(context, resources.clock.now())
     return await _ticket_or_refusal(
@@ -145,7 +149,7 @@ async def zoom_start(event_id: EventId, request: Request, resources: ResourcesDe
 async def redeem_ticket(
     ticket: Annotated[str, Path(description="The pass, as it was minted")], request: Request, resources: ResourcesDep
 ) -> Response:
-    """Decides again, uses the pass up, and redirects to Zoom. Prefetches get an empty 204 and use nothing up."""
+    """Decides again, uses the pass up, and redirects to Zoom. A prefetch gets an empty 204 and uses nothing up."""
     if is_prefetch(request):
         return Response(status_code=204)
     digest = token_digest(ticket)
@@ -153,7 +157,7 @@ async def redeem_ticket(
     if snapshot is None:
         metrics.join_decided(_UNKNOWN_TICKET.slug)
         return responses.refusal_response(request, resources.settings, _UNKNOWN_TICKET)
-    # A guest may be signed in as a member of the platform besides, and comes as the guest all the same.
+    # A guest may also be signed in as a member of the platform. The ticket is for the guest, so that token is ignored.
     caller = None if is_guest(snapshot.member_id) else await _optional_caller(request, resources)
     verdict = decide_ticket(
         snapshot, caller.member_id if caller else None, resources.clock.now(), join_opens_before(resources)
@@ -181,7 +185,10 @@ async def redeem_ticket(
 async def follow_join_link(
     join_link: Annotated[str, Path(description="The link of the invite")], request: Request, resources: ResourcesDep
 ) -> Response:
-    """One's own leads to a pass; nobody signed in, to the platform's page for it; somebody else's is refused."""
+    """Leads the link's owner to a pass, and a browser without a token to the platform's page of the event.
+
+    The link of another member is refused; the response offers the caller's own link.
+    """
     if is_prefetch(request):
         return Response(status_code=204)
     if not _JOIN_LINK.fullmatch(join_link):
@@ -216,8 +223,11 @@ router.include_router(guest_api.router)
 
 
 async def _apply_token_identity(resources: Resources, context: JoinContext, caller: Caller) -> JoinContext:
-    """What the door looks like once it is written down what the caller's token says of who they are: that they host,
-    for the redirect may come without a token, or that the address they answered with is theirs."""
+    """Store what the caller's token proves about them, and return the join context as it is afterwards.
+
+    A verified address of a host claims that host for the member: the redirect may come without a token, so this must be
+    stored now. A verified address equal to the one in their registration confirms the registration's address.
+    """
     event, registration = context.event, context.registration
     if event is None or caller.is_platform:
         return context
@@ -238,7 +248,7 @@ async def _apply_token_identity(resources: Resources, context: JoinContext, call
 
 
 async def _with_rsvp(resources: Resources, click: JoinClick, context: JoinContext, caller: Caller) -> JoinContext:
-    """What the door looks like once the caller has answered "going", if that is what was missing."""
+    """Answer "going" for the caller if only that was missing, and return the join context as it is afterwards."""
     now = resources.clock.now()
     if not can_rsvp_now(context, decide(context, now, join_opens_before(resources)), now):
         return context
@@ -259,7 +269,7 @@ async def _ticket_or_refusal(
     verdict: Refusal | JoinAllowed | StartAllowed,
     caller: Caller,
 ) -> Response:
-    """A fresh pass, or the refusal."""
+    """Mint a ticket if the verdict allows it, otherwise respond with the refusal."""
     if isinstance(verdict, Refusal):
         return await _refuse(request, resources, click, context, verdict, caller)
     minted = await tickets.mint(resources, click, "start" if click.via == "zoom-start" else "join")
@@ -287,7 +297,10 @@ async def _refuse(
 
 
 async def _optional_caller(request: Request, resources: Resources) -> Caller | None:
-    """The caller, if a good token says who: these routes are opened by browsers that may carry none, or an old one."""
+    """Return the caller if the request has a valid token, otherwise None.
+
+    A browser opens these routes by itself: it may send no token, or an expired one.
+    """
     try:
         return await web.authenticate(request, resources)
     except Problem:

@@ -1,7 +1,7 @@
-"""Who may enter (pure): one look at an event's door, and the refusal that applies first, or the pass.
+"""Who may enter (pure): a join context leads to the refusal that applies first, or to permission.
 
-The order of the rules is the order in which design section 5 lists the refusals. It is an order of telling, too: nobody
-learns of an event that is not theirs, and who is not coming is told so before being told that the door is closed.
+The order of the rules is the order in which design section 5 lists the refusals. It also protects information: nobody
+learns of an event of another community, and a member who is not registered is told so before anything about the time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,23 @@ from app.joining import link_readiness, translations
 from app.joining.join_context import JoinContext, TicketSnapshot
 from app.registrants.address_conflicts import ADDRESS_TAKEN
 
-MAX_CLICKS_PER_MINUTE = 20  # per member and minute
+# Per member. A person who clicks again and again stays below it; a script does not.
+MAX_CLICKS_PER_MINUTE = 20
 START_IN_ZOOM = (
     "Zoom counts you among the hosts of this meeting: start it in Zoom itself, signed in there as {address}."
 )
+# Meeting states in which Zoom no longer has the meeting.
 UNAVAILABLE_STATES = frozenset({"deleted_at_zoom", "unavailable"})
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not, in one English sentence, whose braces are filled from `params`; `words` has it in other languages.
+    """Why the caller may not enter, as one English sentence.
 
-    `opens_at` says when the door opens, `retry_after` (seconds) when to try again, `own_link` is the join link to use
-    instead, `link_label` how the link to it, or else to the event's page, is called."""
+    `params` fills the braces of the sentence; `translations` has the sentence in other languages. `opens_at` is when
+    joining opens, `retry_after` (seconds) when another try is worth while, `own_link` the join link to use instead.
+    `link_label` is the text of the link to `own_link`, or else to the event's page.
+    """
 
     slug: str
     sentence: str
@@ -45,7 +49,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class JoinAllowed:
-    """Come in: the member's Zoom link, sealed, and what it is bound to."""
+    """The member may join: their encrypted Zoom link, and the associated data needed to decrypt it."""
 
     link: bytes = field(repr=False)
     associated_data: str
@@ -53,7 +57,7 @@ class JoinAllowed:
 
 @dataclass(frozen=True, slots=True)
 class StartAllowed:
-    """Start: the meeting whose start URL is to be fetched at the click."""
+    """The host may start: the meeting whose start URL is fetched when the ticket is used."""
 
     account_id: UUID
     zoom_meeting_id: int
@@ -66,7 +70,7 @@ RECONNECT = Refusal("needs-reauth", "The Zoom account must be connected again: s
 
 
 def decide(context: JoinContext, now: datetime, opens_before: timedelta) -> Refusal | JoinAllowed:
-    """Whether the member may join at `now`; the door opens `opens_before` before the start."""
+    """Return whether the member may join at `now`. Joining opens `opens_before` before the event's start."""
     refusal = _first_refusal(JOIN_RULES, context, now, opens_before)
     if refusal:
         return refusal
@@ -84,8 +88,11 @@ def decide(context: JoinContext, now: datetime, opens_before: timedelta) -> Refu
 
 
 def decide_start(context: JoinContext, now: datetime) -> Refusal | StartAllowed | JoinAllowed:
-    """Whether the member may start the meeting at `now`: its host, and its alternative hosts by the meeting's own link,
-    at any time before the event is over for good."""
+    """Return whether the member may start the meeting at `now`.
+
+    The host gets the start URL, an alternative host the meeting's own link, at any time before the event is finally
+    over.
+    """
     refusal = _first_refusal(START_RULES, context, now, timedelta.max)
     if refusal:
         return refusal
@@ -105,8 +112,11 @@ def decide_start(context: JoinContext, now: datetime) -> Refusal | StartAllowed 
 def decide_ticket(
     ticket: TicketSnapshot, member_id: str | None, now: datetime, opens_before: timedelta
 ) -> Refusal | JoinAllowed | StartAllowed:
-    """Whether a ticket still opens its door. Nobody has to be signed in (`member_id` None): it is good for whoever was
-    just sent here with it; but whoever is signed in must be the one it was minted for."""
+    """Return whether a ticket may still be used.
+
+    `member_id` None means that the request had no token. That is allowed: the browser was sent here a moment ago, and
+    the ticket itself is the proof. A signed-in member must be the one for whom the ticket was minted.
+    """
     if member_id is not None and member_id != ticket.member_id:
         return Refusal("not-your-link", "This pass belongs to somebody else: join from the event's page.")
     registration = ticket.context.registration if member_id else None
@@ -121,7 +131,7 @@ def decide_ticket(
 
 
 def not_your_link(context: JoinContext) -> Refusal:
-    """Somebody else's join link; the member's own is offered instead."""
+    """Return the refusal of another member's join link; it offers the caller's own link if there is one."""
     if context.registration is None:
         return Refusal("not-your-link", "This link belongs to somebody else: RSVP to get your own.", "Go to the event")
     sentence = "This link belongs to somebody else: use your own."
@@ -129,14 +139,17 @@ def not_your_link(context: JoinContext) -> Refusal:
 
 
 def can_rsvp_now(context: JoinContext, verdict: object, now: datetime) -> bool:
-    """Whether the member only has to say "going", whatever they said before: the event still takes answers."""
+    """Return whether answering "going" is all that is missing: the event still accepts answers.
+
+    An earlier answer of "maybe" or "not going" makes no difference.
+    """
     if not isinstance(verdict, Refusal) or verdict.slug != "not-registered" or context.event is None:
         return False
     return context.event.status(now) not in {"cancelled", "ended"}
 
 
 def should_wait(context: JoinContext, verdict: object) -> bool:
-    """Whether it helps to wait a moment: the place is being prepared, and Zoom can be asked for it."""
+    """Return whether waiting a moment may help: the link is being prepared, and Zoom can be asked for it."""
     return isinstance(verdict, Refusal) and verdict.slug == "not-ready" and link_readiness.is_retryable(context)
 
 
@@ -144,17 +157,17 @@ Rule = Callable[[JoinContext, datetime, timedelta], Refusal | None]
 
 
 def too_many_clicks(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """As many clicks within a minute as a person makes, before this one."""
+    """Refuse if the member has already clicked `MAX_CLICKS_PER_MINUTE` times within the last minute."""
     return None if context.clicks < MAX_CLICKS_PER_MINUTE else TOO_MANY_CLICKS
 
 
 def event_not_found(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Unknown, deleted, or of a community the member is not in: all alike."""
+    """Refuse an event that is unknown, deleted, or of another community. The caller cannot tell which."""
     return None if context.event else Refusal("event-not-found", "There is no such event in your communities.")
 
 
 def not_registered(context: JoinContext, now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Only who said "going" comes in, and who hosts."""
+    """Refuse everybody except hosts and members who answered "going" and were not denied inside Zoom."""
     if context.is_host or context.is_alternative:
         return None
     rsvp = context.registration.rsvp if context.registration else None
@@ -173,28 +186,30 @@ def not_registered(context: JoinContext, now: datetime, _opens_before: timedelta
 
 
 def waiting_list(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Registered, but beyond the capacity."""
+    """Refuse a member whose registration is beyond the event's capacity."""
     if not (context.registration and context.registration.waiting) or context.is_host or context.is_alternative:
         return None
     return Refusal("waiting-list", "You are on the waiting list: you can join as soon as a place becomes free.")
 
 
 def no_show(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Marked by the coach as not having come."""
+    """Refuse a member whom the coach marked as not having come."""
     if not (context.registration and context.registration.no_show):
         return None
     return Refusal("no-show", "You were marked as not having come to this session: ask your coach.")
 
 
 def event_cancelled(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Cancelled, even while live: the door shuts at once."""
+    """Refuse as soon as the event is cancelled, even while it is live."""
     cancelled = context.event is not None and context.event.cancelled
     return Refusal("event-cancelled", "This event was cancelled.") if cancelled else None
 
 
 def meeting_unavailable(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """The account is disconnected, or somebody deleted the meeting inside Zoom. An account that only has to be
-    connected again refuses nobody: the links stored before still open."""
+    """Refuse if the account is disconnected, or if somebody deleted the meeting inside Zoom.
+
+    An account that needs a new authorization refuses nobody: the links stored before it broke still work.
+    """
     zoom = context.zoom
     if zoom is None or not (context.event and context.event.on_zoom):
         return None
@@ -204,7 +219,10 @@ def meeting_unavailable(context: JoinContext, _now: datetime, _opens_before: tim
 
 
 def event_ended(context: JoinContext, now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Over. Ended before its time it may still reopen, and says so; then the host only has to start it again."""
+    """Refuse after the end.
+
+    Until `END_GRACE` after the scheduled end the host may start the meeting again, and the sentence says so.
+    """
     event = context.event
     if event is None or event.status(now) != "ended":
         return None
@@ -214,13 +232,13 @@ def event_ended(context: JoinContext, now: datetime, _opens_before: timedelta) -
 
 
 def ended_for_good(context: JoinContext, now: datetime, opens_before: timedelta) -> Refusal | None:
-    """Over, and past the time in which the host may start it again."""
+    """Refuse the host once `END_GRACE` has passed since the scheduled end."""
     is_final = context.event is not None and now >= context.event.ends_at + END_GRACE
     return event_ended(context, now, opens_before) if is_final else None
 
 
 def too_early(context: JoinContext, now: datetime, opens_before: timedelta) -> Refusal | None:
-    """Before the door opens; never while live."""
+    """Refuse before joining opens, unless the event is live."""
     event = context.event
     if event is None or event.status(now) == "live" or now >= event.starts_at - opens_before:
         return None
@@ -230,14 +248,14 @@ def too_early(context: JoinContext, now: datetime, opens_before: timedelta) -> R
 
 
 def not_on_zoom(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Held on the platform itself, or not online at all."""
+    """Refuse an event that runs on the platform itself, or is not online at all."""
     if context.event is None or context.event.on_zoom:
         return None
     return Refusal("not-on-zoom", "This event does not run on Zoom: join it on its page.", "Go to the event")
 
 
 def use_start(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """Zoom takes no host as a guest."""
+    """Refuse the host: Zoom does not let a host register for their own meeting."""
     if context.hosts_at_zoom_only:
         return Refusal("use-start", START_IN_ZOOM, "Go to the event", _address_params(context))
     if not context.is_host:
@@ -246,8 +264,10 @@ def use_start(context: JoinContext, _now: datetime, _opens_before: timedelta) ->
 
 
 def not_the_host(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """A start URL signs whoever opens it in as the host, so it is for the host alone; alternative hosts have a way of
-    their own."""
+    """Refuse a start by anybody but the host and the alternative hosts.
+
+    The start URL signs its user in as the host, so only the host gets it. Alternative hosts get the meeting's own link.
+    """
     if context.is_host or context.is_alternative:
         return None
     if context.hosts_at_zoom_only:
@@ -256,7 +276,10 @@ def not_the_host(context: JoinContext, _now: datetime, _opens_before: timedelta)
 
 
 def needs_reauth(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:
-    """The start URL is fetched at the click, which takes a working grant."""
+    """Refuse the host if the account needs a new authorization.
+
+    The start URL is fetched at the click, with the account's token.
+    """
     if context.zoom is None or context.zoom.account_status != "needs_reauth" or not context.is_host:
         return None
     return RECONNECT

@@ -1,7 +1,7 @@
-"""The guest's way in: a link that opens nothing by itself, a code mailed to the guest's address, then the door.
+"""Routes for guests: a link, a code by mail, then the same decision as for members.
 
-There is no account, so the pages are ours. Following the link changes nothing unless the browser has shown to be the
-guest's; whatever does is a form on our own page.
+A guest has no account on the platform, so the pages are ours. The link alone opens nothing: following it changes
+something only in a browser that was confirmed as the guest's. Every other change is a form on our own page.
 """
 
 from html import escape
@@ -26,7 +26,7 @@ from app.registrations import guest_codes
 from app.resources import Resources
 from app.web import ResourcesDep
 
-# Of these nobody needs to be known to be told, and no code helps.
+# Refusals that a confirmed address would not change. They are shown to anybody with the link, before any code.
 FINAL_REFUSALS = frozenset({"event-not-found", "not-registered", "event-cancelled", "event-ended"})
 router = APIRouter(route_class=NoStoreRoute)
 GuestLink = Annotated[str, Path(description="The link of the guest's invite")]
@@ -34,7 +34,7 @@ GuestLink = Annotated[str, Path(description="The link of the guest's invite")]
 
 @router.get("/guest/{guest_link}", summary="Follow a guest's link", response_class=HTMLResponse)
 async def follow_guest_link(guest_link: GuestLink, request: Request, resources: ResourcesDep) -> Response:
-    """Leads the guest's own browser to a pass; any other to a page with one button, which mails a code."""
+    """Leads the guest's own browser to a pass, and any other to a page with one button, which mails a code."""
     if is_prefetch(request):
         return Response(status_code=204)
     guest, context = await _load_guest(resources, guest_link)
@@ -55,7 +55,10 @@ async def follow_guest_link(guest_link: GuestLink, request: Request, resources: 
 
 @router.post("/guest/{guest_link}/code", summary="Have a code mailed to the guest", status_code=303)
 async def mail_guest_code(guest_link: GuestLink, request: Request, resources: ResourcesDep) -> Response:
-    """Three an hour for one browser, whose own the code is. Takes a form of the guest's own pages only."""
+    """Mails a code that works in this browser only; at most three an hour for one browser.
+
+    Accepts forms of the guest's own pages only.
+    """
     _require_own_origin(request, resources)
     guest, context = await _load_guest(resources, guest_link)
     if refused := _final_refusal(request, resources, guest, context):
@@ -77,21 +80,23 @@ async def mail_guest_code(guest_link: GuestLink, request: Request, resources: Re
 
 @router.get("/guest/{guest_link}/code", summary="The page that takes the code", response_class=HTMLResponse)
 async def ask_guest_code(guest_link: GuestLink, request: Request, resources: ResourcesDep) -> Response:
-    """A form for the six digits; in the guest's own browser, the way in."""
+    """Shows a form for the six digits; in a confirmed browser, the link that leads on to the meeting."""
     guest, context = await _load_guest(resources, guest_link)
     if refused := _final_refusal(request, resources, guest, context):
         return refused
     phrases = guest_texts_for(guest.locale)
     if guest_cookie.is_confirmed(request, resources, guest):
-        # A form cannot lead on to Zoom by itself: `form-action` holds for the redirects after it, too.
+        # A form cannot lead on to Zoom by itself: the policy's `form-action` also applies to the redirects after it.
         return _page(guest, phrases.confirmed, responses.link_html(_url(resources, guest), phrases.join))
     return _page(guest, phrases.code_prompt, _form(resources, guest, phrases))
 
 
 @router.post("/guest/{guest_link}", summary="Confirm the guest's address", status_code=303)
 async def confirm_guest(guest_link: GuestLink, request: Request, resources: ResourcesDep) -> Response:
-    """Takes the form with the code: `code`, the six digits mailed for this browser, or the longer code of the mail. The
-    right one makes this browser the guest's."""
+    """Takes the form with the code and, if the code is right, makes this browser the guest's.
+
+    The field `code` has the six digits mailed for this browser, or the longer code of the mail.
+    """
     _require_own_origin(request, resources)
     guest, context = await _load_guest(resources, guest_link)
     if refused := _final_refusal(request, resources, guest, context):
@@ -118,7 +123,7 @@ router.head("/guest/{guest_link}/code", include_in_schema=False)(head_ok)
 async def refuse_guest(
     request: Request, resources: Resources, click: JoinClick, context: JoinContext, refusal: Refusal
 ) -> Response:
-    """Keep the click of a guest who was refused, and say why in the guest's language."""
+    """Record the click of a refused guest, and respond with the reason in the guest's language."""
     await tickets.record_refusal(resources, click, refusal.slug)
     link = context.registration.join_link if context.registration else ""
     guest = await guest_cookie.by_link(resources, link)
@@ -130,7 +135,7 @@ async def refuse_guest(
 
 
 async def _load_guest(resources: Resources, link: str) -> tuple[Guest, JoinContext]:
-    """Whom the link is for, and how the door looks to them; 404 for a link that is none."""
+    """Return the guest of a link and their join context. Raises 404 if the link is not a guest's."""
     guest = await guest_cookie.by_link(resources, link)
     if guest is None:
         raise not_found("guest link")
@@ -138,7 +143,7 @@ async def _load_guest(resources: Resources, link: str) -> tuple[Guest, JoinConte
 
 
 def _final_refusal(request: Request, resources: Resources, guest: Guest, context: JoinContext) -> Response | None:
-    """The refusal that no code would change."""
+    """Return the response for a refusal that no code would change, or None."""
     verdict = decide(context, resources.clock.now(), join_opens_before(resources))
     if isinstance(verdict, Refusal) and verdict.slug in FINAL_REFUSALS:
         return _refusal_response(request, resources, guest, context, verdict)
@@ -146,7 +151,10 @@ def _final_refusal(request: Request, resources: Resources, guest: Guest, context
 
 
 def _require_own_origin(request: Request, resources: Resources) -> None:
-    """Browsers say where a form was (fetch.spec.whatwg.org/#origin-header)."""
+    """Raise unless the form was sent from our own page.
+
+    A browser sends the origin of a form in a header (fetch.spec.whatwg.org/#origin-header).
+    """
     if request.headers.get("origin") != web.origin_of(resources.settings.public_url):
         raise Problem("origin-not-allowed", "This form counts only on the page of the invitation.")
 
@@ -154,7 +162,8 @@ def _require_own_origin(request: Request, resources: Resources) -> None:
 def _refusal_response(
     request: Request, resources: Resources, guest: Guest, context: JoinContext, refusal: Refusal
 ) -> Response:
-    phrases, event = guest_texts_for(guest.locale), context.event
+    phrases = guest_texts_for(guest.locale)
+    event = context.event
     language = texts.language_for(guest.locale)
     when = texts.format_period(event.starts_at, event.ends_at, event.timezone, language) if event else ""
     text = phrases.refusals.get(_phrase_key(context, refusal), "").format(
@@ -167,7 +176,7 @@ def _refusal_response(
 
 
 def _phrase_key(context: JoinContext, refusal: Refusal) -> str:
-    """Under which name the words for a refusal are kept."""
+    """Return the key of a refusal's text in `GuestTexts.refusals`."""
     if refusal.sentence == link_readiness.AFTER_MIDNIGHT:
         return "after-midnight"
     return "not-prepared" if refusal.slug == "not-ready" and not link_readiness.is_retryable(context) else refusal.slug
@@ -185,7 +194,7 @@ def _button(resources: Resources, guest: Guest, label: str) -> str:
 
 
 def _form(resources: Resources, guest: Guest, phrases: GuestTexts) -> str:
-    """The form for the code, and the way to another one."""
+    """Return the form for the code, followed by a link to request another one."""
     url = _url(resources, guest)
     field = '<input name="code" autocomplete="one-time-code" maxlength="24" required autofocus>'
     return (

@@ -1,7 +1,7 @@
-"""Whom a guest's link is for, and whether a browser has shown that it is theirs.
+"""The guest of a link, and the cookie that proves that a browser is the guest's.
 
-What shows it is a cookie, sealed by us (AES-GCM, so also signed) for this one guest and invitation, sent to the pages
-of this one link only, and good until the event is over: RFC 6265 section 4.1.2.
+The cookie's value is encrypted and authenticated (AES-GCM) and bound to this guest and this invitation. The browser
+sends it to the pages of this one link only (RFC 6265 section 4.1.2), until the event is over.
 """
 
 import base64
@@ -21,10 +21,12 @@ from app.registrations.models import guest_member_id
 from app.resources import Resources
 
 COOKIE = "guest"
-# What tells one browser that asked for a code from another; it opens nothing.
-CODE_REQUEST_COOKIE, CODE_REQUEST_MAX_AGE = "asking", timedelta(days=1)
+# Tells apart the browsers that requested a code for one guest. It grants nothing by itself.
+CODE_REQUEST_COOKIE = "asking"
+CODE_REQUEST_MAX_AGE = timedelta(days=1)
 _CODE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{43}")
-MIN_LIFETIME = timedelta(hours=1)  # for an event that lasts longer than planned
+# The cookie is valid at least this long, because an event may last longer than planned.
+MIN_LIFETIME = timedelta(hours=1)
 _LINK = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BY_LINK = """
 SELECT guests.id, registrations.join_link AS link, registrations.locale, guests.invited_at, events.id AS event_id,
@@ -37,7 +39,7 @@ WHERE registrations.join_link = $1
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Somebody with a link to one event."""
+    """A guest, the join link of their invitation, and the event it is for."""
 
     id: UUID
     link: str
@@ -50,19 +52,19 @@ class Guest:
 
     @property
     def caller(self) -> Caller:
-        """The guest as the door knows people: a member of the event's community, as far as this event goes."""
+        """The guest as a `Caller`: a member of the event's community, for the rules of joining only."""
         membership = Membership(self.community_id, self.community_slug, Role.MEMBER)
         return Caller(guest_member_id(self.id), None, False, "", self.locale, (membership,), is_platform=False)
 
 
 async def by_link(resources: Resources, link: str) -> Guest | None:
-    """Whom a link is for; None where there is no such link, or it is a member's."""
+    """Return the guest of a join link. None if the link is unknown or belongs to a member."""
     row = await resources.db.pool.fetchrow(_BY_LINK, link) if _LINK.fullmatch(link) else None
     return Guest(**row) if row else None
 
 
 def is_confirmed(request: Request, resources: Resources, guest: Guest) -> bool:
-    """Whether the request comes from a browser that has shown to be the guest's."""
+    """Return whether the request has a valid cookie of this guest."""
     try:
         encrypted = base64.urlsafe_b64decode(request.cookies.get(COOKIE, ""))
         expires_at = datetime.fromisoformat(resources.encryption.decrypt(encrypted, _associated_data(guest)))
@@ -72,7 +74,7 @@ def is_confirmed(request: Request, resources: Resources, guest: Guest) -> bool:
 
 
 def set_cookie(response: Response, resources: Resources, guest: Guest) -> None:
-    """Give the browser that gets this response the guest's cookie."""
+    """Set the guest's cookie on a response; it expires `END_GRACE` after the event's end."""
     now = resources.clock.now()
     expires_at = max(guest.ends_at + END_GRACE, now + MIN_LIFETIME)
     response.set_cookie(
@@ -89,13 +91,13 @@ def set_cookie(response: Response, resources: Resources, guest: Guest) -> None:
 
 
 def code_request_id(request: Request) -> str | None:
-    """What the browser is known by that asked for a code here; None where it never did."""
+    """Return the id under which this browser requested a code, or None if it did not."""
     request_id = request.cookies.get(CODE_REQUEST_COOKIE, "")
     return request_id if _CODE_REQUEST_ID.fullmatch(request_id) else None
 
 
 def set_code_request_cookie(response: Response, resources: Resources, guest: Guest, request_id: str) -> None:
-    """Have the browser known again when it sends the code."""
+    """Set the cookie by which the browser is recognized when it sends the code."""
     response.set_cookie(
         CODE_REQUEST_COOKIE,
         request_id,
@@ -108,5 +110,5 @@ def set_code_request_cookie(response: Response, resources: Resources, guest: Gue
 
 
 def _associated_data(guest: Guest) -> str:
-    """What the cookie is bound to: an invitation that was taken back and made again is another one."""
+    """Return what the cookie is bound to. An invitation that was withdrawn and made again invalidates old cookies."""
     return f"cookie:{guest.id}:{guest.invited_at.isoformat()}"

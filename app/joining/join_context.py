@@ -1,4 +1,4 @@
-"""What a decision about joining rests on: the member, their answer, the event, and its meeting at Zoom (values)."""
+"""Values that a decision about joining needs: member, answer, event, and the meeting at Zoom (pure)."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +10,7 @@ from app.registrations.addresses import Address
 
 @dataclass(frozen=True, slots=True)
 class EventSnapshot:
-    """The event, if it is one of the member's communities' and not deleted."""
+    """The event. It exists in a context only if it is not deleted and its community is one of the member's."""
 
     id: UUID
     community_id: str
@@ -24,7 +24,7 @@ class EventSnapshot:
     ended_at: datetime | None = None
 
     def status(self, now: datetime) -> str:
-        """`scheduled`, `live`, `ended` or `cancelled` at `now`."""
+        """Return `scheduled`, `live`, `ended` or `cancelled` at `now`."""
         return status(
             cancelled=self.cancelled, live_at=self.live_at, ended_at=self.ended_at, ends_at=self.ends_at, now=now
         )
@@ -32,8 +32,10 @@ class EventSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSnapshot:
-    """The member's own answer; `join_link` is what stands in their invite, `email_verified` says whether Zoom may know
-    them by their address."""
+    """The member's own registration.
+
+    `join_link` is the one in their invitation. `email_verified` says whether Zoom may know them by their address.
+    """
 
     id: UUID
     rsvp: str
@@ -47,17 +49,17 @@ class RegistrationSnapshot:
 
     @property
     def address(self) -> Address:
-        """The address they answered with."""
+        """The address of the registration."""
         return Address(self.email, self.email_verified, self.email_entered_by)
 
 
 @dataclass(frozen=True, slots=True)
 class ZoomSnapshot:
-    """What stands behind the event at Zoom: its host's account, and the meeting there with the member's registrant.
+    """The event's host account, its Zoom meeting, and the member's registrant there.
 
-    Links are sealed. `is_host`, `is_alternative`: the member is the host, or one of the alternative hosts; neither has
-    a registrant. `protected`: only registrants get in. `registrant_link_blocked`: the member's link was taken back, and Zoom
-    makes no other. `registrant_retry_at`: before that moment Zoom makes none.
+    Links are encrypted. `is_host`, `is_alternative`: the member is the host, or one of the alternative hosts; neither
+    has a registrant. `protected`: only registrants get in. `registrant_link_blocked`: the member's link was revoked,
+    and Zoom creates no other. `registrant_retry_at`: Zoom creates no link before that moment.
     """
 
     account_id: UUID
@@ -81,7 +83,7 @@ class ZoomSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class JoinContext:
-    """Everything the door looks at, as of one moment. `clicks` counts the member's of the last minute."""
+    """Everything a join decision looks at, as of one moment. `clicks` counts the member's clicks of the last minute."""
 
     member_id: str
     clicks: int = 0
@@ -101,7 +103,7 @@ class JoinContext:
 
     @property
     def hosts_at_zoom_only(self) -> bool:
-        """Whether Zoom counts the member's address among the hosts, and we do not."""
+        """Whether Zoom counts the member's verified address among the hosts, while our data does not."""
         address_verified = self.registration is not None and self.registration.email_verified
         is_zoom_host = self.zoom is not None and self.zoom.registrant_state == "host"
         return address_verified and is_zoom_host and not (self.is_host or self.is_alternative)
@@ -109,7 +111,7 @@ class JoinContext:
 
 @dataclass(frozen=True, slots=True)
 class JoinLinkSnapshot:
-    """A join link: whose it is, for which event, and the situation of whoever came with it."""
+    """A join link: its owner, its event, and the join context of the caller who used it."""
 
     event_id: UUID
     owner: str
@@ -118,7 +120,7 @@ class JoinLinkSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class TicketSnapshot:
-    """A ticket as it was minted, and the situation of the member it was minted for."""
+    """A ticket as it was minted, and the join context of the member for whom it was minted."""
 
     event_id: UUID
     member_id: str

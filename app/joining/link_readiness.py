@@ -1,4 +1,4 @@
-"""Whether there is a Zoom link for whoever may enter, and if not, why (pure)."""
+"""Whether there is a Zoom link for a member who may enter, and if not, why (pure)."""
 
 import math
 from datetime import datetime
@@ -7,9 +7,9 @@ from app.joining.join_context import JoinContext, ZoomSnapshot
 from app.registrants import daily_additions, registrant_state
 from app.registrants.address_conflicts import ADDRESS_TAKEN
 
-RETRY_AFTER_PREPARING = 5  # seconds until another try is worth while
-RETRY_AFTER_BLOCKED = 300  # seconds, where somebody has to do something first
-EncryptedLink = tuple[bytes, str]  # sealed, and what it is bound to
+RETRY_AFTER_PREPARING = 5  # seconds; a registrant is usually created within this time
+RETRY_AFTER_BLOCKED = 300  # seconds; a person has to act first, so quick retries are useless
+EncryptedLink = tuple[bytes, str]  # the ciphertext and its associated data
 UNVERIFIED = "Verify your e-mail address in Kindryn, then join again: Zoom knows people by their address."
 LINK_BLOCKED = "Your link was taken back, and Zoom makes no other: ask the organisers to let you in."
 DISCONNECTED = "Your place cannot be prepared until the organisers connect their Zoom account again."
@@ -23,8 +23,11 @@ BEING_PREPARED = "Your place in the meeting is being prepared: try again in a fe
 
 
 def find_link(context: JoinContext) -> EncryptedLink | None:
-    """The registrant's own link, of who has shown that the address is theirs; the meeting's for alternative hosts, and
-    for everybody where it asks no registration."""
+    """Return the encrypted link by which the member enters, or None if there is none (yet).
+
+    Alternative hosts get the meeting's own link, and so does everybody where the meeting takes no registrants. All
+    others get their registrant's link, once their address is verified.
+    """
     zoom = context.zoom
     if zoom is None:
         return None
@@ -38,12 +41,12 @@ def find_link(context: JoinContext) -> EncryptedLink | None:
 
 
 def meeting_link(zoom: ZoomSnapshot) -> EncryptedLink | None:
-    """The link that is everybody's."""
+    """Return the meeting's own link, which is the same for everybody."""
     return (zoom.meeting_link, f"meetings.join_url:{zoom.meeting_id}") if zoom.meeting_link else None
 
 
 def needs_verified_address(context: JoinContext) -> bool:
-    """Whether the meeting takes registrants only, and the member has not shown that their address is theirs."""
+    """Return whether the meeting takes registrants only, and the member's address is not verified."""
     requires_registration = context.zoom is not None and context.zoom.meeting_id is not None and context.zoom.protected
     if not requires_registration or context.is_host or context.is_alternative:
         return False
@@ -51,7 +54,7 @@ def needs_verified_address(context: JoinContext) -> bool:
 
 
 def is_retryable(context: JoinContext) -> bool:
-    """Whether the link may come in a moment, by asking Zoom for it."""
+    """Return whether the link may come within moments if Zoom is asked for it."""
     if context.zoom is None:
         return True
     failed = context.zoom.registrant_state == "failed" and not _has_verified_since(context)
@@ -65,7 +68,10 @@ def is_retryable(context: JoinContext) -> bool:
 
 
 def _meeting_link_refused(context: JoinContext) -> bool:
-    """Whether the meeting's own link is the way in, and is none that leads to Zoom: an admin has to put that right."""
+    """Return whether the meeting's own link is needed, but Zoom gave one that leads outside its domains.
+
+    Only an admin can fix that.
+    """
     zoom = context.zoom
     if zoom is None or zoom.meeting_state != "failed" or zoom.meeting_link is not None:
         return False
@@ -73,7 +79,7 @@ def _meeting_link_refused(context: JoinContext) -> bool:
 
 
 def _has_verified_since(context: JoinContext) -> bool:
-    """Whether Zoom was asked for no link only because the address was not verified then."""
+    """Return whether no link was requested only because the address was not verified then, and now it is."""
     return (
         context.zoom is not None
         and context.zoom.registrant_reason == registrant_state.EMAIL_NOT_VERIFIED
@@ -82,7 +88,7 @@ def _has_verified_since(context: JoinContext) -> bool:
 
 
 def retry_after(context: JoinContext, now: datetime) -> int:
-    """Until another try is worth while."""
+    """Return the seconds until another try is worth while."""
     if not is_retryable(context):
         return RETRY_AFTER_BLOCKED
     retry_at = context.zoom.registrant_retry_at if context.zoom else None
@@ -92,12 +98,12 @@ def retry_after(context: JoinContext, now: datetime) -> int:
 
 
 def _has_reserved_addition(context: JoinContext) -> bool:
-    """Whether the last addition of the day is made as soon as the member asks."""
+    """Return whether the address's last addition of the day is reserved for the moment the member asks."""
     return context.zoom is not None and context.zoom.registrant_reason == daily_additions.LAST_ADDITION_RESERVED
 
 
 def missing_link_reason(context: JoinContext) -> tuple[str, str]:
-    """The sentence that says why there is no link, and the reason that goes into it."""
+    """Return the sentence that explains why there is no link, and the reason for its `{reason}` placeholder."""
     reason = (context.zoom.registrant_reason if context.zoom and not _has_verified_since(context) else None) or ""
     if needs_verified_address(context):
         return UNVERIFIED, ""

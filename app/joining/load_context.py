@@ -1,6 +1,6 @@
-"""One look at an event's door: who is there, what they answered, what stands behind the event at Zoom.
+"""Loads the join context: the caller, their registration, the event, and the meeting at Zoom.
 
-The door is the hottest route, so a look is one statement on asyncpg, whether it starts from an event, a join link or
+Joining is the hottest route, so each load is one statement on asyncpg, whether it starts from an event, a join link or
 a ticket.
 """
 
@@ -23,6 +23,7 @@ from app.joining.join_context import (
 from app.resources import Resources
 
 CLICK_WINDOW = timedelta(minutes=1)
+# Long enough for a slow redirect, short enough that a ticket found in a browser's history is worthless.
 TICKET_LIFETIME = timedelta(seconds=60)
 _ADDRESSES = ("asked.address", "CASE WHEN registration.email_verified THEN registration.email END")
 _CONTEXT_QUERY = f"""
@@ -75,7 +76,7 @@ _BY_TICKET = _CONTEXT_QUERY.format(
 
 
 async def for_event(resources: Resources, event_id: UUID, caller: Caller) -> JoinContext:
-    """The caller at the door of an event."""
+    """Return the caller's join context for an event."""
     row = await resources.db.pool.fetchrow(
         _BY_EVENT, _click_window_start(resources), event_id, caller.member_id, caller.verified_email
     )
@@ -83,7 +84,7 @@ async def for_event(resources: Resources, event_id: UUID, caller: Caller) -> Joi
 
 
 async def for_link(resources: Resources, join_link: str, caller: Caller) -> JoinLinkSnapshot | None:
-    """The caller with a join link, anybody's; None if there is no such link."""
+    """Return a join link, whoever owns it, with the caller's join context. None if there is no such link."""
     row = await resources.db.pool.fetchrow(
         _BY_LINK, _click_window_start(resources), join_link, caller.member_id, caller.verified_email
     )
@@ -95,14 +96,14 @@ async def for_link(resources: Resources, join_link: str, caller: Caller) -> Join
 
 
 async def for_ticket(resources: Resources, digest: bytes) -> TicketSnapshot | None:
-    """The ticket with that digest; None if there is none, or none any more."""
+    """Return the ticket with this digest. None if it never existed or has been deleted."""
     row = await resources.db.pool.fetchrow(_BY_TICKET, _click_window_start(resources), digest)
     if row is None:
         return None
-    # Who minted it was let in a minute ago, as a member of the community and not as one who clicks too often; the
-    # redirect may come without a token.
+    # Membership and the click limit were checked when the ticket was minted, at most a minute ago. This request may
+    # come without a token, so neither is checked again.
     context = replace(_build_context(row, None), clicks=0)
-    # Who has left since has no answer here any more, and hosts nothing.
+    # A member who left the community since then has no registration here any more and hosts nothing.
     if memberships.has_left(row["expires_at"] - TICKET_LIFETIME, row["left_at"]):
         context = replace(context, registration=None, zoom=None)
     used = row["used_at"] is not None
@@ -110,7 +111,7 @@ async def for_ticket(resources: Resources, digest: bytes) -> TicketSnapshot | No
 
 
 async def event_for_link(resources: Resources, join_link: str) -> tuple[str, UUID] | None:
-    """The slug of the community and the event a join link is for; None if there is no such link."""
+    """Return the community's slug and the event's id for a join link. None if there is no such link."""
     row = await resources.db.pool.fetchrow(
         "SELECT communities.slug, events.id FROM registrations JOIN events ON events.id = registrations.event_id"
         " JOIN communities ON communities.id = events.community_id WHERE join_link = $1",
@@ -124,7 +125,7 @@ def _click_window_start(resources: Resources) -> datetime:
 
 
 async def _context_for_caller(resources: Resources, row: Any, caller: Caller) -> JoinContext:
-    """The situation of a caller. That their token names the community is remembered, the first time."""
+    """Build the caller's context. The first token that names the event's community is recorded as a membership."""
     context = _build_context(row, caller)
     if context.event and row["named_at"] is None and not caller.is_platform and caller.issued_at is not None:
         await memberships.record_named(resources.db.pool, caller, [context.event.community_id])
@@ -132,7 +133,7 @@ async def _context_for_caller(resources: Resources, row: Any, caller: Caller) ->
 
 
 def _can_see(caller: Caller, event: EventSnapshot, left_at: datetime | None) -> bool:
-    """Whether the event is of a community of the caller's, which they have not left since their token was issued."""
+    """Return whether the event is of a community that the caller has not left since their token was issued."""
     if caller.is_platform:
         return True
     return caller.is_member_of(event.community_id) and not memberships.has_left(caller.issued_at, left_at)

@@ -1,4 +1,7 @@
-"""The one place where a Zoom link leaves: opened, or fetched, for the click it was asked for, and checked once more."""
+"""The only place where a Zoom link leaves the service, for the caller it belongs to.
+
+The link is decrypted, or fetched, for one click, and its domain is checked once more.
+"""
 
 from app.accounts import grants
 from app.accounts.token_errors import TokenUnavailable
@@ -13,7 +16,7 @@ log = logs.get("joining")
 
 
 class RedirectRefused(Exception):
-    """The link cannot be had, or leads elsewhere; `refusal` says so to whoever clicked."""
+    """The link is not available, or leads outside Zoom. `refusal` is what the caller is told."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.slug)
@@ -21,7 +24,7 @@ class RedirectRefused(Exception):
 
 
 async def location(resources: Resources, allowed: JoinAllowed | StartAllowed) -> str:
-    """Where a browser is to be sent: the member's join URL, or the host's start URL. Raises NoWay."""
+    """Return the URL to redirect to: the member's join URL, or the host's start URL. Raises RedirectRefused."""
     url = await _start_url(resources, allowed) if isinstance(allowed, StartAllowed) else _join_url(resources, allowed)
     if not resources.zoom.is_link(url):
         log.error("redirect target is not on a Zoom domain", start=isinstance(allowed, StartAllowed))
@@ -38,8 +41,11 @@ def _join_url(resources: Resources, allowed: JoinAllowed) -> str:
 
 
 async def _start_url(resources: Resources, allowed: StartAllowed) -> str:
-    """Fetched at the click, good for two hours, and never kept: it signs whoever opens it in as the host
-    (developers.zoom.us/docs/api/meetings/, "Get a meeting", `start_url`)."""
+    """Fetch the start URL from Zoom; raises RedirectRefused.
+
+    It is valid for two hours and signs its user in as the host, so it is fetched at the click and never stored
+    (developers.zoom.us/docs/api/meetings/, "Get a meeting", `start_url`).
+    """
     try:
         zoom = await grants.client_for(resources, allowed.account_id, urgent=True)
         meeting = await zoom.get_meeting(allowed.zoom_meeting_id)

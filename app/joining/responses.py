@@ -1,4 +1,4 @@
-"""What the door answers in words: a problem for programs, a page of one sentence with a way on for people."""
+"""Responses of the join routes: a problem document for programs, a page of one sentence for people."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from app.joining import translations
 from app.joining.decide import Refusal
 from app.joining.join_context import EventSnapshot, JoinContext
 
-# Nothing of the door is kept by anybody, and no page it leads to learns where one came from.
+# No cache stores a response of these routes, and no page that follows learns the URL (it may hold a ticket or link).
 PRIVATE_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 _STYLE = (
@@ -53,7 +53,7 @@ _PAGE = """<!doctype html>
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person looks at the answer: browsers ask for `text/html` by name, programs do not."""
+    """Return whether a person reads the response: browsers name `text/html` in Accept, programs do not."""
     return "text/html" in request.headers.get("accept", "").lower()
 
 
@@ -64,7 +64,10 @@ def refusal_response(
     event: EventSnapshot | None = None,
     language: Language = ENGLISH,
 ) -> Response:
-    """A refusal as an answer; the way on leads to the own join link, else to the event's page, else to the platform."""
+    """Return the response for a refusal.
+
+    Its link leads to the caller's own join link, else to the event's page, else to the platform.
+    """
     own_link = f"{settings.public_url}/join/{refusal.own_link}" if refusal.own_link else None
     sentence = translations.translate(refusal.sentence, refusal.params, refusal.opens_at, language)
     problem = problem_from(refusal, sentence, own_link=own_link)
@@ -74,13 +77,13 @@ def refusal_response(
 
 
 def language_for(caller: Caller | None, context: JoinContext) -> Language:
-    """The language of whoever is at the door: as their token says, else as their answer does."""
+    """Return the caller's language: the one of their token, else the one of their registration."""
     registration = context.registration
     return parse_language((caller and caller.locale) or (registration.locale if registration else None))
 
 
 def problem_from(refusal: Refusal, detail: str | None = None, **extra: object) -> Problem:
-    """A refusal as a problem, in its own words or those of `detail`; what of `extra` is None is left out."""
+    """Return a refusal as a problem. `detail` replaces its sentence; values of `extra` that are None are dropped."""
     extra |= {
         "opens_at": format_utc(refusal.opens_at) if refusal.opens_at else None,
         "retry_after": refusal.retry_after,
@@ -101,7 +104,7 @@ def problem_response(
     url: str | None = None,
     language_code: str = "en",
 ) -> Response:
-    """A problem as an answer, in the form the request asks for."""
+    """Return a problem as a page or as JSON, as the request prefers."""
     if not wants_page(request):
         body = problem.body(request.url.path, settings.public_url)
         return JSONResponse(body, problem.status, problem.headers, "application/problem+json")
@@ -116,33 +119,33 @@ def problem_response(
 def message_page(
     title: str, sentence: str, action_html: str, language: str, *, status: int = 200, forms: bool = False
 ) -> HTMLResponse:
-    """A page of one sentence and a way on, which is HTML; with `forms` it may post back to where it came from."""
+    """Return a page with one sentence and `action_html` below it. With `forms` it may post to its own origin."""
     page = _PAGE.format(
         title=escape(title), style=_STYLE, sentence=escape(sentence), way_on=action_html, language=escape(language)
     )
     headers = {"Content-Security-Policy": _POLICY + ("'self'" if forms else "'none'")}
     if forms:
-        # Under `no-referrer` a browser sends `Origin: null` with a form, which tells us nothing; this one too tells no
-        # other site where one came from (fetch.spec.whatwg.org/#append-a-request-origin-header).
+        # Under `no-referrer` a browser sends `Origin: null` with a form, so the form's origin could not be checked.
+        # `same-origin` hides the URL from other sites as well (fetch.spec.whatwg.org/#append-a-request-origin-header).
         headers["Referrer-Policy"] = "same-origin"
     return HTMLResponse(page, status, headers)
 
 
 def link_html(url: str, label: str) -> str:
-    """A link as HTML."""
+    """Return a link as HTML."""
     return f'<p><a href="{escape(url)}" rel="noreferrer">{escape(label)}</a></p>'
 
 
 def see_other(url: str) -> Response:
-    """303 to `url`, byte for byte where it is ASCII."""
+    """Return a 303 redirect to `url`, which stays unchanged byte for byte if it is ASCII."""
     return Response(status_code=303, headers={"Location": links.ascii_url(url)})
 
 
 def event_page(settings: Settings, event: EventSnapshot) -> str:
-    """Where the platform shows the event."""
+    """Return the URL of the event's page on the platform."""
     return links.spa_page(settings.spa_url, event.community_slug, "events", str(event.id))
 
 
 def format_utc(moment: datetime) -> str:
-    """A time in JSON: RFC 3339, UTC, with Z."""
+    """Return a time for JSON: RFC 3339, UTC, with Z."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What every route of the door has in common."""
+"""What all join routes have in common: headers, problems as pages, prefetches."""
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -16,10 +16,10 @@ _PREFETCH_HEADERS = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 
 class NoStoreRoute(APIRoute):
-    """A route whose answers, refusals too, nobody keeps, and people can read."""
+    """A route whose responses no cache stores, and whose problems are shown to people as pages."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's own handler, inside."""
+        """Wrap FastAPI's own handler."""
         handle = super().get_route_handler()
 
         async def no_store_handler(request: Request) -> Response:
@@ -35,15 +35,18 @@ class NoStoreRoute(APIRoute):
 
 
 def is_prefetch(request: Request) -> bool:
-    """Whether a browser only looks ahead (developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Purpose)."""
+    """Return whether the browser only prefetches the URL.
+
+    Source: developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Purpose.
+    """
     return any(request.headers.get(name, "").lower().startswith(("prefetch", "preview")) for name in _PREFETCH_HEADERS)
 
 
 def join_opens_before(resources: Resources) -> timedelta:
-    """How long before the start the door opens."""
+    """Return how long before the event's start joining opens."""
     return timedelta(minutes=resources.settings.join_opens_minutes)
 
 
 async def head_ok() -> Response:
-    """HEAD: mail scanners and link previews look, and use nothing up."""
+    """Answer HEAD with 204. Mail scanners and link previews send it, and it must not use a ticket up."""
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Clicks and the passes minted for them: a click is counted before it is answered, and a pass opens the door once."""
+"""Clicks and tickets: a click is counted before its response, and a ticket is used at most once."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,26 +11,29 @@ from app.joining.decide import MAX_CLICKS_PER_MINUTE
 from app.joining.load_context import CLICK_WINDOW, TICKET_LIFETIME
 from app.resources import Resources
 
-# Long enough that a ticket used twice is called used, and not unknown.
+# Long enough that a second use is reported as "already used" and not as unknown.
 TICKET_RETENTION = timedelta(days=1)
-# Refusals, and tickets given out, are looked at while a member asks why the door was shut.
+# Refusals and minted tickets answer a member's question why they could not join.
 CLICK_RETENTION = timedelta(days=30)
-# A redirect is evidence of coming: the attendance of an event, and who may read its chat afterwards, rest on it.
+# A redirect is evidence that the member came: attendance and access to the chat after the event depend on it.
 REDIRECT_RETENTION = timedelta(days=365)
-MINTED, REDIRECTED = "ticket", "redirected"
-# Of a click refused like this nobody knows whether there is such an event: anybody can invent any number of them.
+MINTED = "ticket"
+REDIRECTED = "redirected"
+# Refusals that say nothing about whether the event exists. Anybody can invent any number of event ids, so these clicks
+# are counted under one id; otherwise a script could fill the table.
 UNKNOWN_EVENT_SLUGS = frozenset({"event-not-found", "too-many-clicks"})
 UNKNOWN_EVENT_ID = UUID(int=0)
 
 Purpose = Literal["join", "start"]
 Via = Literal["zoom-join", "zoom-start", "link", "ticket"]
 
-# The row of a member is locked until the click is kept, so the limit holds however many come at once. A click too many
-# changes nothing, and does not put off the moment from which the member may click again.
+# The member's row stays locked until the click is stored, so the limit holds for concurrent clicks too. A click beyond
+# the limit changes nothing, so it does not postpone the moment at which the member may click again.
 _COUNT_CLICK = f"""
 INSERT INTO click_rates AS rate (member_id, clicked) SELECT $2, ARRAY[$3::timestamptz] WHERE $5 <> 'ticket'
 ON CONFLICT (member_id) DO UPDATE
-    SET clicked = (rate.clicked || excluded.clicked)[GREATEST(cardinality(rate.clicked) - {MAX_CLICKS_PER_MINUTE - 2}, 1):]
+    SET clicked =
+        (rate.clicked || excluded.clicked)[GREATEST(cardinality(rate.clicked) - {MAX_CLICKS_PER_MINUTE - 2}, 1):]
     WHERE cardinality(rate.clicked) < {MAX_CLICKS_PER_MINUTE} OR rate.clicked[1] <= $3 - interval '1 minute'
 """  # noqa: S608 - the number is a constant
 _MINT = f"""
@@ -61,7 +64,7 @@ RETURNING id
 
 @dataclass(frozen=True, slots=True)
 class JoinClick:
-    """Somebody at a door: who, at which event's, and how they came."""
+    """A click on Join: who clicked, for which event, and by which route."""
 
     event_id: UUID
     member_id: str
@@ -69,8 +72,9 @@ class JoinClick:
 
 
 async def mint(resources: Resources, click: JoinClick, purpose: Purpose) -> tuple[str, datetime] | None:
-    """A new ticket for the click, and when it ends; None where the member has clicked too often by now."""
-    ticket, now = new_token(), resources.clock.now()
+    """Mint a ticket; returns it and its expiry, or None if the member has clicked too often."""
+    ticket = new_token()
+    now = resources.clock.now()
     expires_at = now + TICKET_LIFETIME
     click_values = (click.event_id, click.member_id, now, MINTED, click.via)
     if await resources.db.pool.fetchval(_MINT, *click_values, token_digest(ticket), purpose, expires_at) is None:
@@ -80,14 +84,14 @@ async def mint(resources: Resources, click: JoinClick, purpose: Purpose) -> tupl
 
 
 async def record_refusal(resources: Resources, click: JoinClick, slug: str) -> None:
-    """Count a click that ended in a refusal."""
+    """Record a click that ended in a refusal."""
     event_id = UNKNOWN_EVENT_ID if slug in UNKNOWN_EVENT_SLUGS else click.event_id
     await resources.db.pool.execute(_RECORD_REFUSAL, event_id, click.member_id, resources.clock.now(), slug, click.via)
     metrics.join_decided(slug)
 
 
 async def consume(resources: Resources, digest: bytes) -> bool:
-    """Use a ticket up and keep the click; False where somebody else was faster, or it ended."""
+    """Use a ticket up and record the click. False if it was already used or has expired."""
     used = await resources.db.pool.fetchval(_CONSUME, digest, resources.clock.now(), REDIRECTED, "ticket")
     if used is None:
         return False
@@ -96,7 +100,7 @@ async def consume(resources: Resources, digest: bytes) -> bool:
 
 
 async def prune(tx: db.Tx) -> None:
-    """Forget tickets that opened, or can open, nothing any more, and clicks that have served their time."""
+    """Delete tickets, clicks and click rates past their retention."""
     await tx.execute("DELETE FROM tickets WHERE expires_at < :before", before=tx.now - TICKET_RETENTION)
     await tx.execute(
         "DELETE FROM clicks WHERE clicked_at < :before AND (outcome <> :redirected OR clicked_at < :long_before)",

@@ -1,7 +1,7 @@
-"""The sentences of the door in other languages than English, and how either is said. Pure.
+"""The sentences of joining in other languages than English (pure).
 
-The English sentence, its braces not yet filled, is the key: what is missing here is said in English. Guests have words
-of their own (`registrations.guest_texts`).
+The English sentence is the key, with its braces not yet filled. A sentence without a translation stays English. Guests
+have texts of their own (`invitations.guest_texts`).
 """
 
 from collections.abc import Mapping
@@ -124,12 +124,15 @@ _DATE_TIME_FORMATS = {"en": "{date} at {time} ({zone})", "de": "{date} um {time}
 
 
 def translate(sentence: str, params: Mapping[str, str], opens_at: datetime | None, language: Language) -> str:
-    """A sentence of the door in a language, its braces filled; a moment is said in the `timezone` that is given."""
+    """Return a sentence in a language with its braces filled.
+
+    `opens_at` is shown in the time zone `params["timezone"]`.
+    """
     template = _CATALOGUES.get(language.code, {}).get(sentence, sentence)
     if opens_at is None or "timezone" not in params:
         return template.format(**params)
     local = opens_at.astimezone(ZoneInfo(params["timezone"]))
-    day, zone = format_date(local, language), params["timezone"]
-    return template.format(
-        opens_at=_DATE_TIME_FORMATS[language.code].format(date=day, time=f"{local:%H:%M}", zone=zone)
+    opens = _DATE_TIME_FORMATS[language.code].format(
+        date=format_date(local, language), time=f"{local:%H:%M}", zone=params["timezone"]
     )
+    return template.format(opens_at=opens)
