@@ -5,7 +5,7 @@ WORKDIR /build
 RUN python -m venv /opt/kindryn
 COPY requirements-prod.lock .
 RUN /opt/kindryn/bin/pip install --no-cache-dir --require-hashes -r requirements-prod.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY app app
 COPY migrations migrations
 RUN /opt/kindryn/bin/pip install --no-cache-dir --no-deps . \

@@ -10,8 +10,7 @@ from app.chaos.environment import ChaosEnvironment
 from app.chaos.expected_values import ExpectedValues
 from app.chaos.member_clients import MemberClients
 from app.chaos.workload_plan import ADMIN, HOSTS
-from app.demo.walkthrough_state import INTEGRATION, SLUG
-from app.devstack.http_clients import until
+from app.devstack.http_clients import INTEGRATION, SLUG, until
 from app.devstack.platform import HOOKS_PATH
 
 ZOOM_ACCOUNT = "Chaos"

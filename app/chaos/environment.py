@@ -121,7 +121,14 @@ def _through_proxy(url: str, proxy: TcpProxy) -> str:
 def _simulator(stack: Stack, *, all_scopes: bool) -> Server:
     scope_names = [scope.name for scope in SCOPES if scope.required or all_scopes]
     scopes = [part for name in scope_names for part in ("--scope", f"{name.removesuffix(':admin')}:admin")]
-    command = [sys.executable, "-m", "app.cli", "simulator", "--retry-compression", str(RETRY_COMPRESSION), *scopes]
+    command = [
+        sys.executable,
+        "-m",
+        "app.devstack.simulator_process",
+        "--retry-compression",
+        str(RETRY_COMPRESSION),
+        *scopes,
+    ]
     log = stack.folder / "simulator.log"
     return Server("simulator", log, lambda port: [*command, "--port", str(port)], ready="the simulator answers on")
 

@@ -10,7 +10,7 @@ from app.chaos.live_stream_client import LiveStreamClient
 from app.chaos.meetings import run_meeting
 from app.chaos.member_clients import member_id_of
 from app.chaos.workload_plan import ADMIN, PlannedChange, PlannedEvent, PlannedRsvp
-from app.demo.walkthrough_state import EVENTS
+from app.devstack.http_clients import EVENTS
 
 MAX_TRIES = 20  # to make an event
 

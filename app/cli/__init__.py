@@ -1,10 +1,13 @@
-"""The command line, `kindryn-zoom`: the processes, what an operator looks into, and the demo."""
+"""The command line, `kindryn-zoom`: the processes, and what an operator looks into.
+
+The wheel holds only this command. `kindryn-zoom-dev` (`app/demo/cli.py`) is the one for development.
+"""
 
 import sys
 
 import typer
 
-from app.cli import deliveries, demo, documents, keys, outbox, processes, reconcile
+from app.cli import deliveries, documents, keys, outbox, processes, reconcile
 from app.core.settings import SettingsError
 
 BAD_SETTINGS = 2
@@ -25,11 +28,6 @@ commands.command()(keys.rotate_keys)
 commands.command()(reconcile.reconcile)
 commands.command()(documents.scopes)
 commands.command()(documents.openapi)
-commands.command()(demo.simulator)
-commands.command()(demo.demo)
-commands.command()(demo.bench)
-commands.command()(demo.burst)
-commands.command()(demo.chaos)
 
 
 def main() -> None:

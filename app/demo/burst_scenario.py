@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 
 from app.demo import steps
-from app.demo.walkthrough_state import INTEGRATION, Walkthrough, schedule_event
+from app.demo.walkthrough_state import Walkthrough, schedule_event
 from app.devstack.environment import DemoEnvironment
-from app.devstack.http_clients import ApiClient, SimulatorClient, until
+from app.devstack.http_clients import INTEGRATION, ApiClient, SimulatorClient, until
 
 MEMBERS_OF_AN_EVENT = 500
 CONCURRENCY = 16  # answers on their way to the API

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.demo import steps
-from app.demo.walkthrough_state import EVENTS, SLUG, Walkthrough, schedule_event
+from app.demo.walkthrough_state import Walkthrough, schedule_event
 from app.devstack.environment import DemoEnvironment
-from app.devstack.http_clients import StepFailed
+from app.devstack.http_clients import EVENTS, SLUG, StepFailed
 from app.devstack.personas import COMMUNITY, KEY_ID, PERSONAS
 
 FILE = Path("var/demo.json")

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.demo.sse_client import SseClient, follow
-from app.demo.walkthrough_state import SLUG, Walkthrough
-from app.devstack.http_clients import StepFailed, expect, until
+from app.demo.walkthrough_state import Walkthrough
+from app.devstack.http_clients import SLUG, StepFailed, expect, until
 from app.devstack.personas import PERSONAS
 from app.devstack.platform import HOOKS_PATH
 

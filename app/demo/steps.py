@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
-from app.demo.walkthrough_state import INTEGRATION, WAIT_FOR_SYNC, Walkthrough, schedule_event
-from app.devstack.http_clients import StepFailed, expect, until
+from app.demo.walkthrough_state import WAIT_FOR_SYNC, Walkthrough, schedule_event
+from app.devstack.http_clients import INTEGRATION, StepFailed, expect, until
 from app.devstack.personas import PERSONAS
 
 ZOOM_USER = "ada@riverside.example"

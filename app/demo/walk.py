@@ -13,9 +13,9 @@ import httpx
 
 from app.clients.zoom import SCOPES
 from app.demo import keep_running, report, step_webhooks, steps
-from app.demo.walkthrough_state import SLUG, Stopwatch, Walkthrough, seed_workspace
+from app.demo.walkthrough_state import Stopwatch, Walkthrough, seed_workspace
 from app.devstack.environment import DemoEnvironment, ExternalServers, start_environment
-from app.devstack.http_clients import ApiClient, SimulatorClient, StepFailed, expect
+from app.devstack.http_clients import SLUG, ApiClient, SimulatorClient, StepFailed, expect
 from app.devstack.servers import StartError, tail
 from app.devstack.stack import cancel_on_sigterm
 

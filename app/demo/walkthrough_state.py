@@ -11,12 +11,18 @@ from zoneinfo import ZoneInfo
 from icalendar import Calendar
 
 from app.devstack.environment import DemoEnvironment
-from app.devstack.http_clients import TIMEOUT, ApiClient, SimulatorClient, StepFailed, expect, until
-from app.devstack.personas import COMMUNITY, PERSONAS
+from app.devstack.http_clients import (
+    EVENTS,
+    SLUG,
+    TIMEOUT,
+    ApiClient,
+    SimulatorClient,
+    StepFailed,
+    expect,
+    until,
+)
+from app.devstack.personas import PERSONAS
 
-SLUG = COMMUNITY["slug"]
-INTEGRATION = f"/api/communities/{SLUG}/integrations/zoom"
-EVENTS = f"/api/communities/{SLUG}/events"
 BERLIN = ZoneInfo("Europe/Berlin")
 WEDNESDAY = 2
 WAIT_FOR_SYNC = {"Prefer": "wait=5"}

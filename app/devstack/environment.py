@@ -178,7 +178,7 @@ def _log(stack: Stack, name: str) -> Path:
 
 
 def _simulator(stack: Stack, ports: Ports) -> Server:
-    command = [sys.executable, "-m", "app.cli", "simulator", "--retry-compression", str(RETRY_COMPRESSION)]
+    command = [sys.executable, "-m", "app.devstack.simulator_process", "--retry-compression", str(RETRY_COMPRESSION)]
     return Server(
         "simulator",
         _log(stack, "simulator"),

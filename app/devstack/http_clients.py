@@ -8,10 +8,16 @@ from typing import Any, TypeVar
 
 import httpx
 
-from app.devstack.personas import TokenSigner
+from app.devstack.personas import COMMUNITY, TokenSigner
 
 T = TypeVar("T")
 Headers = Mapping[str, str]
+
+# Paths of the API for the community of the personas.
+SLUG = COMMUNITY["slug"]
+INTEGRATION = f"/api/communities/{SLUG}/integrations/zoom"
+EVENTS = f"/api/communities/{SLUG}/events"
+
 TIMEOUT = 60.0  # seconds for whatever happens by itself
 POLL_INTERVAL = 0.05
 

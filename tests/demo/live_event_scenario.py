@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from app.demo.steps import ZOOM_USER
-from app.demo.walkthrough_state import INTEGRATION, WAIT_FOR_SYNC
-from app.devstack.http_clients import until
+from app.demo.walkthrough_state import WAIT_FOR_SYNC
+from app.devstack.http_clients import INTEGRATION, until
 from tests.support.timeouts import TIMEOUT
 
 StreamEvent = tuple[str, dict[str, Any]]

@@ -57,7 +57,7 @@ class DemoRun:
 @pytest.fixture(scope="module")
 async def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("walk")
-    command = [*PYTHON_COMMAND, "-m", "app.cli", "demo", "--keep", "--report", str(folder / "report.json")]
+    command = [*PYTHON_COMMAND, "-m", "app.demo", "demo", "--keep", "--report", str(folder / "report.json")]
     # Elsewhere than in the project, so that its var/demo.json is not disturbed.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     demo = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT)
