@@ -1,4 +1,4 @@
-"""The arrow: who may import whom, and what is allowed in one place only. Read from the source itself."""
+"""Which package may import which, and what is allowed in one place only. The rules read the source itself."""
 
 import ast
 import re
@@ -18,12 +18,15 @@ from app.views import query
 ROOT = Path(__file__).parents[1]
 ORDER = (
     ("core", "clients", "facts", "commands"), ("resources",), ("web",), ("accounts",), ("inbox",), ("events",),
-    ("meetings",), ("registrations",), ("joining",), ("attendance",), ("simulcast",), ("recordings",), ("live",),
-    ("views",), ("hooks",), ("privacy",), ("reconciling",), ("jobs",), ("openapi",), ("main", "worker"),
-    ("cli", "demo", "chaos"),
+    ("meetings",), ("registrations",), ("registrants",), ("invitations",), ("joining",), ("attendance",),
+    ("simulcast",), ("recordings",), ("live",), ("views",), ("hooks",), ("privacy",), ("reconciling",), ("jobs",),
+    ("openapi",), ("main", "worker"), ("cli",), ("devstack",), ("demo", "chaos"),
 )  # fmt: skip
-POSITIONS = {room: place for place, rooms in enumerate(ORDER) for room in rooms}
-MAX_MODULE_LINES, MAX_FUNCTION_LINES = 300, 40
+POSITIONS = {package: position for position, packages in enumerate(ORDER) for package in packages}
+# Programs for developers: they talk to a terminal, start processes, and are in neither the wheel nor the image.
+DEVELOPMENT = {"devstack", "demo", "chaos", "simulator"}
+MAX_MODULE_LINES = 300
+MAX_FUNCTION_LINES = 40
 WALL_CLOCK = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")} | {
     ("time", name) for name in ("time", "time_ns", "gmtime", "localtime", "clock_gettime")
 }
@@ -33,7 +36,7 @@ Rule = Callable[[str, ast.Module], Found]
 
 
 def package_of(path: str) -> str:
-    """The room of `app/<room>/...` or `app/<room>.py`."""
+    """The package of `app/<package>/...`, or the module of `app/<module>.py`."""
     return path.split("/")[1].removesuffix(".py")
 
 
@@ -48,25 +51,23 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def packages_imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The rooms of app that are imported, with the line."""
+    """The packages of app that are imported, with the line."""
     for line, module in imported(tree):
         if module.startswith("app."):
             yield line, module.split(".")[1]
 
 
 def package_imports_only_packages_to_its_left(path: str, tree: ast.Module) -> Found:
-    """Downstream knows upstream, never the other way round."""
+    """The left never knows the right. Nothing that production runs knows the programs for developers."""
     own = package_of(path)
     for line, package in packages_imported(tree):
         inside = package == own and own not in {"main", "worker"}
-        if own in {"clients", "simulator"} or (own, package) == ("core", "facts"):
+        if own in {"core", "clients", "facts", "commands", "simulator"}:
             allowed = inside
-        elif own in {"cli", "demo"} and package == "simulator":
-            allowed = True  # they start it; nobody else knows it
-        elif own == "core" or (own, package) == ("facts", "clients"):
-            allowed = inside
-        elif (own, package) in {("cli", "demo"), ("cli", "chaos"), ("chaos", "demo")}:
-            allowed = True  # `kindryn-zoom demo` and `chaos` start them; what runs under faults is what the demo runs
+        elif package == "simulator":
+            allowed = own in DEVELOPMENT  # they start it as a process; it knows nobody
+        elif (own, package) == ("chaos", "demo"):
+            allowed = True  # a chaos run disturbs what the demo starts
         else:
             allowed = inside or POSITIONS.get(package, len(ORDER)) < POSITIONS[own]
         if not allowed:
@@ -74,9 +75,9 @@ def package_imports_only_packages_to_its_left(path: str, tree: ast.Module) -> Fo
 
 
 def every_package_has_its_position(path: str, _tree: ast.Module) -> Found:
-    """A new room is put into the order first."""
+    """A new package is put into the order first."""
     if package_of(path) not in POSITIONS.keys() | {"simulator", "__init__"}:
-        yield 1, f"{package_of(path)} has no place in the order"
+        yield 1, f"{package_of(path)} has no position in the order"
 
 
 def nothing_of_app_is_imported_inside_a_function(_path: str, tree: ast.Module) -> Found:
@@ -87,20 +88,20 @@ def nothing_of_app_is_imported_inside_a_function(_path: str, tree: ast.Module) -
 
 
 def imports_are_absolute(_path: str, tree: ast.Module) -> Found:
-    """So that every import says which room it enters."""
+    """Every import says which package it enters."""
     yield from ((line, "a relative import") for line, module in imported(tree) if module.startswith("."))
 
 
 def arq_is_known_to_the_worker_only(path: str, tree: ast.Module) -> Found:
-    """arq is a wire, and can be exchanged in one file."""
+    """arq is only a transport, and can be exchanged in one file."""
     if path != "app/worker.py":
         yield from ((line, module) for line, module in imported(tree) if module.split(".")[0] == "arq")
 
 
 def httpx_is_used_by_clients_only(path: str, tree: ast.Module) -> Found:
-    """Vendors are called in clients; the demo and the simulator are programs of their own; resources opens the one
+    """Vendors are called in clients. Programs for developers make their own requests. `resources` opens the one
     connection pool, because it opens everything."""
-    if package_of(path) not in {"clients", "demo", "chaos", "simulator", "resources"}:
+    if package_of(path) not in {"clients", "resources", *DEVELOPMENT}:
         yield from ((line, module) for line, module in imported(tree) if module.split(".")[0] == "httpx")
 
 
@@ -112,7 +113,7 @@ def only_the_database_commits(path: str, tree: ast.Module) -> Found:
 
 
 def jobs_write_through_their_run(path: str, tree: ast.Module) -> Found:
-    """Who writes past it writes also when another worker has the row."""
+    """A job that writes past its context also writes after another worker has taken its row."""
     for function in ast.walk(tree):
         if package_of(path) == "core" or not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -124,7 +125,7 @@ def jobs_write_through_their_run(path: str, tree: ast.Module) -> Found:
 
 
 def mails_are_handed_over_in_one_place(path: str, tree: ast.Module) -> Found:
-    """There it is seen to that they are still true."""
+    """That place checks that a mail is still true."""
     for node in ast.walk(tree):
         called = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         if called.endswith("mail.send") and path != "app/invitations/mail_sending.py":
@@ -132,7 +133,7 @@ def mails_are_handed_over_in_one_place(path: str, tree: ast.Module) -> Found:
 
 
 def only_settings_reads_the_environment(path: str, tree: ast.Module) -> Found:
-    """A setting nobody knows of cannot be documented."""
+    """A setting that is read elsewhere is in no list of settings."""
     if path == "app/core/settings.py":
         return
     for node in ast.walk(tree):
@@ -142,9 +143,9 @@ def only_settings_reads_the_environment(path: str, tree: ast.Module) -> Found:
 
 
 def only_the_clock_asks_the_machine(path: str, tree: ast.Module) -> Found:
-    """A machine's clock may be wrong: time is `resources.clock`, the database's. Lines of the log carry the machine's,
-    as all lines there do; the demo, the simulator and a chaos run are programs of their own."""
-    if path in {"app/core/clock.py", "app/core/logs.py"} or package_of(path) in {"demo", "simulator", "chaos"}:
+    """A machine's clock may be wrong, so time comes from `resources.clock`, which follows the database. Log lines carry
+    the machine's time, as all lines of that machine do."""
+    if path in {"app/core/clock.py", "app/core/logs.py"} or package_of(path) in DEVELOPMENT:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -171,9 +172,9 @@ def functions_are_short(_path: str, tree: ast.Module) -> Found:
 
 
 def no_file_is_called_after_nothing(path: str, _tree: ast.Module) -> Found:
-    """What a file is for stands in its name."""
+    """A file's name says what it is for."""
     if {"utils", "helpers", "common", "base", "manager"} & set(path.removesuffix(".py").split("/")):
-        yield 1, "a name that says nothing"
+        yield 1, "this name says nothing"
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
