@@ -10,3 +10,12 @@ class NotifyMissingHost:
 
     event_id: UUID
     community_id: str
+
+
+@dataclass(frozen=True)
+class RetryRegistrant:
+    """Register somebody at Zoom, and mail their invitation, if either is still missing: they answered the same again."""
+
+    registration_id: UUID
+    account_id: UUID | None
+    community_id: str

@@ -12,11 +12,13 @@ from app.core.job_runner import Job, JobTable, Subscription
 from app.core.queues import ConcurrencyLimits
 from app.hooks import tasks as hooks
 from app.inbox import tasks as inbox
+from app.invitations import tasks as invitations
 from app.joining import tasks as joining
 from app.live import tasks as live
 from app.meetings import tasks as meetings
 from app.privacy import tasks as privacy
 from app.reconciling import tasks as reconciling
+from app.registrants import tasks as registrants
 from app.registrations import tasks as registrations
 from app.resources import Resources
 
@@ -48,17 +50,17 @@ CHECK_HOST = define_job("live.check_host", live.check_host, priority=30)
 NOTIFY_HOST = define_job("live.notify_host", live.notify_host, priority=20)
 FINALIZE_ATTENDANCE = define_job("attendance.finalize", attendance.finalize_attendance, priority=80)
 FETCH_MEETING_OUTCOME = define_job("attendance.fetch_outcome", attendance.fetch_outcome, priority=80)
-RESYNC_ATTENDEES = define_job("registrants.resync_attendees", registrations.resync_attendees, priority=60)
+RESYNC_ATTENDEES = define_job("registrants.resync_attendees", registrants.resync_attendees, priority=60)
 PROPAGATE_EMAIL = define_job("registrations.propagate_email", registrations.propagate_email, priority=60)
-ADD_BATCH = define_job("registrants.add_batch", registrations.add_batch, priority=55)
-SYNC_REGISTRANT = define_job("registrants.sync", registrations.sync_registrant, priority=60)
+ADD_BATCH = define_job("registrants.add_batch", registrants.add_batch, priority=55)
+SYNC_REGISTRANT = define_job("registrants.sync", registrants.sync_registrant, priority=60)
 HANDLE_REGISTRANT = define_job(
-    "registrants.handle_notification", registrations.handle_registrant_notification, priority=20
+    "registrants.handle_notification", registrants.handle_registrant_notification, priority=20
 )
-SEND_INVITE = define_job("invitations.send", registrations.send_invite, priority=70)
-PLAN_REMINDERS = define_job("invitations.plan_reminders", registrations.plan_reminders, priority=60)
-SEND_REMINDER = define_job("invitations.send_reminder", registrations.send_reminder, priority=65)
-SEND_GUEST_CODE = define_job("invitations.send_guest_code", registrations.mail_guest_code, priority=10)
+SEND_INVITE = define_job("invitations.send", invitations.send_invite, priority=70)
+PLAN_REMINDERS = define_job("invitations.plan_reminders", invitations.plan_reminders, priority=60)
+SEND_REMINDER = define_job("invitations.send_reminder", invitations.send_reminder, priority=65)
+SEND_GUEST_CODE = define_job("invitations.send_guest_code", invitations.mail_guest_code, priority=10)
 REMOVE_STRAY = define_job("reconciling.remove_stray", reconciling.remove_stray, priority=70)
 CREATE_EVENT_MESSAGES = define_job("hooks.create_event_messages", hooks.create_event_messages, priority=60)
 CREATE_ATTENDANCE_MESSAGES = define_job(
@@ -157,6 +159,10 @@ JOBS: JobTable[Resources] = JobTable(
             on(SYNC_REGISTRANT, "registration_id", queue="account_id"),
             on_community(SEND_INVITE, "registration_id", MAIL),
             on_community(CREATE_REGISTRATION_MESSAGES, "registration_id", HOOK_MESSAGE),
+        ],
+        commands.RetryRegistrant: [
+            on(SYNC_REGISTRANT, "registration_id", queue="account_id"),
+            on_community(SEND_INVITE, "registration_id", MAIL),
         ],
         facts.RegistrationEmailChanged: [on(PROPAGATE_EMAIL, "registration_id")],
         facts.BatchRegistrationNeeded: [on(ADD_BATCH, "event_id", queue="account_id")],

@@ -12,14 +12,30 @@ from app.core.db import Model, create_engine
 from app.events import models as events
 from app.hooks import models as hooks
 from app.inbox import models as inbox
+from app.invitations import models as invitations
 from app.joining import models as joining
 from app.live import models as live
 from app.meetings import models as meetings
 from app.reconciling import models as reconciling
+from app.registrants import models as registrants
 from app.registrations import models as registrations
 
 # Importing a room's models is what puts its tables on the metadata.
-ROOMS = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks, reconciling)
+ROOMS = (
+    core,
+    accounts,
+    inbox,
+    events,
+    meetings,
+    registrations,
+    registrants,
+    invitations,
+    joining,
+    attendance,
+    live,
+    hooks,
+    reconciling,
+)
 
 
 def run(connection: Connection) -> None:

@@ -11,7 +11,8 @@ from app.attendance.participants import Participant
 from app.attendance.sessions import Session, overlaps
 from app.attendance.zoom_report import BREAKOUT_PREFIX
 from app.core import db
-from app.registrations.models import Registrant, Registration, RevokedLink
+from app.registrants.models import Registrant, RevokedLink
+from app.registrations.models import Registration
 
 
 @dataclass(frozen=True)

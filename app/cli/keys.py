@@ -19,16 +19,32 @@ from app.core.encrypted_columns import find_encrypted_columns
 from app.events import models as events
 from app.hooks import models as hooks
 from app.inbox import models as inbox
+from app.invitations import models as invitations
 from app.jobs import JOBS
 from app.joining import models as joining
 from app.live import models as live
 from app.meetings import models as meetings
 from app.reconciling import models as reconciling
+from app.registrants import models as registrants
 from app.registrations import models as registrations
 from app.resources import Resources, open_resources, read_settings
 
 # Importing a room's models is what puts its tables, and so its sealed columns, on the metadata.
-MODEL_MODULES = (core, accounts, inbox, events, meetings, registrations, joining, attendance, live, hooks, reconciling)
+MODEL_MODULES = (
+    core,
+    accounts,
+    inbox,
+    events,
+    meetings,
+    registrations,
+    registrants,
+    invitations,
+    joining,
+    attendance,
+    live,
+    hooks,
+    reconciling,
+)
 COLUMNS = find_encrypted_columns(Model.metadata)
 
 DONE = "Every value opens with the first key: what is stored needs no older key of ENCRYPTION_KEYS."

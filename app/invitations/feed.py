@@ -17,8 +17,9 @@ from app.core.models import Community
 from app.events.models import Event
 from app.invitations import invite_state
 from app.invitations.icalendar import Invite, feed_event
+from app.invitations.models import CalendarFeed
 from app.registrations import confirmation
-from app.registrations.models import CalendarFeed, Registration
+from app.registrations.models import Registration
 
 PAST_PERIOD = timedelta(days=30)
 MAX_EVENTS = 1000  # events of one feed

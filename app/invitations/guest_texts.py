@@ -1,14 +1,13 @@
 """What guests read, in English and German: the mail with the code, and the pages that lead them in."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from email.message import EmailMessage
 from html import escape
-from uuid import UUID
 
 from app.core.text_cleaning import single_line
 from app.invitations.mime import MAIL_POLICY, header_text, mail_address
 from app.invitations.texts import MailKind, language_for
+from app.registrations.guest_codes import Codes
 from app.registrations.models import Registration
 
 
@@ -145,17 +144,6 @@ _TEXTS = {"en": ENGLISH, "de": GERMAN}
 def guest_texts_for(locale: str) -> GuestTexts:
     """The words of a guest's locale, as for the invites: English for everything not German."""
     return _TEXTS[language_for(locale).code]
-
-
-@dataclass(frozen=True, slots=True)
-class Codes:
-    """What a mail brings: the six digits of a browser, and the spare code for every other; `id` and `requested_at` tell the
-    mail from others."""
-
-    id: UUID
-    digits: str
-    spare: str
-    requested_at: datetime
 
 
 def code_mail(codes: Codes, title: str, registration: Registration, sender: tuple[str, str]) -> EmailMessage:

@@ -5,23 +5,18 @@ Everything here is a function of values: no clock, no database, no network. The 
 `Invite` exists.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
-import idna
 from icalendar import Alarm, Calendar, Event, vCalAddress, vText, vUri
 
 from app.core.text_cleaning import clean_text, single_line
+from app.registrations.addresses import ascii_address
 
 Method = Literal["REQUEST", "CANCEL"]
-
-MAX_ADDRESS_LENGTH = 128  # what Zoom takes for a registrant; RFC 5321 would allow 254
-_DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # RFC 5322 section 3.2.3
-_HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,33 +89,6 @@ class RenderedMail:
     subject: str
     text: str
     html: str
-
-
-def is_valid_address(text: str) -> bool:
-    """Whether mail can be sent to `text`: a dot-atom, one @, a host name with a dot (RFC 5321, RFC 5322), at most 128
-    characters. Quoted local parts, comments and address literals are refused; international domains are taken (IDNA
-    2008), international local parts are not, for they need SMTPUTF8 from every server on the way."""
-    try:
-        ascii_address("address", text)
-    except ValueError:
-        return False
-    return True
-
-
-def ascii_address(field: str, text: str) -> str:
-    """The address in ASCII: its domain in A-labels, lower case. Raises ValueError naming `field` where it is none."""
-    error = ValueError(f"{field} is not a mail address.")
-    local, at, domain = text.partition("@")
-    if not at or len(text) > MAX_ADDRESS_LENGTH or len(local) > 64 or not _DOT_ATOM.fullmatch(local):
-        raise error
-    try:
-        host = idna.encode(domain, uts46=True).decode("ascii")
-    except UnicodeError:
-        raise error from None
-    address = f"{local}@{host}"
-    if not _HOST_NAME.fullmatch(host) or len(address) > MAX_ADDRESS_LENGTH:
-        raise error
-    return address
 
 
 def _utc(field: str, moment: datetime) -> datetime:

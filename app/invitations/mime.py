@@ -7,7 +7,8 @@ from email.message import EmailMessage
 from email.policy import SMTP, Policy
 
 from app.core.text_cleaning import single_line
-from app.invitations.icalendar import Invite, RenderedMail, ascii_address, render_invite
+from app.invitations.icalendar import Invite, RenderedMail, render_invite
+from app.registrations.addresses import ascii_address
 
 FILE_NAME = "invite.ics"
 

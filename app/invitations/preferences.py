@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core import db
 from app.events.models import Event
+from app.invitations.models import MailPreference
 from app.registrations import confirmation
-from app.registrations.models import MailPreference, Registration, is_guest
+from app.registrations.models import Registration, is_guest
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from app.core.text_cleaning import single_line
 from app.events import service as events
 from app.events.models import Event
 from app.invitations import invite_state
-from app.invitations.icalendar import is_valid_address
 from app.invitations.mail_rendering import MailContent, greeting, render_html, render_text
 from app.invitations.mail_sending import send_mail
 from app.invitations.mime import MAIL_POLICY, header_text, mail_address
 from app.invitations.texts import format_period, language_for
 from app.live import presence
+from app.registrations.addresses import is_valid_address
 from app.resources import Resources
 
 GRACE_PERIOD = timedelta(minutes=5)

@@ -13,8 +13,9 @@ from app.meetings.models import Meeting
 from app.reconciling import registrant_plan, stale_invites, strays
 from app.reconciling.inventory import Inventory
 from app.registrants import link_revocation
+from app.registrants.models import Registrant
 from app.registrants.notifications import REMOVED_INSIDE_ZOOM
-from app.registrations.models import Registrant, Registration
+from app.registrations.models import Registration
 from app.resources import Resources
 
 

@@ -18,7 +18,8 @@ from app.reconciling.meeting_plan import DesiredMeeting, MeetingRow
 from app.reconciling.models import Stray
 from app.reconciling.registrant_plan import KnownRegistrant, ListedRegistrant, Rsvp
 from app.registrants import registrant_state
-from app.registrations.models import Registrant, Registration, is_guest
+from app.registrants.models import Registrant
+from app.registrations.models import Registration, is_guest
 
 
 @dataclass(frozen=True)

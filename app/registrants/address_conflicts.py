@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.core import db
-from app.registrations.models import Registrant, Registration
+from app.registrants.models import Registrant
+from app.registrations.models import Registration
 
 ADDRESS_TAKEN = (
     "Zoom takes an e-mail address once, and another member is registered for this event with yours: use another"

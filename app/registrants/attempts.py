@@ -136,7 +136,7 @@ async def handle_error(
     async with job.transaction() as tx:
         if isinstance(error, UNKNOWN_OUTCOME_ERRORS):
             if not getattr(error, "timed_out", False):
-                await tx.run(_MARK_FINISHED, ids=[each.record.id for each in opened], now=tx.now)
+                await tx.execute(_MARK_FINISHED, ids=[each.record.id for each in opened], now=tx.now)
             return
         for each in opened:
             await _roll_back(tx, each)

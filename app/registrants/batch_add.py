@@ -23,8 +23,9 @@ from app.core.outbox import LeaseLost, RetryLater
 from app.meetings import service as meetings
 from app.registrants import attempts, daily_additions, registrant_state, sync, zoom_calls
 from app.registrants.attempts import OpenAttempt
+from app.registrants.models import Registrant
 from app.registrants.registrant_state import RegistrantContext
-from app.registrations.models import Registrant, Registration
+from app.registrations.models import Registration
 from app.resources import Resources
 
 BATCH_SCOPE = "meeting:write:batch_registrants"

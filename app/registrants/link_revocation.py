@@ -19,7 +19,8 @@ from app.core.errors import Problem
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.registrants import daily_additions, registrant_state
-from app.registrations.models import ORGANISER, Registrant, Registration, RevokedLink
+from app.registrants.models import Registrant, RevokedLink
+from app.registrations.models import ORGANISER, Registration
 from app.resources import Resources
 
 NO_LINK_YET = "There is no personal link yet that could be taken back."

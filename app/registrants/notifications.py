@@ -27,8 +27,9 @@ from app.meetings import drift
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
 from app.registrants import registrant_state
+from app.registrants.models import Registrant
 from app.registrations import service
-from app.registrations.models import Registrant, Registration
+from app.registrations.models import Registration
 from app.resources import Resources
 
 REMOVED_INSIDE_ZOOM = (
@@ -124,7 +125,7 @@ async def handle(job: JobContext[Resources]) -> None:
         account_id = await service.host_account_id(tx, event)
         for registration_id in registration_ids:
             tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id))
-            tx.ring(f"registration:{registration_id}")
+            tx.publish(f"registration:{registration_id}")
 
 
 async def reinstate(tx: db.Tx, registration_id: UUID, account_id: UUID | None, community_id: str) -> None:

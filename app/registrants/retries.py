@@ -1,4 +1,4 @@
-"""A retry somebody asks for: it always tries, whatever was refused or given up before, and whatever it waits for."""
+"""Retries that an organiser asks for. They try at once, whatever was refused or given up before."""
 
 from uuid import UUID
 
@@ -8,26 +8,21 @@ from app import facts
 from app.core import db
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrations.models import Registrant, Registration
+from app.registrants.models import Registrant
+from app.registrations.models import Registration
 
 
-async def request_retry(
-    tx: db.Tx, event: Event, account_id: UUID | None, requested_by: str, only_registration_id: UUID | None = None
-) -> None:
-    """Have everybody who is coming to the event and has no link registered now, or `only_registration_id` that registration: a member
-    or an organiser asks for it (`requested_by`)."""
+async def request_retry(tx: db.Tx, event: Event, account_id: UUID | None, requested_by: str) -> None:
+    """Sync everybody now who is going to the event and has no link; `requested_by` is MEMBER or ORGANISER."""
     meeting = await meetings.current(tx, event.id)
-    record = (Registrant.registration_id == Registration.id) & (
+    at_meeting = (Registrant.registration_id == Registration.id) & (
         Registrant.meeting_id == (meeting.id if meeting else None)
     )
-    without_link = (
+    found = await tx.session.scalars(
         select(Registration.id)
-        .outerjoin(Registrant, record)
+        .outerjoin(Registrant, at_meeting)
         .where(Registration.event_id == event.id, Registration.rsvp == "going", Registration.waiting_since.is_(None))
         .where(or_(Registrant.id.is_(None), Registrant.state.in_(["failed", "pending"])))
-    )
-    found = await tx.session.scalars(
-        without_link if only_registration_id is None else without_link.where(Registration.id == only_registration_id)
     )
     ids = found.all()
     await tx.execute("UPDATE registrations SET asked_by = :by WHERE id = ANY(:ids)", by=requested_by, ids=sorted(ids))

@@ -80,7 +80,7 @@ async def _retry_after_reset(job: JobContext[Resources], error: quotas.QuotaExha
     now, retry_at = job.resources.clock.now(), error.retry_at
     async with job.complete(retry_at + outbox.jitter(retry_at, now) if retry_at else None) as tx:
         await _store_reason(tx, job, error)
-        tx.ring(f"registration:{job.id}")
+        tx.publish(f"registration:{job.id}")
 
 
 async def _store_reason(tx: db.Tx, job: JobContext[Resources], error: ZoomError | RetryLater) -> None:
@@ -171,7 +171,7 @@ async def _complete_unchanged(
     async with job.complete(again_at) as tx:
         if seat:
             await _resync_address_sharers(tx, seat, "")
-        tx.ring(f"registration:{job.id}")
+        tx.publish(f"registration:{job.id}")
 
 
 async def _resync_address_sharers(tx: db.Tx, context: RegistrantContext, state: str) -> None:
@@ -296,8 +296,8 @@ async def _handle_missing_meeting(job: JobContext[Resources], context: Registran
         meeting = await meetings.lock(tx, context.meeting_id)
         if meeting.state in meetings.ACTIVE_STATES and not await drift.mark_stale(tx, meeting):
             await drift.mark_gone(tx, meeting)
-        tx.ring(f"registration:{job.id}")
-        tx.ring(events.topic(meeting.event_id))
+        tx.publish(f"registration:{job.id}")
+        tx.publish(events.topic(meeting.event_id))
 
 
 async def _save(

@@ -5,11 +5,17 @@ doors. So an address counts there only if the platform says that the member has 
 Any other receives mail, and nothing else.
 """
 
+import re
 from dataclasses import dataclass
 
+import idna
+
 from app.core.identity import Caller
-from app.invitations.icalendar import ascii_address, is_valid_address
 from app.registrations.models import Registration
+
+MAX_ADDRESS_LENGTH = 128  # what Zoom takes for a registrant; RFC 5321 would allow 254
+_DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # RFC 5322 section 3.2.3
+_HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,33 @@ class Address:
         """Make it the address of a registration."""
         registration.email = self.email
         registration.email_verified, registration.email_entered_by = self.verified, self.entered_by
+
+
+def is_valid_address(text: str) -> bool:
+    """Whether mail can be sent to `text`: a dot-atom, one @, a host name with a dot (RFC 5321, RFC 5322), at most 128
+    characters. Quoted local parts, comments and address literals are refused; international domains are taken (IDNA
+    2008), international local parts are not, for they need SMTPUTF8 from every server on the way."""
+    try:
+        ascii_address("address", text)
+    except ValueError:
+        return False
+    return True
+
+
+def ascii_address(field: str, text: str) -> str:
+    """The address in ASCII: its domain in A-labels, lower case. Raises ValueError naming `field` where it is none."""
+    error = ValueError(f"{field} is not a mail address.")
+    local, at, domain = text.partition("@")
+    if not at or len(text) > MAX_ADDRESS_LENGTH or len(local) > 64 or not _DOT_ATOM.fullmatch(local):
+        raise error
+    try:
+        host = idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError:
+        raise error from None
+    address = f"{local}@{host}"
+    if not _HOST_NAME.fullmatch(host) or len(address) > MAX_ADDRESS_LENGTH:
+        raise error
+    return address
 
 
 def normalize(email: str) -> str:

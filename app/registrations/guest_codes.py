@@ -18,15 +18,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from app import facts
-from app.core import db, logs
+from app.core import db
 from app.core.crypto import Encryption
-from app.core.job_context import Superseded
-from app.core.job_runner import JobContext
-from app.events import service as events
-from app.invitations import guest_texts, invite_state
-from app.invitations.mail_sending import send_mail
-from app.registrations.models import Guest, GuestCode, Registration
-from app.resources import Resources
+from app.registrations.models import Guest, GuestCode
 
 LIFETIME = timedelta(minutes=10)
 MAX_TRIES = 5
@@ -35,17 +29,19 @@ MAX_PER_HOUR = 3  # codes of one browser
 MAX_MAILS_PER_HOUR = 20  # codes of one guest, whichever browsers asked
 SPARE_LIFETIME = timedelta(hours=4)
 SPARE_LENGTH, SPARE_LETTERS = 12, "BCDFGHJKLMNPQRSTVWXZ"  # 51 bits, and no word
-log = logs.get("registrations")
 
 
-@dataclass(frozen=True)
-class PendingCodeMail:
-    """Codes to be mailed, for which event, and to whom."""
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What a mail brings: the six digits of one browser, and the spare code that works in every browser.
 
-    codes: guest_texts.Codes
-    title: str
-    registration: Registration
-    guest_id: UUID
+    `id` and `requested_at` tell this mail from others.
+    """
+
+    id: UUID
+    digits: str
+    spare: str
+    requested_at: datetime
 
 
 async def request_code(tx: db.Tx, encryption: Encryption, guest_id: UUID, browser: bytes) -> int | None:
@@ -81,7 +77,7 @@ async def confirm(
     if _is_spare_code(guest, encryption, typed, tx.now):
         guest.confirmed_at = tx.now
         return "right"
-    code = _valid_code(row, encryption, tx.now) if row else None
+    code = valid_code(row, encryption, tx.now) if row else None
     if row is None or code is None:
         return "over"
     row.tries += 1
@@ -91,41 +87,7 @@ async def confirm(
     return "right"
 
 
-async def mail_code(job: JobContext[Resources]) -> None:
-    """Mail the code of one browser (the key) to its guest, while it counts. A mail sent twice is the same mail."""
-    async with job.read_only() as tx:
-        pending = await _pending_mail(tx, job)
-    if pending is None:
-        return
-
-    async def is_current() -> bool:
-        async with job.read_only() as tx:
-            current = await _pending_mail(tx, job)
-            return current is not None and current.codes == pending.codes
-
-    sender = invite_state.mail_sender(invite_state.mail_settings_from(job.resources.settings))
-    try:
-        message = guest_texts.code_mail(pending.codes, pending.title, pending.registration, sender)
-        if refusal := await send_mail(job, message, is_current):
-            log.warning("code mail refused", guest_id=str(pending.guest_id), reason=refusal)
-    except Superseded:
-        return
-
-
-async def _pending_mail(tx: db.Tx, job: JobContext[Resources]) -> PendingCodeMail | None:
-    """The codes to be mailed for one browser, as they are; None where none counts."""
-    row, encryption = await tx.session.get(GuestCode, job.id), job.resources.encryption
-    code = _valid_code(row, encryption, tx.now) if row else None
-    if row is None or code is None:
-        return None
-    guest = await tx.session.get_one(Guest, row.guest_id)
-    registration = await tx.session.get_one(Registration, guest.registration_id)
-    event = await events.get(tx, registration.event_id)
-    codes = guest_texts.Codes(row.id, code, _spare_code(guest, encryption), datetime.fromisoformat(row.asked[-1]))
-    return PendingCodeMail(codes, event.title, registration, guest.id) if event else None
-
-
-def _valid_code(row: GuestCode, encryption: Encryption, now: datetime) -> str | None:
+def valid_code(row: GuestCode, encryption: Encryption, now: datetime) -> str | None:
     """The code of a browser that counts at `current`."""
     if row.code is None or row.tries >= MAX_TRIES or now >= row.expires_at:
         return None
@@ -146,10 +108,10 @@ def _is_spare_code(guest: Guest, encryption: Encryption, typed: str, now: dateti
     if guest.code_expires_at is None or now >= guest.code_expires_at:
         return False
     letters = re.sub(r"[^A-Z]", "", typed.upper())
-    return hmac.compare_digest(_spare_code(guest, encryption).encode(), letters.encode()) and letters != ""
+    return hmac.compare_digest(spare_code(guest, encryption).encode(), letters.encode()) and letters != ""
 
 
-def _spare_code(guest: Guest, encryption: Encryption) -> str:
+def spare_code(guest: Guest, encryption: Encryption) -> str:
     """The spare code; empty where there is none."""
     return encryption.decrypt(guest.code, _spare_associated_data(guest)) if guest.code else ""
 

@@ -6,12 +6,10 @@ carries no signature, for the row it names has to be read anyhow, and that row i
 signed is the cookie a confirmed browser keeps (`joining.guest_browser`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 
 from app import facts
 from app.accounts import quotas
@@ -20,28 +18,24 @@ from app.core import db
 from app.core.errors import Problem, field_error, not_found
 from app.events import service as events
 from app.events.models import Event
-from app.invitations.icalendar import is_valid_address
-from app.meetings import service as meetings
-from app.meetings.models import Meeting
-from app.registrants import notifications
-from app.registrations import addresses, service, waiting_list
-from app.registrations.models import Guest, Registrant, Registration, guest_member_id, is_guest
+from app.registrations import addresses, service
+from app.registrations.addresses import is_valid_address
+from app.registrations.models import Guest, Registration, guest_member_id, is_guest
 
 MAX_PER_EVENT = 100  # guests of one event
 MAX_PER_DAY = 50  # invitations by one admin
 
 
-@dataclass(frozen=True)
-class GuestItem:
-    """A guest as a list shows them; `position` is their place on the waiting list."""
-
-    guest: Guest
-    registration: Registration
-    registrant: Registrant | None
-    position: int | None
-
-
-async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name: str, locale: str) -> GuestItem:
+async def invite(
+    tx: db.Tx,
+    event_id: UUID,
+    invited_by: str,
+    reinvitable: Collection[UUID],
+    *,
+    email: str,
+    name: str,
+    locale: str,
+) -> tuple[Guest, Registration]:
     """Invite a person by their address. Who was invited before, and revoked or taken off inside Zoom, is the same guest
     again.
 
@@ -54,20 +48,17 @@ async def invite(tx: db.Tx, event_id: UUID, invited_by: str, *, email: str, name
     if event is None:
         raise not_found("event")
     await _refuse_hosts(tx, event, email)
-    meeting = await meetings.current(tx, event.id)
-    guest = await _find_reinvitable(tx, event, email, meeting)
+    guest = await _find_reinvitable(tx, event, email, reinvitable)
     await _refuse_too_many(tx, event, invited_by, guest)
     guest_id = guest.id if guest else uuid4()
     person = service.Person(guest_member_id(guest_id), email, name, locale, email_entered_by=invited_by)
     registration = await service.rsvp(tx, event.id, person, "going")
-    await notifications.reinstate(tx, registration.id, await service.host_account_id(tx, event), event.community_id)
     if guest is None:
         guest = Guest(id=guest_id, registration_id=registration.id, codes_asked=[])
         tx.session.add(guest)
     guest.invited_by, guest.invited_at, guest.revoked_at = invited_by, tx.now, None
     await tx.session.flush()
-    registrant = await service.get_registrant(tx, registration.id, meeting)
-    return GuestItem(guest, registration, registrant, await _position(tx, registration))
+    return guest, registration
 
 
 async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
@@ -94,32 +85,6 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
     await service.promote(tx, event)
 
 
-async def list_for_event(
-    tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
-) -> Sequence[GuestItem]:
-    """Up to `limit` guests of the event, revoked ones too, as they were invited, after the (invited, id) given."""
-    meeting = await meetings.current(tx, event_id)
-    registrant_join = (Registrant.registration_id == Registration.id) & (
-        Registrant.meeting_id == (meeting.id if meeting else None)
-    )
-    statement = (
-        select(Guest, Registration, Registrant)
-        .join(Registration, Registration.id == Guest.registration_id)
-        .outerjoin(Registrant, registrant_join)
-        .where(Registration.event_id == event_id)
-        .order_by(Guest.invited_at, Guest.id)
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(tuple_(Guest.invited_at, Guest.id) > tuple_(*after))
-    rows = (await tx.session.execute(statement)).all()
-    return [GuestItem(*row, await _position(tx, row[1])) for row in rows]
-
-
-async def _position(tx: db.Tx, registration: Registration) -> int | None:
-    return await waiting_list.position(tx, registration) if registration.waiting_since else None
-
-
 async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
     """Zoom takes no host and no alternative host as a registrant."""
     hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
@@ -128,7 +93,7 @@ async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
         raise field_error("email", "belongs to a host of this event, who comes in by starting the meeting")
 
 
-async def _find_reinvitable(tx: db.Tx, event: Event, email: str, meeting: Meeting | None) -> Guest | None:
+async def _find_reinvitable(tx: db.Tx, event: Event, email: str, reinvitable: Collection[UUID]) -> Guest | None:
     """The guest with this address whose invitation was taken back, whom a host took off inside Zoom, or who could not
     be registered; 422 where the address is coming already. A member who has not shown that it is theirs keeps nobody
     out."""
@@ -137,16 +102,15 @@ async def _find_reinvitable(tx: db.Tx, event: Event, email: str, meeting: Meetin
         .outerjoin(Guest, Guest.registration_id == Registration.id)
         .where(Registration.event_id == event.id, func.lower(Registration.email) == addresses.normalize(email).lower())
     )
-    reinvitable = None
+    known_guest = None
     for registration, guest in found:
         if is_guest(registration.member_id):
-            registrant = await service.get_registrant(tx, registration.id, meeting)
-            if guest.revoked_at is None and (registrant is None or registrant.state not in {"denied", "failed"}):
+            if guest.revoked_at is None and registration.id not in reinvitable:
                 raise field_error("email", "is invited to this event already")
-            reinvitable = guest
+            known_guest = guest
         elif registration.rsvp != "not_going" and registration.email_verified:
             raise field_error("email", "belongs to a member who is registered for this event already")
-    return reinvitable
+    return known_guest
 
 
 async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str, reinvited: Guest | None) -> None:

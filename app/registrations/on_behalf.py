@@ -10,8 +10,8 @@ from app.core import audit, db
 from app.core.errors import Problem, field_error
 from app.core.identity import Caller
 from app.events.models import Event
-from app.invitations.icalendar import is_valid_address
 from app.registrations import addresses
+from app.registrations.addresses import is_valid_address
 from app.registrations.models import Registration
 from app.registrations.service import Person
 

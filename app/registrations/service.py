@@ -6,22 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, select
 
-from app import facts
+from app import commands, facts
 from app.accounts.models import Host
 from app.core import db
 from app.core.errors import Problem, field_error
 from app.core.identity import Caller
 from app.events import service as events
 from app.events.models import Event
-from app.invitations.icalendar import is_valid_address
-from app.meetings import service as meetings
-from app.meetings.models import Meeting
-from app.registrants import retries
 from app.registrations import addresses, confirmation, waiting_list
-from app.registrations.addresses import Address
-from app.registrations.models import MEMBER, ORGANISER, Registrant, Registration
+from app.registrations.addresses import Address, is_valid_address
+from app.registrations.models import MEMBER, ORGANISER, Registration
 
 MAX_NAME = 128
 DEFAULT_LOCALE = "en"
@@ -111,7 +107,10 @@ async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Regist
         if person.self_service and await has_other_address(tx, registration):
             tx.record(facts.RegistrationEmailChanged(registration.id))
     elif _has_seat(registration):
-        await retries.request_retry(tx, event, await host_account_id(tx, event), asked_by, registration.id)
+        # The answer is the same, so somebody asks for the registrant or the invitation they have not got yet.
+        registration.asked_by = asked_by
+        tx.record(commands.RetryRegistrant(registration.id, await host_account_id(tx, event), event.community_id))
+        tx.run_now(str(registration.id))
     if had_seat and not _has_seat(registration):
         await promote(tx, event)
     return registration
@@ -215,53 +214,6 @@ async def promote(tx: db.Tx, event: Event) -> None:
     for registration in promoted:
         registration.waiting_since = None
         tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
-
-
-async def get_registrant(tx: db.Tx, registration_id: UUID, meeting: Meeting | None) -> Registrant | None:
-    """Zoom's record of the registration at the meeting that serves its event."""
-    if meeting is None:
-        return None
-    found: Registrant | None = await tx.session.scalar(
-        select(Registrant).where(Registrant.registration_id == registration_id, Registrant.meeting_id == meeting.id)
-    )
-    return found
-
-
-async def accepts_registrants(tx: db.Tx, event: Event) -> bool:
-    """Whether a meeting on the event's host takes its registrants."""
-    meeting = await meetings.current(tx, event.id)
-    if meeting is None or meeting.host_id != event.host_id:
-        return False
-    return meeting.zoom_meeting_id is not None and meeting.state in meetings.ACTIVE_STATES
-
-
-@dataclass(frozen=True)
-class RegistrationItem:
-    """An answer as a list shows it: with Zoom's record of it, and the place on the waiting list."""
-
-    registration: Registration
-    registrant: Registrant | None
-    position: int | None
-
-
-async def list_for_event(
-    tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
-) -> Sequence[RegistrationItem]:
-    """Up to `limit` answers to the event in the order they came, beginning after the (created, id) given."""
-    meeting = await meetings.current(tx, event_id)
-    registrant_join = (Registrant.registration_id == Registration.id) & (
-        Registrant.meeting_id == (meeting.id if meeting else None)
-    )
-    statement = (
-        select(Registration, Registrant, waiting_list.position_column())
-        .outerjoin(Registrant, registrant_join)
-        .where(Registration.event_id == event_id)
-        .order_by(Registration.created_at, Registration.id)
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(tuple_(Registration.created_at, Registration.id) > tuple_(*after))
-    return [RegistrationItem(*row) for row in await tx.session.execute(statement)]
 
 
 async def ids_for_event(tx: db.Tx, event_id: UUID) -> Sequence[UUID]:

@@ -14,9 +14,11 @@ from app.core.text_cleaning import nonblank_line, single_line
 from app.events import service as events
 from app.events.models import Event
 from app.invitations import invite_state
-from app.invitations.icalendar import MAX_ADDRESS_LENGTH
+from app.registrants import notifications
+from app.registrants import service as registrants
+from app.registrants.service import GuestItem
 from app.registrations import guests, service
-from app.registrations.guests import GuestItem
+from app.registrations.addresses import MAX_ADDRESS_LENGTH
 from app.registrations.models import guest_member_id
 from app.views.registrations_api import RegistrantView, registrant_view
 from app.web import NO_CONTROL_CHARS, Caller, Idempotency, Page, Schema, Tx
@@ -78,11 +80,16 @@ async def invite_guest(event_id: EventId, body: GuestBody, caller: Caller, tx: T
     event = await _administered_event(tx, event_id, caller)
 
     async def create() -> GuestView:
-        item = await guests.invite(tx, event.id, caller.member_id, **body.model_dump())
-        guest_id = guest_member_id(item.guest.id)
-        audit.record(tx, event.community_id, caller.member_id, "guest-invited", guest_id, str(event.id))
-        log.info("guest invited", event_id=str(event.id), guest_id=str(item.guest.id), by=caller.member_id)
-        return _view(event, item, tx.now)
+        await events.lock(tx, event.id)
+        reinvitable = await registrants.reinvitable_registrations(tx, event.id)
+        guest, registration = await guests.invite(tx, event.id, caller.member_id, reinvitable, **body.model_dump())
+        account_id = await service.host_account_id(tx, event)
+        await notifications.reinstate(tx, registration.id, account_id, event.community_id)
+        audit.record(
+            tx, event.community_id, caller.member_id, "guest-invited", guest_member_id(guest.id), str(event.id)
+        )
+        log.info("guest invited", event_id=str(event.id), guest_id=str(guest.id), by=caller.member_id)
+        return _view(event, await registrants.guest_item(tx, guest, registration), tx.now)
 
     return await once(create)
 
@@ -93,7 +100,7 @@ async def list_guests(
 ) -> Page[GuestView]:
     """Every guest, in the order they were invited, also those whose invitation was taken back."""
     event = await _administered_event(tx, event_id, caller)
-    found = await guests.list_for_event(tx, event.id, limit + 1, web.decode_cursor(cursor))
+    found = await registrants.list_guests(tx, event.id, limit + 1, web.decode_cursor(cursor))
     last = found[limit - 1].guest if len(found) > limit else None
     next_cursor = web.encode_cursor(last.invited_at, str(last.id)) if last else None
     return Page(items=[_view(event, item, tx.now) for item in found[:limit]], next_cursor=next_cursor)

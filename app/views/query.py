@@ -1,4 +1,4 @@
-"""The one query behind every answer that shows an event."""
+"""The one query behind every response that shows an event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,14 +34,18 @@ from app.core.models import Community, OutboxRow
 from app.events.models import Event, Space, status_sql
 from app.meetings.models import Instance, Meeting
 from app.meetings.service import RETIRED_STATES
-from app.registrations.models import Registrant, Registration
+from app.registrants.models import Registrant
+from app.registrations.models import Registration
 
 SYNC_JOB = "meetings.sync"
 
 
 @dataclass(frozen=True)
 class Row:
-    """An event with everything around it, as one caller sees it. Of the sealed links it says only if they are there."""
+    """An event with everything a response shows of it to one caller.
+
+    Of the encrypted links the row tells only whether they exist.
+    """
 
     event: Event
     community_slug: str
@@ -67,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which events of a list: in a space, running at some time of a span (its end excluded), in one of these states."""
+    """Filters of a list: a space, a time span (its end excluded) in which the event runs, and states."""
 
     space: UUID | None = None
     since: datetime | None = None
@@ -75,7 +79,7 @@ class Filters:
     status: tuple[str, ...] = ()
 
     def conditions(self, now: datetime) -> list[ColumnElement[bool]]:
-        """The filters as conditions on an event."""
+        """Return the filters as SQL conditions on an event."""
         conditions: list[ColumnElement[bool]] = []
         if self.space is not None:
             conditions.append(Event.space_id == self.space)
@@ -110,7 +114,8 @@ _counts = (
     .lateral("counts")
 )
 
-# Who asks, as the door knows them: by the member, by the verified address of the token, or of the registration.
+# The addresses by which a join recognises the caller as a host, beside the member id: the verified address of the
+# token, and that of the registration.
 _ADDRESSES = ("requester.address", "CASE WHEN my_registration.email_verified THEN my_registration.email END")
 _is_host = literal_column(hosts.is_host_sql("hosts", "requester.member_id", *_ADDRESSES), Boolean)
 _is_alternative = (
@@ -123,7 +128,7 @@ _is_alternative = (
     .exists()
 )
 
-# Alternative hosts who cannot stand in any more, by name.
+# Names of the alternative hosts who can no longer start the meeting.
 _unavailable_alternatives = (
     select(
         func.array_agg(
@@ -138,7 +143,8 @@ _unavailable_alternatives = (
     .scalar_subquery()
 )
 
-# Instances Zoom holds a recording of; one that ended before the start was a rehearsal.
+# How many instances have a recording at Zoom. An instance that ended before the start was a rehearsal and does not
+# count.
 _recordings = (
     select(func.count())
     .select_from(Instance)
@@ -152,7 +158,7 @@ _recordings = (
     .scalar_subquery()
 )
 
-# In the order of the fields of `Row`.
+# The columns of the query, in the order of the fields of `Row`.
 _COLUMNS: tuple[Any, ...] = (
     Event,
     Community.slug,
@@ -178,6 +184,7 @@ _COLUMNS: tuple[Any, ...] = (
 
 
 def _rows(caller: Caller) -> Select[Any]:
+    """Return the query for all events that are not deleted, as the caller sees them, by start."""
     requester = select(
         literal(caller.member_id, Text).label("member_id"), literal(caller.verified_email, Text).label("address")
     ).subquery("requester")
@@ -208,7 +215,7 @@ def _rows(caller: Caller) -> Select[Any]:
 
 
 async def get_event(tx: Tx, caller: Caller, event_id: UUID) -> Row | None:
-    """The event, if it is there and of a community of the caller's."""
+    """Return the event if the caller may see it, else None."""
     found = (await tx.session.execute(_rows(caller).where(Event.id == event_id, *_visible(caller)))).first()
     return Row(*found) if found else None
 
@@ -216,14 +223,14 @@ async def get_event(tx: Tx, caller: Caller, event_id: UUID) -> Row | None:
 async def list_in_community(
     tx: Tx, caller: Caller, community_id: str, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
 ) -> Sequence[Row]:
-    """Up to `limit` events of a community by start, beginning after the (start, id) given."""
+    """Return up to `limit` events of a community by start, starting after the (start, id) `after`."""
     return await _list(tx, caller, [Event.community_id == community_id], filters, limit, after)
 
 
 async def attended_by(
     tx: Tx, caller: Caller, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
 ) -> Sequence[Row]:
-    """The events the caller answered with going or maybe, in the communities the caller is still in."""
+    """Return the events the caller answered with going or maybe, in communities the caller still belongs to."""
     return await _list(
         tx, caller, [MyRegistration.rsvp.in_(["going", "maybe"]), *_visible(caller)], filters, limit, after
     )
@@ -232,7 +239,10 @@ async def attended_by(
 async def hosted_by(
     tx: Tx, caller: Caller, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
 ) -> Sequence[Row]:
-    """The events whose host, alternative host or coach the caller is, in the communities the caller is still in."""
+    """Return the events the caller hosts or coaches, in communities the caller still belongs to.
+
+    Alternative hosts count as hosts.
+    """
     own = or_(_is_host, _is_alternative, Event.coach_id == caller.member_id)
     return await _list(tx, caller, [own, *_visible(caller)], filters, limit, after)
 
@@ -252,7 +262,7 @@ async def _list(
 
 
 def _visible(caller: Caller) -> list[ColumnElement[bool]]:
-    """Members see the events of their communities, the platform sees all."""
+    """Return the conditions for what a caller may see: members their communities, the platform everything."""
     if caller.is_platform:
         return []
     return [Event.community_id.in_([membership.community_id for membership in caller.memberships])]

@@ -15,10 +15,12 @@ from app.events import service as events
 from app.events.models import Event
 from app.invitations import invite_state
 from app.invitations.icalendar import render_download
-from app.meetings import service as meetings
 from app.registrants import link_revocation, notifications
-from app.registrations import on_behalf, service, waiting_list
-from app.registrations.models import Registrant, Registration, is_guest
+from app.registrants import service as registrants
+from app.registrants.models import Registrant
+from app.registrants.service import RegistrationItem
+from app.registrations import on_behalf, service
+from app.registrations.models import Registration, is_guest
 from app.web import NO_CONTROL_CHARS, Caller, Page, ResourcesDep, Schema, Tx
 
 router = APIRouter(tags=["Registrations"])
@@ -108,9 +110,7 @@ async def put_rsvp(event_id: EventId, body: RsvpBody, caller: Caller, tx: Tx) ->
     """Going, maybe or not going. Whoever comes after the last place waits, in order."""
     event = await _visible_event(tx, event_id, caller)
     registration = await service.rsvp(tx, event.id, service.Person.from_caller(caller), body.status)
-    registrant = await service.get_registrant(tx, registration.id, await meetings.current(tx, event.id))
-    position = await waiting_list.position(tx, registration)
-    return RsvpView.model_validate(_rsvp_fields(event, service.RegistrationItem(registration, registrant, position)))
+    return RsvpView.model_validate(_rsvp_fields(event, await registrants.registration_item(tx, registration)))
 
 
 @router.get("/api/events/{event_id}/registrations", summary="Who is coming")
@@ -119,7 +119,7 @@ async def list_registrations(
 ) -> Page[RegistrationView]:
     """Every answer, in the order they came, with what Zoom knows of it. For admins and the event's coach."""
     event = await _managed_event(tx, event_id, caller)
-    found = await service.list_for_event(tx, event.id, limit + 1, web.decode_cursor(cursor))
+    found = await registrants.list_for_event(tx, event.id, limit + 1, web.decode_cursor(cursor))
     last = found[limit - 1].registration if len(found) > limit else None
     next_cursor = web.encode_cursor(last.created_at, str(last.id)) if last else None
     return Page(items=[_registration_view(tx, event, item) for item in found[:limit]], next_cursor=next_cursor)
@@ -139,10 +139,7 @@ async def put_registration(
     await notifications.reinstate(tx, registration.id, await service.host_account_id(tx, event), event.community_id)
     audit.record(tx, event.community_id, caller.member_id, f"answered-{body.status}", member_id, str(event.id))
     log.info("answered on behalf", event_id=str(event.id), member_id=member_id, rsvp=body.status, by=caller.member_id)
-    registrant = await service.get_registrant(tx, registration.id, await meetings.current(tx, event.id))
-    return _registration_view(
-        tx, event, service.RegistrationItem(registration, registrant, await waiting_list.position(tx, registration))
-    )
+    return _registration_view(tx, event, await registrants.registration_item(tx, registration))
 
 
 @router.post(
@@ -163,10 +160,8 @@ async def replace_link(
     registration = await service.get_for_member(tx, event.id, member_id)
     if registration is None:
         raise not_found("registration")
-    registrant = await link_revocation.replace_link(resources, tx, event, registration, caller.member_id)
-    return _registration_view(
-        tx, event, service.RegistrationItem(registration, registrant, await waiting_list.position(tx, registration))
-    )
+    await link_revocation.replace_link(resources, tx, event, registration, caller.member_id)
+    return _registration_view(tx, event, await registrants.registration_item(tx, registration))
 
 
 @router.get(
@@ -231,7 +226,7 @@ async def _own_invite(
     return event, registration, state
 
 
-def _rsvp_fields(event: Event, item: service.RegistrationItem) -> dict[str, object]:
+def _rsvp_fields(event: Event, item: RegistrationItem) -> dict[str, object]:
     registration = item.registration
     return {
         "status": registration.rsvp,
@@ -248,7 +243,7 @@ def registrant_view(event: Event, registration: Registration, registrant: Regist
     return RegistrantView(state="pending", reason=None) if event.on_zoom and has_seat else None
 
 
-def _registration_view(tx: db.Tx, event: Event, item: service.RegistrationItem) -> RegistrationView:
+def _registration_view(tx: db.Tx, event: Event, item: RegistrationItem) -> RegistrationView:
     registration, registrant = item.registration, item.registrant
     renamed = registrant is not None and registrant.join_url is not None and registrant.name != registration.name
     return RegistrationView.model_validate(

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.text_cleaning import clean_text, single_line
-from app.invitations.icalendar import Invite, is_valid_address, render_download, render_invite
+from app.invitations.icalendar import Invite, render_download, render_invite
 from app.invitations.mail_rendering import PreviousEvent, render
 from app.invitations.mime import build_message, invite_message_id
 from app.invitations.texts import ENGLISH, MailKind, format_period
+from app.registrations.addresses import is_valid_address
 
 INVITE = Invite(
     uid="6f0c2d1e@kindryn.example",

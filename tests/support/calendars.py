@@ -17,8 +17,8 @@ import vobject
 from app.core.text_cleaning import single_line
 from app.devstack.mailbox import Mail
 from app.events.models import END_GRACE
-from app.invitations.icalendar import ascii_address
 from app.invitations.invite_state import SETTLE_DELAY
+from app.registrations.addresses import ascii_address
 from tests.support.service import RunningService
 
 INVITE_JOB = "invitations.send"
