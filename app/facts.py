@@ -1,6 +1,7 @@
-"""Everything that can happen: past tense, ids only. `jobs.py` says what follows from each.
+"""Everything that happens and is true: past tense, ids only. `jobs.py` says which jobs follow from each.
 
-`account_id` is the Zoom account whose limits the jobs share, or None where none is meant yet.
+`account_id` is the Zoom account whose limits the jobs share, or None where no account is meant yet. Something that is
+asked for is no fact but a command (`commands.py`).
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class _DeliveryFact:
-    """A delivery says it. `source` is whose delivery it is: the account whose own secret signed it, or the Zoom account
-    it names. What follows shares the queue of that source, and delays no other."""
+    """What a delivery of Zoom reports.
+
+    `source` says whose delivery it is: the account whose own secret signed it, or the Zoom account that it names. The
+    jobs share the queue of that source, so that one source delays no other. Replaying a delivery reports it again.
+    """
 
     delivery_id: UUID
     source: str = ""
@@ -24,13 +28,6 @@ class AccountConnected:
 
 
 @dataclass(frozen=True)
-class AccountRefreshAsked:
-    """An admin asked to read the account's hosts and settings again."""
-
-    account_id: UUID
-
-
-@dataclass(frozen=True)
 class AccountDisconnected:
     """An account was disconnected here, or its user removed the app at Zoom."""
 
@@ -39,84 +36,73 @@ class AccountDisconnected:
 
 @dataclass(frozen=True)
 class AccountNeedsReauth:
-    """Zoom no longer accepts the connection of an account."""
+    """Zoom no longer accepts the grant of an account."""
 
     account_id: UUID
 
 
 @dataclass(frozen=True)
 class HostsChanged:
-    """A host of an account was licensed, deactivated, came back, or can do something else than before."""
+    """A host of an account was licensed, deactivated or came back, or the host's abilities changed."""
 
     account_id: UUID
-
-
-@dataclass(frozen=True)
-class TokenRevocationQueued:
-    """A token waits to be revoked at Zoom."""
-
-    revocation_id: UUID
 
 
 class DeliveryStored(_DeliveryFact):
-    """Zoom delivered an authentic notification, and it is in the inbox."""
+    """An authentic notification of Zoom was stored in the inbox."""
 
 
 class AppDeauthorized(_DeliveryFact):
-    """A user removed the app inside Zoom; the delivery says which."""
+    """Zoom reported that a user removed the app; the delivery names the user."""
 
 
 class MeetingCreationReported(_DeliveryFact):
-    """Zoom said that a meeting was created."""
+    """Zoom reported that a meeting was created."""
 
 
 class MeetingStarted(_DeliveryFact):
-    """Zoom said that an instance started."""
+    """Zoom reported that an instance started."""
 
 
 class MeetingEnded(_DeliveryFact):
-    """Zoom said that an instance ended."""
+    """Zoom reported that an instance ended."""
 
 
 class ParticipantJoined(_DeliveryFact):
-    """Zoom said that somebody joined an instance."""
+    """Zoom reported that a participant joined an instance."""
 
 
 class ParticipantLeft(_DeliveryFact):
-    """Zoom said that somebody left an instance."""
+    """Zoom reported that a participant left an instance."""
 
 
 class ParticipantWaiting(_DeliveryFact):
-    """Zoom said that somebody stands in the waiting room, or was sent back there."""
+    """Zoom reported that a participant is in the waiting room, or was sent back there."""
 
 
 class MeetingChangeReported(_DeliveryFact):
-    """Zoom said that a meeting was edited, deleted or brought back."""
-
-
-@dataclass(frozen=True)
-class MeetingMaybeStale:
-    """Zoom may have the meeting of an event otherwise than we know."""
-
-    event_id: UUID
-    account_id: UUID
+    """Zoom reported that a meeting was edited, deleted or restored."""
 
 
 class RegistrantChangeReported(_DeliveryFact):
-    """Zoom said that somebody registered, or that a registrant was approved, denied or cancelled."""
+    """Zoom reported that a registrant was created, approved, denied or cancelled."""
 
 
 class UserChangeReported(_DeliveryFact):
-    """Zoom said that a user of an account changed, or is gone."""
+    """Zoom reported that a user of an account changed, or is gone."""
 
 
 class RecordingChangeReported(_DeliveryFact):
-    """Zoom said that recordings were made, transcribed, trashed, deleted or brought back."""
+    """Zoom reported that recordings were made, transcribed, trashed, deleted or restored."""
+
+
+class StreamingChangeReported(_DeliveryFact):
+    """Zoom reported that the livestream of a meeting started or stopped."""
 
 
 @dataclass(frozen=True)
 class RecordingUnreported:
-    """An instance that was to be recorded is over, and Zoom has told of no recording."""
+    """An instance that was to be recorded is over, and Zoom reported no recording in time."""
 
     instance_id: UUID
     account_id: UUID
@@ -124,19 +110,15 @@ class RecordingUnreported:
 
 @dataclass(frozen=True)
 class RecordingAvailable:
-    """Zoom holds a recording of an instance, whether it told us or we asked, and held none before as far as we knew."""
+    """Zoom has a recording of an instance and had none before, as far as we knew."""
 
     instance_id: UUID
     account_id: UUID
 
 
-class StreamingChangeReported(_DeliveryFact):
-    """Zoom said that a meeting began or ceased to be streamed."""
-
-
 @dataclass(frozen=True)
 class EventChanged:
-    """An event was made, edited, moved, cancelled or deleted."""
+    """An event, or a setting that it inherits from its space, was created, edited, moved, cancelled or deleted."""
 
     event_id: UUID
     account_id: UUID | None
@@ -151,44 +133,36 @@ class EventWentLive:
 
 @dataclass(frozen=True)
 class EventEnded:
-    """The last instance of an event's meeting ended, and was no rehearsal."""
+    """The last open instance of an event's meeting ended, and it was no rehearsal."""
 
     event_id: UUID
 
 
 @dataclass(frozen=True)
 class LiveStateChanged:
-    """Whether the meeting of an event runs, or who is in it, may be different from before."""
+    """An instance of an event's meeting, or a session of a participant in it, was recorded, changed or removed."""
 
     event_id: UUID
 
 
 @dataclass(frozen=True)
 class AttendanceFinalized:
-    """Zoom has said all it will of who came to an event that ended."""
+    """The attendance of an ended event is complete: Zoom has nothing more to report."""
 
     event_id: UUID
 
 
 @dataclass(frozen=True)
 class MeetingOutcomeUnknown:
-    """An event should be over, and neither start nor end of its meeting is known."""
+    """An event should be over, and neither a start nor an end of its meeting is known."""
 
     event_id: UUID
     account_id: UUID
 
 
 @dataclass(frozen=True)
-class SyncAsked:
-    """An admin asked to bring an event and Zoom together now."""
-
-    event_id: UUID
-    account_id: UUID | None
-
-
-@dataclass(frozen=True)
 class MeetingSynced:
-    """The Zoom meeting of an event was made, replaced or taken away."""
+    """The Zoom meeting of an event was created, adopted, replaced or taken away."""
 
     event_id: UUID
     account_id: UUID | None
@@ -203,16 +177,8 @@ class MeetingRetired:
 
 
 @dataclass(frozen=True)
-class StrayFound:
-    """Zoom has a meeting of ours, or a registrant at one, that nothing we know of wants."""
-
-    stray_id: UUID
-    account_id: UUID
-
-
-@dataclass(frozen=True)
 class RegistrationChanged:
-    """A member answered, changed the answer, or the event around the answer changed."""
+    """A member's RSVP, or their place on the waiting list, changed."""
 
     registration_id: UUID
     account_id: UUID | None
@@ -221,61 +187,14 @@ class RegistrationChanged:
 
 @dataclass(frozen=True)
 class RegistrationEmailChanged:
-    """A member answered under another e-mail address than they gave before."""
+    """A member registered under another e-mail address than before."""
 
     registration_id: UUID
-
-
-@dataclass(frozen=True)
-class BatchRegistrationNeeded:
-    """Many people are coming to an event whose meeting knows none of them yet."""
-
-    event_id: UUID
-    account_id: UUID | None
 
 
 @dataclass(frozen=True)
 class MemberWaitingToJoin:
-    """A registered member stands at the door and has no link yet."""
+    """A registered member clicked on Join and waits, as their personal link is not ready."""
 
     registration_id: UUID
     account_id: UUID | None
-
-
-@dataclass(frozen=True)
-class InviteAsked:
-    """A member asked for the invite once more, or an event changed which their calendar may hold."""
-
-    registration_id: UUID
-    community_id: str
-
-
-@dataclass(frozen=True)
-class GuestCodeAsked:
-    """A browser with a guest's link asked for the code that confirms the guest's address."""
-
-    code_id: UUID
-
-
-@dataclass(frozen=True)
-class RemindersChanged:
-    """A community chose other reminders, which are this event's, too."""
-
-    event_id: UUID
-
-
-@dataclass(frozen=True)
-class ReminderDue:
-    """The moment has come to remind somebody of an event."""
-
-    registration_id: UUID
-    community_id: str
-
-
-@dataclass(frozen=True)
-class HookMessageQueued:
-    """There is a message for an endpoint, or an admin wants one sent again."""
-
-    message_id: UUID
-    endpoint_id: UUID
-    community_id: str

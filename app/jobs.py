@@ -1,4 +1,4 @@
-"""What the service does by itself, on one screen: fact -> jobs, and every(interval) -> sweep."""
+"""What the service does by itself, on one screen: fact or command -> jobs, and periodic jobs."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,11 +23,15 @@ from app.registrations import tasks as registrations
 from app.resources import Resources
 
 JobFunction = Callable[[Any], Any]
-MAIL, HOOK, DELIVERY, HOOK_MESSAGE = "mail", "hook", "delivery", "hook_message"  # kinds of queues
+# Kinds of queues.
+MAIL = "mail"
+HOOK = "hook"
+DELIVERY = "delivery"
+HOOK_MESSAGE = "hook_message"
 
 
 def define_job(name: str, run: JobFunction, *, priority: int = 100, every: timedelta | None = None) -> Job[Resources]:
-    """A named job; the smaller its priority, the sooner it is taken."""
+    """Define a job. Jobs with a smaller priority are claimed first; `every` makes it periodic."""
     return Job(name, run, priority, every)
 
 
@@ -37,7 +41,7 @@ REVOKE = define_job("accounts.revoke", accounts.revoke, priority=10)
 HANDLE_USER_CHANGE = define_job("inbox.handle_user_change", inbox.handle_user_change, priority=20)
 INTERPRET = define_job("inbox.interpret", inbox.interpret_delivery, priority=10)
 SYNC_MEETING = define_job("meetings.sync", meetings.sync, priority=50)
-RETIRE_MEETING = define_job("meetings.retire", meetings.retire, priority=50)
+DELETE_MEETING = define_job("meetings.retire", meetings.retire, priority=50)
 RESYNC_ACCOUNT = define_job("meetings.resync_account", meetings.resync_account, priority=80)
 HANDLE_MEETING_CREATED = define_job("meetings.handle_created", meetings.handle_meeting_created, priority=20)
 HANDLE_MEETING_CHANGE = define_job("meetings.handle_change", meetings.handle_change, priority=20)
@@ -76,7 +80,7 @@ SEND_HOOK = define_job("hooks.send", hooks.send, priority=75)
 def on(
     job: Job[Resources], key: str, *, queue: str | None = None, priority: int | None = None
 ) -> Subscription[Resources]:
-    """`job` for the id a fact has under `key`, in the queue of the account it has under `queue`."""
+    """Enqueue `job` for the id in the field `key`, in the queue of the account in the field `queue`."""
 
     def queue_of(fact: Any) -> str:
         account = getattr(fact, queue) if queue else None
@@ -86,13 +90,15 @@ def on(
 
 
 def on_delivery(job: Job[Resources]) -> Subscription[Resources]:
-    """`job` for a delivery, in the queue of whose it is: what one account says by the thousand delays no other."""
+    """Enqueue `job` for a delivery, in the queue of its source: thousands from one account delay no other account."""
     return Subscription(job, lambda fact: str(fact.delivery_id), lambda fact: queues.queue_name(DELIVERY, fact.source))
 
 
 def on_community(job: Job[Resources], key: str, kind: str) -> Subscription[Resources]:
-    """`job` in the queue that a community has of this kind. Mail: the server takes few connections of one sender,
-    and may hang."""
+    """Enqueue `job` in the queue that the community has for this kind of work.
+
+    Mail: the server accepts few connections from one sender, and may hang.
+    """
     return Subscription(
         job,
         lambda fact: str(getattr(fact, key)),
@@ -101,7 +107,7 @@ def on_community(job: Job[Resources], key: str, kind: str) -> Subscription[Resou
 
 
 def on_endpoint(job: Job[Resources], key: str) -> Subscription[Resources]:
-    """`job` in the queue of one endpoint, which may be slow, or dead, and then delays itself alone."""
+    """Enqueue `job` in the queue of one hook endpoint. A slow or dead endpoint delays only itself."""
     return Subscription(
         job,
         lambda fact: str(getattr(fact, key)),
@@ -111,27 +117,25 @@ def on_endpoint(job: Job[Resources], key: str) -> Subscription[Resources]:
 
 JOBS: JobTable[Resources] = JobTable(
     subscriptions={
+        # Facts.
         facts.AccountConnected: [on(READ_ACCOUNT, "account_id", queue="account_id"), on(RESYNC_ACCOUNT, "account_id")],
-        facts.AccountRefreshAsked: [on(READ_ACCOUNT, "account_id", queue="account_id")],
         facts.AccountDisconnected: [on(RESYNC_ACCOUNT, "account_id")],
         facts.AccountNeedsReauth: [on(CREATE_ACCOUNT_MESSAGES, "account_id")],
         facts.HostsChanged: [on(RESYNC_ACCOUNT, "account_id")],
-        facts.TokenRevocationQueued: [on(REVOKE, "revocation_id")],
         facts.DeliveryStored: [on_delivery(INTERPRET)],
         facts.AppDeauthorized: [on_delivery(DEAUTHORIZE)],
         facts.MeetingCreationReported: [on_delivery(HANDLE_MEETING_CREATED)],
         facts.MeetingStarted: [on_delivery(HANDLE_INSTANCE)],
         facts.MeetingEnded: [on_delivery(HANDLE_INSTANCE)],
+        facts.MeetingChangeReported: [on_delivery(HANDLE_MEETING_CHANGE)],
         facts.ParticipantJoined: [on_delivery(HANDLE_PARTICIPANT)],
         facts.ParticipantLeft: [on_delivery(HANDLE_PARTICIPANT)],
         facts.ParticipantWaiting: [on_delivery(HANDLE_PARTICIPANT)],
-        facts.MeetingChangeReported: [on_delivery(HANDLE_MEETING_CHANGE)],
-        facts.MeetingMaybeStale: [on(SYNC_MEETING, "event_id", queue="account_id")],
         facts.RegistrantChangeReported: [on_delivery(HANDLE_REGISTRANT)],
         facts.UserChangeReported: [on_delivery(HANDLE_USER_CHANGE)],
         facts.RecordingChangeReported: [on_delivery(HANDLE_RECORDING)],
         facts.RecordingUnreported: [on(FETCH_RECORDING, "instance_id", queue="account_id")],
-        # Nobody fetches recordings yet, nor follows streams: of those the deliveries are kept, and
+        # No job fetches recordings or follows livestreams yet. Their deliveries are stored, and
         # `kindryn-zoom deliveries` replays them.
         facts.RecordingAvailable: [],
         facts.StreamingChangeReported: [],
@@ -142,41 +146,47 @@ JOBS: JobTable[Resources] = JobTable(
             on(UPDATE_LIVE_STREAM, "event_id"),
             on(CHECK_HOST, "event_id"),
         ],
-        commands.NotifyMissingHost: [
-            on_community(NOTIFY_HOST, "event_id", MAIL),
-            on(CREATE_EVENT_MESSAGES, "event_id"),
-        ],
         facts.LiveStateChanged: [on(UPDATE_LIVE_STREAM, "event_id")],
         facts.EventWentLive: [on(CREATE_EVENT_MESSAGES, "event_id")],
         facts.EventEnded: [on(FINALIZE_ATTENDANCE, "event_id"), on(CREATE_EVENT_MESSAGES, "event_id")],
         facts.MeetingOutcomeUnknown: [on(FETCH_MEETING_OUTCOME, "event_id", queue="account_id")],
         facts.AttendanceFinalized: [on(CREATE_ATTENDANCE_MESSAGES, "event_id")],
-        facts.SyncAsked: [on(SYNC_MEETING, "event_id", queue="account_id", priority=10)],
-        facts.MeetingRetired: [on(RETIRE_MEETING, "meeting_id", queue="account_id")],
-        facts.StrayFound: [on(REMOVE_STRAY, "stray_id", queue="account_id")],
         facts.MeetingSynced: [on(RESYNC_ATTENDEES, "event_id")],
+        facts.MeetingRetired: [on(DELETE_MEETING, "meeting_id", queue="account_id")],
         facts.RegistrationChanged: [
             on(SYNC_REGISTRANT, "registration_id", queue="account_id"),
             on_community(SEND_INVITE, "registration_id", MAIL),
             on_community(CREATE_REGISTRATION_MESSAGES, "registration_id", HOOK_MESSAGE),
         ],
-        commands.RetryRegistrant: [
+        facts.RegistrationEmailChanged: [on(PROPAGATE_EMAIL, "registration_id")],
+        facts.MemberWaitingToJoin: [on(SYNC_REGISTRANT, "registration_id", queue="account_id", priority=0)],
+        # Commands.
+        commands.ReadAccount: [on(READ_ACCOUNT, "account_id", queue="account_id")],
+        commands.RevokeToken: [on(REVOKE, "revocation_id")],
+        commands.InterpretDelivery: [on_delivery(INTERPRET)],
+        commands.SyncMeeting: [on(SYNC_MEETING, "event_id", queue="account_id")],
+        commands.SyncMeetingNow: [on(SYNC_MEETING, "event_id", queue="account_id", priority=10)],
+        commands.DeleteMeeting: [on(DELETE_MEETING, "meeting_id", queue="account_id")],
+        commands.RemoveStray: [on(REMOVE_STRAY, "stray_id", queue="account_id")],
+        commands.SyncRegistration: [
             on(SYNC_REGISTRANT, "registration_id", queue="account_id"),
             on_community(SEND_INVITE, "registration_id", MAIL),
         ],
-        facts.RegistrationEmailChanged: [on(PROPAGATE_EMAIL, "registration_id")],
-        facts.BatchRegistrationNeeded: [on(ADD_BATCH, "event_id", queue="account_id")],
-        facts.MemberWaitingToJoin: [on(SYNC_REGISTRANT, "registration_id", queue="account_id", priority=0)],
-        facts.InviteAsked: [on_community(SEND_INVITE, "registration_id", MAIL)],
-        facts.GuestCodeAsked: [on_community(SEND_GUEST_CODE, "code_id", MAIL)],
-        facts.RemindersChanged: [on(PLAN_REMINDERS, "event_id")],
-        facts.ReminderDue: [on_community(SEND_REMINDER, "registration_id", MAIL)],
-        facts.HookMessageQueued: [on_endpoint(SEND_HOOK, "message_id")],
+        commands.AddRegistrantBatch: [on(ADD_BATCH, "event_id", queue="account_id")],
+        commands.SendInvite: [on_community(SEND_INVITE, "registration_id", MAIL)],
+        commands.PlanReminders: [on(PLAN_REMINDERS, "event_id")],
+        commands.SendReminder: [on_community(SEND_REMINDER, "registration_id", MAIL)],
+        commands.SendGuestCode: [on_community(SEND_GUEST_CODE, "code_id", MAIL)],
+        commands.NotifyMissingHost: [
+            on_community(NOTIFY_HOST, "event_id", MAIL),
+            on(CREATE_EVENT_MESSAGES, "event_id"),
+        ],
+        commands.SendHookMessage: [on_endpoint(SEND_HOOK, "message_id")],
     },
     concurrency={
         MAIL: ConcurrencyLimits(per_queue=4, per_tenant=4, per_kind=4),
         HOOK: ConcurrencyLimits(per_queue=4, per_tenant=8, per_kind=16),
-        # Each run does what waits in its queue beside its own row.
+        # A run also does the jobs that wait in its queue, in batches.
         DELIVERY: ConcurrencyLimits(per_queue=2, per_tenant=2, per_kind=16),
         HOOK_MESSAGE: ConcurrencyLimits(per_queue=4, per_tenant=4, per_kind=16),
     },

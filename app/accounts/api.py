@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
-from app import facts, web
+from app import commands, web
 from app.accounts import connect_api, hosts, integration_view, preflight, quotas, service, webhook_secrets
 from app.accounts.host_ranking import Candidate
 from app.accounts.host_warnings import WarningItem
@@ -164,7 +164,7 @@ async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx)
         raise Problem("needs-reauth", "Zoom no longer accepts this connection. Connect the account again.")
     too_many = "This account was read again very often: wait a while."
     await quotas.consume_hourly(tx, f"sync:{account.id}", MAX_SYNCS_PER_HOUR, too_many)
-    tx.record(facts.AccountRefreshAsked(account.id))
+    tx.record(commands.ReadAccount(account.id))
     tx.run_now(str(account.id))
     tx.resume_queue(str(account.id))
     tx.revive_queue(str(account.id))

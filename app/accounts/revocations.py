@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from app.clients.zoom import Token
+from app.commands import RevokeToken
 from app.core import db
 from app.core.crypto import Encryption
-from app.facts import TokenRevocationQueued
 
 MAX_AGE = timedelta(hours=24)
 
@@ -51,7 +51,7 @@ async def enqueue(
         expires_at=expires_at,
         now=tx.now,
     )
-    tx.record(TokenRevocationQueued(revocation_id))
+    tx.record(RevokeToken(revocation_id))
 
 
 async def get_pending(tx: db.Tx, encryption: Encryption, revocation_id: UUID) -> PendingRevocation | None:
@@ -92,7 +92,7 @@ async def delete(tx: db.Tx, revocation_id: UUID, expires_at: datetime) -> None:
     """Forget the tokens that end then; fresher ones, which somebody else has put there, are still to be revoked."""
     forgotten = "DELETE FROM revocations WHERE id = :id AND expires_at = :expires_at"
     if not (await tx.execute(forgotten, id=revocation_id, expires_at=expires_at)).rowcount:
-        tx.record(TokenRevocationQueued(revocation_id))
+        tx.record(RevokeToken(revocation_id))
 
 
 def _associated_data(column: str, revocation_id: UUID) -> str:

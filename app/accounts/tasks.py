@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from app import facts
+from app import commands
 from app.accounts import grants, quotas, revocations, service, webhook_secrets
 from app.accounts.account_snapshot import fetch
 from app.accounts.models import Account
@@ -79,13 +79,13 @@ async def cleanup(job: JobContext[Resources]) -> None:
     """Delete what has served its time: connects, revocations, secrets that were replaced, answers kept for repeated
     requests, budgets."""
     async with job.complete() as tx:
-        await tx.run("UPDATE connects SET code = NULL WHERE code IS NOT NULL AND expires_at <= :now", now=tx.now)
+        await tx.execute("UPDATE connects SET code = NULL WHERE code IS NOT NULL AND expires_at <= :now", now=tx.now)
         # Kept for a day, so that a browser that comes back late is told so and led to its community.
-        await tx.run("DELETE FROM connects WHERE expires_at <= :before", before=tx.now - timedelta(days=1))
-        await tx.run("DELETE FROM revocations WHERE created_at <= :before", before=tx.now - revocations.MAX_AGE)
-        await tx.run("DELETE FROM idempotency_keys WHERE created_at <= :before", before=tx.now - timedelta(days=1))
+        await tx.execute("DELETE FROM connects WHERE expires_at <= :before", before=tx.now - timedelta(days=1))
+        await tx.execute("DELETE FROM revocations WHERE created_at <= :before", before=tx.now - revocations.MAX_AGE)
+        await tx.execute("DELETE FROM idempotency_keys WHERE created_at <= :before", before=tx.now - timedelta(days=1))
         await webhook_secrets.erase_expired(tx)
-        await tx.run("DELETE FROM quota_usage WHERE day < :today", today=quotas.utc_day(tx.now))
+        await tx.execute("DELETE FROM quota_usage WHERE day < :today", today=quotas.utc_day(tx.now))
 
 
 async def reread_stale(job: JobContext[Resources]) -> None:
@@ -95,4 +95,4 @@ async def reread_stale(job: JobContext[Resources]) -> None:
             select(Account.id).where(Account.status == "connected", Account.read_at <= tx.now - MAX_SNAPSHOT_AGE)
         )
         for account_id in stale:
-            tx.record(facts.AccountRefreshAsked(account_id))
+            tx.record(commands.ReadAccount(account_id))

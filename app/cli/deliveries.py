@@ -11,8 +11,8 @@ import typer
 import uvloop
 from sqlalchemy import select
 
-from app import facts
 from app.cli.documents import format_table
+from app.commands import InterpretDelivery
 from app.core import db
 from app.core.crypto import DecryptionError
 from app.inbox import service
@@ -148,7 +148,7 @@ async def _replay(numbers: Sequence[UUID], choice: DeliveryFilter) -> tuple[int,
     async with open_resources(read_settings(), JOBS) as resources, resources.db.transaction() as tx:
         found = await _with_bodies(tx, numbers, choice)
         for delivery in found:
-            tx.record(facts.DeliveryStored(delivery.id, delivery.source))
+            tx.record(InterpretDelivery(delivery.id, delivery.source))
     known = {delivery.id for delivery in found}
     return len(found), [number for number in numbers if number not in known]
 

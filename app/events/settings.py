@@ -1,4 +1,4 @@
-"""What a community's admins choose for all of its events; what they did not choose has its default here."""
+"""Settings of a community that hold for all of its events, and their defaults."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
+from app.commands import PlanReminders
 from app.core.db import Tx
 from app.events.models import CommunitySettings, Event
-from app.facts import RemindersChanged
 from app.web import Schema
 
 MINUTES_DESCRIPTION = (
@@ -32,7 +32,7 @@ Minutes = Annotated[
 
 
 class Reminders(Schema):
-    """When those who are going are reminded by mail."""
+    """When members who are going get a reminder by mail."""
 
     minutes_before: Minutes = Field(default=[60])
 
@@ -48,22 +48,24 @@ LeastShare = Annotated[
 
 
 class AttendanceThreshold(Schema):
-    """From when on somebody who was there attended: where both are given, either is enough; where neither is, whoever
-    was seen inside attended."""
+    """How long somebody must have been inside to count as having attended.
+
+    If both limits are set, either is enough. If neither is set, everybody who was inside attended.
+    """
 
     minutes: LeastMinutes = None
     share: LeastShare = None
 
 
 class Settings(Schema):
-    """What holds for all events of a community."""
+    """Settings that hold for all events of a community."""
 
     reminders: Reminders = Reminders()
     attendance: AttendanceThreshold = AttendanceThreshold()
 
 
 class ReminderChanges(TypedDict, total=False):
-    """What is to change of the reminders; what is left out stays."""
+    """Changes to the reminders. A field that is left out stays as it is."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
@@ -71,7 +73,7 @@ class ReminderChanges(TypedDict, total=False):
 
 
 class AttendanceChanges(TypedDict, total=False):
-    """What is to change of the threshold of attendance; what is left out stays."""
+    """Changes to the attendance threshold. A field that is left out stays as it is."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
@@ -80,7 +82,7 @@ class AttendanceChanges(TypedDict, total=False):
 
 
 class CommunitySettingsChanges(TypedDict, total=False):
-    """What is to change; what is left out stays."""
+    """Changes to the settings. A field that is left out stays as it is."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
@@ -89,18 +91,18 @@ class CommunitySettingsChanges(TypedDict, total=False):
 
 
 async def get(tx: Tx, community_id: str) -> Settings:
-    """What the community chose, or the defaults."""
+    """Return the settings of a community, with the defaults where the admins chose nothing."""
     return _from_row(await tx.session.get(CommunitySettings, community_id))
 
 
 async def reminders(tx: Tx, community_id: str) -> tuple[list[int], datetime | None]:
-    """The minutes before the start at which people are reminded, and since when it is these."""
+    """Return the minutes before the start at which people are reminded, and when these were last changed."""
     row = await tx.session.get(CommunitySettings, community_id)
     return _from_row(row).reminders.minutes_before, row.reminders_changed_at if row else None
 
 
 async def change(tx: Tx, community_id: str, changes: CommunitySettingsChanges) -> Settings:
-    """Change the settings of a community. Other reminders hold for every event still to come."""
+    """Change the settings of a community. New reminder times apply to every upcoming event."""
     row = await _locked(tx, community_id)
     before = _from_row(row)
     after = Settings.model_validate(
@@ -112,13 +114,14 @@ async def change(tx: Tx, community_id: str, changes: CommunitySettingsChanges) -
     if after.reminders != before.reminders:
         row.reminders_changed_at = tx.now
         for event_id in await tx.session.scalars(_upcoming_events(community_id, tx.now)):
-            tx.record(RemindersChanged(event_id))
+            tx.record(PlanReminders(event_id))
     row.settings = after.model_dump()
     await tx.session.flush()
     return after
 
 
 async def _locked(tx: Tx, community_id: str) -> CommunitySettings:
+    """Return the row of the community, locked; insert it first if it is missing."""
     await tx.session.execute(
         insert(CommunitySettings).values(community_id=community_id, settings={}).on_conflict_do_nothing()
     )

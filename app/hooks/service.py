@@ -10,10 +10,10 @@ import orjson
 from sqlalchemy import Select, SQLColumnExpression, any_, func, literal, select, tuple_
 
 from app.accounts import quotas
+from app.commands import SendHookMessage
 from app.core import db
 from app.core.crypto import Encryption
 from app.core.errors import Problem, field_error, not_found
-from app.facts import HookMessageQueued
 from app.hooks import secrets
 from app.hooks.models import HookAttempt, HookEndpoint, HookMessage
 from app.hooks.payloads import TEST_KIND, Message, TestPayload
@@ -93,7 +93,7 @@ async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
 def wake_dead_jobs(tx: db.Tx, deleted_messages: Sequence[tuple[HookEndpoint, UUID]]) -> None:
     """(endpoint, message) that were given up and exist no more: their dead outbox rows find that out, and end."""
     for endpoint, message_id in deleted_messages:
-        tx.record(HookMessageQueued(message_id, endpoint.id, endpoint.community_id))
+        tx.record(SendHookMessage(message_id, endpoint.id, endpoint.community_id))
 
 
 def subscribed(community_id: str | SQLColumnExpression[str], kind: str) -> Select[HookEndpoint]:
@@ -147,7 +147,7 @@ def _create_message(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID,
         created_at=tx.now,
     )
     tx.session.add(message)
-    tx.record(HookMessageQueued(message.id, endpoint.id, endpoint.community_id))
+    tx.record(SendHookMessage(message.id, endpoint.id, endpoint.community_id))
     return message
 
 
@@ -167,7 +167,7 @@ async def wake_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
     query = waiting_about_subject(message).where(HookMessage.number > message.number)
     following = await tx.session.scalar(query.order_by(HookMessage.number).limit(1))
     if following is not None:
-        tx.record(HookMessageQueued(following.id, message.endpoint_id, community_id))
+        tx.record(SendHookMessage(following.id, message.endpoint_id, community_id))
 
 
 async def send_test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
@@ -190,7 +190,7 @@ async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> Hook
     limit_message = "Messages of this hook were sent again very often: wait a while."
     await quotas.consume_hourly(tx, f"hook-again:{endpoint.id}", MAX_REDELIVERIES_PER_HOUR, limit_message)
     message.state, message.attempts, message.next_at = "waiting", 0, tx.now
-    tx.record(HookMessageQueued(message.id, endpoint.id, endpoint.community_id))
+    tx.record(SendHookMessage(message.id, endpoint.id, endpoint.community_id))
     tx.run_now(str(message.id))
     return message
 

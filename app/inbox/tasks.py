@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app import facts
+from app import commands
 from app.accounts import service as accounts
 from app.core import batching, db, metrics
 from app.core.batching import BatchResult
@@ -75,7 +75,7 @@ async def handle_user_change(job: JobContext[Resources]) -> None:
                 if await accounts.is_being_read(tx, account_id):
                     raise RetryLater("the account is being read at this moment", "at", tx.now + MIN_READ_INTERVAL)
                 next_read_at = account.read_at + MIN_READ_INTERVAL if account.read_at else tx.now
-                tx.record(facts.AccountRefreshAsked(account_id), at=max(tx.now, next_read_at))
+                tx.record(commands.ReadAccount(account_id), at=max(tx.now, next_read_at))
 
 
 async def deauthorize(job: JobContext[Resources]) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import select
 
-from app import facts
+from app import commands
 from app.accounts.models import Host
 from app.clients.mail import MailUnavailable
 from app.core import db
@@ -159,7 +159,7 @@ async def record_result(tx: db.Tx, pending: PendingSend, refusal: str | None) ->
     # Whether the address takes mail is now known anew.
     registration.reminder_error = None
     if not invite_state.is_equivalent(invite_state.desired_invite(event, registration, tx.now), registration.invite):
-        tx.record(facts.InviteAsked(registration.id, event.community_id))
+        tx.record(commands.SendInvite(registration.id, event.community_id))
 
 
 def _is_current(registration: Registration, pending: PendingSend) -> bool:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import or_, select
 
-from app import facts
+from app import commands
 from app.accounts.models import Host
 from app.core import db, logs
 from app.core.job_context import Superseded
@@ -69,7 +69,7 @@ async def plan(job: JobContext[Resources]) -> None:
     async with job.complete(repeat_at=min(upcoming, default=None)) as tx:
         if event is not None and moment is not None:
             for registration_id in await _ids_to_remind(tx, job.id, moment):
-                tx.record(facts.ReminderDue(registration_id, event.community_id))
+                tx.record(commands.SendReminder(registration_id, event.community_id))
 
 
 async def _ids_to_remind(tx: db.Tx, event_id: UUID, moment: datetime) -> Sequence[UUID]:

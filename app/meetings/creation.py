@@ -1,16 +1,16 @@
-"""Creating a meeting exactly once, although the answer may be lost.
+"""Create a meeting exactly once, although the response may be lost.
 
-An attempt is committed before the call. An open attempt found later means that the outcome is unknown: Zoom's own
-`meeting.created` leads to the meeting, or a list of the host's does, and it is ours if our marker heads its agenda. Ten
-minutes on, it is created
-once more, and what the first attempt may have made is an orphan, deleted whenever it appears.
+An attempt is committed before the call. If a later run finds an open attempt, the outcome is unknown. Then Zoom's
+`meeting.created` notification leads to the meeting, or the list of the host's meetings does; it is ours if our marker
+is at the head of its agenda. After ten minutes the meeting is created once more. What the first attempt may have
+created is then an orphan, which is deleted whenever it appears.
 """
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
 
-from app import facts
+from app import commands, facts
 from app.accounts import grants, quotas, reservations
 from app.accounts.models import Account, Host
 from app.clients.zoom import AccountClient, NotFound, OutcomeUnknown, Refused, ZoomError, allows
@@ -27,7 +27,7 @@ from app.meetings.plan import Plan, create_body, new_passcode
 from app.resources import Resources
 
 LIST_SCOPE = "meeting:read:list_meetings"
-# How often a creation without an answer is looked for in Zoom's list.
+# How often a run looks for a creation without an answer in Zoom's list.
 LIST_INTERVAL = timedelta(minutes=1)
 # Zoom's clock and ours may differ by this much.
 CLOCK_SKEW = timedelta(minutes=1)
@@ -37,8 +37,11 @@ T = TypeVar("T")
 
 
 class PendingCreation(NamedTuple):
-    """A meeting to be made: our row, whose it is to be at Zoom, the plan under the row's marker, the version of the
-    event it is the plan of, and whether the host's meetings may be listed."""
+    """A meeting that is about to be created at Zoom.
+
+    `row` is our row, `zoom_user_id` the host, `plan` the plan with the row's marker, `event_version` the version of the
+    event that the plan describes. `can_list` tells whether the grant allows to list the host's meetings.
+    """
 
     row: Meeting
     zoom_user_id: str
@@ -48,8 +51,8 @@ class PendingCreation(NamedTuple):
 
 
 async def create_meeting(job: JobContext[Resources], context: service.MeetingContext) -> None:
-    """Create the meeting the event wants, unless an earlier attempt may have done so already."""
-    assert context.host is not None  # noqa: S101 - `pending` was asked first
+    """Create the meeting of the event, unless an earlier attempt may have created it already."""
+    assert context.host is not None  # noqa: S101 - the caller checked `wants_meeting`
     marker = new_marker(job.resources.encryption, context.event.id)
     row = context.meeting
     if row is None:
@@ -63,16 +66,22 @@ async def create_meeting(job: JobContext[Resources], context: service.MeetingCon
             return
         if not await _may_create_again(job, row, row.attempted_at, can_list=_can_list(context.account)):
             return
+    # Every attempt has a marker of its own, so that an orphan can be told from the meeting we keep.
     row.marker = marker
-    plan, can_list = context.plan(row.marker), _can_list(context.account)
-    pending = PendingCreation(row, context.host.zoom_user_id, plan, context.event.version, can_list)
+    pending = PendingCreation(
+        row=row,
+        zoom_user_id=context.host.zoom_user_id,
+        plan=context.plan(marker),
+        event_version=context.event.version,
+        can_list=_can_list(context.account),
+    )
     zoom_meeting = await _attempt(job, zoom, pending)
     if zoom_meeting is not None:
         await _adopt(job, row, zoom_meeting)
 
 
 async def _attempt(job: JobContext[Resources], zoom: AccountClient, pending: PendingCreation) -> ZoomMeeting | None:
-    """The meeting Zoom made; None where nobody knows whether it did."""
+    """Call Zoom and return the new meeting; None if nobody knows whether Zoom created it."""
     body = create_body(without_refused(pending.plan, pending.row.left_out), new_passcode())
     quota_key = reservations.host_key(pending.zoom_user_id)
 
@@ -95,8 +104,11 @@ async def _attempt(job: JobContext[Resources], zoom: AccountClient, pending: Pen
 async def retry_without_refused(
     tries: Tries, call: Callable[[frozenset[str]], Awaitable[T]]
 ) -> tuple[T, frozenset[str]]:
-    """What `call` brings for the first set of left-out fields that Zoom does not refuse, and that set; a refusal that
-    is not about an optional field is raised."""
+    """Repeat `call` without the optional fields that Zoom refuses.
+
+    Returns the result of the first call that succeeds, and the fields it left out. Raises a refusal that is not about
+    an optional field.
+    """
     while True:
         try:
             return await call(tries.left_out), tries.left_out
@@ -109,7 +121,7 @@ async def retry_without_refused(
 
 
 async def _mark_attempt(job: JobContext[Resources], pending: PendingCreation, left_out: frozenset[str] | None) -> None:
-    """An attempt without the fields `left_out` is under way; with None, none is."""
+    """Commit that an attempt without the fields `left_out` is under way; with None, that none is."""
     async with job.transaction() as tx:
         row = await service.lock(tx, pending.row.id)
         row.state, row.synced_version, row.marker = "pending", pending.event_version, pending.row.marker
@@ -121,7 +133,11 @@ async def _mark_attempt(job: JobContext[Resources], pending: PendingCreation, le
 
 
 async def _wait_for_outcome(job: JobContext[Resources], pending: PendingCreation, error: OutcomeUnknown) -> None:
-    """Wait for Zoom to speak of the meeting. Where the host's meetings may be listed, look through them at once."""
+    """Have the job run again when the outcome may be known.
+
+    If the grant allows to list the host's meetings, that is at once; else after `OUTCOME_TIMEOUT`, unless Zoom's
+    notification comes first.
+    """
     log.warning("creation without an answer", event_id=job.key)
     async with job.transaction() as tx:
         attempted_at = (await service.lock(tx, pending.row.id)).attempted_at or tx.now
@@ -129,15 +145,19 @@ async def _wait_for_outcome(job: JobContext[Resources], pending: PendingCreation
     async with job.complete(job.resources.clock.now() if pending.can_list else error.retry_at) as tx:
         await service.show_error(tx, job.id, error)
         (await service.lock(tx, pending.row.id)).state = "unknown"
-        tx.ring(f"event:{job.id}")
+        tx.publish(f"event:{job.id}")
 
 
 async def _may_create_again(
     job: JobContext[Resources], row: Meeting, attempted_at: datetime, *, can_list: bool
 ) -> bool:
-    """Whether it is time to create once more; until then, and after a second loss, the row waits. That a list does not
-    have the meeting proves nothing: it is looked for again."""
-    now, until = job.resources.clock.now(), attempted_at + service.OUTCOME_TIMEOUT
+    """Return whether it is time to create the meeting once more; if not, complete the job.
+
+    Until the timeout the job looks again from time to time: a list without the meeting proves nothing. After a second
+    lost answer nothing is created any more by itself. The meeting is shown as failed, and an admin decides.
+    """
+    now = job.resources.clock.now()
+    until = attempted_at + service.OUTCOME_TIMEOUT
     expired = now >= until
     if expired and not row.orphan_markers:
         async with job.transaction() as tx:
@@ -151,16 +171,16 @@ async def _may_create_again(
         waiting.state = "failed" if expired else "unknown"
         if expired and waiting.last_error:
             waiting.last_error = {**waiting.last_error, "retry_at": None}
-        tx.ring(f"event:{job.id}")
+        tx.publish(f"event:{job.id}")
     return False
 
 
 async def _adopt(
     job: JobContext[Resources], row: Meeting, zoom_meeting: ZoomMeeting, *, recovered: bool = False
 ) -> None:
-    """The meeting exists: keep its number and its link, sealed, and tell those who wait for it.
+    """Store the number and the encrypted link of a meeting that exists, and complete the job.
 
-    One that was `found` is what was wanted when it was asked for, so it is compared with what is wanted by now.
+    A `recovered` meeting was created from an older plan, so another sync is requested.
     """
     async with job.complete() as tx:
         meeting = await service.lock(tx, row.id)
@@ -170,12 +190,12 @@ async def _adopt(
         sync_outcome.mark_scheduled(meeting)
         tx.record(facts.MeetingSynced(job.id, row.account_id))
         if recovered:
-            tx.record(facts.SyncAsked(job.id, row.account_id))
-        tx.ring(f"event:{job.id}")
+            tx.record(commands.SyncMeetingNow(job.id, row.account_id))
+        tx.publish(f"event:{job.id}")
 
 
 async def delete_orphans(job: JobContext[Resources], zoom: AccountClient, row: Meeting) -> None:
-    """Delete at Zoom what attempts without answer made after all, as far as Zoom has spoken of it."""
+    """Delete the meetings at Zoom that attempts without an answer created, as far as they can be found."""
     if not row.orphan_markers:
         return
     since = max(row.created_at, job.resources.clock.now() - service.ORPHAN_SEARCH_WINDOW)
@@ -193,7 +213,7 @@ async def delete_orphans(job: JobContext[Resources], zoom: AccountClient, row: M
 
 
 async def delete_meeting(zoom: AccountClient, number: int) -> None:
-    """Delete a meeting at Zoom. Gone already is as good."""
+    """Delete a meeting at Zoom. It is no error if the meeting is gone already."""
     try:
         await zoom.delete_meeting(number)
     except NotFound:
@@ -203,8 +223,11 @@ async def delete_meeting(zoom: AccountClient, number: int) -> None:
 async def _find_earlier(
     job: JobContext[Resources], zoom: AccountClient, row: Meeting, markers: Collection[str], since: datetime
 ) -> list[ZoomMeeting]:
-    """Meetings that carry one of `markers`, among those Zoom says were created on the host `since` then, or else among
-    those a list of the host's has under them, where the grant permits to list."""
+    """Return the host's meetings at Zoom that carry one of `markers`.
+
+    First the notifications about meetings created `since` then are searched. If they have none, the list of the host's
+    meetings is searched, if the grant allows to list them.
+    """
     async with job.read_only() as tx:
         host = await tx.session.get_one(Host, row.host_id)
         account = await tx.session.get_one(Account, row.account_id)
@@ -218,7 +241,7 @@ async def _find_earlier(
 
 
 async def _with_marker(zoom: AccountClient, numbers: Collection[int], markers: Collection[str]) -> list[ZoomMeeting]:
-    """Those of these meetings that carry one of `markers`, as they are now."""
+    """Read these meetings from Zoom and return those that carry one of `markers`."""
     found = []
     for number in numbers:
         try:
@@ -231,8 +254,10 @@ async def _with_marker(zoom: AccountClient, numbers: Collection[int], markers: C
 
 
 async def _listed_numbers(zoom: AccountClient, zoom_user_id: str, markers: Collection[str]) -> list[int]:
-    """Numbers of the host's meetings that stand in Zoom's list under one of `markers`. A list that cannot be
-    had leaves the other way, Zoom's own notification."""
+    """Return numbers of the host's meetings that carry one of `markers` in Zoom's list.
+
+    An error of the list is not raised: Zoom's notification may still lead to the meeting.
+    """
     try:
         return [
             meeting.id

@@ -1,7 +1,7 @@
-"""What became of a meeting inside Zoom, whoever did it and whether or not we were told.
+"""Find out what happened to meetings inside Zoom, with or without a notification.
 
-Notifications come late, twice, in any order or not at all, so none of them is taken for the state of a meeting. What
-speaks against what we know is a doubt; a doubt is settled by reading the meeting, and only that says what is so.
+Notifications come late, twice, in any order or not at all, so no notification is taken for the state of a meeting. If
+one contradicts what we know, the meeting is marked stale and read again. Only the meeting that was read counts.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, or_, select
 
-from app import facts
+from app import commands, facts
 from app.accounts.models import Account
 from app.clients.zoom import Meeting as ZoomMeeting
 from app.clients.zoom import allows
@@ -24,15 +24,17 @@ from app.meetings.models import HAS_TIMES, Instance, Meeting
 from app.meetings.plan import from_notification, is_protected, merged_with_zoom
 
 READ_SCOPE = "meeting:read:meeting"
-# What a change of means another link into the meeting.
+# A change of one of these fields means that the meeting has another link.
 LINK_FIELDS = frozenset({"password", "join_url"})
-# After so long nobody waits for the end of a meeting any more that Zoom cannot be asked about.
+# So long after its planned end, a live event is closed if Zoom cannot be asked about its meeting. A judgement: meetings
+# overrun, but hardly by six hours.
 ABANDONED_AFTER = timedelta(hours=6)
-# Nothing is concluded from an instance that began a moment ago: Zoom's answer may be older.
+# Nothing is concluded about an instance that began a moment ago, because Zoom's response may be older.
 MIN_AGE = timedelta(minutes=2)
-MAX_PER_RUN = 100  # meetings a minute
+# Meetings that one run of `find_stale` marks; it runs every minute.
+MAX_PER_RUN = 100
 
-# A meeting that runs, or should, is read again and again; one of tomorrow twice a day.
+# A meeting that is running, or should be, is read every 5 or 15 minutes; one that starts within a day, every 12 hours.
 _STALE_MEETINGS = """
 WITH present AS (SELECT CAST(:now AS timestamptz) AS now), found AS (
     SELECT meetings.id FROM present CROSS JOIN meetings JOIN events ON events.id = meetings.event_id
@@ -55,7 +57,7 @@ RETURNING meetings.event_id, meetings.account_id
 
 
 async def mark_stale(tx: db.Tx, meeting: Meeting) -> bool:
-    """Have the meeting read again; False where the grant does not permit to."""
+    """Have the meeting read again. Returns False if the grant does not allow to read it."""
     account = await tx.session.get_one(Account, meeting.account_id)
     if not allows(account.scopes, READ_SCOPE):
         return False
@@ -65,15 +67,16 @@ async def mark_stale(tx: db.Tx, meeting: Meeting) -> bool:
 
 
 def _request_read(tx: db.Tx, event_id: UUID, account_id: UUID) -> None:
-    """Have an event's meeting read, also where a change to it waits for midnight."""
-    tx.record(facts.MeetingMaybeStale(event_id, account_id))
+    """Have an event's meeting read now, even if its job waits for a daily limit to end."""
+    tx.record(commands.SyncMeeting(event_id, account_id))
     tx.run_now(str(event_id))
 
 
 async def find_stale(tx: db.Tx) -> None:
-    """Doubt what should have been heard of by now: meetings that should run or be over, and a day before they begin.
+    """Mark meetings stale about which Zoom should have sent something by now.
 
-    The longest unread come first, so many a minute; the calls themselves are paced like all others.
+    These are meetings that should be running or over, and meetings that start within a day. The ones that were not read
+    for the longest time come first. The rate limiter spaces the calls like all others.
     """
     connected = await tx.session.execute(select(Account.id, Account.scopes).where(Account.status == "connected"))
     accounts = [account_id for account_id, scopes in connected if allows(scopes, READ_SCOPE)]
@@ -90,7 +93,7 @@ async def find_stale(tx: db.Tx) -> None:
 
 
 async def mark_all_stale(tx: db.Tx, account_id: UUID, since: datetime) -> None:
-    """Doubt every meeting in use of an account that was not long over by `since`."""
+    """Mark every meeting in use of an account stale, unless it was long over by `since`."""
     found = await tx.execute(
         "UPDATE meetings SET stale_since = :now FROM events WHERE events.id = meetings.event_id"
         " AND meetings.account_id = :account_id AND meetings.state = ANY(:serving)"
@@ -103,10 +106,11 @@ async def mark_all_stale(tx: db.Tx, account_id: UUID, since: datetime) -> None:
 
 
 async def handle_changed(tx: db.Tx, meeting: Meeting, notification: Notification, at: datetime) -> None:
-    """Zoom told, of the moment `at`, that a meeting was edited, deleted or brought back.
+    """Handle a notification that a meeting was edited, deleted or restored inside Zoom at the time `at`.
 
-    What our own changes echo says nothing new. Where reading is not permitted, Zoom's word has to do; it may be that of
-    a change of ours that got no answer.
+    A notification that only echoes our own change is ignored. If the grant does not allow to read the meeting, the
+    content of the notification is believed. It may then report a change of ours that got no answer, so the sync job
+    looks at it, too.
     """
     if notification.event == "meeting.updated":
         reported = from_notification(notification.payload_object)
@@ -119,7 +123,8 @@ async def handle_changed(tx: db.Tx, meeting: Meeting, notification: Notification
             return
         row = await service.lock(tx, meeting.id)
         if at > max(moment for moment in (row.last_notified_at, row.synced_at, row.created_at) if moment):
-            row.last_notified_at, row.observed = at, merged_with_zoom(row.observed or {}, reported)
+            row.last_notified_at = at
+            row.observed = merged_with_zoom(row.observed or {}, reported)
             row.protected = is_protected(merged_with_zoom(row.last_sent or {}, row.observed))
             if row.unanswered:
                 _request_read(tx, row.event_id, row.account_id)
@@ -132,7 +137,10 @@ async def handle_changed(tx: db.Tx, meeting: Meeting, notification: Notification
 
 
 async def mark_gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> None:
-    """The meeting cannot be entered any more. One that Zoom does not know any more has ended, too."""
+    """Store that nobody can enter the meeting any more.
+
+    If it was deleted at Zoom, its open instances have ended, too.
+    """
     if state == "deleted_at_zoom":
         for instance in await _open_instances(tx, meeting.id):
             await instance_store.store(tx, meeting, instance.uuid, InstanceTimes(None, tx.now, inferred=True))
@@ -144,14 +152,18 @@ async def mark_gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom")
 
 
 async def reconcile_instances(tx: db.Tx, meeting: Meeting, zoom_meeting: ZoomMeeting, asked_at: datetime) -> None:
-    """Take down of instances what Zoom's answer shows and no notification told. Of a meeting that does not run any
-    more it tells that it ended by now, and an instance before the last when the next began; a notification that comes
-    after all knows the moment better. Of one that runs, that no end of it was found out."""
+    """Store what Zoom's response shows about instances and no notification reported.
+
+    If the meeting is not running, its open instance ended by now, and an earlier open instance ended when the next one
+    began. These ends are inferred; a notification that still arrives knows the time better. If the meeting is running,
+    an inferred end of its instance was wrong. `asked_at` is when the request was sent.
+    """
     instances = await _instances(tx, meeting.id)
     if zoom_meeting.status == "waiting":
         for instance, after in zip_longest(instances, instances[1:]):
-            opened_at, next_start = instance.runs[-1].started_at, after.started_at if after else None
-            # One that was opened again may run since after the next one began.
+            opened_at = instance.runs[-1].started_at
+            next_start = after.started_at if after else None
+            # An instance that was opened again may have begun its last run after the next instance began.
             is_last = next_start is None or bool(opened_at and opened_at > next_start)
             is_recent = opened_at is not None and opened_at >= asked_at - MIN_AGE
             if instance.ended_at is None and not (is_last and is_recent):
@@ -164,14 +176,19 @@ async def reconcile_instances(tx: db.Tx, meeting: Meeting, zoom_meeting: ZoomMee
         elif matching.end_inferred and matching.ended_at and matching.ended_at < asked_at:
             await instance_store.reopen(tx, meeting, zoom_meeting.uuid)
         elif matching.ended_at and matching.ended_at < asked_at - MIN_AGE:
-            # It was opened again, and nobody told.
+            # The instance was opened again, and the notification was lost.
             await instance_store.store(tx, meeting, zoom_meeting.uuid, InstanceTimes(asked_at, None))
 
 
 async def close_abandoned(tx: db.Tx) -> None:
-    """End what nobody can ask Zoom about: on meetings that are gone or on accounts that are not connected or may not be
-    read, live events long past their end, and rehearsals that began as long ago or lost their account for good."""
-    before_start, long_ago = Event.starts_at > tx.now, tx.now - ABANDONED_AFTER
+    """End live events about which Zoom cannot be asked any more.
+
+    Their meeting is gone, or their account is not connected, or its grant does not allow to read meetings. An event is
+    closed long after its planned end. A rehearsal is closed long after it began, or at once if its account was
+    disconnected.
+    """
+    before_start = Event.starts_at > tx.now
+    long_ago = tx.now - ABANDONED_AFTER
     found = await tx.session.execute(
         select(Meeting, Event, Account)
         .join(Event, Event.id == Meeting.event_id)
@@ -197,7 +214,7 @@ async def close_abandoned(tx: db.Tx) -> None:
 
 
 async def _instances(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:
-    """The instances of a meeting in the order they began, one whose start was not told first."""
+    """Return the instances of a meeting by start; instances with an unknown start come first."""
     found = await tx.session.scalars(
         select(Instance)
         .where(Instance.meeting_id == meeting_id, HAS_TIMES)
@@ -211,11 +228,11 @@ async def _open_instances(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:
 
 
 def _is_whole_meeting(notification: Notification) -> bool:
-    """Whether it is about the whole meeting, not about one occurrence."""
+    """Return whether the notification is about the whole meeting, not about one occurrence."""
     return bool(notification.payload.get("operation", "all") == "all")
 
 
 async def meeting_for(tx: db.Tx, account_ids: Sequence[UUID], notification: Notification) -> Meeting | None:
-    """The meeting of one of these accounts that a notification is about, by its number; retired ones too."""
+    """Return the meeting of one of these accounts that a notification is about; retired ones count, too."""
     number = notification.meeting_number
     return await service.by_zoom_id(tx, account_ids, number) if number else None

@@ -1,4 +1,4 @@
-"""Local changes to meetings, and the rows a sync looks at."""
+"""Local changes to meetings in the caller's transaction, and the rows that a sync reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import or_, select
 
-from app import facts
+from app import commands, facts
 from app.accounts import token_errors
 from app.accounts.host_warnings import missing_scopes_message
 from app.accounts.models import Account, Host
@@ -26,18 +26,23 @@ from app.meetings.plan import (
     plan,
 )
 
+# A meeting in one of these states no longer serves its event.
 RETIRED_STATES = ("retiring", "retired")
 # A meeting with a number in one of these states takes registrants.
 ACTIVE_STATES = ("scheduled", "updating", "failed")
-# How long a creation without an answer may still make itself known before it is repeated, and how long what it may
-# have left behind is looked for: Zoom repeats a notification for an hour and a half.
+# How long a creation without an answer waits for Zoom's notification before it is repeated. Zoom repeats a notification
+# for an hour and a half, but an event must not be without a meeting for so long.
 OUTCOME_TIMEOUT = timedelta(minutes=10)
+# How long we search for an orphan that such a creation may have left. Zoom's last repetition is long past by then.
 ORPHAN_SEARCH_WINDOW = timedelta(days=2)
 
 
 @dataclass
 class MeetingContext:
-    """An event with what it wants (`plan`, None where it wants no Zoom meeting) and the meeting that serves it."""
+    """An event with its host, account, space and the meeting that serves it: everything a sync needs.
+
+    `alternative_hosts` are Zoom user ids.
+    """
 
     event: Event
     host: Host | None
@@ -48,21 +53,21 @@ class MeetingContext:
 
     @property
     def wants_meeting(self) -> bool:
-        """Whether the platform wants a Zoom meeting on a host we know."""
+        """Return whether the event needs a Zoom meeting and we know its host."""
         return self.event.on_zoom and self.host is not None and self.account is not None
 
     @property
     def on_another_host(self) -> bool:
-        """Whether the meeting that serves the event is not where it is wanted."""
+        """Return whether the meeting belongs to another host than the event's, or is no longer needed at all."""
         return self.meeting is not None and (not self.wants_meeting or self.meeting.host_id != self.event.host_id)
 
     def desired_plan(self, meeting: Meeting) -> Plan:
-        """What Zoom is asked for: the plan without what it has refused of it. Only while `wants_meeting`."""
+        """Return the plan without the fields that Zoom refused. Requires `wants_meeting`."""
         return without_refused(self.plan(meeting.marker), meeting.left_out)
 
     def plan(self, marker: str) -> Plan:
-        """What Zoom is to know, under `marker`. Only while `wants_meeting`."""
-        assert self.host is not None  # noqa: S101 - `wants_meeting` was asked first
+        """Return the plan of the meeting, with `marker` in its agenda. Requires `wants_meeting`."""
+        assert self.host is not None  # noqa: S101 - the caller checked `wants_meeting`
         settings = self.space.settings if self.space else {}
         event, host = self.event, self.host
         return plan(
@@ -74,7 +79,8 @@ class MeetingContext:
                 timezone=event.timezone,
                 marker=marker,
                 licensed=host.licensed,
-                # Until it is known, it is asked for: Zoom drops what it cannot do, and says so when read back.
+                # While the setting is unknown (None), recording is requested. Zoom drops what the host cannot do, and
+                # the meeting that is read back shows it.
                 can_record=host.licensed and host.cloud_recording is not False,
                 record=settings.get("record", True),
                 waiting_room=settings.get("waiting_room", False),
@@ -86,7 +92,7 @@ class MeetingContext:
 
 
 async def current(tx: db.Tx, event_id: UUID) -> Meeting | None:
-    """The meeting that serves the event."""
+    """Return the meeting that serves the event, if there is one."""
     found: Meeting | None = await tx.session.scalar(
         select(Meeting).where(Meeting.event_id == event_id, Meeting.state.not_in(RETIRED_STATES))
     )
@@ -94,20 +100,23 @@ async def current(tx: db.Tx, event_id: UUID) -> Meeting | None:
 
 
 async def lock(tx: db.Tx, meeting_id: UUID) -> Meeting:
-    """The meeting as it stands now, locked until the transaction ends; rows that reference it can still be written."""
+    """Return the meeting as it is now, locked until the transaction ends.
+
+    Rows that reference the meeting can still be inserted.
+    """
     await tx.session.flush()
     return await tx.session.get_one(Meeting, meeting_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
 async def load_context(tx: db.Tx, event_id: UUID) -> MeetingContext | None:
-    """Everything a sync of the event has to know; None for an event that never was."""
+    """Return everything a sync of the event needs; None if there is no such event."""
     event = await events.get(tx, event_id)
     if event is None:
         return None
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
     account = await tx.session.get(Account, host.account_id) if host else None
     space = await tx.session.get(Space, event.space_id) if event.space_id else None
-    # Who is known to be unable to stand in is left out: Zoom would refuse the whole change.
+    # Hosts who are no longer licensed or listed are left out: Zoom would refuse the whole change because of one.
     alternatives = await tx.session.scalars(
         select(Host.zoom_user_id).where(
             Host.id.in_(event.alternative_hosts), Host.licensed, or_(Host.listed, Host.name.is_(None))
@@ -117,8 +126,8 @@ async def load_context(tx: db.Tx, event_id: UUID) -> MeetingContext | None:
 
 
 async def create_row(tx: db.Tx, context: MeetingContext, marker: str) -> Meeting:
-    """A pending meeting, to be made under `marker`, for an event that wants one and has none."""
-    assert context.host is not None  # noqa: S101 - `wants_meeting` was asked first
+    """Insert a pending meeting for an event that needs one and has none, and return it."""
+    assert context.host is not None  # noqa: S101 - the caller checked `wants_meeting`
     meeting = Meeting(
         event_id=context.event.id,
         account_id=context.host.account_id,
@@ -137,7 +146,7 @@ async def create_row(tx: db.Tx, context: MeetingContext, marker: str) -> Meeting
 
 
 async def show_error(tx: db.Tx, event_id: UUID, error: ZoomError | RetryLater) -> None:
-    """Show on the event why its meeting is not what it should be, and when it is tried again."""
+    """Store why the sync failed and when it is retried, so that the event shows it."""
     meeting = await current(tx, event_id)
     if meeting is None or is_brief_wait(error, tx.now):
         return
@@ -151,12 +160,18 @@ async def show_error(tx: db.Tx, event_id: UUID, error: ZoomError | RetryLater) -
 
 
 def is_brief_wait(error: ZoomError | RetryLater, now: datetime) -> bool:
-    """Whether a wait is over before anybody would read of it: calls are paced, or came too close together."""
+    """Return whether a retry is due within a minute. Nobody needs to read of such a wait.
+
+    It comes from our own rate limiter, or from calls that were too close together for Zoom.
+    """
     return error.retry == "at" and error.retry_at is not None and error.retry_at < now + timedelta(minutes=1)
 
 
 def _slug(error: ZoomError | RetryLater) -> str:
-    """`RateLimited` is `rate-limited`; of what waits here without having asked Zoom, what it waits for."""
+    """Return the slug of an error: its class in kebab case.
+
+    A RetryLater was raised before any call to Zoom, so its slug tells what the job waits for.
+    """
     if isinstance(error, TokenUnavailable):
         return error.kind
     if isinstance(error, RetryLater):
@@ -165,18 +180,22 @@ def _slug(error: ZoomError | RetryLater) -> str:
 
 
 async def link_refused(tx: db.Tx, event_id: UUID) -> bool:
-    """Whether the event's meeting is there, and Zoom's link to it leads elsewhere than to Zoom."""
+    """Return whether the meeting exists but its link was refused because it does not lead to Zoom."""
     meeting = await current(tx, event_id)
     return meeting is not None and meeting.zoom_meeting_id is not None and meeting.join_url is None
 
 
 def abandon_creation(meeting: Meeting) -> None:
-    """Stop waiting for a creation without answer: what it may have made is an orphan, to be deleted if it appears."""
-    meeting.orphan_markers, meeting.attempted_at = [*meeting.orphan_markers, meeting.marker], None
+    """Stop waiting for a creation without an answer.
+
+    The meeting it may have created becomes an orphan, which is deleted if it appears.
+    """
+    meeting.orphan_markers = [*meeting.orphan_markers, meeting.marker]
+    meeting.attempted_at = None
 
 
 def retire(tx: db.Tx, meeting: Meeting) -> None:
-    """The meeting no longer serves its event, and is to be deleted at Zoom."""
+    """Retire a meeting: it no longer serves its event, and a job deletes it at Zoom."""
     if meeting.attempted_at is not None:
         abandon_creation(meeting)
     meeting.state = "retiring"
@@ -184,26 +203,31 @@ def retire(tx: db.Tx, meeting: Meeting) -> None:
 
 
 async def request_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
-    """Bring the event and Zoom together now, also where people have changed the meeting inside Zoom.
+    """Sync the event with Zoom now, and undo what people changed inside Zoom.
 
-    `on_unknown="create"` gives up waiting for a creation without answer; a meeting deleted inside Zoom is replaced.
+    A meeting that was deleted inside Zoom is replaced. `on_unknown="create"` stops waiting for a creation without an
+    answer.
     """
     meeting = await current(tx, event.id)
     if meeting and meeting.state == "deleted_at_zoom":
         retire(tx, meeting)
     elif meeting and meeting.zoom_meeting_id is not None:
-        # What is known to differ differs still where it may not be read again.
+        # The known differences move into `last_sent`. So they are corrected even if the grant does not allow us to read
+        # the meeting again.
         meeting.last_sent = merged_with_zoom(meeting.last_sent, meeting.observed or {}) if meeting.last_sent else None
         meeting.observed, meeting.left_out = None, {}
     elif meeting and meeting.state in {"unknown", "failed"} and meeting.attempted_at and on_unknown == "create":
         abandon_creation(meeting)
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
-    tx.record(facts.SyncAsked(event.id, host.account_id if host else None))
+    tx.record(commands.SyncMeetingNow(event.id, host.account_id if host else None))
     tx.run_now(str(event.id))
 
 
 async def by_zoom_id(tx: db.Tx, account_ids: Sequence[UUID], zoom_meeting_id: int) -> Meeting | None:
-    """The meeting of one of these accounts by Zoom's id; retired ones too, as Zoom still speaks of them."""
+    """Return the meeting of one of these accounts by Zoom's id.
+
+    Retired meetings count, because notifications about them still arrive.
+    """
     found: Meeting | None = await tx.session.scalar(
         select(Meeting).where(Meeting.account_id.in_(account_ids), Meeting.zoom_meeting_id == zoom_meeting_id)
     )
@@ -211,7 +235,7 @@ async def by_zoom_id(tx: db.Tx, account_ids: Sequence[UUID], zoom_meeting_id: in
 
 
 async def by_instance(tx: db.Tx, account_ids: Sequence[UUID], uuid: str) -> Meeting | None:
-    """The meeting of one of these accounts by the UUID of an instance that Zoom has spoken of."""
+    """Return the meeting of one of these accounts by the UUID of an instance that we have stored."""
     found: Meeting | None = await tx.session.scalar(
         select(Meeting)
         .join(Instance, Instance.meeting_id == Meeting.id)
@@ -221,7 +245,7 @@ async def by_instance(tx: db.Tx, account_ids: Sequence[UUID], uuid: str) -> Meet
 
 
 async def with_unknown_outcome(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -> Sequence[Meeting]:
-    """Meetings on a host whose creation lately got no answer, or left a possible orphan behind."""
+    """Return meetings of a host whose creation got no answer, or recently left a possible orphan."""
     found = await tx.session.scalars(
         select(Meeting)
         .join(Host, Host.id == Meeting.host_id)
@@ -236,7 +260,7 @@ async def with_unknown_outcome(tx: db.Tx, account_ids: Sequence[UUID], zoom_user
 
 
 async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
-    """Events on the account's hosts that are not over, and those its meetings still serve."""
+    """Return ids of events that are not over and are on the account's hosts or served by its meetings."""
     rows = await tx.execute(
         "SELECT events.id FROM events JOIN hosts ON hosts.id = events.host_id"
         " WHERE hosts.account_id = :account AND events.ends_at > :now"
@@ -248,7 +272,10 @@ async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
 
 
 async def clear_left_out(tx: db.Tx, account_id: UUID) -> None:
-    """Let what Zoom refused of the account's meetings be tried again: it may have another plan by now."""
+    """Forget which fields Zoom refused for the account's meetings, so that they are tried again.
+
+    The account may have another Zoom plan by now.
+    """
     await tx.execute(
         "UPDATE meetings SET left_out = '{}' WHERE account_id = :account AND left_out <> '{}'"
         " AND state NOT IN ('retiring', 'retired')",
@@ -257,7 +284,7 @@ async def clear_left_out(tx: db.Tx, account_id: UUID) -> None:
 
 
 async def retiring_of_account(tx: db.Tx, account_id: UUID) -> Sequence[Meeting]:
-    """Meetings of the account that wait to be deleted at Zoom."""
+    """Return the account's meetings that wait to be deleted at Zoom."""
     found = await tx.session.scalars(
         select(Meeting).where(Meeting.account_id == account_id, Meeting.state == "retiring")
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from app import facts
+from app import commands, facts
 from app.accounts import grants
 from app.clients.zoom import Meeting as ZoomMeeting
 from app.clients.zoom import MeetingBody, NotFound, ZoomError
@@ -47,7 +47,7 @@ async def sync(job: JobContext[Resources]) -> None:
         if not _is_read_only(context):
             async with job.transaction() as tx:
                 await service.show_error(tx, job.id, error)
-                tx.ring(f"event:{job.id}")
+                tx.publish(f"event:{job.id}")
         raise
 
 
@@ -100,7 +100,7 @@ def _patch_body(
 
 async def _complete(job: JobContext[Resources]) -> None:
     async with job.complete() as tx:
-        tx.ring(f"event:{job.id}")
+        tx.publish(f"event:{job.id}")
 
 
 async def _mark_gone(job: JobContext[Resources], meeting: Meeting | None, state: str) -> None:
@@ -108,7 +108,7 @@ async def _mark_gone(job: JobContext[Resources], meeting: Meeting | None, state:
     async with job.complete() as tx:
         if meeting:
             await drift.mark_gone(tx, meeting, state)
-        tx.ring(f"event:{job.id}")
+        tx.publish(f"event:{job.id}")
 
 
 async def _update(job: JobContext[Resources], context: service.MeetingContext, meeting: Meeting, number: int) -> None:
@@ -198,7 +198,7 @@ async def _mark_synced(
             sync_outcome.mark_scheduled(row)
         if state_before != (True, row.protected, row.join_url is not None):
             tx.record(facts.MeetingSynced(job.id, row.account_id))
-        tx.ring(f"event:{job.id}")
+        tx.publish(f"event:{job.id}")
 
 
 async def retire(job: JobContext[Resources]) -> None:
@@ -221,7 +221,7 @@ async def retire(job: JobContext[Resources]) -> None:
     async with job.complete() as tx:
         row = await service.lock(tx, meeting.id)
         row.state, row.join_url, row.last_error = "retired", None, None
-        tx.ring(f"event:{row.event_id}")
+        tx.publish(f"event:{row.event_id}")
 
 
 async def handle_meeting_created(job: JobContext[Resources]) -> None:
@@ -235,7 +235,7 @@ async def handle_meeting_created(job: JobContext[Resources]) -> None:
             if meeting.state in service.RETIRED_STATES:
                 tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))
             else:
-                tx.record(facts.SyncAsked(meeting.event_id, meeting.account_id))
+                tx.record(commands.SyncMeetingNow(meeting.event_id, meeting.account_id))
 
 
 async def handle_instance(job: JobContext[Resources]) -> None:
@@ -251,9 +251,9 @@ async def handle_instance(job: JobContext[Resources]) -> None:
         await instance_store.store(tx, meeting, notification.uuid, times)
         if times.ended_at and meeting.state in service.RETIRED_STATES:
             # A meeting cancelled while it ran may have outlived its deletion: delete it once more.
-            tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))
-            tx.hurry(str(meeting.id))
-        tx.ring(f"event:{meeting.event_id}")
+            tx.record(commands.DeleteMeeting(meeting.id, meeting.account_id))
+            tx.run_now(str(meeting.id))
+        tx.publish(f"event:{meeting.event_id}")
 
 
 async def handle_change(job: JobContext[Resources]) -> None:
@@ -265,7 +265,7 @@ async def handle_change(job: JobContext[Resources]) -> None:
         meeting = await drift.meeting_for(tx, account_ids, notification)
         if meeting is not None and meeting.state not in service.RETIRED_STATES:
             await drift.handle_changed(tx, meeting, notification, notification.occurred_at or delivery.received_at)
-            tx.ring(f"event:{meeting.event_id}")
+            tx.publish(f"event:{meeting.event_id}")
 
 
 async def find_stale(job: JobContext[Resources]) -> None:
@@ -303,6 +303,6 @@ async def resync_account(job: JobContext[Resources]) -> None:
     async with job.complete() as tx:
         await service.clear_left_out(tx, job.id)
         for event_id in await service.upcoming_of_account(tx, job.id):
-            tx.record(facts.SyncAsked(event_id, job.id))
+            tx.record(commands.SyncMeetingNow(event_id, job.id))
         for meeting in await service.retiring_of_account(tx, job.id):
-            tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))
+            tx.record(commands.DeleteMeeting(meeting.id, meeting.account_id))

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
-from app import facts
+from app import commands, facts
 from app.accounts.models import Host
 from app.core import db
 from app.events import service as events
@@ -79,7 +79,7 @@ async def _adopt(tx: db.Tx, resources: Resources, inventory: Inventory, action: 
     if event.status(tx.now) == "ended" and (context := await meetings.load_context(tx, event.id)):
         row.last_sent = context.desired_plan(row)  # nobody changes what is over
     tx.record(facts.MeetingSynced(event.id, host.account_id))
-    tx.record(facts.SyncAsked(event.id, host.account_id))
+    tx.record(commands.SyncMeetingNow(event.id, host.account_id))
     tx.publish(events.topic(event.id))
     await stale_invites.resend_to_event(tx, event)
 
@@ -96,7 +96,7 @@ async def _recreate(tx: db.Tx, inventory: Inventory, action: meeting_plan.Recrea
         return
     await _retire_gone(tx, row)
     tx.record(facts.MeetingSynced(row.event_id, row.account_id))
-    tx.record(facts.SyncAsked(row.event_id, row.account_id))
+    tx.record(commands.SyncMeetingNow(row.event_id, row.account_id))
     tx.publish(events.topic(row.event_id))
     await stale_invites.resend_to_event(tx, event)
 
@@ -108,7 +108,7 @@ async def _correct(tx: db.Tx, inventory: Inventory, action: meeting_plan.Correct
     if event is None or row.state not in meetings.ACTIVE_STATES or row.last_sent is None:
         return
     row.last_sent, row.observed, row.stale_since = None, None, tx.now
-    tx.record(facts.SyncAsked(row.event_id, row.account_id))
+    tx.record(commands.SyncMeetingNow(row.event_id, row.account_id))
     if inventory.changed[action.number] & IN_CALENDARS:
         await stale_invites.resend_to_event(tx, event)
 
@@ -135,6 +135,6 @@ async def _clear(tx: db.Tx, action: meeting_plan.ClearOrphan) -> None:
     row = await tx.session.get_one(Meeting, action.row_id)
     if row.state in meetings.RETIRED_STATES:
         row.state = "retiring"
-        tx.record(facts.MeetingRetired(row.id, row.account_id))
+        tx.record(commands.DeleteMeeting(row.id, row.account_id))
     else:
-        tx.record(facts.SyncAsked(row.event_id, row.account_id))
+        tx.record(commands.SyncMeetingNow(row.event_id, row.account_id))

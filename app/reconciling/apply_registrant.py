@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from app import facts
+from app import commands
 from app.clients.zoom import Registrant as ZoomRegistrant
 from app.core import db
 from app.events.models import Event
@@ -47,7 +47,7 @@ async def apply(
         record.join_url, record.stale_since, record.updated_at = None, None, tx.now
         if not is_denied:
             stale_invites.resend(tx, registration, event)
-    tx.record(facts.RegistrationChanged(registration.id, meeting.account_id, event.community_id))
+    tx.record(commands.SyncRegistration(registration.id, meeting.account_id, event.community_id))
     tx.publish(f"registration:{registration.id}")
 
 

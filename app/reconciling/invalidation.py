@@ -8,7 +8,7 @@ for something that people did inside Zoom.
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from app import facts
+from app import commands
 from app.accounts.models import Account
 from app.clients.zoom import allows
 from app.core import after_restore, db
@@ -108,12 +108,12 @@ async def invalidate_account(tx: db.Tx, account_id: UUID, since: datetime) -> No
     """Have an account and its meetings read again, and, where Zoom lists no registrants, each added or taken off once
     more by its own job. Links stay good meanwhile."""
     account = await tx.session.get_one(Account, account_id)
-    tx.record(facts.AccountRefreshAsked(account_id))
+    tx.record(commands.ReadAccount(account_id))
     await drift.mark_all_stale(tx, account_id, since)
     if not allows(account.scopes, registrant_state.LIST_SCOPE):
         for statement in (_LINKS, _NOT_COMING):
             for row in await tx.execute(statement, now=tx.now, account_id=account_id):
-                tx.record(facts.RegistrationChanged(row.registration_id, account_id, row.community_id))
+                tx.record(commands.SyncRegistration(row.registration_id, account_id, row.community_id))
     await _store_completed(tx, since, account_id)
 
 

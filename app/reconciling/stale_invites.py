@@ -6,7 +6,7 @@ as the event is now, or as an invite that is to be taken back; its SEQUENCE was 
 
 from sqlalchemy import select
 
-from app import facts
+from app import commands
 from app.core import db
 from app.events.models import Event
 from app.invitations import invite_state
@@ -24,7 +24,7 @@ async def resend_to_event(tx: db.Tx, event: Event) -> None:
 def resend(tx: db.Tx, registration: Registration, event: Event) -> None:
     """What a member holds may have been taken back, or changed, since: it is mailed again."""
     registration.invite_sent_at = None
-    tx.record(facts.InviteAsked(registration.id, event.community_id))
+    tx.record(commands.SendInvite(registration.id, event.community_id))
 
 
 def withdraw(tx: db.Tx, registration: Registration, event: Event) -> None:
@@ -33,4 +33,4 @@ def withdraw(tx: db.Tx, registration: Registration, event: Event) -> None:
     if last_invite is None or last_invite["method"] == "CANCEL":
         registration.invite_before, registration.invite = last_invite, invite_state.request_state(event, registration)
         registration.invite_sent_at, registration.invite_error = tx.now, None
-    tx.record(facts.InviteAsked(registration.id, event.community_id))
+    tx.record(commands.SendInvite(registration.id, event.community_id))

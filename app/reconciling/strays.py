@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.dialects.postgresql import insert
 
-from app import facts
+from app import commands
 from app.core import db
 from app.reconciling.models import Stray
 
@@ -16,4 +16,4 @@ async def store(tx: db.Tx, account_id: UUID, number: int, registrant_id: str = "
     )
     stray_id = await tx.session.scalar(statement.on_conflict_do_nothing().returning(Stray.id))
     if stray_id is not None:
-        tx.record(facts.StrayFound(stray_id, account_id))
+        tx.record(commands.RemoveStray(stray_id, account_id))

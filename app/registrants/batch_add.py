@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, or_, select
 
-from app import facts
+from app import commands
 from app.accounts import grants, quotas
 from app.accounts.models import Account
 from app.clients.zoom import MAX_BATCH, AccountClient, Label, RateLimited, ZoomError, allows
@@ -67,7 +67,7 @@ async def schedule_batch(tx: db.Tx, event_id: UUID) -> frozenset[UUID]:
     account_id, found = await unregistered(tx, event_id)
     if len(found) < MIN_BATCH:
         return frozenset()
-    tx.record(facts.BatchRegistrationNeeded(event_id, account_id))
+    tx.record(commands.AddRegistrantBatch(event_id, account_id))
     return frozenset(found)
 
 

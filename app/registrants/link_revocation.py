@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import or_, select
 
-from app import facts
+from app import commands
 from app.accounts import quotas
 from app.core import db, logs
 from app.core.crypto import Encryption
@@ -54,7 +54,7 @@ async def replace_link(
     registration.asked_by = ORGANISER
     for each in await tx.session.scalars(affected.order_by(Registrant.id).with_for_update()):
         _revoke(tx, resources.encryption, each, by)
-        tx.record(facts.RegistrationChanged(each.registration_id, meeting.account_id, event.community_id))
+        tx.record(commands.SyncRegistration(each.registration_id, meeting.account_id, event.community_id))
         tx.run_now(str(each.registration_id))
         tx.publish(f"registration:{each.registration_id}")
     log.info("link revoked", event_id=str(event.id), member_id=registration.member_id, by=by)
@@ -72,7 +72,7 @@ async def _request_retry(
         wait = math.ceil((quotas.resets_at(tx.now) - tx.now).total_seconds())
         raise Problem("no-link", daily_additions.ADDITIONS_EXHAUSTED, headers={"Retry-After": str(wait)})
     registration.asked_by = ORGANISER
-    tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
+    tx.record(commands.SyncRegistration(registration.id, account_id, event.community_id))
     tx.run_now(str(registration.id))
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import func, or_, select
 
-from app import facts
+from app import commands
 from app.accounts import grants, quotas
 from app.accounts.models import Account
 from app.clients.zoom import AccountClient, Label, RegistrantReference, ZoomError, allows
@@ -124,7 +124,7 @@ async def handle(job: JobContext[Resources]) -> None:
         event = await tx.session.get_one(Event, notification.meeting.event_id)
         account_id = await service.host_account_id(tx, event)
         for registration_id in registration_ids:
-            tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id))
+            tx.record(commands.SyncRegistration(registration_id, account_id, event.community_id))
             tx.publish(f"registration:{registration_id}")
 
 
@@ -136,7 +136,7 @@ async def reinstate(tx: db.Tx, registration_id: UUID, account_id: UUID | None, c
         id=registration_id, now=tx.now,
     )  # fmt: skip
     if result.rowcount:
-        tx.record(facts.RegistrationChanged(registration_id, account_id, community_id))
+        tx.record(commands.SyncRegistration(registration_id, account_id, community_id))
 
 
 async def _load_notification(tx: db.Tx, job: JobContext[Resources]) -> RegistrantNotification | None:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy import or_, select
 
-from app import facts
+from app import commands
 from app.core import db
 from app.events.models import Event
 from app.meetings import service as meetings
@@ -27,5 +27,5 @@ async def request_retry(tx: db.Tx, event: Event, account_id: UUID | None, reques
     ids = found.all()
     await tx.execute("UPDATE registrations SET asked_by = :by WHERE id = ANY(:ids)", by=requested_by, ids=sorted(ids))
     for registration_id in ids:
-        tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id))
+        tx.record(commands.SyncRegistration(registration_id, account_id, event.community_id))
     tx.run_now(*map(str, ids))

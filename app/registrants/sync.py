@@ -3,7 +3,7 @@
 import contextlib
 from datetime import datetime, timedelta
 
-from app import facts
+from app import commands
 from app.accounts import grants, quotas
 from app.accounts.token_errors import TokenUnavailable
 from app.clients.zoom import (
@@ -187,7 +187,7 @@ async def _resync_address_sharers(tx: db.Tx, context: RegistrantContext, state: 
         return
     event = await tx.session.get_one(Event, registration.event_id)
     for registration_id in affected:
-        tx.record(facts.RegistrationChanged(registration_id, context.account_id, event.community_id))
+        tx.record(commands.SyncRegistration(registration_id, context.account_id, event.community_id))
 
 
 async def _ensure_registered(job: JobContext[Resources], context: RegistrantContext) -> None:

@@ -1,6 +1,6 @@
 """Jobs that make Zoom's registrants equal to the registrations."""
 
-from app import facts
+from app import commands
 from app.core.job_runner import JobContext
 from app.events import service as events
 from app.registrants import batch_add, notifications, service, sync
@@ -20,11 +20,11 @@ async def resync_attendees(job: JobContext[Resources]) -> None:
         awaits_meeting = event.on_zoom and not await service.accepts_registrants(tx, event)
         batched = await batch_add.schedule_batch(tx, event.id) if event.on_zoom and not awaits_meeting else frozenset()
         for registration_id in await registrations.ids_for_event(tx, event.id):
-            tx.record(facts.InviteAsked(registration_id, event.community_id))
+            tx.record(commands.SendInvite(registration_id, event.community_id))
             if not awaits_meeting:
                 # The batch goes first; its people are synced singly only if it leaves them over.
                 start_at = tx.now + batch_add.SINGLE_JOB_DELAY if registration_id in batched else None
-                tx.record(facts.RegistrationChanged(registration_id, account_id, event.community_id), at=start_at)
+                tx.record(commands.SyncRegistration(registration_id, account_id, event.community_id), at=start_at)
 
 
 async def sync_registrant(job: JobContext[Resources]) -> None:

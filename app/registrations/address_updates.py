@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from app import facts
+from app import commands, facts
 from app.core import db
 from app.core.identity import Caller
 from app.events import service as events
@@ -22,6 +22,6 @@ async def apply_token(tx: db.Tx, event_id: UUID, caller: Caller) -> None:
     registration.updated_at = tx.now
     await tx.session.flush()
     account_id = await service.host_account_id(tx, event)
-    tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
+    tx.record(commands.SyncRegistration(registration.id, account_id, event.community_id))
     if await service.has_other_address(tx, registration):
         tx.record(facts.RegistrationEmailChanged(registration.id))

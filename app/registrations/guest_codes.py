@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from app import facts
+from app import commands
 from app.core import db
 from app.core.crypto import Encryption
 from app.registrations.models import Guest, GuestCode
@@ -63,7 +63,7 @@ async def request_code(tx: db.Tx, encryption: Encryption, guest_id: UUID, browse
     row.asked = [moment.isoformat() for moment in (*by_browser, tx.now)]
     guest.codes_asked = [moment.isoformat() for moment in (*by_guest, tx.now)]
     _ensure_spare_code(guest, encryption, tx.now)
-    tx.record(facts.GuestCodeAsked(row.id))
+    tx.record(commands.SendGuestCode(row.id))
     return None
 
 

@@ -109,7 +109,7 @@ async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Regist
     elif _has_seat(registration):
         # The answer is the same, so somebody asks for the registrant or the invitation they have not got yet.
         registration.asked_by = asked_by
-        tx.record(commands.RetryRegistrant(registration.id, await host_account_id(tx, event), event.community_id))
+        tx.record(commands.SyncRegistration(registration.id, await host_account_id(tx, event), event.community_id))
         tx.run_now(str(registration.id))
     if had_seat and not _has_seat(registration):
         await promote(tx, event)

@@ -1,6 +1,6 @@
 """Jobs on registrations alone; `registrants` and `invitations` have their own."""
 
-from app import facts
+from app import commands
 from app.core.job_runner import JobContext
 from app.registrations import addresses, service
 from app.registrations.addresses import Address
@@ -22,4 +22,4 @@ async def propagate_email(job: JobContext[Resources]) -> None:
             address.apply_to(other)
             other.updated_at = tx.now
             account_id = await service.host_account_id(tx, event)
-            tx.record(facts.RegistrationChanged(other.id, account_id, event.community_id))
+            tx.record(commands.SyncRegistration(other.id, account_id, event.community_id))

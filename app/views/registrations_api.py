@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app import facts, web
+from app import commands, web
 from app.core import audit, db, identity, logs
 from app.core.errors import PROBLEMS, Problem, not_found
 from app.core.text_cleaning import single_line
@@ -193,7 +193,7 @@ async def send_invite_again(event_id: EventId, caller: Caller, tx: Tx) -> Invite
     if invite_state.is_equivalent(state, registration.invite):
         registration.invite, registration.invite_sent_at, registration.invite_stamped_at = state, None, tx.now
         registration.invite_sequence += 1
-    tx.record(facts.InviteAsked(registration.id, event.community_id))
+    tx.record(commands.SendInvite(registration.id, event.community_id))
     return InviteAgain(invite="sending")
 
 

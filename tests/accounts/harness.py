@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx
 
-from app import facts
+from app import commands, facts
 from app.accounts import integration_view, oauth_confirm, oauth_connect, service, tasks
 from app.accounts.models import Account
 from app.clients.zoom import SCOPES
@@ -54,10 +54,10 @@ JOBS: JobTable[Resources] = JobTable(
     subscriptions={
         facts.AccountConnected: [_by_account(READ)],
         facts.HostsChanged: [],
-        facts.AccountRefreshAsked: [_by_account(READ)],
+        commands.ReadAccount: [_by_account(READ)],
         facts.AccountDisconnected: [],
         facts.AccountNeedsReauth: [],
-        facts.TokenRevocationQueued: [Subscription(REVOKE, lambda fact: str(fact.revocation_id), lambda _: "")],
+        commands.RevokeToken: [Subscription(REVOKE, lambda fact: str(fact.revocation_id), lambda _: "")],
     },
     periodic=[CLEANUP, REREAD],
 )

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app import facts
+from app import commands
 from app.accounts import hosts, quotas, reservations
 from app.accounts.host_ranking import Candidate
 from app.accounts.models import Host
@@ -51,7 +51,7 @@ async def key_of(harness: AccountsHarness, email: str) -> str:
 
 async def refresh_account(harness: AccountsHarness, account_id: UUID) -> None:
     async with harness.resources.db.transaction() as tx:
-        tx.record(facts.AccountRefreshAsked(account_id))
+        tx.record(commands.ReadAccount(account_id))
     await harness.run_due_jobs()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import facts
+from app import commands, facts
 from app.core import batching, db, queues
 from app.core.job_runner import JobContext, JobRunner, JobTable
 from app.core.outbox import JobRequest, RetryLater
@@ -266,8 +266,8 @@ def test_everything_a_delivery_asks_for_waits_in_the_queue_of_its_source(source:
 
 
 def test_what_one_community_can_fill_names_the_community() -> None:
-    made = facts.HookMessageQueued(uuid4(), uuid4(), "c-1"), facts.RegistrationChanged(uuid4(), None, "c-1")
-    asked = facts.InviteAsked(uuid4(), "c-1"), facts.ReminderDue(uuid4(), "c-1")
+    made = commands.SendHookMessage(uuid4(), uuid4(), "c-1"), facts.RegistrationChanged(uuid4(), None, "c-1")
+    asked = commands.SendInvite(uuid4(), "c-1"), commands.SendReminder(uuid4(), "c-1")
     queue_by_job = {row.job: row.queue for fact in (*made, *asked) for row in JOBS.requests_for(fact, NOW)}
     named = {name for name, queue in queue_by_job.items() if "c-1" in queue}
     assert named == {
