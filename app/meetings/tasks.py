@@ -201,7 +201,7 @@ async def _mark_synced(
         tx.publish(f"event:{job.id}")
 
 
-async def retire(job: JobContext[Resources]) -> None:
+async def delete_retired(job: JobContext[Resources]) -> None:
     """Delete a meeting (the key) that no longer serves its event, with what attempts without answer left behind."""
     async with job.read_only() as tx:
         meeting = await tx.session.get(Meeting, job.id)

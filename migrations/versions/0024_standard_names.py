@@ -84,6 +84,7 @@ JOBS = {
     "meetings.note_instance": "meetings.handle_instance",
     "meetings.note_recording": "meetings.handle_recording",
     "meetings.notice": "meetings.handle_created",
+    "meetings.retire": "meetings.delete",
     "privacy.tidy": "privacy.cleanup",
     "registrations.batch": "registrants.add_batch",
     "registrations.follow_address": "registrations.propagate_email",

@@ -109,7 +109,7 @@ async def test_hundreds_of_things_wanted_from_a_dead_grant_are_done_once_another
     added = Counter((call["path"], call["body"]["email"]) for call in await zoom_calls(service, ADD, succeeded=True))
     assert (len(added), set(added.values())) == (events + len(renamed) - 1, {1}), "nobody was registered twice"
     assert await zoom_calls(service, STATUS) == []
-    for job in ("meetings.sync", "meetings.retire", "registrants.sync"):
+    for job in ("meetings.sync", "meetings.delete", "registrants.sync"):
         assert await outbox(service, job) == []
     assert (await get_event(service, crowded))["zoom"]["last_error"] is None
 

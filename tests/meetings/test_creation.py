@@ -140,7 +140,7 @@ async def test_cancelling_while_nobody_knows_leaves_no_meeting_behind(service: R
     assert [row["state"] for row in await meeting_rows(service, event)] == ["retired"]
     await notify_created(service, await only_meeting(service))
     assert await zoom_meetings(service) == []
-    assert await outbox(service, "meetings.retire") == []
+    assert await outbox(service, "meetings.delete") == []
 
 
 async def test_cancelling_while_the_answer_is_under_way_leaves_no_meeting_behind(service: RunningService) -> None:

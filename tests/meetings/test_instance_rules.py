@@ -104,7 +104,7 @@ async def test_cancelled_while_live_nobody_joins_and_the_delete_is_repeated_afte
     await service.wait_idle()
     assert await zoom_meetings(service) == []
     assert (await get_event(service, event))["status"] == "cancelled"
-    assert await outbox(service, "meetings.retire") == []
+    assert await outbox(service, "meetings.delete") == []
 
 
 def stamp(moment: datetime) -> str:

@@ -139,7 +139,7 @@ async def test_a_cancelled_events_meeting_is_deleted_and_gone_already_is_as_good
     (await service.zoom.post(f"/simulator/meetings/{second['zoom']['meeting_id']}/delete")).raise_for_status()
     await cancel(service, second)
     assert [call["status"] for call in await zoom_calls(service, DELETE)] == [204, 404]
-    assert await outbox(service, "meetings.retire") == []
+    assert await outbox(service, "meetings.delete") == []
     assert [row["state"] for row in await meeting_rows(service, second)] == ["retired"]
 
 
