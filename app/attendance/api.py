@@ -1,4 +1,4 @@
-"""Attendance over HTTP, for admins and the event's coach."""
+"""Attendance over HTTP, for admins of the community and the event's coach."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -27,7 +27,8 @@ Format = Annotated[
         examples=["csv"],
     ),
 ]
-# It names people, and holds what strangers typed.
+# The response names people, so no cache may store it. It also contains text that strangers typed, so browsers must not
+# guess its type.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _SVG_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 _TEXT_SCHEMA = {"schema": {"type": "string"}}
@@ -40,13 +41,15 @@ _TEXT_SCHEMA = {"schema": {"type": "string"}}
     responses={200: {"content": {"text/csv": _TEXT_SCHEMA, "image/svg+xml": _TEXT_SCHEMA}}},
 )
 async def get_attendance(event_id: EventId, caller: Caller, tx: Tx, format_: Format = "json") -> Response:
-    """Everybody Zoom told of, as soon as it has told: how long each was there, whether that is enough to have attended,
-    whose sessions they are, how sure that is and why. With who clicked and was never seen, who was seen and is not
-    known, and who did not come. What is enough is a setting of the community, and holds as it is now.
+    """Everybody Zoom reported: how long each was there, and whether that is enough to have attended.
+
+    Each session says whose it is, how certain that is and why. The response also lists members who clicked Join and
+    were never seen, participants who are unknown, and members who were coming and did not come. What is enough is a
+    setting of the community; its present value applies.
 
     The CSV has the columns `status` (`present`, `unknown`, `clicked`, `no_show`), `member_id`, `name`, `email`, `role`,
-    `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `confidence`, `explanation`, `clicked_at` and `attended` (`yes`, `no`). In
-    the picture the bars of who did not attend are pale, where the community asks for a minimum.
+    `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `confidence`, `explanation`, `clicked_at` and `attended`
+    (`yes`, `no`). If the community asks for a minimum, the picture shows the bars of those who did not reach it pale.
     """
     event = await _managed_event(tx, event_id, caller)
     attendance = await report.build(tx, event)
@@ -63,7 +66,7 @@ async def get_attendance(event_id: EventId, caller: Caller, tx: Tx, format_: For
 async def put_attendance(
     event_id: EventId, session_id: SessionId, body: AssignBody, caller: Caller, tx: Tx
 ) -> AssignedView:
-    """For an unknown participant, or where Zoom is wrong. Who said it is kept; null takes it back."""
+    """For an unknown participant, or where Zoom is wrong. The caller is recorded; null withdraws the assignment."""
     event = await _managed_event(tx, event_id, caller)
     session = await service.assign(tx, event, session_id, body.member_id, caller.member_id)
     return AssignedView.model_validate(
@@ -77,7 +80,7 @@ async def put_attendance(
 
 
 async def _managed_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
-    """The event, for its community's admins and its coach."""
+    """Return the event if the caller is an admin of its community, its coach, or the platform; raises otherwise."""
     event = await events.get(tx, event_id)
     if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
         raise not_found("event")

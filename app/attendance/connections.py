@@ -1,9 +1,10 @@
-"""Which clients are one connection, and when it was inside. Pure, and a function of values: order and repetition mean
-nothing.
+"""Which clients are one connection, and when it was inside the meeting.
 
-Zoom gives a client another `user_id` at each room move: it says that the one left and the other joined, at the same
-second. `participant_uuid` stays for the whole connection; where Zoom leaves that out, the personal link does. So of a
-move either half may be lost, or both: the connection was inside all the same.
+Pure functions of values, so the order and repetition of notifications make no difference.
+
+At each move between rooms Zoom gives a client another `user_id`, and reports one leave and one join in the same second.
+`participant_uuid` stays the same for the whole connection. Where Zoom leaves it out, the personal link ties the clients
+together. Either notification of a move may be lost, or both: the connection is still counted as inside.
 """
 
 from collections import defaultdict
@@ -24,21 +25,24 @@ from app.attendance.sessions import (
     union,
 )
 
-Key = tuple[str, str]  # an instance, and what is the same for all clients of a connection
+Key = tuple[str, str]  # the instance, and the `participant_uuid` or link that all clients of a connection share
 
 
 class ClientGroup(NamedTuple):
-    """The clients of one connection. `certain` where Zoom's own id of the connection ties them, and not just the link."""
+    """The clients of one connection.
+
+    `certain` is True if Zoom's own id of the connection ties them together, False if only the link does.
+    """
 
     clients: tuple[ClientActivity, ...]
     certain: bool
 
 
 def group_by_connection(clients: Iterable[ClientActivity], windows: Mapping[str, InstanceWindow]) -> list[ClientGroup]:
-    """The connections, each with its clients in the order in which they were first seen.
+    """Return the connections in the order of their first client, each with its clients in order.
 
-    A client of which no `participant_uuid` is known belongs to the only connection that came by the same link, where
-    something of them was not told; but not where two of that link were inside at once, on two devices.
+    A client without a `participant_uuid` belongs to the only connection that used the same link, if something about
+    them was not reported. It stays on its own if two clients of that link were inside at once, on two devices.
     """
     connections: defaultdict[Key, list[ClientActivity]] = defaultdict(list)
     clients_by_link: defaultdict[Key, list[ClientActivity]] = defaultdict(list)
@@ -67,7 +71,7 @@ def group_by_connection(clients: Iterable[ClientActivity], windows: Mapping[str,
 def _connections_by_link(
     connections: Mapping[tuple[str, str], Sequence[ClientActivity]],
 ) -> dict[tuple[str, str], set[tuple[str, str]]]:
-    """The connections that came by each link."""
+    """Return the connections that used each link."""
     found: defaultdict[Key, set[Key]] = defaultdict(set)
     for key, clients in connections.items():
         for client in clients:
@@ -85,8 +89,11 @@ def _sort_key(client: ClientActivity) -> tuple[datetime, bytes]:
 
 
 def _are_one_connection(parts: Sequence[Sequence[ClientActivity]], window: InstanceWindow | None) -> bool:
-    """Whether parts that came by one link complete each other: an arrival or a leaving is missing, and no two were
-    inside together for longer than a lost connection explains."""
+    """Return whether parts that used the same link complete each other.
+
+    They do if an arrival or a departure is missing, and if no two of them were inside together for longer than a lost
+    connection explains (`RECONNECT_GRACE`).
+    """
     if window is None:
         return False
     sessions = [sessions_of(part, window) for part in parts]
@@ -102,11 +109,12 @@ def _are_one_connection(parts: Sequence[Sequence[ClientActivity]], window: Insta
 
 
 def sessions_of(clients: Sequence[ClientActivity], window: InstanceWindow, *, certain: bool = True) -> list[Session]:
-    """When the clients of one connection were inside, cut to its instance. What was still open when the instance ended,
-    ended with it; rooms make no difference.
+    """Return when the clients of one connection were inside, clipped to the window of their instance.
 
-    What Zoom reported afterwards stands for whatever was heard of the same client at the same time, as of two stays
-    with a gap that was not heard of; whole stays it does not know are added.
+    A session that is open when the instance ends, ends with it. Moves between rooms make no difference.
+
+    Zoom's report replaces notifications for the periods it covers (it may show a gap that no notification mentioned).
+    Sessions it does not cover are kept.
     """
     reported = [] if window.running else [interval for client in clients for interval in client.reported]
     activities = [_apply_report(client, window) for client in clients] if reported else clients
@@ -127,7 +135,7 @@ def _all_complete(sessions: Iterable[Session], interval: Interval) -> bool:
 
 
 def _apply_report(client: ClientActivity, window: InstanceWindow) -> ClientActivity:
-    """A client as it would have been heard, had everything been told that was reported of it."""
+    """Return the client as if notifications had said what the report says."""
     if not client.reported:
         return client
     sessions = _SessionBuilder(window, client.id, certain=True).build([client])
@@ -146,8 +154,11 @@ def _clip(session: Session, window: InstanceWindow) -> Session:
 
 
 class _Moment(NamedTuple):
-    """The clients that came, went, or were outside, all in one second. Who was made to wait then is in `waited`; of
-    the others that are outside only the end of the wait was told."""
+    """What happened to the clients of a connection in one second.
+
+    `came` joined, `left` left, `left_inside` left with a reason that says they had been inside. `outside` were waiting:
+    those in `waited` were made to wait in this second, of the others only the end of the wait was reported.
+    """
 
     at: datetime
     came: frozenset[UUID]
@@ -179,8 +190,9 @@ def _moments(clients: Sequence[ClientActivity]) -> list[_Moment]:
 class _SessionBuilder:
     """Follows one connection from client to client, second by second.
 
-    `started_at` is when the present stay began, None while it is not inside; `current_client` the one it is inside as. `left_at` is
-    when it last left without having been made to wait: a client whose leaving alone is told later came then.
+    `started_at` is when the present session began, None while the connection is outside. `current_client` is the client
+    that is inside. `left_at` is when the connection last left without being made to wait: if a later notification
+    reports only that another client left, that client came at `left_at`.
     """
 
     window: InstanceWindow
@@ -197,7 +209,7 @@ class _SessionBuilder:
         self.was_inside: set[UUID] = set()
 
     def build(self, clients: Sequence[ClientActivity]) -> list[Session]:
-        """The stays; the last goes on to the end of the window if no leaving was told."""
+        """Return the sessions. Without a departure the last one continues to the end of the window."""
         for moment in _moments(clients):
             inside_as = self.current_client if self.started_at is not None else None
             if self.started_at is not None:
@@ -216,11 +228,14 @@ class _SessionBuilder:
         return self.sessions
 
     def _unexpected(self, moment: _Moment) -> frozenset[UUID]:
-        """Those that left without having come: the first that is heard of them, or the reason says they were inside."""
+        """Return the clients that left without having joined.
+
+        Either their leave is the first thing known of them, or its reason says that they were inside.
+        """
         return frozenset((moment.left - self.known_clients) | (moment.left_inside - self.was_inside))
 
     def _handle_leave(self, started_at: datetime, moment: _Moment) -> None:
-        """It left if the client it is inside as did, or one it must have moved to, or if it was made to wait."""
+        """End the session if its client left or was made to wait, or another client it must have moved to left."""
         own = self.current_client in moment.left | moment.waited
         others = self._unexpected(moment) | (moment.came & moment.left)
         if own or others or moment.outside:
@@ -230,7 +245,11 @@ class _SessionBuilder:
             self.current_client = min(others - {self.current_client}, default=self.current_client)
 
     def _handle_missed_visit(self, moment: _Moment) -> None:
-        """A client that came and went within the second was inside; so was one of which only the leaving is told."""
+        """Record a visit whose start is not known, while the connection is outside.
+
+        A client that joined and left within one second was inside. So was a client of which only the departure was
+        reported.
+        """
         passing, unexpected = moment.came & (moment.left | moment.outside), self._unexpected(moment)
         if passing:
             self.sessions.append(Session(self.session_id, moment.at, moment.at, ongoing=False, complete=True))
@@ -256,8 +275,8 @@ class _SessionBuilder:
         if self.started_at is not None:
             self.complete = self.complete and (self.certain or self.current_client in came)
         elif self.left_at == moment.at or (self.left_at and self.certain and self.current_client not in came):
-            # It moved: the stay that ended goes on in another room. Whoever really leaves does not come back as the
-            # same connection, so where time lies between the two, a move was lost.
+            # The connection moved, so the session that just ended goes on in another room. A person who really leaves
+            # does not come back as the same connection. If time passed in between, notifications of a move were lost.
             session = self.sessions.pop()
             self.started_at, self.complete = session.start, session.complete
         else:

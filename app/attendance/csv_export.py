@@ -1,5 +1,7 @@
-"""Attendance as a file for spreadsheets: CSV (RFC 4180) in UTF-8 with a byte order mark, without which Excel guesses
-another encoding. Pure."""
+"""Attendance as CSV (RFC 4180) for spreadsheets. Pure.
+
+UTF-8 with a byte order mark: without it Excel guesses another encoding.
+"""
 
 import csv
 import io
@@ -12,12 +14,12 @@ COLUMNS = (
     *("status", "member_id", "name", "email", "role", "joined_at", "left_at", "minutes", "share", "sessions"),
     *("confidence", "explanation", "clicked_at", "attended"),
 )
-# What makes a spreadsheet run a cell, also in its full-width form (OWASP, "CSV Injection").
+# A spreadsheet runs a cell that begins with one of these, also in full-width form (OWASP, "CSV Injection").
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def to_csv(report: AttendanceView) -> bytes:
-    """One row a person, or unknown session: `present`, `unknown`, `clicked` or `no_show`."""
+    """Return one row for each person or unknown session: `present`, `unknown`, `clicked` or `no_show`."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -53,7 +55,7 @@ def _absent_row(status: str, absentee: MissingView) -> dict[str, object]:
 
 
 def escape_formula(value: object) -> str:
-    """A cell as text that no spreadsheet takes for a formula: what could be one begins with an apostrophe."""
+    """Return a cell as text that no spreadsheet runs: a possible formula gets an apostrophe in front."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""The last word on who came: once an event is over Zoom is asked what it reports, where it may be asked.
+"""Completes the attendance of an ended event with Zoom's report, where the grant allows reading it.
 
-Its report comes some minutes after the end, if at all, and fills what notifications left out. Where there is none the
-attendance stands as it was heard, once Zoom cannot repeat a notification any more.
+The report appears some minutes after the end, if at all, and fills what notifications left out. Without a report the
+attendance is final as notified, once Zoom cannot repeat a notification any more.
 """
 
 from collections.abc import Sequence
@@ -24,22 +24,25 @@ from app.events import service as events
 from app.meetings.models import Instance, Meeting
 from app.resources import Resources
 
-REPORT_DELAY, REPORT_RETRY_DELAY = timedelta(minutes=10), timedelta(minutes=15)
-# Without a report: Zoom repeats a notification for 85 minutes.
+# Zoom's report is not there at once: the first request comes after the delay, further ones follow at this interval.
+REPORT_DELAY = timedelta(minutes=10)
+REPORT_RETRY_DELAY = timedelta(minutes=15)
+# Zoom repeats a notification for 85 minutes. Without access to a report, nothing more comes after this time.
 NOTIFICATIONS_COMPLETE_AFTER = timedelta(minutes=90)
+# A report that is not complete by then is not waited for any longer.
 REPORT_DEADLINE = timedelta(hours=6)
-# How long Zoom may fail, or put us off, where the end itself became known later than that.
-FAILURE_GRACE, RATE_LIMIT_GRACE = timedelta(hours=1), timedelta(days=3)
-REPORT_SCOPE, PAST_PARTICIPANTS_SCOPE = (
-    "report:read:list_meeting_participants:admin",
-    "meeting:read:list_past_participants",
-)
+# The end may become known only after `REPORT_DEADLINE`. Then Zoom may still fail for this long before it counts.
+FAILURE_GRACE = timedelta(hours=1)
+# A rate limit is no answer about the report, so it is waited out much longer (from the end).
+RATE_LIMIT_GRACE = timedelta(days=3)
+REPORT_SCOPE = "report:read:list_meeting_participants:admin"
+PAST_PARTICIPANTS_SCOPE = "meeting:read:list_past_participants"
 log = logs.get("attendance")
 
 
 @dataclass(frozen=True)
 class EndedInstance:
-    """An instance that is over, and the scope by which Zoom may be asked about it, if there is one."""
+    """An instance that ended, and the granted scope that allows reading its participants (None if there is none)."""
 
     meeting_id: UUID
     account_id: UUID
@@ -48,7 +51,7 @@ class EndedInstance:
 
 
 async def finalize(job: JobContext[Resources]) -> None:
-    """Ask Zoom about every instance of an event (the key) that ended, until it has said all or time is up."""
+    """Fetch the report of every ended instance of an event (the key) until all are complete or time is up."""
     now = job.resources.clock.now()
     async with job.transaction() as tx:
         await infer_instances.tighten_inferred_ends(tx, job.id)
@@ -58,13 +61,13 @@ async def finalize(job: JobContext[Resources]) -> None:
     incomplete = now < ended_at + REPORT_DELAY or not await _fetch_all_reports(job, instances, ended_at)
     retry_at = _retry_at(instances, ended_at, now) if incomplete else None
     async with job.complete(retry_at) as tx:
-        # Zoom may have said that it was a rehearsal which ended, and another one runs by now.
+        # Meanwhile the event may be live again: what ended was perhaps a rehearsal, and another instance runs by now.
         if retry_at is None and (await _load_ended(tx, job.id))[0] is not None:
             tx.record(facts.AttendanceFinalized(job.id))
 
 
 def _retry_at(instances: Sequence[EndedInstance], ended_at: datetime, now: datetime) -> datetime | None:
-    """When to look again while something is unsaid; None where that is of no use."""
+    """Return when to try again while a report is incomplete, or None if the deadline has passed."""
     if now < ended_at + REPORT_DELAY:
         return ended_at + REPORT_DELAY
     max_wait = REPORT_DEADLINE if any(instance.scope for instance in instances) else NOTIFICATIONS_COMPLETE_AFTER
@@ -72,7 +75,7 @@ def _retry_at(instances: Sequence[EndedInstance], ended_at: datetime, now: datet
 
 
 async def _load_ended(tx: db.Tx, event_id: UUID) -> tuple[datetime | None, Sequence[EndedInstance]]:
-    """When an event ended, and its instances but for rehearsals; None while it is live, or was never held."""
+    """Return when an event ended, and its instances except rehearsals; None while it is live or was never held."""
     event = await events.get(tx, event_id)
     if event is None or event.ended_at is None or event.live_at is not None:
         return None, []
@@ -90,14 +93,17 @@ async def _load_ended(tx: db.Tx, event_id: UUID) -> tuple[datetime | None, Seque
 
 
 def participants_scope(granted: Sequence[str]) -> str | None:
-    """The scope by which Zoom may be asked who was in an instance, if one is granted: the one that tells most."""
+    """Return the granted scope that allows reading participants, the most detailed one first. None without one."""
     return next((scope for scope in (REPORT_SCOPE, PAST_PARTICIPANTS_SCOPE) if allows(granted, scope)), None)
 
 
 async def fetch_participants(
     resources: Resources, account_id: UUID, meeting_ref: str, scope: str
 ) -> list[ReportedParticipant]:
-    """Who was in an instance, by its UUID, or by its meeting's number the latest. Raises ZoomError and RetryLater."""
+    """Return who was in an instance. Raises ZoomError and RetryLater.
+
+    `meeting_ref` is the instance's UUID, or the meeting's number, which means its latest instance.
+    """
     report = scope == REPORT_SCOPE
     zoom = await grants.client_for(resources, account_id, Label.HEAVY if report else Label.MEDIUM)
     return [row async for row in zoom.list_participants(meeting_ref, report=report)]
@@ -106,13 +112,16 @@ async def fetch_participants(
 async def _fetch_all_reports(
     job: JobContext[Resources], instances: Sequence[EndedInstance], ended_at: datetime
 ) -> bool:
-    """Take down what Zoom says of the instances; whether it has said all there is."""
+    """Fetch and store the reports of all instances; returns whether all are complete."""
     return all([await _fetch_report(job, instance, ended_at) for instance in instances])
 
 
 def _is_transient(job: JobContext[Resources], error: ZoomError | RetryLater, ended_at: datetime) -> bool:
-    """Whether to wait for what keeps Zoom from saying it. That a meeting was over may have been found out long after:
-    no single failure, and no wait for the account's pace, counts as there being no report."""
+    """Return whether to wait until the error passes.
+
+    The end may have become known long after it happened. So a single failure, or a wait for the account's rate limit,
+    does not count as "there is no report".
+    """
     now = job.resources.clock.now()
     if error.retry == "at":
         return now < ended_at + RATE_LIMIT_GRACE

@@ -1,4 +1,4 @@
-"""Somebody came, so the meeting runs: what participants say of an instance whose start or restart was not told."""
+"""Infers that an instance runs from its participants, where Zoom did not report its start or restart."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.attendance.connections import group_by_connection, sessions_of
 from app.attendance.models import ParticipantSession
 from app.attendance.participant_event import ParticipantEvent
-from app.attendance.participants import client_activity as activity_of
+from app.attendance.participants import client_activity
 from app.attendance.sessions import InstanceWindow
 from app.core import db, logs
 from app.meetings import drift, instance_store, service
@@ -22,10 +22,10 @@ log = logs.get("attendance")
 
 
 async def infer_instances(tx: db.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
-    """Open the instances participants came to, as far as their starts were not told; event by event, in order.
+    """Open the instances that participants joined and whose start is not known; event by event, in order.
 
-    The event is live at once. Zoom is asked where it may be over by now: somebody came long ago, or after the end that
-    was told; or only left.
+    The event is live at once. The meeting is marked stale, so that Zoom is asked about it, where the instance may be
+    over by now: the participant joined long ago or after the known end, or only a leave was reported.
     """
     joined: defaultdict[tuple[Meeting, str], list[datetime]] = defaultdict(list)
     left: defaultdict[tuple[Meeting, str], list[datetime]] = defaultdict(list)
@@ -50,7 +50,7 @@ async def _infer_instance(
     elif began is None and joins:
         may_be_stale = max(joins) < tx.now - drift.MIN_AGE
     else:
-        # What was read since they left says all that their leaving could.
+        # A sync after the last leave has already read everything that this leave could point to.
         may_be_stale = began is None and (meeting.synced_at is None or meeting.synced_at < max(leaves))
     if may_be_stale and meeting.stale_since is None and meeting.state not in service.RETIRED_STATES:
         log.info("meeting marked stale", meeting_id=str(meeting.id), start_known=began is not None)
@@ -58,8 +58,10 @@ async def _infer_instance(
 
 
 async def tighten_inferred_ends(tx: db.Tx, event_id: UUID) -> None:
-    """Let the ends of an event's instances that were only found out be no later than when the last participant left,
-    where everybody's leaving was told."""
+    """Move the inferred ends of an event's instances back to the last participant's departure.
+
+    Only instances are changed for which every departure is known.
+    """
     found = await tx.session.execute(
         select(Instance, Meeting)
         .join(Meeting, Meeting.id == Instance.meeting_id)
@@ -73,14 +75,14 @@ async def tighten_inferred_ends(tx: db.Tx, event_id: UUID) -> None:
 
 
 async def _last_left_at(tx: db.Tx, instance: Instance) -> datetime | None:
-    """When the last participant of an instance left; None where anybody's leaving was not told, or nobody was seen."""
+    """Return when the last participant left; None if a departure is unknown, or nobody was seen."""
     rows = await tx.session.scalars(
         select(ParticipantSession).where(
             ParticipantSession.meeting_id == instance.meeting_id, ParticipantSession.instance_uuid == instance.uuid
         )
     )
     window = InstanceWindow(_MIN_TIME, tx.now, running=True)
-    clients = [client for row in rows if (client := activity_of(row)).moments]
+    clients = [client for row in rows if (client := client_activity(row)).moments]
     sessions = [
         session
         for group in group_by_connection(clients, {instance.uuid: window})

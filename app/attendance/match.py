@@ -1,8 +1,9 @@
-"""Whose session it is, how sure that is, and why (pure).
+"""Decides whose session it is, how certain that is, and why (pure).
 
-A registrant id is ours alone; a Zoom user signed in; an address is what Zoom shows; a click at our door shortly before
-is a coincidence that fits, and only where the session can be that member's at all. A name anybody can type, so it is a
-suggestion and no more. An event's host is a member only if the Zoom user is that member's.
+A registrant id identifies our member for certain, and so does a Zoom user who is signed in. An address is only what
+Zoom shows. A click on Join shortly before is a coincidence that fits, and counts only if the session can be that
+member's at all. Anybody can type a name, so it is a suggestion and no more. A host of the event is a member only if the
+Zoom user is assigned to that member.
 """
 
 from collections import defaultdict
@@ -14,8 +15,9 @@ from uuid import UUID
 
 MatchMethod = Literal["assigned", "registrant", "zoom_user", "email", "click", "host", "name", "nothing"]
 Confidence = Literal["certain", "likely", "unknown"]
-# How long the way from our door into the meeting may take, and how far our clock may be from Zoom's.
+# How long it may take from our redirect into the meeting (Zoom's app has to start).
 JOIN_DELAY = timedelta(minutes=3)
+# How far our clock may be from Zoom's.
 CLOCK_SKEW = timedelta(seconds=30)
 
 EXPLANATIONS: Mapping[MatchMethod, str] = {
@@ -32,8 +34,11 @@ EXPLANATIONS: Mapping[MatchMethod, str] = {
 
 @dataclass(frozen=True)
 class SessionEvidence:
-    """What is known of one session. `first_seen_at` is when it was first seen. `is_host` is that of a host or alternative
-    host whom no member was assigned; `click_possible` whether a click at our door may have led to it."""
+    """What is known about one session.
+
+    `first_seen_at` is when the session was first seen. `is_host` is True for a host or alternative host to whom no
+    member is assigned. `click_possible` says whether a click on Join may have led to the session.
+    """
 
     session_id: UUID
     first_seen_at: datetime
@@ -48,7 +53,10 @@ class SessionEvidence:
 
 @dataclass(frozen=True)
 class PossibleMember:
-    """Somebody it may be: as the platform and our registrants know them, and when our door sent them on."""
+    """A member the session may belong to, as the platform and our registrants know them.
+
+    `clicks` are the times at which we redirected them to Zoom.
+    """
 
     member_id: str
     name: str = ""
@@ -60,7 +68,7 @@ class PossibleMember:
 
 @dataclass(frozen=True)
 class Match:
-    """Whose session it is: nobody's known where `member_id` is None, and then perhaps a `suggestion`."""
+    """Whose session it is. If nobody is known, `member_id` is None and there may be a `suggestion`."""
 
     member_id: str | None
     method: MatchMethod
@@ -77,7 +85,7 @@ NO_MATCH = Match(None, "nothing", "unknown")
 
 
 def match(evidences: Collection[SessionEvidence], candidates: Sequence[PossibleMember]) -> dict[UUID, Match]:
-    """A match for every trace; two people who fit alike are none."""
+    """Return a match for every session. Two members who fit equally well are no match."""
     directory = _Directory(candidates)
     found = {evidence.session_id: directory.find(evidence) for evidence in evidences}
     matched_members = {each.member_id for each in found.values()}
@@ -93,7 +101,7 @@ def match(evidences: Collection[SessionEvidence], candidates: Sequence[PossibleM
 
 
 class _Directory:
-    """People by everything that tells them apart."""
+    """Members, by every property that tells them apart."""
 
     def __init__(self, candidates: Iterable[PossibleMember]) -> None:
         self._by: dict[tuple[MatchMethod, str], set[str]] = defaultdict(set)
@@ -109,7 +117,7 @@ class _Directory:
                     self._by[method, _normalize(method, value)].add(candidate.member_id)
 
     def find(self, evidence: SessionEvidence) -> Match:
-        """The first way that leads to exactly one person."""
+        """Return the first method that leads to exactly one member."""
         if evidence.assigned_to:
             return Match(evidence.assigned_to, "assigned", "certain")
         if member_id := self._unique("registrant", evidence.registrant_id):
@@ -131,22 +139,25 @@ class _Directory:
 
 
 def _may_have_clicked(evidence: SessionEvidence) -> bool:
-    """Nobody comes by a click of whom Zoom knows a registrant, as ours are all known, nor who hosts."""
+    """Return whether a click may have led here.
+
+    It cannot for hosts, nor for a session with a registrant id, because all of our registrants are known.
+    """
     return evidence.click_possible and not evidence.is_host and evidence.registrant_id is None
 
 
 def _normalize(method: MatchMethod, text: str) -> str:
-    """Addresses and names however they are written; Zoom's ids differ by case."""
+    """Normalize addresses and names. Zoom's ids stay as they are, because they differ by case."""
     return normalize(text) if method in {"email", "name"} else text
 
 
 def normalize(text: str | None) -> str:
-    """An address or a name, however it is written."""
+    """Return an address or a name in one spelling, whatever its case and white space."""
     return " ".join((text or "").split()).casefold()
 
 
 def _match_by_clicks(evidences: Iterable[SessionEvidence], candidates: Iterable[PossibleMember]) -> dict[UUID, Match]:
-    """Sessions that only one person's click fits, where that person's clicks fit no other session."""
+    """Match sessions that fit only one member's clicks, if that member's clicks fit no other session."""
     members: dict[UUID, set[str]] = defaultdict(set)
     sessions: dict[str, set[UUID]] = defaultdict(set)
     clicks = sorted((at, candidate.member_id) for candidate in candidates for at in candidate.clicks)

@@ -1,4 +1,4 @@
-"""When an event's meeting was open, run by run, and who was inside, from everything that is known of either."""
+"""When an event's meeting was open, run by run, and who was inside. A run is one start-to-end of an instance."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +18,11 @@ from app.meetings.models import HAS_TIMES, Instance, Meeting
 
 @dataclass(frozen=True)
 class MeetingHistory:
-    """`runs` and `windows` go together, instance by instance; the window of a rehearsal is None. The participants are
-    those of instances that count, and of those who waited for a host who never came."""
+    """The runs of an event's instances, their windows, and the participants.
+
+    `runs` and `windows` correspond, run by run; the window of a rehearsal is None. `participants` are those of
+    instances that count, and those who waited for a host who never came.
+    """
 
     runs: Mapping[str, Sequence[InstanceTimes]]
     windows: Mapping[str, Sequence[InstanceWindow | None]]
@@ -27,17 +30,17 @@ class MeetingHistory:
 
     @property
     def counted_windows(self) -> list[InstanceWindow]:
-        """Everything but rehearsals, as it began."""
+        """All windows except rehearsals, in the order of their starts."""
         return sorted(window for uuid_windows in self.windows.values() for window in uuid_windows if window)
 
     def sessions_of(self, participant: Participant) -> list[Session]:
-        """When somebody was inside."""
+        """Return when a participant was inside."""
         uuid = participant.instance_uuid
         return participant.sessions(self.runs[uuid], self.windows[uuid]) if uuid in self.windows else []
 
 
 async def load_history(tx: db.Tx, event: Event) -> MeetingHistory:
-    """What is known of an event's meetings, as far as Zoom has told."""
+    """Return what is known of an event's meetings so far."""
     instances = await tx.session.scalars(
         select(Instance).join(Meeting, Meeting.id == Instance.meeting_id).where(Meeting.event_id == event.id, HAS_TIMES)
     )
@@ -59,7 +62,10 @@ def build_history(
     *,
     is_over: bool,
 ) -> MeetingHistory:
-    """The same, of rows (pure): `until` is when it was over, or the present while nothing is `is_over`."""
+    """Build the history from rows (pure).
+
+    `until` is when the event was over, or the present if `is_over` is False.
+    """
     joins: defaultdict[str, list[datetime]] = defaultdict(list)
     for session in sessions:
         joins[session.instance_uuid] += session.joins
@@ -94,7 +100,7 @@ def build_history(
 def _moments_by_run(
     session: ParticipantSession, times: Sequence[InstanceTimes]
 ) -> Iterable[tuple[int, list[datetime]]]:
-    """The moments at which a client was inside, by run; none of one that only waited."""
+    """Yield the moments at which a client was inside, by run; nothing for a client that only waited."""
     activity = client_activity(session)
     for number in range(max(len(times), 1)):
         part = during_run(activity, times, number) if times else activity
@@ -104,7 +110,7 @@ def _moments_by_run(
 
 
 def _overall_windows(windows_by_uuid: Mapping[str, Sequence[InstanceWindow | None]]) -> Mapping[str, InstanceWindow]:
-    """From when until when each instance was held in all."""
+    """Return the time from the first start to the last end of each instance."""
     counted = {uuid: [window for window in uuid_windows if window] for uuid, uuid_windows in windows_by_uuid.items()}
     return {
         uuid: InstanceWindow(uuid_windows[0].start, uuid_windows[-1].end, uuid_windows[-1].running)

@@ -1,4 +1,4 @@
-"""Table of who Zoom saw inside."""
+"""Table of the clients Zoom saw in meetings."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -12,11 +12,11 @@ _TIMESTAMPS = ARRAY(DateTime(timezone=True))
 
 
 class ParticipantSession(Model):
-    """One client in one instance, as far as Zoom has told: every moment at which it joined, left, was made to wait, or
-    ceased to wait.
+    """One client in one instance: every moment at which it joined, left, waited or stopped waiting.
 
-    Zoom gives a client another id at each room move, so several rows may be one connection: `connections` ties them.
-    Of the person it keeps what tells who it is: no phone number, no network address, no reason for leaving.
+    Zoom gives a client another id at each move between rooms, so several rows may be one connection (`connections` ties
+    them together). Of the person only identifying fields are stored: no phone number, no network address, no reason for
+    leaving.
     """
 
     __tablename__ = "participant_sessions"
@@ -25,27 +25,28 @@ class ParticipantSession(Model):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"))
     instance_uuid: Mapped[str] = mapped_column(Text)
-    # Zoom's id of the client, which means nothing outside the instance, and does not survive a room move.
+    # Zoom's id of the client: unique within the instance, and replaced at a move between rooms.
     connection: Mapped[str] = mapped_column(Text)
     joins: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     leaves: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
-    # Those of the leaves whose reason says that the client left from inside: it had not just waited.
+    # The subset of `leaves` whose reason says that the client had been inside and not only waited.
     left_inside: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
+    # When the client was put into the waiting room, or began to wait for the host.
     waits: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
-    # When somebody who had waited for the host, or in the waiting room, gave up or was removed.
+    # When the client gave up waiting (for the host or in the waiting room), or was removed there.
     waits_ended: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
-    # What Zoom reported afterwards: from when until when the client was inside, pair by pair.
+    # Zoom's report after the end: the client was inside from `reported_from[i]` until `reported_until[i]`.
     reported_from: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     reported_until: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
-    # Zoom's id of the connection: it stays through room moves, and differs for a rejoin and for a second device.
+    # Zoom's id of the connection: the same after a move between rooms, another one for a rejoin or a second device.
     participant_uuid: Mapped[str | None] = mapped_column(Text)
-    # Whether somebody called in: then no click at our door brought them.
+    # Whether the person called in by phone; then no click on Join led here.
     by_phone: Mapped[bool] = mapped_column(server_default="false")
     registrant_id: Mapped[str | None] = mapped_column(Text)
     zoom_user_id: Mapped[str | None] = mapped_column(Text)
     email: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str | None] = mapped_column(Text)
-    # Who an admin or coach says it is.
+    # The member an admin or coach assigned. None with `assigned_at` set: an earlier assignment was withdrawn.
     assigned_to: Mapped[str | None] = mapped_column(Text)
     assigned_by: Mapped[str | None] = mapped_column(Text)
     assigned_at: Mapped[datetime | None]
@@ -57,5 +58,5 @@ class ParticipantSession(Model):
 
     @property
     def inside_moments(self) -> list[datetime]:
-        """The moments at which the client was inside; none of one that only waited."""
+        """The moments at which the client was inside; empty for a client that only waited."""
         return [*self.joins, *self.leaves, *self.reported_from, *self.reported_until]

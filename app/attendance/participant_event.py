@@ -1,5 +1,8 @@
-"""What a notification says of a participant (pure). Fields: developers.zoom.us/docs/api/meetings/events/, under
-`meeting.participant_joined` and its like; all but a few may be missing, and ids are text or numbers."""
+"""What a notification says about a participant (pure).
+
+Fields: developers.zoom.us/docs/api/meetings/events/, under `meeting.participant_joined` and similar events. All but a
+few may be missing, and ids are text or numbers.
+"""
 
 import re
 from collections.abc import Mapping
@@ -10,28 +13,28 @@ from typing import Literal
 from app.clients.zoom.notifications import Notification, clean_text, parse_datetime
 
 Kind = Literal["joins", "leaves", "left_inside", "waits", "waits_ended"]
-# Zoom's schema names the time one way, its example another.
+# Per notification: its kind, and the fields that may hold its time (Zoom's schema and its example differ).
 _KINDS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
     "meeting.participant_joined": ("joins", ("join_time", "date_time")),
     "meeting.participant_left": ("leaves", ("leave_time", "date_time")),
     "meeting.participant_joined_waiting_room": ("waits", ("date_time", "join_time")),
     "meeting.participant_put_in_waiting_room": ("waits", ("date_time", "join_time")),
-    # Waiting for the host: a client of its own, known by its registrant, as it has no connection yet.
+    # Waiting for the host counts as a client of its own, known by its registrant, because it has no connection yet.
     "meeting.participant_jbh_waiting": ("waits", ("date_time", "join_time")),
     "meeting.participant_jbh_waiting_left": ("waits_ended", ("date_time", "leave_time")),
 }
-# Reasons for leaving that say that somebody waited and was never let in (the schema of `meeting.participant_left`).
+# Reasons for leaving of somebody who waited and was never admitted (schema of `meeting.participant_left`).
 _WAITING_ONLY_REASONS = frozenset({"leave waiting room", "removed by host from waiting room", "host did not join"})
 _REASON_SEPARATOR = re.compile(r"<br\s*/?>\s*reason\s*:|<br\s*/?>", re.IGNORECASE)
-# What tells one client from another; only the first is promised for joining and leaving alike.
+# Fields that identify a client, best first. Zoom promises only the first for both joining and leaving.
 _CONNECTION_FIELDS = ("user_id", "participant_uuid", "registrant_id", "participant_user_id", "id", "email", "user_name")
 
 
 @dataclass(frozen=True)
 class ParticipantEvent:
-    """A client joined, left, was made to wait or ceased to wait, at a moment, in an instance.
+    """A client joined, left, was made to wait or stopped waiting, at one moment in one instance.
 
-    `participant_uuid` is what stays of it when Zoom gives it another id.
+    `participant_uuid` stays the same when Zoom gives the client another id.
     """
 
     instance_uuid: str
@@ -47,7 +50,10 @@ class ParticipantEvent:
 
 
 def parse(notification: Notification, received_at: datetime) -> ParticipantEvent | None:
-    """What is to be kept; None where no client or instance is named. A time Zoom left out is when it spoke."""
+    """Return the event to store, or None if the notification names no client or no instance.
+
+    Without a time of its own, the event happened when the notification was sent.
+    """
     kind, times = _KINDS[notification.event]
     person, instance_uuid = notification.payload_object.get("participant"), notification.uuid
     if not isinstance(person, dict) or instance_uuid is None:
@@ -73,10 +79,10 @@ def parse(notification: Notification, received_at: datetime) -> ParticipantEvent
 
 
 def _leave_kind(reason: object) -> Kind:
-    """What a reason for leaving says: that the client only waited, that it was inside, or neither.
+    """Return what a reason for leaving says: that the client only waited, that it was inside, or neither.
 
-    Zoom may put a sentence that begins with the name before it, so the last sentence counts, and only as a whole:
-    a name can hold anything.
+    Zoom may put a sentence that begins with the participant's name before the reason. So only the last sentence counts,
+    and only as a whole, because a name can contain anything.
     """
     text = clean_text(reason)
     if text is None:

@@ -1,4 +1,4 @@
-"""Deliveries that speak of participants, read one by one or many together: then each meeting is looked up once."""
+"""Loads participant events from stored deliveries, one or many; each meeting is looked up once."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -15,22 +15,26 @@ from app.inbox.service import AccountResolver
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
 
-# A participant may be told without the meeting's number, and before its instance: Zoom repeats a start it could not
-# deliver for 85 minutes. The longer it takes the rarer the looks.
+# A notification may lack the meeting's number and arrive before its instance is known: Zoom repeats a start that it
+# could not deliver for 85 minutes. So the event waits this long; retries become rarer the longer it has waited.
 INSTANCE_WAIT = timedelta(minutes=90)
 MIN_RETRY_DELAY = timedelta(minutes=1)
 
 
 class ParticipantEventLoader:
-    """Reads deliveries in one transaction."""
+    """Loads participant events in one transaction."""
 
     def __init__(self, tx: db.Tx, encryption: Encryption) -> None:
-        self._tx, self._encryption, self._accounts = tx, encryption, AccountResolver(tx)
+        self._tx = tx
+        self._encryption = encryption
+        self._accounts = AccountResolver(tx)
         self._meetings: dict[tuple[object, ...], Meeting | None] = {}
 
     async def load(self, delivery_id: UUID) -> tuple[Meeting, ParticipantEvent] | None:
-        """What a delivery says, and of which meeting; None where it is of nobody, or of no meeting of ours. Raises
-        RetryLater where the delivery is gone, and where its instance is not known yet."""
+        """Return a delivery's event and its meeting; None if it names no client, or no meeting of ours.
+
+        Raises RetryLater if the delivery has been deleted, or if its instance is not known yet.
+        """
         delivery = await inbox.get_delivery(self._tx, delivery_id)
         notification = await inbox.read_notification(self._tx, self._encryption, delivery_id)
         meeting = await self._meeting(notification, await self._accounts.resolve(delivery, notification))
@@ -43,7 +47,7 @@ class ParticipantEventLoader:
         return (meeting, event) if meeting and event else None
 
     async def load_many(self, keys: Iterable[str]) -> tuple[list[tuple[Meeting, ParticipantEvent]], BatchResult]:
-        """What many deliveries say, and what became of reading each."""
+        """Return the events of many deliveries, and the result of loading each."""
         participant_events, batch = [], BatchResult()
         for delivery in await inbox.get_deliveries(self._tx, [UUID(key) for key in keys]):
             with batch.handling(str(delivery.id)):

@@ -1,4 +1,4 @@
-"""Who was inside one event's meetings: what was heard of each connection, from all of its clients together."""
+"""The participants of one event's meetings, each combined from all clients of its connection."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from app.meetings.instance_rules import InstanceTimes
 
 @dataclass(frozen=True)
 class Participant:
-    """One connection, known by the session that was seen first, with what any of its clients tells of the person."""
+    """One connection, identified by its first session, with what any of its clients says about the person."""
 
     id: UUID
     instance_uuid: str
@@ -30,7 +30,7 @@ class Participant:
     group: ClientGroup
 
     def sessions(self, runs: Sequence[InstanceTimes], windows: Sequence[InstanceWindow | None]) -> list[Session]:
-        """When it was inside, of the runs of its instance in order; None is the window of a rehearsal."""
+        """Return when the participant was inside. `runs` and `windows` correspond; a rehearsal's window is None."""
         sessions = []
         for number, window in enumerate(windows):
             clients = [during_run(client, runs, number) for client in self.group.clients]
@@ -41,14 +41,20 @@ class Participant:
 
 
 def participants(sessions: Iterable[ParticipantSession], windows: Mapping[str, InstanceWindow]) -> list[Participant]:
-    """The connections behind sessions, as they came. `windows` is how long each instance was held in all."""
+    """Return the participants behind the rows, in order of arrival.
+
+    `windows` has the time from the first start to the last end of each instance.
+    """
     rows = {session.id: session for session in sessions}
     groups = group_by_connection([client_activity(row) for row in rows.values()], windows)
     return [_participant([rows[client.id] for client in each.clients], each) for each in groups]
 
 
 def client_activity(row: ParticipantSession) -> ClientActivity:
-    """What was heard of a client, as a value. Time in a breakout room ties nothing: it is beside the time inside."""
+    """Return what is known of a client as a value.
+
+    Breakout rooms tie no clients together, because a report counts the time there beside the time in the meeting.
+    """
     person = row.registrant_id or row.zoom_user_id
     return ClientActivity(
         row.id,
@@ -66,7 +72,7 @@ def client_activity(row: ParticipantSession) -> ClientActivity:
 
 def _participant(rows: Sequence[ParticipantSession], group: ClientGroup) -> Participant:
     first = rows[0]
-    # Who said it last is believed, also that nobody is to be believed any more.
+    # The latest assignment wins, and that includes the withdrawal of an assignment.
     assigned = max(
         (row for row in rows if row.assigned_at), key=lambda row: (row.assigned_at, row.id.bytes), default=None
     )
@@ -87,8 +93,10 @@ def _participant(rows: Sequence[ParticipantSession], group: ClientGroup) -> Part
 
 
 def during_run(client: ClientActivity, runs: Sequence[InstanceTimes], number: int) -> ClientActivity:
-    """What was heard of a client in one run of its instance. Between two runs nobody comes but to the next one, and
-    nobody leaves but from the one before."""
+    """Return what is known of a client during one run of its instance.
+
+    A join between two runs belongs to the next run, a leave between them to the previous one.
+    """
     if len(runs) == 1:
         return client
     ended, opened = (runs[number - 1].ended_at, runs[number].started_at) if number else (None, None)

@@ -1,4 +1,4 @@
-"""Who came, put together: what Zoom told, who was expected, and who was sent on by our door."""
+"""Builds the attendance report from Zoom's data, the registrations and the clicks on Join."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from app.registrations.models import Registration
 
 @dataclass(frozen=True)
 class Attendee:
-    """Somebody known who was inside, and how each of their sessions is known to be theirs."""
+    """A known member who was inside, and for each of their sessions the match that says why it is theirs."""
 
     member_id: str
     name: str
@@ -38,7 +38,7 @@ class Attendee:
 
 @dataclass(frozen=True)
 class UnknownParticipant:
-    """A participant nobody known can be told to be behind."""
+    """A participant whom no method identifies."""
 
     session: Participant
     is_host: bool
@@ -48,7 +48,10 @@ class UnknownParticipant:
 
 @dataclass(frozen=True)
 class Absentee:
-    """Somebody who was not seen inside: when they last came through our door, and whether they stood outside Zoom's."""
+    """A member who was not seen inside.
+
+    `clicked_at` is their last redirect to Zoom, `waited` whether they were seen in Zoom's waiting room.
+    """
 
     member_id: str
     name: str
@@ -58,8 +61,11 @@ class Absentee:
 
 @dataclass(frozen=True)
 class AttendanceReport:
-    """Who came to one event. `held` is the time its meeting was open, in order and without overlaps; `threshold` what
-    its community asks of whoever attended."""
+    """Who came to one event.
+
+    `open_intervals` is the time its meeting was open, in order and without overlaps. `threshold` is what the community
+    requires of an attendee.
+    """
 
     event: Event
     threshold: AttendanceThreshold
@@ -78,8 +84,11 @@ class ZoomUser(NamedTuple):
     hosts_event: bool
 
     def matches(self, participant: Participant) -> bool:
-        """Whether it is their session: by the Zoom user, or by the address where no Zoom user is known. Without being
-        signed in a host is known by nothing but the name, which can keep a click away and give nobody anything."""
+        """Return whether the participant is this user.
+
+        The Zoom user id decides; where there is none, the address does. A host who is not signed in is recognized by
+        name only. That is safe: it can rule out that a click led to the session, and assigns the session to nobody.
+        """
         if participant.zoom_user_id:
             return participant.zoom_user_id == self.host.zoom_user_id
         if participant.registrant_id:
@@ -105,7 +114,7 @@ class _ReportInputs:
 
 
 async def build(tx: db.Tx, event: Event) -> AttendanceReport:
-    """The report of one event, as far as Zoom has told."""
+    """Return the report of one event, from what Zoom has reported so far."""
     community_settings = await settings.get(tx, event.community_id)
     inputs = _ReportInputs(event, tx.now, await load_history(tx, event), community_settings.attendance)
     await _load_registrations(tx, inputs)
@@ -117,7 +126,7 @@ async def build(tx: db.Tx, event: Event) -> AttendanceReport:
 
 
 async def _load_registrations(tx: db.Tx, inputs: _ReportInputs) -> None:
-    """Everybody who answered, with their registrants at every meeting of the event, and their clicks."""
+    """Load everybody who answered, with their registrants at every meeting of the event, and their clicks."""
     inputs.links = await registrant_links(tx, inputs.event.id)
     ids: dict[str | None, set[str]] = {}
     for registrant_id, link in inputs.links.items():
@@ -125,11 +134,13 @@ async def _load_registrations(tx: db.Tx, inputs: _ReportInputs) -> None:
     candidates: dict[str, PossibleMember] = {}
     coming = set()
     for registration in await tx.session.scalars(select(Registration).where(Registration.event_id == inputs.event.id)):
-        # At Zoom an address that is not verified may be somebody else's.
+        # An address that is not verified may belong to another person at Zoom.
         own = {registration.email} if registration.email_verified else set()
-        emails, registrant_ids = frozenset(own - {""}), frozenset(ids.get(registration.member_id, ()))
         candidates[registration.member_id] = PossibleMember(
-            registration.member_id, registration.name, emails, registrant_ids
+            registration.member_id,
+            registration.name,
+            frozenset(own - {""}),
+            frozenset(ids.get(registration.member_id, ())),
         )
         if registration.rsvp == "going" and registration.waiting_since is None:
             coming.add(registration.member_id)
@@ -140,11 +151,12 @@ async def _load_registrations(tx: db.Tx, inputs: _ReportInputs) -> None:
     )
     for member_id, clicked_at in clicks:
         candidates[member_id] = replace(candidates[member_id], clicks=candidates[member_id].clicks | {clicked_at})
-    inputs.candidates, inputs.expected_members = candidates, frozenset(coming)
+    inputs.candidates = candidates
+    inputs.expected_members = frozenset(coming)
 
 
 async def _load_hosts(tx: db.Tx, inputs: _ReportInputs) -> None:
-    """The event's hosts, and whoever else of the community's Zoom users was seen, as the members they are."""
+    """Load the event's hosts and every other Zoom user of the community who was seen, as possible members."""
     event, participants = inputs.event, inputs.history.participants
     meetings = (await tx.session.scalars(select(Meeting).where(Meeting.event_id == event.id))).all()
     own = {event.host_id, *event.alternative_hosts, *(meeting.host_id for meeting in meetings)} - {None}
@@ -206,8 +218,11 @@ def _build_report(inputs: _ReportInputs) -> AttendanceReport:
 
 
 def _evidence(participant: Participant, inputs: _ReportInputs) -> SessionEvidence:
-    """What tells whose session it is. A click leads to none of the account's own Zoom users, to nobody who calls in,
-    and to no meeting where everybody who enters has a registrant."""
+    """Return the evidence for a participant.
+
+    A click cannot lead to a session of the account's own Zoom users, to one by phone, or into a meeting where everybody
+    has a registrant.
+    """
     users = [user for user in inputs.zoom_users if user.matches(participant)]
     return SessionEvidence(
         participant.id,
@@ -225,8 +240,10 @@ def _evidence(participant: Participant, inputs: _ReportInputs) -> SessionEvidenc
 def _absentees(
     inputs: _ReportInputs, attendee_ids: set[str], waiting_ids: Iterable[str]
 ) -> tuple[list[Absentee], list[Absentee]]:
-    """Who clicked and was never seen; and who was coming and was not, once the event is over and Zoom has told of
-    anybody at all."""
+    """Return who clicked and was never seen, and who was coming and did not come (the no-shows).
+
+    There are no no-shows before the event is over, or if Zoom reported no participant at all: then we know nothing.
+    """
     waited_ids = set(waiting_ids)
     clicked, no_shows = [], []
     no_shows_known = bool(inputs.history.participants) and inputs.event.status(inputs.now) == "ended"

@@ -1,4 +1,4 @@
-"""Attendance as admins and coaches read it."""
+"""JSON schemas of the attendance, for admins and coaches."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ MemberId = Annotated[str, StringConstraints(min_length=1, max_length=identity.MA
 
 
 class SessionView(Schema):
-    """One connection inside, once, whatever rooms it was in."""
+    """One connection inside, counted once, whatever rooms it was in."""
 
     id: UUID = Field(description="What `PUT .../attendance/{session_id}` takes", examples=[_ID])
     joined_at: datetime = Field(examples=[_JOINED])
@@ -39,7 +39,7 @@ class SessionView(Schema):
 
 
 class AttendeeView(Schema):
-    """Somebody known who was inside."""
+    """A known person who was inside."""
 
     member_id: str = Field(description="The `sub` of the member's token, or `guest:` and an id", examples=["m_17"])
     name: str = Field(examples=["Mia Member"])
@@ -57,7 +57,7 @@ class AttendeeView(Schema):
 
 
 class UnknownView(Schema):
-    """A session of somebody who cannot be told."""
+    """A session whose person is not known."""
 
     session_id: UUID = Field(description="What `PUT .../attendance/{session_id}` takes", examples=[_ID])
     name: str | None = Field(description="As Zoom displayed it; anybody can type it", examples=["Mia"])
@@ -82,7 +82,7 @@ class MissingView(Schema):
 
 
 class SharedLinkView(Schema):
-    """A personal link that was in use on two clients at once: shared perhaps, or one person's second device."""
+    """A personal link that two clients used at once: shared perhaps, or one person's second device."""
 
     member_id: str | None = Field(description="Whose link it is; null where it is nobody's known", examples=["m_17"])
     session_ids: tuple[UUID, UUID] = Field(examples=[[_ID, "6b1f2c4e-7d1a-4c55-8a0e-4f6d6c1f0b62"]])
@@ -121,7 +121,7 @@ class AttendanceView(Schema):
 
 
 class AssignBody(Schema):
-    """Whose session it is."""
+    """The member to whom a session is assigned."""
 
     member_id: MemberId | None = Field(
         description="A member known in the community; null takes back what was said before", examples=["m_17"]
@@ -129,7 +129,7 @@ class AssignBody(Schema):
 
 
 class AssignedView(Schema):
-    """What was said of a session."""
+    """The assignment of a session."""
 
     session_id: UUID = Field(examples=[_ID])
     member_id: str | None = Field(description="Null: only what Zoom tells counts", examples=["m_17"])
@@ -138,7 +138,7 @@ class AssignedView(Schema):
 
 
 def to_view(report: AttendanceReport, now: datetime) -> AttendanceView:
-    """The whole report."""
+    """Return the whole report as its schema."""
     open_time = sum((interval.end - interval.start for interval in report.open_intervals), timedelta())
     return AttendanceView.model_validate(
         {
@@ -156,7 +156,7 @@ def to_view(report: AttendanceReport, now: datetime) -> AttendanceView:
 
 
 def attendee_view(attendee: Attendee, threshold: AttendanceThreshold) -> AttendeeView:
-    """Somebody known."""
+    """Return a known person as their schema."""
     attendance, matches = attendee.attendance, attendee.matches
     return AttendeeView(
         member_id=attendee.member_id,

@@ -1,4 +1,4 @@
-"""What was heard of participants, and who people say they are: local changes, in the caller's transaction."""
+"""Stores what Zoom says about participants, and whom people assign: local changes in the caller's transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import get_args
@@ -22,12 +22,12 @@ from app.meetings.models import Meeting
 
 log = logs.get("attendance")
 
-# Whoever left from inside left.
+# The columns an event adds its moment to. `left_inside` is a subset of `leaves`.
 _STORED_KINDS: Mapping[Kind, tuple[Kind, ...]] = {
     **{kind: (kind,) for kind in get_args(Kind)},
     "left_inside": ("leaves", "left_inside"),
 }
-# Sets and least values only, so that any order and any repetition lead to the same row.
+# Merges by set union and least value only, so that any order and any repetition lead to the same row.
 _UPSERT_NOTIFIED = text(
     """
 INSERT INTO participant_sessions AS known
@@ -50,7 +50,7 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 """
 )
 
-# A report is whole, so it takes the place of one that was read before.
+# A report is complete, so its intervals replace those of an earlier report.
 _UPSERT_REPORTED = """
 INSERT INTO participant_sessions AS known
   (id, meeting_id, instance_uuid, connection, reported_from, reported_until, registrant_id, zoom_user_id, email, name)
@@ -67,8 +67,11 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 
 
 async def store(tx: db.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
-    """Add moments to the sessions they belong to; rows are written in their order, as others may write the same.
-    Events come first: whoever needs both locks an event before its sessions."""
+    """Add events to the rows of their clients.
+
+    `infer_instances` comes first because it locks events: every transaction that needs both locks an event before its
+    sessions. Rows are written in key order, because other transactions may write the same rows.
+    """
     await infer_instances.infer_instances(tx, participant_events)
     rows = [
         {
@@ -91,8 +94,11 @@ async def store(tx: db.Tx, participant_events: Sequence[tuple[Meeting, Participa
 
 
 async def store_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Sequence[ReportedParticipant]) -> None:
-    """Put what Zoom reported of an instance beside what was heard of it. It ran from when the first came, or earlier;
-    and where its end was not told, it was over once nobody was inside any more."""
+    """Store what Zoom reported of an instance beside what notifications said.
+
+    The instance started no later than its first participant came. If its end is not known, it ended when the last
+    participant left.
+    """
     result = await tx.session.scalars(
         select(ParticipantSession)
         .where(ParticipantSession.meeting_id == meeting_id, ParticipantSession.instance_uuid == instance_uuid)
@@ -124,7 +130,7 @@ async def store_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Se
 
 
 async def assign(tx: db.Tx, event: Event, session_id: UUID, member_id: str | None, by: str) -> ParticipantSession:
-    """Say whose session it is, or with None that only Zoom says so; `by` is who says it, and is kept.
+    """Assign a session to a member, or with None withdraw the assignment. `by` is the member id of the caller.
 
     Raises `not-found` for a session of another event, and 422 for a member who is not known in the community.
     """
@@ -138,13 +144,15 @@ async def assign(tx: db.Tx, event: Event, session_id: UUID, member_id: str | Non
         raise not_found("session")
     if member_id is not None and member_id not in await member_names(tx, event.community_id, [member_id]):
         raise field_error("member_id", "is no member who has answered an event of this community, or hosts in it")
-    session.assigned_to, session.assigned_by, session.assigned_at = member_id, by, tx.now
+    session.assigned_to = member_id
+    session.assigned_by = by
+    session.assigned_at = tx.now
     log.info("participant assigned", event_id=str(event.id), session_id=str(session_id), member_id=member_id, by=by)
     return session
 
 
 async def member_names(tx: db.Tx, community_id: str, member_ids: Collection[str]) -> Mapping[str, str]:
-    """What members of a community are called, as far as they answered one of its events, or are a host of it."""
+    """Return the names of those members who answered an event of the community, or host in it."""
     rows = await tx.execute(
         """
         SELECT member_id, max(name) AS name FROM (

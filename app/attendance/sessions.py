@@ -1,9 +1,10 @@
-"""Who was there and for how long, from what Zoom said of clients coming and going. Pure, and a function of values:
-the order in which it was heard, and how often, mean nothing.
+"""Who was there and for how long, from the moments at which clients came and left.
 
-Every client has an id of its own in its instance (developers.zoom.us/docs/api/meetings/events/,
-`participant.user_id`), so whoever comes again, or on a second device, is another one. Whoever moves to another room is
-too: `connections` ties those, and says when each was inside.
+Pure functions of values: the order of notifications, and how often they arrive, make no difference.
+
+Every client has an id of its own in its instance (developers.zoom.us/docs/api/meetings/events/, `participant.user_id`).
+A person who rejoins, uses a second device or moves to another room is another client. `connections` ties the clients of
+a room move together, and says when each connection was inside.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -15,19 +16,22 @@ from uuid import UUID
 
 from app.meetings.instance_rules import InstanceTimes
 
-# Who lost the connection may be back before Zoom notices that they were gone.
+# A person who lost the connection may be back before Zoom notices the loss; for this long both clients seem inside.
 RECONNECT_GRACE = timedelta(minutes=1)
 
 
 class Interval(NamedTuple):
-    """A stretch of time; where it ends, it is over."""
+    """A period of time; `end` is not part of it."""
 
     start: datetime
     end: datetime
 
 
 class InstanceWindow(NamedTuple):
-    """How long an instance was held. `running` is one whose end has not come: then `end` is the present."""
+    """From when until when an instance was open.
+
+    `running` means that its end is not known yet: then `end` is the present.
+    """
 
     start: datetime
     end: datetime
@@ -36,11 +40,10 @@ class InstanceWindow(NamedTuple):
 
 @dataclass(frozen=True)
 class ClientActivity:
-    """One client in one instance: the moments at which Zoom said that it joined, left, was made to wait or ceased to;
-    and from when until when it was inside, as Zoom reported once it was over.
+    """One client in one instance: the moments of its notifications, and the periods of Zoom's report.
 
-    `left_inside` are moments at which it left and the reason says that it had been inside. `participant_uuid` is Zoom's
-    id of the connection it belongs to, `link` what else stays of that connection, where either is known.
+    `left_inside` are the leaves whose reason says that it had been inside. `participant_uuid` is Zoom's id of its
+    connection, `link` the registrant or Zoom user that the clients of a connection share, where either is known.
     """
 
     id: UUID
@@ -56,19 +59,19 @@ class ClientActivity:
 
     @property
     def moments(self) -> frozenset[datetime]:
-        """Everything that was told of it."""
+        """All moments that notifications reported."""
         return self.joins | self.leaves | self.left_inside | self.waits | self.waits_ended
 
     @property
     def first_seen(self) -> datetime:
-        """The first moment that is known of it."""
+        """The first moment that is known of the client."""
         return min([*self.moments, *(interval.start for interval in self.reported)])
 
 
 class Session(NamedTuple):
-    """One client inside, once. Of an arrival that was not heard the stay has no length.
+    """One client inside, once. If its arrival is not known, the session has no length.
 
-    `ongoing` is one that goes on, `heard` one whose arrival and leaving Zoom told, as far as they have come.
+    `ongoing` means that it has not ended, `complete` that Zoom reported its arrival and (if it ended) its departure.
     """
 
     session_id: UUID
@@ -79,7 +82,7 @@ class Session(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """Two clients inside at the same time."""
+    """Two clients that were inside at the same time."""
 
     one: UUID
     other: UUID
@@ -89,7 +92,10 @@ class Overlap(NamedTuple):
 
 @dataclass(frozen=True)
 class Attendance:
-    """Everything of one person. `left_at` is None for who is still there; `share` is of the event, from 0 to 1."""
+    """All sessions of one person.
+
+    `left_at` is None while the person is still there. `share` is the share of the event, from 0 to 1.
+    """
 
     joined_at: datetime
     left_at: datetime | None
@@ -100,12 +106,12 @@ class Attendance:
 
     @property
     def minutes(self) -> int:
-        """The time present as it is shown."""
+        """The time present, as it is shown."""
         return round_minutes(self.present)
 
     @property
     def shown_share(self) -> float:
-        """The share as it is shown."""
+        """The share, as it is shown."""
         return round(self.share, 4)
 
 
@@ -120,14 +126,15 @@ def instance_windows(
     *,
     is_over: bool,
 ) -> dict[Key, InstanceWindow]:
-    """The holdings of an event by what tells them apart, without rehearsals, which ended before `starts_at`.
+    """Return the windows of an event's instances by key, without rehearsals.
 
-    A start may have been found out late, or not at all: one began when the first participant was `first_seen` inside, if that
-    is earlier. An end that was not heard, or only found out later, is the start of the next one, as a meeting has one
-    at a time; of the last one it is `until`, the present where nothing is `is_over`.
+    A rehearsal ended before `starts_at`. A start may have been found late, or not at all: if the first participant was
+    seen earlier (`first_seen`), the instance started then. An unknown end, or one that was found late, is the start of
+    the next instance, because a meeting has one instance at a time. For the last instance it is `until`: the present if
+    `is_over` is False.
     """
     times_by_key = {key: times.get(key, InstanceTimes(None, None)) for key in times.keys() | first_seen.keys()}
-    starts = {key: _start_of(holding, first_seen.get(key)) or until for key, holding in times_by_key.items()}
+    starts = {key: _start_of(known, first_seen.get(key)) or until for key, known in times_by_key.items()}
     ordered = sorted(times_by_key, key=lambda key: (starts[key], str(key)))
     next_starts = {key: starts[after] for key, after in pairwise(ordered)}
     found_windows = {}
@@ -140,15 +147,15 @@ def instance_windows(
     return found_windows
 
 
-def _start_of(holding: InstanceTimes, first_seen: datetime | None) -> datetime | None:
-    return min((at for at in (holding.started_at, first_seen) if at), default=holding.ended_at)
+def _start_of(known: InstanceTimes, first_seen: datetime | None) -> datetime | None:
+    return min((at for at in (known.started_at, first_seen) if at), default=known.ended_at)
 
 
 def attendance(sessions: Iterable[Session], schedule: Interval, windows: Iterable[InstanceWindow]) -> Attendance | None:
-    """The stays of one person, on all devices and in all instances, as one; None where there is none.
+    """Combine the sessions of one person, on all devices and in all instances; None if there are none.
 
-    The time present is the union of the stays. The share is of the time the meeting was held within the event's
-    scheduled times: who came on time and stayed has all of it, however early the host opened.
+    The time present is the union of the sessions. The share is relative to the time the meeting was open within the
+    event's schedule: a person who came on time and stayed has all of it, however early the host opened the meeting.
     """
     ordered = tuple(sorted(sessions, key=lambda session: (session.start, session.end, session.session_id.bytes)))
     if not ordered:
@@ -168,7 +175,10 @@ def attendance(sessions: Iterable[Session], schedule: Interval, windows: Iterabl
 
 
 def overlaps(sessions: Iterable[Session]) -> list[Overlap]:
-    """When two clients were inside at once, as long as no lost connection explains; of stays that are heard in full."""
+    """Return where two clients were inside at once for longer than a lost connection explains.
+
+    Only complete sessions count.
+    """
     ordered = sorted(
         (session for session in sessions if session.complete),
         key=lambda session: (session.start, session.end, session.session_id.bytes),
@@ -182,7 +192,7 @@ def overlaps(sessions: Iterable[Session]) -> list[Overlap]:
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same time without overlaps, in order."""
+    """Return the same time without overlaps, in order."""
     found: list[Interval] = []
     for interval in sorted(intervals):
         if found and interval.start <= found[-1].end:
@@ -193,7 +203,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def intersection(one: Iterable[Interval], other: Iterable[Interval]) -> list[Interval]:
-    """The time that is in both, of two lists without overlaps."""
+    """Return the time that is in both of two lists without overlaps."""
     others = list(other)
     met = (Interval(max(a.start, b.start), min(a.end, b.end)) for a in one for b in others)
     return [interval for interval in met if interval.start < interval.end]
@@ -204,5 +214,5 @@ def _duration(intervals: Iterable[Interval]) -> timedelta:
 
 
 def round_minutes(time: timedelta) -> int:
-    """Whole minutes, rounded to the nearest."""
+    """Return whole minutes, rounded to the nearest."""
     return int((time.total_seconds() + 30) // 60)

@@ -1,4 +1,4 @@
-"""Personal links that were in use on two clients at once: passed on perhaps, or one person's second device."""
+"""Personal links that two clients used at once: passed on perhaps, or one person's second device."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ from app.registrations.models import Registration
 
 @dataclass(frozen=True)
 class RegistrantLink:
-    """Whose link it is, what Zoom knows of them now, and when a link of theirs was last taken back.
+    """The owner of a link, their registrant's state now, and when a link of theirs was last revoked.
 
-    `member_id` is None for a link of two of whom it may be either.
+    `member_id` is None if two people share the registrant and the link may be either's.
     """
 
     member_id: str | None
@@ -30,9 +30,9 @@ class RegistrantLink:
 
 @dataclass(frozen=True)
 class SharedLink:
-    """A link, the two sessions that came by it, what they called themselves, and how long both were inside.
+    """A link, the two sessions that used it, their display names, and how long both were inside.
 
-    `revoked_at` is when it was taken back, if that was after they came.
+    `revoked_at` is when the link was revoked, if that was after the two came.
     """
 
     member_id: str | None
@@ -46,9 +46,10 @@ class SharedLink:
 
 
 async def registrant_links(tx: db.Tx, event_id: UUID) -> Mapping[str, RegistrantLink]:
-    """Every registrant of an event by each id Zoom ever gave it.
+    """Return every registrant of an event by each id Zoom ever gave it.
 
-    A member and a guest with one address share one registrant: it is the one's who is still coming, if only one is.
+    A member and a guest with the same address share one registrant. It belongs to the one who is still coming, if only
+    one is.
     """
     last_revoked = (
         select(func.max(RevokedLink.revoked_at)).where(RevokedLink.registrant_id == Registrant.id).scalar_subquery()
@@ -69,7 +70,7 @@ async def registrant_links(tx: db.Tx, event_id: UUID) -> Mapping[str, Registrant
 
 
 def _single_owner(owners: Sequence[tuple[bool, RegistrantLink]]) -> RegistrantLink:
-    """The link of its only owner, or of the only one who is still coming; else it is nobody's."""
+    """Return the link of its only owner, or of the only one who is still coming; otherwise without an owner."""
     fitting = [link for coming, link in owners if coming] or [link for _, link in owners]
     return fitting[0] if len({link.member_id for link in fitting}) == 1 else replace(fitting[0], member_id=None)
 
@@ -77,7 +78,7 @@ def _single_owner(owners: Sequence[tuple[bool, RegistrantLink]]) -> RegistrantLi
 def find_shared_links(
     participants: Iterable[Participant], sessions: Mapping[UUID, Sequence[Session]], links: Mapping[str, RegistrantLink]
 ) -> list[SharedLink]:
-    """The links in use twice at once, link by link, as they happened."""
+    """Return the links that two clients used at once, by link and then by time."""
     by_link: dict[str, dict[UUID, Participant]] = {}
     for each in participants:
         if each.registrant_id and not each.connection.startswith(BREAKOUT_PREFIX):

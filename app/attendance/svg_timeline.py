@@ -1,6 +1,7 @@
-"""A picture of who was there when: one line a person, one bar a stay. Pure; everything people typed is escaped.
+"""A picture of who was there when: one row for each person, one bar for each session. Pure.
 
-It holds no style and no script, so it can be shown under `Content-Security-Policy: default-src 'none'; sandbox`.
+All text that people typed is escaped. The picture contains no style and no script, so it can be shown under
+`Content-Security-Policy: default-src 'none'; sandbox`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +16,10 @@ from app.attendance.threshold import attended
 from app.core import text_cleaning
 
 NAME_WIDTH, CHART_WIDTH, ROW_HEIGHT, TOP_MARGIN = 220, 720, 22, 40  # pixels
-MAX_NAME_LENGTH = 30  # letters
+MAX_NAME_LENGTH = 30  # characters; about `NAME_WIDTH` pixels
 CERTAIN_COLOR, LIKELY_COLOR, UNKNOWN_COLOR = "#2f7d4f", "#7aa98b", "#9a9a9a"
 _TICK_STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 240, 480, 1440))
-MAX_TICKS = 12
+MAX_TICKS = 12  # more labels would overlap
 
 
 class ChartRow(NamedTuple):
@@ -31,7 +32,7 @@ class ChartRow(NamedTuple):
 
 
 def to_svg(report: AttendanceReport) -> str:
-    """An SVG document; times are those of the event's time zone."""
+    """Return an SVG document; times of day are in the event's time zone."""
     event, rows = report.event, _rows(report)
     intervals = [*report.open_intervals, *(bar for row in rows for bar in row.bars)]
     full_range = Interval(
@@ -90,7 +91,7 @@ def _attended(attendance: Attendance, report: AttendanceReport) -> bool:
 
 
 def _ticks(full_range: Interval, zone: ZoneInfo, height: int) -> Iterator[str]:
-    """A line and a time of day at round moments."""
+    """Yield a vertical line with the time of day at regular intervals."""
     length = full_range.end - full_range.start
     step = next((step for step in _TICK_STEPS if length / step <= MAX_TICKS), length / MAX_TICKS)
     at = full_range.start
@@ -122,5 +123,5 @@ def _truncate(name: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text in XML 1.0, which has no control characters but white space (section 2.2)."""
+    """Return text escaped for XML 1.0, which allows no control characters except white space (section 2.2)."""
     return escape(text_cleaning.single_line(text))

@@ -1,4 +1,4 @@
-"""Reactions to what Zoom says of participants."""
+"""Jobs that follow from what Zoom says about participants."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,11 @@ JOB_NAME = "attendance.handle_participant"
 
 
 async def handle_participant(job: JobContext[Resources]) -> None:
-    """Take down what Zoom said of a participant (the key is a delivery), and what waits beside it: when a meeting ends,
-    a thousand leave at once. Order and repetition make no difference."""
+    """Store a participant's notification (the key is a delivery), together with others that are waiting.
+
+    Batching matters: when a meeting ends, a thousand participants leave at once. Order and repetition make no
+    difference.
+    """
     resources = job.resources
 
     async def handle_many(tx: db.Tx, keys: Sequence[str]) -> BatchResult:
@@ -28,12 +31,12 @@ async def handle_participant(job: JobContext[Resources]) -> None:
 
 
 async def finalize_attendance(job: JobContext[Resources]) -> None:
-    """An event (the key) ended: complete its attendance by what Zoom reports, and say when nothing more is to come."""
+    """Complete the attendance of an ended event (the key) with Zoom's report, and record when it is final."""
     await finalize.finalize(job)
 
 
 async def poll_missing_outcomes(job: JobContext[Resources]) -> None:
-    """The sweep over events that should be over and of whose meeting neither start nor end was told."""
+    """Periodic job: find events that should be over and whose meeting has no known start or end."""
     async with job.complete() as tx:
         await unreported_meetings.find_unreported(tx)
 

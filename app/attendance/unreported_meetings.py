@@ -1,7 +1,7 @@
-"""Holdings of which Zoom told neither start nor end, as while nobody listened: asked for once they should be over.
+"""Meetings for which Zoom reported neither start nor end, for example because this service was down.
 
-Zoom is asked a few times after the scheduled end, where the grant permits to. What it knows of is taken down as found
-out, and everything else follows as if it had been told. No answer says that nothing was held.
+After the scheduled end Zoom is asked a few times, where the grant allows it. What Zoom knows is stored as inferred, and
+everything else follows as if it had been notified. No response is taken as proof that nothing was held.
 """
 
 from collections.abc import Sequence
@@ -29,23 +29,23 @@ from app.meetings.models import Instance, Meeting
 from app.resources import Resources
 
 DETAILS_SCOPE = "meeting:read:past_meeting"
-GIVE_UP_AFTER = timedelta(days=3)
-BATCH_SIZE = 100  # meetings a minute
+GIVE_UP_AFTER = timedelta(days=3)  # after the scheduled end
+BATCH_SIZE = 100  # meetings in one run of the periodic job, which runs every minute
 log = logs.get("attendance")
 
-# The first look is at the moment at which nobody waits any more for a meeting to begin.
+# The first attempt is 15 minutes after the scheduled end: by then a meeting that was held has normally ended.
 _FIND_UNREPORTED = """
 WITH found AS (
     SELECT meetings.id FROM meetings JOIN events ON events.id = meetings.event_id
     WHERE events.live_at IS NULL AND events.ended_at IS NULL
       AND events.cancelled_at IS NULL AND events.deleted_at IS NULL
-      AND events.ends_at > CAST(:now AS timestamptz) - CAST(:given_up AS interval)
-      AND meetings.state <> ALL(:settled) AND meetings.zoom_meeting_id IS NOT NULL
+      AND events.ends_at > CAST(:now AS timestamptz) - CAST(:give_up_after AS interval)
+      AND meetings.state <> ALL(:retired_states) AND meetings.zoom_meeting_id IS NOT NULL
       AND meetings.account_id = ANY(:accounts)
       AND EXISTS (
-        SELECT FROM unnest(CAST(ARRAY['15 minutes', '2 hours', '12 hours', '1 day'] AS interval[])) AS look
-        WHERE events.ends_at + look <= :now
-          AND (meetings.outcome_polled_at IS NULL OR meetings.outcome_polled_at < events.ends_at + look))
+        SELECT FROM unnest(CAST(ARRAY['15 minutes', '2 hours', '12 hours', '1 day'] AS interval[])) AS delay
+        WHERE events.ends_at + delay <= :now
+          AND (meetings.outcome_polled_at IS NULL OR meetings.outcome_polled_at < events.ends_at + delay))
     ORDER BY events.ends_at LIMIT :limit FOR NO KEY UPDATE OF meetings SKIP LOCKED
 )
 UPDATE meetings SET outcome_polled_at = :now FROM found WHERE meetings.id = found.id
@@ -55,8 +55,11 @@ RETURNING meetings.event_id, meetings.account_id
 
 @dataclass(frozen=True)
 class UnreportedMeeting:
-    """A meeting nothing was told of, and by which names Zoom may be asked: UUIDs of instances of which something else
-    than a time was heard, or the meeting's number, which means the latest."""
+    """A meeting without known times, and the ids by which Zoom may be asked about it.
+
+    `candidate_ids` are UUIDs of instances of which something other than a time is known, or the meeting's number, which
+    means the latest instance.
+    """
 
     meeting_id: UUID
     account_id: UUID
@@ -65,19 +68,28 @@ class UnreportedMeeting:
 
 
 async def find_unreported(tx: db.Tx) -> None:
-    """Have Zoom asked about events that should be over and of whose meeting no start and no end is known, a few times.
-    The calls themselves are paced like all others."""
+    """Request a lookup of events that should be over and whose meeting has no known start or end.
+
+    Each is looked up a few times. The calls to Zoom are rate-limited like all others.
+    """
     connected = await tx.session.execute(select(Account.id, Account.scopes).where(Account.status == "connected"))
     accounts = [
         account_id for account_id, scopes in connected if allows(scopes, DETAILS_SCOPE) or participants_scope(scopes)
     ]
-    params = {"settled": list(meetings.RETIRED_STATES), "given_up": GIVE_UP_AFTER, "limit": BATCH_SIZE}
-    for row in await tx.execute(_FIND_UNREPORTED, now=tx.now, accounts=accounts, **params):
+    rows = await tx.execute(
+        _FIND_UNREPORTED,
+        now=tx.now,
+        accounts=accounts,
+        retired_states=list(meetings.RETIRED_STATES),
+        give_up_after=GIVE_UP_AFTER,
+        limit=BATCH_SIZE,
+    )
+    for row in rows:
         tx.record(facts.MeetingOutcomeUnknown(row.event_id, row.account_id))
 
 
 async def fetch_outcome(job: JobContext[Resources]) -> None:
-    """Ask Zoom whether the meeting of an event (the key) was held, if nothing is known of it still."""
+    """Ask Zoom whether the meeting of an event (the key) was held, if its times are still unknown."""
     async with job.read_only() as tx:
         unreported = await _load_unreported(tx, job.id)
     if unreported is None:
@@ -91,14 +103,14 @@ async def fetch_outcome(job: JobContext[Resources]) -> None:
             return
         meeting = await tx.session.get_one(Meeting, unreported.meeting_id)
         for candidate_id, result in results:
-            # Of a rehearsal nothing follows.
+            # An instance that ended before the event's start was a rehearsal, so it is ignored.
             if result and result[1].ended_at and result[1].ended_at >= event.starts_at:
                 log.info("unreported instance found", event_id=job.key, by_number=candidate_id.isdigit())
                 await instance_store.store(tx, meeting, *result)
 
 
 async def _load_unreported(tx: db.Tx, event_id: UUID) -> UnreportedMeeting | None:
-    """What to ask about an event; None where something is known meanwhile, or nobody may be asked."""
+    """Return what to ask about an event; None if its times are known by now, or Zoom may not be asked."""
     event, meeting = await events.get(tx, event_id), await meetings.current(tx, event_id)
     if event is None or meeting is None or not _is_unreported(event, tx.now):
         return None
@@ -107,7 +119,7 @@ async def _load_unreported(tx: db.Tx, event_id: UUID) -> UnreportedMeeting | Non
         return None
     candidate_ids = await _untimed_instance_ids(tx, meeting.id)
     detailed = allows(account.scopes, DETAILS_SCOPE)
-    # Without its details it stands under its meeting's number, which is of use once nobody can tell of it any more.
+    # Without the details scope, the number's report has no start or end. It is used once no notification can come.
     if detailed or (not candidate_ids and tx.now >= event.ends_at + NOTIFICATIONS_COMPLETE_AFTER):
         candidate_ids.append(str(meeting.zoom_meeting_id))
     return UnreportedMeeting(meeting.id, account.id, account.scopes, candidate_ids)
@@ -119,7 +131,7 @@ def _is_unreported(event: Event, now: datetime) -> bool:
 
 
 async def _untimed_instance_ids(tx: db.Tx, meeting_id: UUID) -> list[str]:
-    """The instances of a meeting that are known by their participants or recordings alone."""
+    """Return the meeting's instances that are known only by their participants or recordings."""
     sessions = await tx.session.scalars(select(ParticipantSession).where(ParticipantSession.meeting_id == meeting_id))
     instances = (await tx.session.scalars(select(Instance).where(Instance.meeting_id == meeting_id))).all()
     timed = {instance.uuid for instance in instances if instance.started_at or instance.ended_at}
@@ -130,7 +142,7 @@ async def _untimed_instance_ids(tx: db.Tx, meeting_id: UUID) -> list[str]:
 async def _fetch_times(
     job: JobContext[Resources], unreported: UnreportedMeeting, candidate_id: str
 ) -> tuple[str, InstanceTimes] | None:
-    """What Zoom knows of an instance by one of its names; None where it does not say."""
+    """Return what Zoom knows of an instance by one of its ids; None if Zoom does not say."""
     try:
         if allows(unreported.scopes, DETAILS_SCOPE):
             past = await (await grants.client_for(job.resources, unreported.account_id)).get_past_meeting(candidate_id)
@@ -144,7 +156,7 @@ async def _fetch_times(
             raise
         log.info("instance lookup failed", event_id=job.key, reason=type(error).__name__)
         return None
-    # Who waited for the host did not begin it.
+    # Somebody who only waited for the host did not start the meeting; `reported_clients` leaves them out.
     moments = [at for client in reported_clients(rows, ()) for interval in client.intervals for at in interval]
     return (
         (candidate_id, InstanceTimes(min(moments), max(moments), inferred=True))

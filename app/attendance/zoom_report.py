@@ -1,7 +1,7 @@
-"""What Zoom reports of an instance once it is over, put beside what was heard of it (pure).
+"""Combines Zoom's report of an ended instance with the clients that notifications reported (pure).
 
-A report has one row for each time a client was inside. Its `user_id` is the client's, as notifications have it; where
-that fits none, a client that came at that time as the same person is the one, so that nobody is there twice.
+A report has one row for each time a client was inside. Its `user_id` is the one of the notifications. Where it matches
+no client, the row belongs to the client that joined at that time as the same person, so that nobody is counted twice.
 """
 
 from collections import defaultdict
@@ -13,17 +13,17 @@ from app.attendance.sessions import Interval
 from app.clients.zoom import ReportedParticipant
 from app.clients.zoom.notifications import clean_text
 
-# Zoom's report and its notifications may round differently.
+# Zoom's report and its notifications may round times differently.
 TIME_TOLERANCE = timedelta(minutes=1)
-# Somebody's time in a breakout room is presence, and no second client.
+# Time in a breakout room counts as presence, but not as a second client.
 BREAKOUT_PREFIX = "breakout:"
-# What tells whose a client is, the surest first.
+# Fields that identify a client's person, most certain first.
 IDENTITY_FIELDS = ("registrant_id", "zoom_user_id", "email", "name")
 
 
 @dataclass(frozen=True)
 class NotifiedClient:
-    """A client as it was heard of: its connection, when it came, and what tells whose it is."""
+    """A client as notifications reported it: its connection, its joins, and its identity fields."""
 
     connection: str
     joins: frozenset[datetime]
@@ -32,7 +32,7 @@ class NotifiedClient:
 
 @dataclass(frozen=True)
 class ReportedClient:
-    """A client as it was reported: when it was inside, and what tells whose it is."""
+    """A client as the report shows it: its connection, when it was inside, and its identity fields."""
 
     connection: str
     intervals: Sequence[Interval]
@@ -40,12 +40,12 @@ class ReportedClient:
 
 
 def is_complete(rows: Sequence[ReportedParticipant]) -> bool:
-    """Whether it is a report already: of a large meeting Zoom first shows rows without a length."""
+    """Return whether the report is complete: for a large meeting Zoom first shows rows without a duration."""
     return any(row.duration for row in rows)
 
 
 def reported_clients(rows: Iterable[ReportedParticipant], notified: Sequence[NotifiedClient]) -> list[ReportedClient]:
-    """The clients of a report, in the order of their connections. Time in the waiting room is left out."""
+    """Return the clients of a report in the order of their connections, without time in the waiting room."""
     known = {client.connection for client in notified}
     rows_by_connection: defaultdict[str, list[ReportedParticipant]] = defaultdict(list)
     for row in rows:
@@ -85,7 +85,7 @@ def _connection_id(row: ReportedParticipant, known: set[str], notified: Sequence
 
 
 def _same_person(one: Mapping[str, str | None], other: Mapping[str, str | None]) -> bool:
-    """Decided by the surest thing that is known of both."""
+    """Compare the most certain field that is known of both."""
     return next((one[name] == other[name] for name in IDENTITY_FIELDS if one[name] and other[name]), False)
 
 

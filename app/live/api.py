@@ -67,13 +67,14 @@ async def follow_live(
     last_event_id: LastEventId = None,
     since: LastSeen = None,
 ) -> Response:
-    """Server-sent events, each with a number as its `id`, from one and the same row of numbers for everybody.
+    """Server-sent events; the `id` of each is its number in the event's log, the same for every listener.
 
-    First comes a `state`, then, with `Last-Event-ID`, everything missed, then whatever happens: `state` (status, and
-    how many people are in the meeting), `message`, `message-deleted`, `question`, `question-deleted`, `upvote`,
-    `answer`, `closed`, and for admins and the event's coach `attention`. The data of `message` and `question` is what
-    the lists below have; open the stream first and read the lists then, and nothing is missed. It ends with the token,
-    with the right to read, and some time after the event; comments every 15 seconds keep the connection.
+    First comes a `state`, then, with `Last-Event-ID`, everything missed, then what happens from now on: `state`
+    (status, and how many people are in the meeting), `message`, `message-deleted`, `question`, `question-deleted`,
+    `upvote`, `answer`, `closed`, and for admins and the event's coach `attention`. The data of `message` and `question`
+    is what the lists below have; open the stream first and read the lists then, and nothing is missed. The stream ends
+    when the token expires, when the caller may no longer read, and some time after the event. Comments every 15 seconds
+    keep the connection open.
     """
     number = last_event_id if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else since
     token = web.token_of(request, resources) or ""
@@ -90,7 +91,7 @@ async def follow_live(
 async def list_messages(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[schemas.MessageView]:
-    """For who is coming; once the event is over, for who was in; for admins and the event's coach always."""
+    """For members who are coming; once the event is over, for those who were there; for admins and the event's coach always."""
     posts = await _posts(tx, event_id, caller, "message", limit, cursor)
     return web.Page(items=[schemas.message(post) for post in posts[:limit]], next_cursor=_next(posts, limit))
 
@@ -105,7 +106,7 @@ async def list_messages(
 async def write_message(
     event_id: EventId, body: schemas.NewMessage, caller: Caller, tx: Tx, once: web.Idempotency
 ) -> Response:
-    """For who is coming, the hosts, admins and the event's coach, while the event is live."""
+    """For members who are coming, the hosts, admins and the event's coach, while the event is live."""
     await permissions.get_event(tx, event_id, caller)
 
     async def create() -> schemas.MessageView:
@@ -116,7 +117,7 @@ async def write_message(
 
 @router.delete("/api/messages/{message_id}", status_code=204, responses=_STAFF_RESPONSES, summary="Take a message away")
 async def delete_message(message_id: MessageId, caller: Caller, tx: Tx) -> None:
-    """For admins and the event's coach, at any time. It disappears from everybody's page, and nothing of it is kept."""
+    """For admins and the event's coach, at any time. It disappears from every page, and nothing of it is stored any longer."""
     await service.delete(tx, "message", message_id, caller)
 
 
@@ -175,7 +176,7 @@ async def take_back_upvote(question_id: QuestionId, caller: Caller, tx: Tx) -> s
 async def answer_question(
     question_id: QuestionId, body: schemas.NewAnswer, caller: Caller, tx: Tx
 ) -> schemas.QuestionWithVote:
-    """For admins and the event's coach, at any time. A further answer replaces the one before."""
+    """For admins and the event's coach, at any time. A further answer replaces the previous one."""
     question = await service.answer(tx, question_id, caller, body.text)
     return schemas.question_with_vote(question, upvoted=question.id in await _upvoted(tx, caller, [question]))
 
@@ -188,7 +189,7 @@ async def _upvote(tx: db.Tx, question_id: UUID, caller: identity.Caller, *, upvo
 async def _posts(
     tx: db.Tx, event_id: UUID, caller: identity.Caller, kind: service.Kind, limit: int, cursor: str | None
 ) -> list[LivePost]:
-    """The posts of a page, and one more where there is another page."""
+    """Return the posts of a page, and one more if there is a further page."""
     event = await permissions.get_event(tx, event_id, caller)
     await permissions.require_reader(tx, event, caller)
     query = select(LivePost).where(LivePost.event_id == event_id, LivePost.kind == kind)
@@ -199,7 +200,7 @@ async def _posts(
 
 
 def _decode_cursor(cursor: str) -> int:
-    """The number a cursor was made of; 422 where it was not."""
+    """Return the number inside a cursor; 422 if the cursor is not ours."""
     try:
         (number,) = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if type(number) is not int or not 0 <= number < 2**63:
@@ -214,7 +215,7 @@ def _next(posts: list[LivePost], limit: int) -> str | None:
 
 
 async def _upvoted(tx: db.Tx, caller: identity.Caller, questions: list[LivePost]) -> frozenset[UUID]:
-    """Those of the questions that the caller has upvoted."""
+    """Return the ids of the questions that the caller has upvoted."""
     question_ids = await tx.session.scalars(
         select(LiveUpvote.question_id).where(
             LiveUpvote.member_id == caller.member_id, LiveUpvote.question_id.in_([each.id for each in questions])

@@ -1,7 +1,7 @@
-"""The log of an event: what happened live, numbered in the order of the commits, and how it is put on the wire.
+"""The log of an event: what happened live, numbered in commit order, and its form on the wire.
 
-A number is taken while the event's row is locked, which lasts until the commit. So nobody who has seen a number will
-ever be told a smaller one.
+A number is taken while the event's row is locked, and the lock lasts until the commit. So a listener who has received a
+number never receives a smaller one afterwards.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ WITH taken AS (
 INSERT INTO live_log (event_id, sequence, kind, post_id, data, at)
 SELECT :event_id, sequence, :kind, CAST(:post_id AS uuid), CAST(:data AS jsonb), :now FROM taken RETURNING sequence
 """
-# What only admins and the event's coach are told.
+# Kinds that only admins and the event's coach receive.
 STAFF_KINDS = frozenset({"attention"})
 _DATA_SCHEMAS: Mapping[str, type[BaseModel]] = {
     "state": schemas.State,
@@ -45,7 +45,7 @@ _POST_SCHEMAS: Mapping[str, Callable[[LivePost], BaseModel]] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. `sse_frame` is None where it tells what was written in a post that is deleted by now."""
+    """One entry of the log. `frame` is None if the entry is about a post that has been deleted."""
 
     sequence: int
     kind: str
@@ -53,14 +53,17 @@ class Entry:
 
 
 def topic(event_id: UUID) -> str:
-    """What is rung when an event's log has grown."""
+    """Return the pub/sub topic that is published when an event's log has grown."""
     return f"live:{event_id}"
 
 
 async def append(
     tx: db.Tx, event_id: UUID, kind: str, data: BaseModel | None = None, post_id: UUID | None = None
 ) -> int:
-    """Add an entry about an event that is locked; its number. Whoever listens hears of it after the commit."""
+    """Append an entry to the log of a locked event, and return its number.
+
+    Listeners are notified after the commit.
+    """
     added = await tx.execute(
         _APPEND,
         event_id=event_id,
@@ -75,9 +78,9 @@ async def append(
 
 
 async def read_after(tx: db.Tx, event_id: UUID, sequence: int, limit: int, until: int | None = None) -> Sequence[Entry]:
-    """Up to `limit` entries with numbers after `sequence`, in order.
+    """Return up to `limit` entries with numbers after `sequence`, in order.
 
-    With `until`, what was missed: none with a number after that, and of several states only the last.
+    With `until` it returns a backlog: no entry after that number, and of several states only the last.
     """
     query = (
         select(LiveEntry.sequence, LiveEntry.kind, LiveEntry.data, LivePost)
@@ -99,7 +102,7 @@ async def read_after(tx: db.Tx, event_id: UUID, sequence: int, limit: int, until
 
 
 def sse_frame(sequence: int, kind: str, data: BaseModel) -> bytes:
-    """An event as the wire has it (html.spec.whatwg.org, section 9.2.6). JSON has no line breaks of its own."""
+    """Return an event in wire format (html.spec.whatwg.org, section 9.2.6). Our JSON contains no line breaks."""
     return f"id: {sequence}\nevent: {kind}\ndata: {data.model_dump_json()}\n\n".encode()
 
 

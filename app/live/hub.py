@@ -1,7 +1,7 @@
-"""Who listens, in this process: one task for each event somebody listens to, however many do.
+"""The listeners of this process: one task per event with listeners, however many there are.
 
-It is woken by the bell, asks the database once, and hands every listener the same bytes. Nobody who listens holds a
-connection. Whoever does not keep up is let go, and resumes where they were.
+The task is woken by pub/sub, reads the log once, and gives every listener the same bytes. A listener holds no database
+connection. A listener that does not keep up is disconnected, and resumes where it was.
 """
 
 import asyncio
@@ -26,19 +26,23 @@ from app.live.event_log import STAFF_KINDS, Entry
 from app.live.live_state import sync_log
 from app.resources import Resources
 
-# Entries somebody may be behind, and entries read at once.
-MAX_BACKLOG, BATCH_SIZE = 1000, 100
-# Streams of one member in this process, of all events together; the platform itself has as many of each event.
+# A listener may be this many entries behind; the limit bounds memory per connection.
+MAX_BACKLOG = 1000
+# Entries read by one query.
+BATCH_SIZE = 100
+# Streams of one member in this process, for all events together. The platform itself may have as many for each event.
 MAX_STREAMS_PER_MEMBER = 10
-# A ring may be lost, so now and then we look by ourselves; and whether everybody may still listen.
-POLL_SECONDS, ACCESS_CHECK_SECONDS = 5.0, 30.0  # seconds
+# A pub/sub message may be lost, so the log is also read this often.
+POLL_SECONDS = 5.0
+# How often every listener's access is checked again (at least every 30 s by design section 6).
+ACCESS_CHECK_SECONDS = 30.0
 _FAULTS = (*DATABASE_ERRORS, SQLAlchemyError)
 logger = logs.get("live")
 
 
 @dataclass(eq=False)
 class Listener:
-    """Somebody who listens, from the entry after `position` on. `is_staff` are told what only staff is told."""
+    """One connected listener, who receives the entries after `position`. Only staff receives `STAFF_KINDS`."""
 
     caller: Caller
     is_staff: bool
@@ -48,11 +52,11 @@ class Listener:
     _ended: bool = False
 
     def accepts(self, entry: Entry) -> bool:
-        """Whether an entry is for this listener."""
+        """Return whether an entry is for this listener."""
         return entry.sequence > self.position and (self.is_staff or entry.kind not in STAFF_KINDS)
 
     def push(self, entry: Entry) -> None:
-        """Have an entry sent; where too many wait already, none is, and the listener is let go."""
+        """Queue an entry for sending. If the queue is full, drop everything and disconnect the listener."""
         if self._ended or entry.frame is None or not self.accepts(entry):
             return
         if len(self._queue) >= MAX_BACKLOG:
@@ -64,12 +68,12 @@ class Listener:
             self._ready.set()
 
     def end(self) -> None:
-        """Nothing more comes after what waits."""
+        """End the stream after what is queued."""
         self._ended = True
         self._ready.set()
 
     async def next_frames(self, seconds: float) -> bytes | None:
-        """All that waits to be sent, as soon as something does; nothing if nothing came in time, None at the end."""
+        """Wait until something is queued and return it all; b"" after a timeout, None at the end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ready.wait()
@@ -84,15 +88,19 @@ class Listener:
 
 
 class Channel:
-    """The listeners of one event in this process, all of them told of the log up to `position`."""
+    """The listeners of one event in this process. They have all received the log up to `position`."""
 
     def __init__(self, resources: Resources, event_id: UUID, position: int) -> None:
-        self._resources, self._event_id, self.position = resources, event_id, position
-        # The oldest first.
-        self.listeners: dict[Listener, None] = {}
+        self._resources = resources
+        self._event_id = event_id
+        self.position = position
+        self.listeners: dict[Listener, None] = {}  # a set in order of arrival
 
     async def run(self) -> None:
-        """Hand on what happens, until cancelled. While the database is away nobody is told, and nobody let go."""
+        """Distribute new entries until cancelled.
+
+        While the database is away nothing is sent, and nobody is disconnected.
+        """
         loop = asyncio.get_running_loop()
         check_at = loop.time() + ACCESS_CHECK_SECONDS
         pubsub = self._resources.pubsub
@@ -114,16 +122,16 @@ class Channel:
                         await woken.wait()
 
     def add(self, listener: Listener) -> None:
-        """One more listener."""
+        """Add a listener."""
         self.listeners[listener] = None
 
     def end(self) -> None:
-        """Let everybody go."""
+        """End the streams of all listeners."""
         for listener in self.listeners:
             listener.end()
 
     async def _read_log(self) -> bool:
-        """Hand on what is new; returns whether the event is over, perhaps for good."""
+        """Distribute new entries; returns whether the event was closed, perhaps finally."""
         closed = False
         while True:
             async with self._resources.db.transaction() as tx:
@@ -138,11 +146,11 @@ class Channel:
             await asyncio.sleep(0)
 
     async def _check_access(self) -> None:
-        """Make the log equal to the present, and let go whoever may not listen any more.
+        """Synchronize the log with the present, and disconnect listeners who may not listen any more.
 
-        A role holds as long as the token that says so, for a stream too, and the stream ends with the token; a newer
-        token cannot be seen from here. Who left the community, or was removed, loses both now. That an event has
-        another coach is seen as well.
+        A role is valid as long as the token that states it, and the stream ends with that token; a newer token cannot
+        be seen from here. A member who left or was removed loses access now. A change of the event's coach also takes
+        effect now.
         """
         current = list(self.listeners)
         async with self._resources.db.transaction() as tx:
@@ -167,7 +175,7 @@ class Hub:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._channels: dict[UUID, tuple[Channel, asyncio.Task[None]]] = {}
-        # Of each member the oldest first.
+        # By member (for the platform by member and event), oldest first.
         self._streams: dict[tuple[str, UUID | None], dict[Listener, None]] = {}
         self.closing = False
 
@@ -184,17 +192,17 @@ class Hub:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
-        """Every stream ends now, so that the process can; whoever listened resumes at another."""
+        """End every stream now, so that the process can stop. The listeners resume at another process."""
         self.closing = True
         for channel, _ in self._channels.values():
             channel.end()
 
     @contextlib.contextmanager
     def listen(self, event_id: UUID, listener: Listener, log_position: int) -> Iterator[int]:
-        """While it is entered the listener is told what comes after the number it yields, and after its own.
+        """Register a listener; it receives what comes after the yielded number, and after its own position.
 
-        `log_position` is how far the log had come when somebody last looked. Of a member who listens too often the oldest
-        listener is let go.
+        `log_position` is the log's last number as of the caller's read. If the member has too many streams, the oldest
+        ends.
         """
         key = listener.caller.member_id, event_id if listener.caller.is_platform else None
         streams = self._streams.setdefault(key, {})
@@ -225,7 +233,7 @@ class Hub:
         return entry
 
     def _channel_done(self, channel: Channel, event_id: UUID, task: asyncio.Task[None]) -> None:
-        """A channel that failed tells nobody anything: its listeners come again, to another."""
+        """End the streams of a channel that failed: its listeners connect again, to a new channel."""
         self._forget(event_id, task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("live stream failed", reason=type(error).__name__)

@@ -1,4 +1,4 @@
-"""The state of an event as its log tells it: made equal to the present, whatever was missed."""
+"""The state of an event in its log, and the sync that makes it equal to the present."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ CLOSED_STATUSES = frozenset({"ended", "cancelled"})
 
 @dataclass(frozen=True)
 class LogState:
-    """What the log has told of an event up to the entry numbered `sequence`."""
+    """The state that the log has reported up to the entry numbered `sequence`."""
 
     sequence: int
     state: schemas.State
@@ -21,7 +21,7 @@ class LogState:
 
 
 async def last_state(tx: db.Tx, event_id: UUID) -> LogState:
-    """What was last told of an event; of one that has no log yet, that it is scheduled and nobody is there."""
+    """Return the state last reported. Without a log the event is scheduled and nobody is there."""
     found = await tx.execute(
         "SELECT sequence, status, participants, waiting FROM live_streams WHERE event_id = :event_id", event_id=event_id
     )
@@ -30,9 +30,9 @@ async def last_state(tx: db.Tx, event_id: UUID) -> LogState:
 
 
 async def sync_log(tx: db.Tx, event_id: UUID) -> datetime | None:
-    """Tell what is different from what was last told of an event; nothing, if nothing is. Twice is harmless.
+    """Append what has changed since the last entries of an event; nothing if nothing has. Twice is harmless.
 
-    Returns when time alone may change who waits for a host; None where it cannot.
+    Returns when time alone may change who waits for a host, or None if it cannot.
     """
     event = await events.lock(tx, event_id)
     if event is None:
@@ -44,7 +44,7 @@ async def sync_log(tx: db.Tx, event_id: UUID) -> datetime | None:
         await event_log.append(tx, event_id, "state", current)
     if present.waiting != logged.waiting:
         await event_log.append(tx, event_id, "attention", schemas.attention(present.waiting))
-    # Last, so that everybody who was told of it knows the last number.
+    # `closed` is the last entry, so that a listener who received it knows the log's last number.
     if current.status in CLOSED_STATUSES and logged.state.status not in CLOSED_STATUSES:
         await event_log.append(tx, event_id, "closed", schemas.Closed.model_validate({"status": current.status}))
     await tx.execute(

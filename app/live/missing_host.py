@@ -1,4 +1,4 @@
-"""A host who has not come five minutes after the start is told so, by mail; the platform's hooks hear of it, too."""
+"""Notifies a host by mail who has not come five minutes after the start; a command lets hooks follow."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,13 +22,14 @@ from app.live import presence
 from app.registrations.addresses import is_valid_address
 from app.resources import Resources
 
+# Hosts are often a few minutes late; an earlier mail would annoy more than help.
 GRACE_PERIOD = timedelta(minutes=5)
 log = logs.get("live")
 
 
 @dataclass(frozen=True, slots=True)
 class MissingHostTexts:
-    """Every word of one language. Braces are filled by name."""
+    """Every text of one language. Braces are filled by name."""
 
     subject: str
     lead: str
@@ -54,7 +55,7 @@ _TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class MissingHostNotice:
-    """What the host is told: about which event, how many waited, and where the event's page is."""
+    """What the mail needs: the event, its host, how many people wait, and the community's slug for the link."""
 
     event: Event
     host: Host
@@ -64,14 +65,16 @@ class MissingHostNotice:
 
 
 def is_missing(event: Event, now: datetime) -> bool:
-    """Whether nobody who may start the event's meeting has come, five minutes after the start. Members cannot open it,
-    so an event that is live, or was, had a host."""
+    """Return whether no host has come by five minutes after the start.
+
+    Members cannot open the meeting, so an event that is live, or was, had a host.
+    """
     not_started = event.on_zoom and event.status(now) == "scheduled" and now < event.ends_at
     return not_started and now >= event.starts_at + GRACE_PERIOD
 
 
 async def check(job: JobContext[Resources]) -> None:
-    """Say that the host of an event (the key) has not come, once for each start; or look again when it is time."""
+    """Record that the host of an event (the key) has not come, once for each start; check later if it is too early."""
     async with job.read_only() as tx:
         event = await events.get(tx, job.id)
         check_at = event.starts_at + GRACE_PERIOD if event and event.on_zoom else None
@@ -80,13 +83,17 @@ async def check(job: JobContext[Resources]) -> None:
         event = await events.lock(tx, job.id)
         if event is None or not is_missing(event, tx.now) or event.host_missed_at == event.starts_at:
             return
-        # Kept, so that a mail that is sent twice says the same.
-        event.host_missed_at, event.host_missed_by = event.starts_at, (await presence.load(tx, event)).waiting
+        event.host_missed_at = event.starts_at
+        # Stored, so that a mail that is sent twice has the same text.
+        event.host_missed_by = (await presence.load(tx, event)).waiting
         tx.record(commands.NotifyMissingHost(event.id, event.community_id))
 
 
 async def mail_host(job: JobContext[Resources]) -> None:
-    """Tell the host of an event (the key). Sent twice it is the same mail; who came meanwhile is told nothing."""
+    """Mail the host of an event (the key), unless a host has come meanwhile.
+
+    A repeated mail is the same, with the same Message-ID.
+    """
     async with job.read_only() as tx:
         notice = await _load_notice(tx, job)
     if notice is None:
@@ -109,7 +116,7 @@ async def mail_host(job: JobContext[Resources]) -> None:
 
 
 async def _event_with_missing_host(tx: db.Tx, job: JobContext[Resources]) -> tuple[Event, Host] | None:
-    """The event, and its host who has not come and can be reached."""
+    """Return the event and its host, if the host has not come and has a valid address."""
     event = await events.get(tx, job.id)
     if event is None or event.host_id is None or not is_missing(event, tx.now):
         return None
@@ -130,9 +137,11 @@ async def _load_notice(tx: db.Tx, job: JobContext[Resources]) -> MissingHostNoti
 
 
 def message(notice: MissingHostNotice, mail_settings: invite_state.MailSettings) -> EmailMessage:
-    """The mail. Its Message-ID is the event's and the start's."""
-    event, event_language = notice.event, language_for(notice.locale)
-    texts, title = _TEXTS[event_language.code], single_line(event.title)
+    """Return the mail. Its Message-ID is derived from the event and its start."""
+    event = notice.event
+    event_language = language_for(notice.locale)
+    texts = _TEXTS[event_language.code]
+    title = single_line(event.title)
     name, address = invite_state.mail_sender(mail_settings)
     content = MailContent(
         language=event_language,
@@ -147,10 +156,8 @@ def message(notice: MissingHostNotice, mail_settings: invite_state.MailSettings)
     )
     identity = hashlib.sha256(f"{event.id}\n{event.starts_at.timestamp():.0f}".encode()).hexdigest()[:32]
     email = EmailMessage(policy=MAIL_POLICY)
-    email["From"], email["To"] = (
-        mail_address(name, address),
-        mail_address(notice.host.name or "", notice.host.email or ""),
-    )
+    email["From"] = mail_address(name, address)
+    email["To"] = mail_address(notice.host.name or "", notice.host.email or "")
     email["Subject"] = header_text(texts.subject.format(title=title))
     email["Date"] = event.starts_at + GRACE_PERIOD
     email["Message-ID"] = f"<host-{identity}@{address.rpartition('@')[2]}>"

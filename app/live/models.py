@@ -1,4 +1,4 @@
-"""Tables of what happens while an event is live."""
+"""Tables of live events: the log with its state, posts and upvotes."""
 
 from datetime import datetime
 from typing import Any
@@ -12,36 +12,41 @@ from app.core.db import Model
 
 
 class LiveStream(Model):
-    """How far an event's log has come, and what it last told of the event: its state, how many are in, how many wait
-    without a host."""
+    """The position of an event's log, and the state that the log last reported."""
 
     __tablename__ = "live_streams"
 
     event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id"), primary_key=True)
+    # The number of the last entry.
     sequence: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    # The event's status: `scheduled`, `live`, `ended` or `cancelled`.
     status: Mapped[str] = mapped_column(Text, server_default="scheduled")
+    # People inside the meeting.
     participants: Mapped[int] = mapped_column(server_default="0")
+    # People who wait while no host is there.
     waiting: Mapped[int] = mapped_column(server_default="0")
 
 
 class LiveEntry(Model):
-    """One thing that happened. Of what people wrote it knows only the id: what was deleted is told to nobody again."""
+    """One entry of the log.
+
+    An entry about a post has only its id, so the text of a deleted post is sent to nobody again.
+    """
 
     __tablename__ = "live_log"
 
     event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id"), primary_key=True)
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     kind: Mapped[str] = mapped_column(Text)
+    # The post the entry is about. No foreign key: the entry outlives the post.
     post_id: Mapped[UUID | None]
+    # The payload of entries that are not about a post, or report its deletion or upvotes.
     data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     at: Mapped[datetime]
 
 
 class LivePost(Model):
-    """Something a person wrote: a message of the chat, or a question, with how many want it answered and the answer.
-
-    It is gone when it is deleted, all of it.
-    """
+    """A message of the chat, or a question with its upvotes and answer. Deleting a post removes its row."""
 
     __tablename__ = "live_posts"
     __table_args__ = (
@@ -52,15 +57,17 @@ class LivePost(Model):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id"))
-    # The number of its entry in the log.
+    # The number of the log entry that reported the post.
     sequence: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str] = mapped_column(Text)
     author_id: Mapped[str] = mapped_column(Text)
     author_name: Mapped[str] = mapped_column(Text)
+    # The author's role when they wrote it.
     author_role: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)
     written_at: Mapped[datetime]
     upvotes: Mapped[int] = mapped_column(server_default="0")
+    # Questions only: the latest answer, its author, and when it was given.
     answer: Mapped[str | None] = mapped_column(Text)
     answered_by: Mapped[str | None] = mapped_column(Text)
     answered_name: Mapped[str | None] = mapped_column(Text)

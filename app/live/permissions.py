@@ -1,8 +1,8 @@
-"""Who may read and write what goes with a live event.
+"""Who may read and write in a live event.
 
-It is for who is coming: members who said "going" and have a place, and the event's hosts. Once the event is over it
-is for who was in, and as long as it may become live again for both. Admins of the community and the event's coach
-lead: they read at any time, answer, and delete.
+Before the end these are the members who are coming (answered "going" and have a place) and the event's hosts. After the
+end they are the members who were there; while the event may still become live again, both. Admins of the community and
+the event's coach are staff: they read at any time, answer, and delete.
 """
 
 from collections.abc import Collection
@@ -23,7 +23,8 @@ from app.registrations import service as registrations
 
 Role = Literal["host", "admin", "coach", "member"]
 
-# Whose verified address only a token tells is assigned before this asks.
+# Hosts are known by their assigned member or by the verified address of a registration. A host known only by the address
+# in a token is assigned by `require_reader` before this query runs.
 _HOSTS = f"""
 SELECT member_id FROM hosts
 WHERE (id = :host_id OR id = ANY(:alternative_hosts)) AND member_id = ANY(:members)
@@ -38,7 +39,7 @@ WHERE event_id = :event_id AND member_id = ANY(:members)
   AND rsvp = 'going' AND waiting_since IS NULL AND NOT no_show
 UNION {_HOSTS}
 """  # noqa: S608 - both parts are constants
-# Who came through our door, was seen inside, or wrote something.
+# Members who were redirected by a click on Join, were seen inside, or wrote something.
 _PRESENT_MEMBERS = f"""
 SELECT registration.member_id FROM registrations AS registration
 WHERE registration.event_id = :event_id AND registration.member_id = ANY(:members) AND (
@@ -64,13 +65,13 @@ UNION {_HOSTS}
 
 
 def is_final(event: Event, now: datetime) -> bool:
-    """Whether the event cannot become live again."""
+    """Return whether the event cannot become live again."""
     status = event.status(now)
     return status == "cancelled" or (status == "ended" and now >= event.ends_at + END_GRACE)
 
 
 async def get_event(tx: db.Tx, event_id: UUID, caller: Caller, what: str = "event", *, lock: bool = False) -> Event:
-    """An event of one of the caller's communities; `not-found`, said of `what`, for any other."""
+    """Return an event of one of the caller's communities. Raises `not-found` with the name `what` for any other."""
     event = await (events.lock if lock else events.get)(tx, event_id)
     if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
         raise not_found(what)
@@ -78,20 +79,20 @@ async def get_event(tx: db.Tx, event_id: UUID, caller: Caller, what: str = "even
 
 
 def is_staff(event: Event, caller: Caller) -> bool:
-    """Whether the caller is an admin of the community, or the event's coach."""
+    """Return whether the caller is an admin of the community, the event's coach, or the platform."""
     return caller.is_platform or caller.is_admin_of(event.community_id) or event.coach_id == caller.member_id
 
 
 def require_staff(event: Event, caller: Caller) -> None:
-    """`forbidden` for everybody who does not lead."""
+    """Raise `forbidden` unless the caller is staff."""
     if not is_staff(event, caller):
         raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
 
 
 async def allowed_readers(tx: db.Tx, event: Event, members: Collection[str]) -> frozenset[str]:
-    """Those of `members` who may read, as the event stands now. Who leads is not among them for that."""
+    """Return those of `members` who may read, as the event stands now. Being staff does not count here."""
     closed = event.status(tx.now) in CLOSED_STATUSES
-    # A host may have ended it by mistake, and open it again for those who were still to come.
+    # A host may have ended the meeting by mistake and may start it again, so members who had not come yet keep access.
     query = _PRESENT_MEMBERS if is_final(event, tx.now) else f"{_EXPECTED_MEMBERS} UNION {_PRESENT_MEMBERS}"
     rows = await tx.execute(
         query if closed else _EXPECTED_MEMBERS,
@@ -105,7 +106,7 @@ async def allowed_readers(tx: db.Tx, event: Event, members: Collection[str]) -> 
 
 
 async def allowed_listeners(tx: db.Tx, event: Event, callers: Collection[Caller]) -> frozenset[Caller]:
-    """Those of the callers who may still follow the event, some time after their tokens were looked at."""
+    """Return those of the callers who may still follow the event, some time after their tokens were checked."""
     still_members = await memberships.current_members(tx, event.community_id, callers)
     reader_ids = await allowed_readers(
         tx, event, {caller.member_id for caller in still_members if not is_staff(event, caller)}
@@ -114,7 +115,7 @@ async def allowed_listeners(tx: db.Tx, event: Event, callers: Collection[Caller]
 
 
 async def require_reader(tx: db.Tx, event: Event, caller: Caller) -> None:
-    """A problem that says why, for everybody who may not read."""
+    """Raise a problem that says why, unless the caller may read."""
     await hosts.claim_by_email(tx, event.community_id, caller)
     if is_staff(event, caller) or await allowed_readers(tx, event, [caller.member_id]):
         return
@@ -129,7 +130,10 @@ async def require_reader(tx: db.Tx, event: Event, caller: Caller) -> None:
 
 
 async def require_writer(tx: db.Tx, event: Event, caller: Caller) -> Role:
-    """As whom the caller writes; a problem for who may not, and `not-live` unless the locked event is live."""
+    """Return the role in which the caller writes.
+
+    Raises a problem that says why the caller may not read, and `not-live` unless the event, which is locked, is live.
+    """
     await require_reader(tx, event, caller)
     if event.status(tx.now) != "live":
         raise Problem("not-live", "The chat and the questions are open only while the event is live.")

@@ -1,4 +1,4 @@
-"""Who is in an event's meeting right now, as far as Zoom has told: people, on however many devices."""
+"""How many people are in an event's meeting right now, each counted once on any number of devices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from app.attendance.sessions import RECONNECT_GRACE, ClientActivity, InstanceWin
 from app.core import db
 from app.events.models import Event
 
-# A meeting runs one instance at a time: the one begun last. Before its start was told, any that is not over. Of which
-# no time is known, only a recording was told.
+# A meeting has one running instance: the one that started last. If no start is known, every instance without an end
+# counts. (An instance without any time is known only from its recording and has no clients.)
 _CLIENTS = """
 WITH running AS (
     SELECT instances.uuid FROM instances JOIN meetings ON meetings.id = instances.meeting_id
@@ -47,7 +47,7 @@ _MIN_TIME = datetime.min.replace(tzinfo=UTC)
 class Presence:
     """How many people are inside, and how many wait, inside or outside, while no host is there.
 
-    Nobody waits for a host who left a moment ago and may have lost the connection: that holds `recheck_at`, if given.
+    A host who left a moment ago may have lost the connection, so nobody counts as waiting until `recheck_at`.
     """
 
     inside: int = 0
@@ -57,7 +57,7 @@ class Presence:
 
 @dataclass(frozen=True)
 class _PersonConnection:
-    """Somebody's connection: who it is as far as is known, whether they host, and what was heard of it."""
+    """One connection: the person as far as known, whether they host, and the connection's clients."""
 
     person: str
     is_host: bool
@@ -65,7 +65,7 @@ class _PersonConnection:
 
 
 async def load(tx: db.Tx, event: Event) -> Presence:
-    """Who is there now. Before the meeting has started nobody is inside, and people may wait already."""
+    """Return who is there now. Before the meeting has started nobody is inside, but people may already wait."""
     status = event.status(tx.now)
     if status not in {"scheduled", "live"}:
         return Presence()
@@ -74,7 +74,8 @@ async def load(tx: db.Tx, event: Event) -> Presence:
     inside = {each.person for each in connections if _is_inside(each.group, tx.now)}
     outside = {each.person for each in connections if _is_waiting(each.group)} - inside
     host_there = any(each.is_host and each.person in inside for each in connections)
-    inside_count, waiting = len(inside) if status == "live" else 0, 0 if host_there else len(inside | outside)
+    inside_count = len(inside) if status == "live" else 0
+    waiting = 0 if host_there else len(inside | outside)
     host_left_at = max(
         (at for each in connections if each.is_host for client in each.group.clients for at in client.leaves),
         default=None,
@@ -85,7 +86,7 @@ async def load(tx: db.Tx, event: Event) -> Presence:
 
 
 def _connections(rows: Sequence[Any], now: datetime) -> list[_PersonConnection]:
-    """The connections behind clients, each with what any of its clients tells of the person."""
+    """Return the connections behind the clients, each with what any of its clients says about the person."""
     by_id = {row.id: row for row in rows}
     windows = {row.instance_uuid: InstanceWindow(_MIN_TIME, now, running=True) for row in rows}
     clients = [client for row in rows if (client := _client_activity(row)).moments]
@@ -98,7 +99,7 @@ def _connections(rows: Sequence[Any], now: datetime) -> list[_PersonConnection]:
 
 
 def _client_activity(row: Any) -> ClientActivity:
-    """What was heard of a client since its instance was last open: one that ended may be opened again."""
+    """Return what is known of a client since its instance was last opened: an ended instance may be reopened."""
     last_end = max(row.ends or [], default=_MIN_TIME)
     joins, leaves, left_inside, waits, waits_ended = (
         frozenset(at for at in moments if at > last_end)
@@ -123,7 +124,7 @@ def _is_inside(group: ClientGroup, now: datetime) -> bool:
 
 
 def _is_waiting(group: ClientGroup) -> bool:
-    """Whether the last that was heard is that they were made to wait."""
+    """Return whether the latest notification says that they were made to wait."""
     last = max(at for client in group.clients for at in client.moments)
     waits = any(last in client.waits for client in group.clients)
     return waits and not any(last in client.joins | client.waits_ended for client in group.clients)

@@ -1,4 +1,4 @@
-"""What is said over HTTP and on the stream of a live event. Pure."""
+"""Schemas of live events, over HTTP and in the stream. Pure."""
 
 import unicodedata
 from datetime import datetime
@@ -10,16 +10,19 @@ from pydantic import AfterValidator, Field, StringConstraints
 from app.live.models import LivePost
 from app.web import Schema
 
-MAX_MESSAGE_LENGTH, MAX_QUESTION_LENGTH, MAX_ANSWER_LENGTH = 2000, 1000, 4000  # characters
+# In characters.
+MAX_MESSAGE_LENGTH = 2000
+MAX_QUESTION_LENGTH = 1000
+MAX_ANSWER_LENGTH = 4000
 _ID = "0197f0a2-6c1b-7a40-8a51-0d7f3c2b9e11"
 _AT = "2027-03-01T19:05:00Z"
-# They turn the direction of what is written after them, also of what others wrote.
+# These characters change the writing direction of everything after them, including other people's text.
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ALLOWED_CONTROLS = frozenset("\n\t")
 
 
 def clean_text(text: str) -> str:
-    """Text without control characters, but line breaks and tabs; ValueError where nothing is left."""
+    """Return text without control characters except line breaks and tabs; ValueError if nothing is left."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     kept = (
         each
@@ -33,7 +36,7 @@ def clean_text(text: str) -> str:
 
 
 def _text_constraints(max_length: int) -> StringConstraints:
-    # The database takes no NUL, and nobody types one.
+    # PostgreSQL stores no NUL character, and nobody types one.
     return StringConstraints(min_length=1, max_length=max_length, pattern=r"^[^\x00]*$")
 
 
@@ -59,25 +62,25 @@ AnswerText = Annotated[
 
 
 class NewMessage(Schema):
-    """Something to say to everybody."""
+    """A message to everybody."""
 
     text: MessageText
 
 
 class NewQuestion(Schema):
-    """Something to ask."""
+    """A question."""
 
     text: QuestionText
 
 
 class NewAnswer(Schema):
-    """What is answered to a question. It replaces an earlier answer."""
+    """The answer to a question. It replaces an earlier answer."""
 
     text: AnswerText
 
 
 class AuthorView(Schema):
-    """Who wrote something, as they were called then."""
+    """The author of a message or question, with their name at that time."""
 
     member_id: str = Field(examples=["m_17"])
     name: str = Field(examples=["Mia Member"])
@@ -122,7 +125,7 @@ class QuestionWithVote(QuestionView):
 
 
 class UpvotedView(Schema):
-    """What became of an upvote."""
+    """The result of an upvote."""
 
     question_id: UUID = Field(examples=[_ID])
     upvotes: int = Field(examples=[4])
@@ -130,7 +133,7 @@ class UpvotedView(Schema):
 
 
 class State(Schema):
-    """`state`: how the event stands, and how many people are in its meeting right now."""
+    """`state`: the event's status, and how many people are in its meeting right now."""
 
     status: Literal["scheduled", "live", "ended", "cancelled"] = Field(examples=["live"])
     participants: int = Field(examples=[12])
@@ -143,7 +146,7 @@ class Closed(Schema):
 
 
 class Deleted(Schema):
-    """`message-deleted`, `question-deleted`: take it away from what is shown."""
+    """`message-deleted`, `question-deleted`: remove it from the page."""
 
     id: UUID = Field(examples=[_ID])
 
@@ -163,14 +166,17 @@ class AnswerGiven(Schema):
 
 
 class Attention(Schema):
-    """`attention`, for admins and the event's coach: people wait and no host is there, or, with 0, one is there now."""
+    """`attention`, for admins and the event's coach: people wait and no host is there.
+
+    With 0, nobody waits any more.
+    """
 
     waiting: int = Field(examples=[3])
     sentence: str = Field(examples=["3 people are waiting and no host is there."])
 
 
 def attention(waiting: int) -> Attention:
-    """What is told of so many people who wait without a host."""
+    """Return the payload for a number of people who wait without a host."""
     if waiting == 0:
         return Attention(waiting=0, sentence="Nobody is waiting for a host any more.")
     people = "One person is" if waiting == 1 else f"{waiting} people are"
@@ -178,22 +184,22 @@ def attention(waiting: int) -> Attention:
 
 
 def message(post: LivePost) -> MessageView:
-    """A message."""
+    """Return a message."""
     return MessageView.model_validate(_post_fields(post))
 
 
 def question(post: LivePost) -> QuestionView:
-    """A question, with its answer if it has one."""
+    """Return a question, with its answer if it has one."""
     return QuestionView.model_validate(_question_fields(post))
 
 
 def question_with_vote(post: LivePost, *, upvoted: bool) -> QuestionWithVote:
-    """A question, for somebody who has upvoted it, or not."""
+    """Return a question for one member, with whether they have upvoted it."""
     return QuestionWithVote.model_validate(_question_fields(post) | {"upvoted": upvoted})
 
 
 def answer_given(question: LivePost) -> AnswerGiven:
-    """What is told when a question was answered."""
+    """Return the payload that reports an answer."""
     return AnswerGiven.model_validate({"question_id": question.id, "answer": _answer_fields(question)})
 
 

@@ -1,4 +1,4 @@
-"""What people write while an event is live: local changes, in the caller's transaction."""
+"""Writing, upvoting, answering and deleting posts: local changes in the caller's transaction."""
 
 from datetime import timedelta
 from typing import Literal
@@ -17,7 +17,7 @@ from app.registrations.service import MAX_NAME
 
 Kind = Literal["message", "question"]
 MINUTE = timedelta(minutes=1)
-# How much one member may do in a minute, in all events together.
+# How often one member may do it in a minute, in all events together: more than people do, less than a flood.
 MAX_PER_MINUTE: dict[str, int] = {"message": 20, "question": 5, "upvote": 30}
 _LIMIT_MESSAGES = {
     "message": "You write very often: wait a moment, then send it once more.",
@@ -28,9 +28,9 @@ logger = logs.get("live")
 
 
 async def write(tx: db.Tx, event_id: UUID, caller: Caller, kind: Kind, text: str) -> LivePost:
-    """A message or a question of the caller, told to everybody.
+    """Add a message or a question of the caller, which every listener receives.
 
-    Raises `not-found`, who may not write `not-registered` and its like, `not-live`, and `too-many`.
+    Raises `not-found`, `not-registered` and similar if the caller may not write, `not-live`, and `too-many`.
     """
     event = await permissions.get_event(tx, event_id, caller, lock=True)
     role = await permissions.require_writer(tx, event, caller)
@@ -54,7 +54,7 @@ async def write(tx: db.Tx, event_id: UUID, caller: Caller, kind: Kind, text: str
 
 
 async def upvote(tx: db.Tx, question_id: UUID, caller: Caller, *, upvoted: bool) -> LivePost:
-    """The caller wants a question answered, or does not any more; told only where that is news."""
+    """Add or withdraw the caller's upvote of a question; listeners receive it only if it changes something."""
     event, question = await _post(tx, "question", question_id, caller)
     await permissions.require_writer(tx, event, caller)
     statement = (
@@ -71,19 +71,24 @@ async def upvote(tx: db.Tx, question_id: UUID, caller: Caller, *, upvoted: bool)
 
 
 async def answer(tx: db.Tx, question_id: UUID, caller: Caller, text: str) -> LivePost:
-    """Answer a question, for those who lead, at any time; told only where it is news."""
+    """Answer a question, as staff, at any time; listeners receive it only if it changes something."""
     event, question = await _post(tx, "question", question_id, caller)
     permissions.require_staff(event, caller)
     if (question.answer, question.answered_by) != (text, caller.member_id):
-        question.answer, question.answered_by, question.answered_at = text, caller.member_id, tx.now
+        question.answer = text
+        question.answered_by = caller.member_id
+        question.answered_at = tx.now
         question.answered_name = caller.name[:MAX_NAME]
         await event_log.append(tx, event.id, "answer", post_id=question_id)
     return question
 
 
 async def delete(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
-    """Take a message or question away, for those who lead, at any time. Nothing of it is kept, only that its
-    request is not to be made again."""
+    """Delete a message or question, as staff, at any time.
+
+    Nothing of it is stored any longer, except that its idempotency key stays used: a retry of the request must not
+    create the post again.
+    """
     event, post = await _post(tx, kind, post_id, caller)
     permissions.require_staff(event, caller)
     await tx.session.delete(post)
@@ -99,7 +104,7 @@ async def delete(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
 
 
 async def _post(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[Event, LivePost]:
-    """A post with its event, which is locked first, as everywhere."""
+    """Return a post with its event. The event is locked first, as everywhere."""
     event_id = await tx.session.scalar(select(LivePost.event_id).where(LivePost.id == post_id, LivePost.kind == kind))
     if event_id is None:
         raise not_found(kind)
@@ -111,7 +116,7 @@ async def _post(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[E
 
 
 async def _count_action(tx: db.Tx, action: str, caller: Caller) -> None:
-    """Count one more of the caller's of this minute; `too-many` where that is too much."""
+    """Count one more action of the caller in this minute. Raises `too-many` beyond the limit."""
     key = f"{action}:{caller.member_id}:{tx.now:%H:%M}"
     if not await quotas.consume(tx, key, MAX_PER_MINUTE[action]):
         retry_after = MINUTE.seconds - tx.now.second

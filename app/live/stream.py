@@ -19,20 +19,21 @@ from app.live.hub import BATCH_SIZE, Hub, Listener
 from app.live.live_state import LogState, last_state, sync_log
 from app.resources import Resources
 
-KEEPALIVE_SECONDS = 15.0  # seconds
+# Below the idle timeouts of common proxies (30 to 60 s).
+KEEPALIVE_SECONDS = 15.0
 KEEPALIVE = b": still here\n\n"
-# How long somebody may take to take what is sent; then the connection is closed.
+# A client that accepts nothing for this many seconds is disconnected.
 SEND_TIMEOUT = 10.0
-# Not everybody comes back at the same moment after a deployment (milliseconds).
+# Clients reconnect after a random delay in this range (milliseconds), so that a deployment causes no rush.
 RETRY_RANGE_MS = (1000, 5000)
 logger = logs.get("live")
 
 
 @dataclass(frozen=True)
 class StreamSession:
-    """A stream to begin: who listens to what, until when the token is good, and how the event stands.
+    """A stream that is about to begin: event, caller, expiry of the token, and the event's state.
 
-    `since` is the last number the listener knows of, or None for who begins now.
+    `since` is the last number the listener has received, or None if they begin now.
     """
 
     event_id: UUID
@@ -45,25 +46,25 @@ class StreamSession:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the listener knows all there ever will be: only then a browser is told not to come again."""
+        """Whether the listener has received everything there will ever be. Only then may a browser stop reconnecting."""
         return self.is_final and self.since == self.log_state.sequence
 
 
 async def open_session(
     tx: db.Tx, event_id: UUID, caller: Caller, expires_at: datetime, since: int | None
 ) -> StreamSession:
-    """Look whether the caller may listen. Raises `not-found`, and who may not listen `not-registered` and its like."""
+    """Check whether the caller may listen. Raises `not-found`, `not-registered` and similar problems."""
     event = await permissions.get_event(tx, event_id, caller)
     await permissions.require_reader(tx, event, caller)
     log_state = await _current_log_state(tx, event)
     if since is not None and since > log_state.sequence:
-        since = None  # a number of another event, or of nothing
+        since = None  # a number of another event's log, or an invented one
     is_final = permissions.is_final(event, tx.now)
     return StreamSession(event_id, caller, permissions.is_staff(event, caller), expires_at, since, log_state, is_final)
 
 
 async def _current_log_state(tx: db.Tx, event: Event) -> LogState:
-    """What was told of the event, once it tells the state the event has: time alone may have ended it."""
+    """Return the log's state, after a sync if the status is outdated: time alone may have ended the event."""
     log_state = await last_state(tx, event.id)
     if log_state.state.status == event.status(tx.now):
         return log_state
@@ -72,7 +73,7 @@ async def _current_log_state(tx: db.Tx, event: Event) -> LogState:
 
 
 async def frames(hub: Hub, resources: Resources, session: StreamSession) -> AsyncGenerator[bytes, None]:
-    """How the event stands, then what was missed, then what happens, until the event or the token is over."""
+    """Yield the state, then the backlog, then new events, until the event or the token ends."""
     log_state = session.log_state
     since = log_state.sequence if session.since is None else session.since
     yield f"retry: {random.randint(*RETRY_RANGE_MS)}\n\n".encode() + _snapshot(session, since)  # noqa: S311 - no secret
@@ -81,7 +82,8 @@ async def frames(hub: Hub, resources: Resources, session: StreamSession) -> Asyn
         async for backlog in _backlog(resources, session.event_id, listener, channel_position):
             yield backlog
         if session.is_final and (session.since is None or listener.position < log_state.sequence):
-            # The last entries may be for others, or gone: without the last number they would come again for ever.
+            # The last entries may be for staff only, or deleted. Without the last number the client would reconnect for
+            # ever.
             yield event_log.sse_frame(
                 log_state.sequence, "closed", schemas.Closed.model_validate({"status": log_state.state.status})
             )
@@ -96,7 +98,7 @@ async def frames(hub: Hub, resources: Resources, session: StreamSession) -> Asyn
 
 
 def _snapshot(session: StreamSession, since: int) -> bytes:
-    """The first frame. It repeats the number the listener knows, so that nothing after it counts as seen."""
+    """Return the first frame. It repeats the number the listener has, so that later entries do not count as received."""
     first_frame = event_log.sse_frame(since, "state", session.log_state.state)
     if session.is_staff and session.log_state.waiting:
         first_frame += event_log.sse_frame(since, "attention", schemas.attention(session.log_state.waiting))
@@ -106,7 +108,10 @@ def _snapshot(session: StreamSession, since: int) -> bytes:
 async def _backlog(
     resources: Resources, event_id: UUID, listener: Listener, channel_position: int
 ) -> AsyncIterator[bytes]:
-    """What the listener does not know and its channel has told already. Its position becomes the last number sent."""
+    """Yield the entries that the channel has sent already and the listener has not received.
+
+    The listener's position becomes the last number sent.
+    """
     position = listener.position
     while position < channel_position:
         async with resources.db.transaction() as tx:
@@ -121,18 +126,18 @@ async def _backlog(
 
 
 class EventStream(StreamingResponse):
-    """An answer without end. The connection ends with it, and the listener's part in the hub with the connection."""
+    """A response without an end. When the connection closes, the listener is removed from the hub."""
 
     media_type = "text/event-stream"
 
     def __init__(self, content: AsyncGenerator[bytes, None]) -> None:
-        # No proxy is to keep it back: nginx.org/en/docs/http/ngx_http_proxy_module.html, `proxy_buffering`.
+        # Tells proxies not to buffer: nginx.org/en/docs/http/ngx_http_proxy_module.html, `proxy_buffering`.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "close"}
         super().__init__(content, headers=headers)
         self._frames = content
 
     async def stream_response(self, send: Send) -> None:
-        """Send it. Whoever takes nothing for too long gets no proper end, and the server closes the connection."""
+        """Send the stream. A client that accepts nothing for too long is cut off without a proper end."""
 
         async def send_with_timeout(message: Message) -> None:
             async with asyncio.timeout(SEND_TIMEOUT):

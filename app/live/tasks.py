@@ -1,4 +1,4 @@
-"""What live streams do by themselves."""
+"""Jobs of live events."""
 
 from datetime import datetime, timedelta
 
@@ -6,21 +6,21 @@ from app.core.job_runner import JobContext
 from app.live import live_state, missing_host
 from app.resources import Resources
 
-# Nobody resumes a stream after that. What people wrote stays.
+# Nobody resumes a stream after that time. Posts are kept longer.
 LOG_RETENTION = timedelta(days=2)
 
 
 async def update_stream(job: JobContext[Resources]) -> None:
-    """An event (the key) changed, its meeting began or ended, or somebody came or went: tell who listens."""
+    """Synchronize the log of an event (the key) after a change of the event, its meeting or who is there."""
     recheck_at: datetime | None = None
     async with job.complete(lambda: recheck_at) as tx:
         recheck_at = await live_state.sync_log(tx, job.id)
 
 
 async def cleanup(job: JobContext[Resources]) -> None:
-    """The sweep over logs of events that are long over."""
+    """Delete the log entries of events that ended long ago."""
     async with job.complete() as tx:
-        await tx.run(
+        await tx.execute(
             "DELETE FROM live_log USING events WHERE events.id = live_log.event_id"
             " AND events.ends_at < :before AND live_log.at < :before",
             before=tx.now - LOG_RETENTION,
@@ -28,10 +28,10 @@ async def cleanup(job: JobContext[Resources]) -> None:
 
 
 async def check_host(job: JobContext[Resources]) -> None:
-    """Look, five minutes after the start of an event (the key), whether its host has come."""
+    """Check, five minutes after the start of an event (the key), whether its host has come."""
     await missing_host.check(job)
 
 
 async def notify_host(job: JobContext[Resources]) -> None:
-    """Tell the host of an event (the key) that nobody has started it."""
+    """Mail the host of an event (the key) that nobody has started it."""
     await missing_host.mail_host(job)

@@ -1,4 +1,4 @@
-"""Members who leave, over HTTP."""
+"""Members who leave a community, over HTTP."""
 
 from typing import Annotated
 
@@ -24,15 +24,16 @@ MemberId = Annotated[
 
 @router.delete("/api/communities/{community}/members/{member_id}", status_code=204, summary="Leave a community")
 async def delete_member(membership: Member, member_id: MemberId, tx: Tx) -> None:
-    """End what a member has before them in the community: answers, places on waiting lists, links, invites, hosts.
+    """Ends the member's future in the community: answers, places on waiting lists, links, invites, hosts.
 
     Their live streams end, and every token they got until now is refused there from now on, as if it did not name the
-    community; their other communities go on. Who is added again comes in with a token of a later second (`iat`). A
-    role is good as long as the token that says so: to take one back at once, remove the member and add them again.
+    community; their other communities are not affected. A member who is added again needs a token of a later second
+    (`iat`). A role is valid as long as the token that states it: to revoke one at once, remove the member and add them
+    again.
 
-    For the member, for admins and for the platform. What is over is kept, other communities are not touched, and
-    guests they invited stay. Repeating it, or naming somebody unknown, changes nothing and is answered alike;
-    only who left by a token of their own finds no such community any more.
+    For the member, for admins and for the platform. Past events are kept, and guests the member invited stay. Repeating
+    the request, or naming somebody unknown, changes nothing and gets the same response; only a member who left with a
+    token of their own finds no such community any more.
     """
     if not membership.is_admin and membership.caller.member_id != member_id:
         raise Problem("forbidden", "Only admins of the community may do this for somebody else.")

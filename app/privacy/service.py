@@ -1,4 +1,4 @@
-"""What spans rooms where somebody goes: local changes, in the caller's transaction."""
+"""What spans packages when a member leaves: local changes in the caller's transaction."""
 
 from sqlalchemy import select
 
@@ -12,12 +12,12 @@ log = logs.get("privacy")
 
 
 async def leave(tx: db.Tx, community_id: str, member_id: str, by: str) -> None:
-    """Take a member out of a community: tokens issued until now are refused there, no answer to what is to come, no
-    host that is theirs. `by` is who says so.
+    """Take a member out of a community. `by` is the member id of the caller.
 
-    Registrants, invites and passes follow from the answers. Twice is harmless, also for somebody nobody knows.
+    Tokens issued until now are refused there, registrations for future events end, and hosts lose their member. Changes
+    of registrants, invites and tickets follow from the registrations. Twice is harmless, also for an unknown member.
     """
-    # First, as an answer that is given now holds this row, and then locks its event.
+    # The membership comes first: answering an event locks this row and then the event, so the order must be the same.
     if not is_guest(member_id):
         await memberships.leave(tx, community_id, member_id)
     ended = await leave_community.end_registrations(tx, community_id, member_id)

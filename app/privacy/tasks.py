@@ -1,4 +1,4 @@
-"""What privacy does by itself."""
+"""Periodic job of privacy."""
 
 from datetime import timedelta
 
@@ -6,12 +6,12 @@ from app.core import audit, memberships
 from app.core.job_runner import JobContext
 from app.resources import Resources
 
-# No token is older than a day.
+# A departure only matters for tokens issued before it, and no token is older than a day.
 DEPARTURE_RETENTION = timedelta(days=2)
 
 
 async def cleanup(job: JobContext[Resources]) -> None:
-    """The sweep over who left so long ago that no token of theirs is good, and over what was audited a year ago."""
+    """Delete departures that no valid token predates, and audit entries past their retention (a year)."""
     async with job.complete() as tx:
         await memberships.prune(tx, tx.now - DEPARTURE_RETENTION)
         await audit.prune(tx, tx.now)
