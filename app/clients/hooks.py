@@ -1,11 +1,12 @@
-"""Standard Webhooks: one signed message to one endpoint that somebody else named, so nothing about it is trusted.
+"""Standard Webhooks: sends one signed message to an endpoint that a community chose.
 
-    HookError          the message did not arrive; the text is for admins and repeats nothing the other side said
-    ├── UrlNotAllowed   the address is none that messages may go to
-    └── Unreachable    nobody answered in time, or the certificate does not prove the name
+    HookError           the message did not arrive; the text is for admins and repeats nothing from the response
+    ├── UrlNotAllowed   messages may not go to this address
+    └── Unreachable     the endpoint did not answer in time, or its certificate does not prove its name
 
-A host's name is looked up once for each message, every address it leads to is checked, and the connection is made to
-one of those very addresses. TLS is verified against the name all the same.
+The endpoint is not trusted. The client looks up a host's name once for each message, checks every address it finds, and
+connects to one of exactly these addresses. A second look-up could return another address than the one that was checked.
+TLS is verified against the name all the same.
 """
 
 import asyncio
@@ -37,19 +38,20 @@ from app.clients.instrumentation import (
 )
 from app.clients.tls import ssl_context as default_ssl_context
 
-TIMEOUT = 15.0  # seconds from the look-up to the end of the answer
-CONNECT_TIMEOUT = 5.0
+TIMEOUT = 15.0  # seconds, from the look-up to the end of the response
+CONNECT_TIMEOUT = 5.0  # seconds, for the look-up and again for each connection
 MAX_URL_LENGTH = 2048
-MAX_RESPONSE_BYTES = 16 * 1024  # bytes of the answer that are read, so that a server can say all it has to
+# The client reads this much of a response, so that an ordinary server can finish it, and discards the rest.
+MAX_RESPONSE_BYTES = 16 * 1024
 SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291 section 2.4: what stands outside is special
-# Not all of these are private to Python 3.11: RFC 6890 section 2.2.2 (some clouds keep metadata there), RFC 7526.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291 section 2.4: addresses outside it are special
+# Python 3.11 takes some of these for public: RFC 6890 section 2.2.2 (some clouds keep metadata there), RFC 7526.
 _SPECIAL_NETWORKS = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
 NO_PUBLIC_SERVER = "its host name leads to no server on the public internet"
 _HOST_PATTERN = re.compile(rb"[A-Za-z0-9._:-]+")  # a name as the DNS has it, or an address
-# Threads of its own, as whoever runs a slow name server would otherwise hold up every look-up of the process.
+# A pool of its own: in the default pool, a tenant's slow name server would delay every look-up of the process.
 _LOOKUP_POOL = ThreadPoolExecutor(64, "hook-lookup")
-MAX_LOOKUPS_PER_TENANT = 4  # at once
+MAX_LOOKUPS_PER_TENANT = 4  # at the same time, of the 64 threads
 
 Resolve = Callable[[str], Coroutine[Any, Any, Sequence[str]]]
 
@@ -59,23 +61,26 @@ class HookError(Exception):
 
 
 class UrlNotAllowed(HookError):
-    """Messages do not go to this address."""
+    """Messages may not go to this address."""
 
 
 class Unreachable(HookError):
-    """Nobody answered there."""
+    """The endpoint did not answer."""
 
 
 async def resolve_host(host: str) -> Sequence[str]:
-    """The addresses a name leads to, as texts. Raises OSError where there is none."""
+    """Return the addresses of a host name as text. Raises OSError if there is none."""
     lookup = functools.partial(socket.getaddrinfo, host, 443, type=socket.SOCK_STREAM)
     infos = await asyncio.get_running_loop().run_in_executor(_LOOKUP_POOL, lookup)
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the internet: not private, loopback, link-local, multicast or reserved, nor an IPv6
-    address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64)."""
+    """Return whether an address is reachable on the public internet.
+
+    It is not if it is private, loopback, link-local, multicast or reserved, or if it is an IPv6 address that stands for
+    an IPv4 one (mapped, 6to4, Teredo, NAT64).
+    """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address) and (ip not in _GLOBAL_UNICAST or ip.sixtofour or ip.teredo):
         return False
@@ -85,12 +90,12 @@ def is_public(address: str) -> bool:
 
 
 def new_secret() -> str:
-    """A fresh secret in the form Standard Webhooks gives it."""
+    """Return a new random secret in the form of Standard Webhooks (`whsec_` and base64)."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def signed_headers(message_id: str, body: str, signing_secrets: Sequence[str], now: datetime) -> dict[str, str]:
-    """The headers of a message sent `now` (UTC), signed with each secret of `signing_secrets`."""
+    """Return the headers of a message sent `now` (UTC), signed with each of `signing_secrets`."""
     signatures = [Webhook(secret).sign(message_id, now, body) for secret in signing_secrets]
     return {
         "content-type": "application/json",
@@ -102,9 +107,12 @@ def signed_headers(message_id: str, body: str, signing_secrets: Sequence[str], n
 
 
 class HookSender:
-    """Sends messages. `allowed_origins` are origins such as `http://platform.internal:8080` that may be anywhere and on any
-    port: the operator's own; `ssl_context` is what proves a receiver's name in tests. `before_call` is awaited right before a message
-    leaves."""
+    """Sends messages to hook endpoints.
+
+    `allowed_origins` are the operator's own origins, such as `http://platform.internal:8080`. They may have private
+    addresses, any port and no TLS. `ssl_context` replaces the trusted certificates in tests. `before_call` is awaited
+    right before a message is sent.
+    """
 
     before_call: BeforeCall = staticmethod(allow_call)
 
@@ -117,21 +125,25 @@ class HookSender:
         on_call: CallObserver = ignore_call,
     ) -> None:
         self._on_call = on_call
-        self._resolve, self._allowed_origins, self._ssl_context = resolve, frozenset(allowed_origins), ssl_context
+        self._resolve = resolve
+        self._allowed_origins = frozenset(allowed_origins)
+        self._ssl_context = ssl_context
         self._running_lookups: Counter[str] = Counter()
 
     async def check(self, url: str, tenant: str) -> None:
-        """Raises HookError where a message of this tenant to `url` could not be sent now, because of what the address
-        is."""
+        """Raise HookError if the address `url` makes it impossible to send this tenant's messages there now."""
         await self._allowed_addresses(self._parse_url(url), tenant)
 
     async def send(
         self, url: str, message_id: str, body: str, signing_secrets: Sequence[str], now: datetime, tenant: str
     ) -> int:
-        """POST a message of a tenant, and return the status of the answer, whatever it is. Raises HookError."""
+        """POST a tenant's message and return the HTTP status of the response, whatever it is.
+
+        Raises HookError if the message did not arrive.
+        """
         with observe_call(self._on_call, "hooks", "send", (HookError,)) as call:
             status = await self._send(url, message_id, body, signing_secrets, now, tenant)
-            call.outcome = f"{status // 100}xx"  # whoever answers has a thousand others to choose from
+            call.outcome = f"{status // 100}xx"  # an endpoint may answer any status; each would be a metric series
         return status
 
     async def _send(
@@ -154,7 +166,7 @@ class HookSender:
             parsed, authority = httpx.URL(url), urlsplit(url).netloc
         except (httpx.InvalidURL, ValueError):
             raise UrlNotAllowed("is not a web address") from None
-        # An empty user name is one too, though httpx does not tell of it.
+        # httpx does not report an empty user name, so the `@` is looked for in the text.
         if "@" in authority or parsed.userinfo or parsed.fragment:
             raise UrlNotAllowed("must have neither a user name nor a fragment")
         if _origin(parsed) in self._allowed_origins:
@@ -166,8 +178,11 @@ class HookSender:
         return parsed
 
     async def _allowed_addresses(self, target: httpx.URL, tenant: str) -> Sequence[str]:
-        """The addresses of a host. Whatever is wrong with them is told alike: who asks must not learn which names our
-        own network knows."""
+        """Return the addresses of a host. Raises HookError with one text for all that is wrong with them.
+
+        The text is the same for a name that does not exist and for one with a private address. Otherwise a caller could
+        learn which names our own network knows.
+        """
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 addresses = await self._look_up(target.raw_host.decode().strip("[]"), tenant)
@@ -180,8 +195,11 @@ class HookSender:
         return addresses
 
     async def _look_up(self, host: str, tenant: str) -> Sequence[str]:
-        """A name is looked up to its end, also when nobody waits for it any more: that long it keeps a thread. So each
-        tenant has a few look-ups at once, however slow the name servers are that it has chosen."""
+        """Look up a host name. Raises Unreachable if the tenant has too many look-ups running.
+
+        A look-up cannot be cancelled: it occupies a thread until it ends, even if the caller has given up. The limit
+        per tenant keeps threads free for others, however slow the name servers are that a tenant chose.
+        """
         if self._running_lookups[tenant] >= MAX_LOOKUPS_PER_TENANT:
             raise Unreachable("too many host names of this community are being looked up: try again in a moment")
         self._running_lookups[tenant] += 1
@@ -194,11 +212,11 @@ class HookSender:
         if not self._running_lookups[tenant]:
             del self._running_lookups[tenant]
         if not lookup.cancelled():
-            lookup.exception()  # told to whoever waited; nobody may have
+            lookup.exception()  # asyncio warns of an exception that nobody has retrieved
 
     async def _post(self, target: httpx.URL, addresses: Sequence[str], body: bytes, headers: dict[str, str]) -> int:
         headers = {**headers, "host": target.netloc.decode()}
-        # A client for each message: a connection once made for another name must not be used again for this one.
+        # A new client for each message, so that a connection made for another name is never reused for this one.
         async with httpx.AsyncClient(
             verify=self._ssl_context or default_ssl_context(),
             trust_env=False,

@@ -1,5 +1,8 @@
-"""Every call to a vendor: whoever may object to it is asked right before it is made, and whoever counts is told what it
-was, how it ended and how long it took."""
+"""Hooks around every call to a vendor: one runs before the call and may stop it, one measures it.
+
+`BeforeCall` runs right before a call that changes something. `CallObserver` learns what the call was, how it ended and
+how long it took.
+"""
 
 import contextlib
 import time
@@ -9,23 +12,26 @@ from typing import Any
 
 import httpx
 
-# Vendor, operation, outcome (an HTTP status or a slug), seconds.
+# Arguments: vendor, operation, outcome (an HTTP status or a slug), seconds.
 CallObserver = Callable[[str, str, str, float], None]
-# Awaited right before a call is made that changes something; what it raises stops the call.
+# Awaited right before a call that changes something. An exception stops the call.
 BeforeCall = Callable[[], Awaitable[None]]
 
 
 def ignore_call(vendor: str, operation: str, outcome: str, seconds: float) -> None:
-    """Tells nobody."""
+    """Do nothing; the default `CallObserver`."""
 
 
 async def allow_call() -> None:
-    """Objects to nothing."""
+    """Let every call happen; the default `BeforeCall`."""
 
 
 def before_send_extensions(before_call: BeforeCall) -> dict[str, Any]:
-    """The `extensions` of a request that have `before_call` awaited when the connection stands, and the first byte is about to
-    leave (www.encode.io/httpcore/extensions/#trace)."""
+    """Return the request `extensions` that await `before_call` right before the first byte is sent.
+
+    At that moment the connection is open, so connecting does not delay the call any more. Source:
+    www.encode.io/httpcore/extensions/#trace.
+    """
 
     async def trace(event: str, _info: object) -> None:
         if event.endswith(".send_request_headers.started"):
@@ -35,19 +41,23 @@ def before_send_extensions(before_call: BeforeCall) -> dict[str, Any]:
 
 
 def call_extensions(vendor: str, operation: str) -> dict[str, Any]:
-    """The `extensions` of a request by which `InstrumentedHttpClient` knows what it is."""
+    """Return the request `extensions` that tell `InstrumentedHttpClient` which call a request makes."""
     return {"call": (vendor, operation)}
 
 
 class InstrumentedHttpClient(httpx.AsyncClient):
-    """An HTTP client that tells of every request that is `call_extensions`, and asks before those that do more than read."""
+    """An HTTP client that reports every request with `call_extensions` to `on_call`.
+
+    It awaits `before_call` before each such request that is not a GET. Other requests pass through unobserved.
+    """
 
     def __init__(self, on_call: CallObserver, before_call: BeforeCall = allow_call, **options: Any) -> None:
         super().__init__(**options)
-        self._on_call, self._before_call = on_call, before_call
+        self._on_call = on_call
+        self._before_call = before_call
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Send a request; what comes to nothing is told by the class of its error."""
+        """Send a request; if it fails, the class of the error is the reported outcome."""
         if "call" not in request.extensions:
             return await super().send(request, **options)
         vendor, operation = request.extensions["call"]
@@ -61,7 +71,7 @@ class InstrumentedHttpClient(httpx.AsyncClient):
 
 @dataclass
 class ObservedCall:
-    """A call under way; `outcome` is what is told of it."""
+    """A call in progress; the caller sets `outcome`, and `observe_call` reports it."""
 
     outcome: str = ""
 
@@ -70,11 +80,13 @@ class ObservedCall:
 def observe_call(
     on_call: CallObserver, vendor: str, operation: str, failures: tuple[type[Exception], ...]
 ) -> Iterator[ObservedCall]:
-    """Tell of one call when it ends: its `outcome`, or the class of one of these failures.
+    """Report one call to `on_call` when it ends, with its `outcome` or the class of a failure.
 
-    Anything else that is raised is not the vendor's doing, and is not told.
+    Only exceptions of the classes `failures` count as the vendor's. The function does not report a call that ends with
+    any other exception.
     """
-    started_at, call = time.perf_counter(), ObservedCall()
+    started_at = time.perf_counter()
+    call = ObservedCall()
     try:
         yield call
     except failures as error:

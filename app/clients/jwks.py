@@ -1,4 +1,4 @@
-"""The platform's public keys (JSON Web Key Set, RFC 7517), fetched from AUTH_JWKS_URL and kept."""
+"""The platform's public keys (JSON Web Key Set, RFC 7517), fetched from AUTH_JWKS_URL and cached."""
 
 import asyncio
 import logging
@@ -14,27 +14,30 @@ import orjson
 
 from app.clients.instrumentation import call_extensions
 
-TTL = timedelta(minutes=10)
-MIN_REFETCH_INTERVAL = 10.0  # seconds between two fetches, however many unknown kids are asked for
-MIN_REFETCH_INTERVAL_WITHOUT_KEYS = 1.0  # nobody can sign in until the first fetch succeeds
+TTL = timedelta(minutes=10)  # how long keys count as fresh
+MIN_REFETCH_INTERVAL = 10.0  # seconds between two fetches, however many unknown `kid`s callers present
+MIN_REFETCH_INTERVAL_WITHOUT_KEYS = 1.0  # seconds; nobody can sign in until the first fetch succeeds
 TIMEOUT = 5.0  # seconds for a whole fetch
 MAX_DOCUMENT_BYTES = 256 * 1024
 _ASYMMETRIC_KEY_TYPES = frozenset({"EC", "RSA", "OKP"})
-# RFC 9864: names that say the curve too, and the older ones, which are all that PyJWT knows.
+# RFC 9864 names algorithms together with their curve. PyJWT knows only the older names.
 _ALGORITHM_ALIASES: dict[tuple[Any, Any], str] = {("ESP256", "P-256"): "ES256", ("Ed25519", "Ed25519"): "EdDSA"}
 _log = logging.getLogger("jwks")
 
 
 class UnknownKey(Exception):
-    """The platform publishes no key with that `kid`: the token cannot be believed."""
+    """The platform publishes no key with that `kid`, so the token cannot be trusted."""
 
 
 class KeysUnavailable(Exception):
-    """The platform's keys cannot be had now: the token can neither be believed nor refused. Says why."""
+    """The keys cannot be fetched now, so the token can be neither accepted nor refused.
+
+    The text says why.
+    """
 
 
 class Jwks:
-    """The platform's keys. Stale ones serve on while the platform does not answer or answers nonsense."""
+    """The platform's keys. Stale keys stay in use while the platform does not answer or answers nonsense."""
 
     def __init__(
         self,
@@ -44,8 +47,11 @@ class Jwks:
         clock: Callable[[], float] = time.monotonic,
         on_fetch: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`clock` counts seconds from anywhere. The first fetch happens when the first key is asked for. `on_fetch` hears
-        of each that it was "fetched", or that it "failed"."""
+        """Create an empty cache; the first call that needs a key fetches the keys.
+
+        `clock` returns seconds from any starting point. `on_fetch` is called with "fetched" or "failed" after each
+        fetch.
+        """
         self._http = http
         self._url = url
         self._ttl = ttl.total_seconds()
@@ -54,13 +60,14 @@ class Jwks:
         self._keys: tuple[jwt.PyJWK, ...] = ()
         self._failure = "not fetched yet"
         self._stale_at = -math.inf
-        self._next_fetch_at = -math.inf  # not before
+        self._next_fetch_at = -math.inf  # no fetch before this time
         self._fetch_lock = asyncio.Lock()
 
     def cached(self, kid: str | None) -> jwt.PyJWK | None:
-        """The key to use at once, or None where `key` has to be awaited. `kid` None: the only key, if there is one.
+        """Return a key that can be used at once, or None if the caller must await `key`.
 
-        While one caller waits for a refresh, and for a while after it failed, everybody else goes on with stale keys.
+        With `kid` None it is the only key, if there is exactly one. While one caller waits for a refresh, and for a
+        while after a failed one, all others go on with stale keys.
         """
         found = self._find(kid)
         if found is not None:
@@ -70,7 +77,7 @@ class Jwks:
         return None
 
     async def key(self, kid: str | None) -> jwt.PyJWK:
-        """The key with that `kid` and the algorithm bound to it. Raises UnknownKey or KeysUnavailable."""
+        """Return the key with that `kid` and its algorithm. Raises UnknownKey or KeysUnavailable."""
         found = self.cached(kid)
         if found is not None:
             return found
@@ -83,8 +90,11 @@ class Jwks:
         raise UnknownKey
 
     async def replacement_for(self, key: jwt.PyJWK) -> jwt.PyJWK | None:
-        """What stands in the place of a key that a signature does not fit, once the keys were fetched again; None where
-        it is the same key, or none, or they were fetched a moment ago. A key may have been replaced under its `kid`."""
+        """Fetch the keys again and return the new key under the same `kid`, or None if there is no new one.
+
+        Callers use it for a signature that does not fit `key`, because the platform may replace a key under its `kid`.
+        None means: the same key, no key, or the last fetch was only a moment ago.
+        """
         await self._refresh()
         found = self._find(key.key_id)
         return (
@@ -92,7 +102,7 @@ class Jwks:
         )
 
     async def ready(self) -> None:
-        """Make sure there are keys to verify with, be they stale. Raises KeysUnavailable."""
+        """Make sure that there are keys, even if they are stale. Raises KeysUnavailable."""
         if self._clock() >= self._stale_at:
             await self._refresh()
         if not self._keys:
@@ -104,7 +114,7 @@ class Jwks:
         return next((key for key in self._keys if key.key_id == kid), None)
 
     async def _refresh(self) -> None:
-        # Whoever waited for the lock finds `_next_fetch_at` moved by the one who held it and shares what it fetched.
+        # A caller that waited for the lock finds `_next_fetch_at` in the future and shares the keys just fetched.
         async with self._fetch_lock:
             if self._clock() < self._next_fetch_at:
                 return
@@ -124,7 +134,7 @@ class Jwks:
                 self._stale_at = self._clock() + self._ttl
 
     async def _fetch(self) -> tuple[jwt.PyJWK, ...]:
-        """Fetch and read the document. Raises httpx.HTTPError, TimeoutError or ValueError."""
+        """Fetch and parse the document. Raises httpx.HTTPError, TimeoutError or ValueError."""
         headers = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
         body = bytearray()
         async with (
@@ -143,10 +153,10 @@ class Jwks:
 
 
 def read_keys(document: bytes) -> tuple[jwt.PyJWK, ...]:
-    """The keys of a JSON Web Key Set that can verify a signature, in its order: of two with one `kid` the first counts.
+    """Return the keys of a JSON Web Key Set that can verify a signature, in its order.
 
-    Left out, as RFC 7517 section 5 asks: keys that are symmetric, private, not for signatures, unreadable or too weak.
-    Raises ValueError where no key is left.
+    If two keys have the same `kid`, the first counts. As RFC 7517 section 5 asks, the function ignores keys that are
+    symmetric, private, not for signatures, unreadable or too weak. Raises ValueError if no key is left.
     """
     try:
         entries = orjson.loads(document)["keys"]
@@ -169,7 +179,7 @@ def _public_key(entry: Any) -> jwt.PyJWK | None:
     try:
         algorithm = _ALGORITHM_ALIASES.get((entry.get("alg"), entry.get("crv")))
         key = jwt.PyJWK(entry if algorithm is None else {**entry, "alg": algorithm})
-        # Also holds the curve against the algorithm.
+        # This also checks that the curve fits the algorithm.
         prepared = key.Algorithm.prepare_key(key.key)
     except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError):
         return None

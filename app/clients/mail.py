@@ -1,10 +1,11 @@
-"""Mail by SMTP: a connection serves several mails while they follow each other, nothing is retried here.
+"""SMTP client: sends mails over connections that are reused while mails follow each other.
 
-    MailError            again, retry_at: whether and when to send the same mail again
+    MailError            `retry` and `retry_at` say whether and when to send the same mail again
     ├── MailRefused      never: the server will not take this mail for this recipient
-    └── MailUnavailable  later: nobody answers, a passing failure (4xx), or something an operator has to put right
+    └── MailUnavailable  backoff: no answer, a temporary failure (4xx), or something an operator has to fix
 
-What a server says in its answer often quotes the address, and errors end up in logs: an error keeps only the numbers.
+The client retries nothing. A server often quotes the address in its reply, and errors end up in logs, so an error
+contains only the reply codes.
 """
 
 import asyncio
@@ -23,9 +24,9 @@ from app.clients.instrumentation import BeforeCall, CallObserver, allow_call, ig
 
 Security = Literal["none", "tls", "starttls"]
 
-TIMEOUT = 20.0  # seconds for connecting and for each answer
-IDLE_TIMEOUT = 5.0  # seconds a connection without mail stays open
-MAX_MAILS_PER_CONNECTION = 50  # servers end a connection after some hundred
+TIMEOUT = 20.0  # seconds, for connecting and for each reply
+IDLE_TIMEOUT = 5.0  # seconds for which a connection stays open without mail
+MAX_MAILS_PER_CONNECTION = 50  # servers close a connection after some hundred mails
 
 # Ports: RFC 5321 section 4.5.4.2; RFC 8314 section 3.3 (implicit TLS); RFC 6409 section 3.1 (submission).
 _SCHEMES: dict[str, tuple[Security, int]] = {
@@ -37,23 +38,26 @@ _ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463 section 2
 
 
 class MailError(Exception):
-    """The mail was not accepted. `retry` says whether sending it once more can help, `retry_at` from when (None: the
-    server did not say)."""
+    """The server did not accept the mail.
+
+    `retry` says whether sending it again can help. `retry_at` says from when; None means that the server did not say.
+    """
 
     retry: Literal["backoff", "never"]
     retry_at: datetime | None = None
 
 
 class MailRefused(MailError):
-    """The server refused this recipient, or this mail, for good (5xx to RCPT or DATA)."""
+    """The server refused this recipient or this mail permanently (5xx to RCPT or DATA)."""
 
     retry = "never"
 
 
 class MailUnavailable(MailError):
-    """The mail could not be handed over now: no connection, a passing failure, or our own account or sender refused.
+    """The mail could not be delivered to the server now.
 
-    `maybe_sent`: the connection was lost on the way, so that the server may have taken the mail all the same.
+    There was no connection, the failure was temporary, or the server refused our own account or sender. `maybe_sent`:
+    the connection broke while the mail was on its way, so the server may have accepted it.
     """
 
     retry = "backoff"
@@ -62,7 +66,10 @@ class MailUnavailable(MailError):
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where mail is handed over, and as whom. `starttls` means that nothing is sent before the connection is safe."""
+    """The SMTP server and our account there.
+
+    With `security` "starttls" nothing is sent before the connection is encrypted.
+    """
 
     host: str
     port: int
@@ -72,10 +79,10 @@ class SmtpServer:
 
 
 def parse_smtp_url(url: str) -> SmtpServer:
-    """Read `smtp://`, `smtps://` or `smtp+starttls://[user:password@]host[:port]`.
+    """Parse `smtp://`, `smtps://` or `smtp+starttls://[user:password@]host[:port]`.
 
-    User and password are percent-decoded; the port defaults to 25, 465 or 587. Raises ValueError with a sentence about
-    the wrong part, which follows the setting's name and never shows the password.
+    User and password are percent-decoded. The port defaults to 25, 465 or 587. Raises ValueError with a sentence about
+    the wrong part; the sentence follows the setting's name and never shows the password.
     """
     parts = _split(url)
     if parts.scheme not in _SCHEMES:
@@ -94,25 +101,29 @@ def parse_smtp_url(url: str) -> SmtpServer:
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - reading it checks it
+        parts.port  # noqa: B018 - the property raises ValueError for a bad port
     except ValueError:
-        # The library's own sentence quotes what it could not read, which may be the password.
+        # The library's own message quotes the text it could not parse, which may be the password.
         raise ValueError("has a host or port that cannot be read; percent-encode special characters") from None
     return parts
 
 
 class Mailer:
-    """Hands mails to the SMTP server of `smtp_url`, and tells of each. `before_call` is awaited right before what a mail says
-    leaves. Open until `close`."""
+    """Sends mails to the SMTP server of `smtp_url` and reports each of them to `on_call`.
+
+    `before_call` is awaited right before a mail's content is sent. Callers must call `close` in the end.
+    """
 
     def __init__(
         self, smtp_url: str, on_call: CallObserver = ignore_call, before_call: BeforeCall = allow_call
     ) -> None:
-        self._server, self._on_call, self._before_call = parse_smtp_url(smtp_url), on_call, before_call
+        self._server = parse_smtp_url(smtp_url)
+        self._on_call = on_call
+        self._before_call = before_call
         self._idle_connections: list[_Connection] = []
 
     async def send(self, message: EmailMessage) -> None:
-        """Hand over one mail to its recipient (`To`), from its `From`. Returns once the server has accepted it.
+        """Send one mail from its `From` to its `To`; returns once the server has accepted it.
 
         Raises MailRefused or MailUnavailable.
         """
@@ -128,12 +139,12 @@ class Mailer:
         await self._return_connection(connection)
 
     async def close(self) -> None:
-        """Say goodbye on every connection that is open."""
+        """Close every idle connection with QUIT."""
         while self._idle_connections:
             await _quit(self._take_idle())
 
     async def _reuse_connection(self) -> "_Connection | None":
-        """A connection that is open and still answers, if there is one."""
+        """Return an idle connection that still answers, or None."""
         while self._idle_connections:
             connection = self._take_idle()
             try:
@@ -158,7 +169,7 @@ class Mailer:
         )
         try:
             await smtp.connect()
-        except BaseException:  # also where we are cancelled on the way
+        except BaseException:  # also if the task is cancelled while connecting
             smtp.close()
             raise
         return _Connection(smtp)
@@ -182,21 +193,21 @@ class Mailer:
 
 
 class _Smtp(aiosmtplib.SMTP):
-    """One that asks before it hands over what a mail says."""
+    """An SMTP connection that awaits `before_call` before it sends the content of a mail."""
 
     def __init__(self, before_call: BeforeCall, **options: Any) -> None:
         super().__init__(**options)
         self._before_call = before_call
 
     async def data(self, *arguments: Any, **options: Any) -> aiosmtplib.SMTPResponse:
-        """Hand over what a mail says."""
+        """Send the content of a mail (DATA)."""
         await self._before_call()
         return await super().data(*arguments, **options)
 
 
 @dataclass(eq=False, slots=True)
 class _Connection:
-    """A connection to the mail server, how many mails it has taken, and what ends it when it is idle."""
+    """A connection to the mail server, with the number of mails sent and the timer that closes it."""
 
     smtp: _Smtp
     mails_sent: int = 0
@@ -204,7 +215,7 @@ class _Connection:
 
 
 async def _quit(connection: _Connection) -> None:
-    # The mails are with the server, whatever it answers to the goodbye.
+    # The server has already accepted the mails, so a failing QUIT changes nothing.
     with suppress(aiosmtplib.SMTPException, OSError):
         await connection.smtp.quit()
     connection.smtp.close()
@@ -219,7 +230,7 @@ def _translate_errors() -> Iterator[None]:
     except aiosmtplib.SMTPDataError as refused:
         raise _refusal("the mail", refused) from None
     except aiosmtplib.SMTPResponseException as refused:
-        # Login, sender or greeting: not this mail's fault, and an operator can put it right.
+        # The server refused our login, sender or greeting. This is no fault of the mail, and an operator can fix it.
         raise MailUnavailable(f"The mail server refused us ({_reply_code(refused)}).") from None
     except (aiosmtplib.SMTPException, OSError) as failure:
         error = MailUnavailable(f"The mail server could not be reached ({type(failure).__name__}).")

@@ -1,4 +1,4 @@
-"""What proves a server's name."""
+"""The TLS context with which clients verify a server's certificate."""
 
 import functools
 import ssl
@@ -8,6 +8,8 @@ import httpx
 
 @functools.cache
 def ssl_context() -> ssl.SSLContext:
-    """The certificates to believe, with those an operator names by SSL_CERT_FILE; read once, as that takes as long as
-    many calls."""
+    """Return the shared TLS context; it also trusts the certificates that `SSL_CERT_FILE` names.
+
+    The context is created once per process, because reading the certificates takes as long as many calls.
+    """
     return httpx.create_ssl_context()

@@ -1,7 +1,8 @@
-"""Zoom: how one talks to it, who is asking, what it can be asked, what it says by itself. Knows no room.
+"""Client for Zoom: calls, OAuth, the errors and models of responses, and notifications.
 
-Start at `operations` (what we call) and `errors` (what can go wrong, and when to try again). `protocol`, `error_mapping`,
-`retry_after`, `allowed_hosts`, `scopes` and `notifications` are pure; `transport`, `auth` and `client` do the talking.
+Start at `operations` (what we call) and `errors` (what can go wrong, and when to try again). `protocol`,
+`error_mapping`, `retry_after`, `allowed_hosts`, `scopes` and `notifications` are pure. `transport`, `auth` and `client`
+do the network calls.
 """
 
 from app.clients.zoom.allowed_hosts import is_zoom_link, trusted_api_origin

@@ -1,12 +1,12 @@
-"""Which addresses are Zoom's (pure). What an answer says about addresses is believed only if it leads there.
+"""Checks which URLs lead to Zoom (pure). The app uses a URL from a response only if it does.
 
-Zoom's domains: zoom.us, zoom.com, zoomgov.com (Zoom for Government), zoom-x.de (Deutsche Telekom) and zoom.com.cn, each
-with subdomains of customers (`acme.zoom.us`). An operator may name more. The API answers at `api.` below a domain, and
-regionally at `api-{au,ca,eu,in,sa,sg,uk,us}.`; that list grows, so any two letters count
+Zoom's domains are zoom.us, zoom.com, zoomgov.com (Zoom for Government), zoom-x.de (Deutsche Telekom) and zoom.com.cn,
+each with subdomains of customers (`acme.zoom.us`). An operator may name more. The API answers at `api.` below a domain,
+and regionally at `api-{au,ca,eu,in,sa,sg,uk,us}.`. That list grows, so any two letters count
 (developers.zoom.us/docs/api/using-zoom-apis/).
 
-An address is read by one strict pattern and not parsed leniently: browsers, proxies and libraries disagree about user
-names, ports, backslashes, white space, international dots and letters. Zoom writes none of these.
+One strict pattern matches a URL; no lenient parser reads it. Browsers, proxies and libraries disagree about user names,
+ports, backslashes, white space, international dots and letters. Zoom uses none of these.
 """
 
 import re
@@ -18,22 +18,25 @@ DOMAINS = frozenset({"zoom.us", "zoom.com", "zoomgov.com", "zoom-x.de", "zoom.co
 
 _DNS_LABEL = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HTTPS_URL = re.compile(rf"https://((?:{_DNS_LABEL}\.)+{_DNS_LABEL})(?:[/?#].*)?")
-_VISIBLE_ASCII = re.compile(r"(?:(?!\\)[!-~])+")  # ASCII that is seen, without `\`, which browsers read as `/`
+_VISIBLE_ASCII = re.compile(r"(?:(?!\\)[!-~])+")  # visible ASCII without `\`, which browsers read as `/`
 _API_HOST_LABEL = re.compile(r"api(-[a-z]{2})?")
 
 
 def host_of_plain_url(url: str) -> str | None:
-    """The host of an `https` address that is written plainly: lower case, ASCII, no port, no user name, no punycode, no
-    white space or backslash anywhere. None for every other address."""
+    """Return the host of a plainly written `https` URL, or None for every other URL.
+
+    Plain means: lower case, ASCII, no port, no user name, no punycode, and no white space or backslash anywhere.
+    """
     plain = _HTTPS_URL.fullmatch(url) if _VISIBLE_ASCII.fullmatch(url) else None
     return plain[1] if plain and len(plain[1]) <= 253 else None
 
 
 def trusted_api_origin(api_url: str | None, configured: str, domains: Collection[str] = ()) -> str:
-    """The origin to call for a grant whose token came with `api_url`, or `configured` (`ZOOM_API_URL`) if with none.
+    """Return the origin to call for a grant whose token came with `api_url`.
 
-    Accepted: `https` and an API host of Zoom's domains or of the further `domains`, or `configured` itself (a
-    simulator, which may be `http`). Raises UntrustedHost: a token must not be sent anywhere else.
+    Without an `api_url` it is `configured` (`ZOOM_API_URL`). The function accepts `configured` itself (a simulator may
+    use `http`), and `https` with an API host of Zoom's domains or of the further `domains`. Raises UntrustedHost for
+    any other, because a token must not be sent anywhere else.
     """
     if not api_url or api_url.rstrip("/") == configured.rstrip("/"):
         return configured.rstrip("/")
@@ -49,8 +52,11 @@ def trusted_api_origin(api_url: str | None, configured: str, domains: Collection
 
 
 def is_zoom_link(url: str, origins: Collection[str] = (), domains: Collection[str] = ()) -> bool:
-    """Whether a browser may be sent to `url`: `https` on one of Zoom's domains or the further `domains`, or below one;
-    or on one of `origins` (`scheme://host:port`, the configured ones)."""
+    """Return whether a browser may be sent to `url`.
+
+    It may be `https` on one of Zoom's domains or of the further `domains`, or on a subdomain of one. It may also be on
+    one of `origins` (`scheme://host:port`, the configured ones).
+    """
     if not _VISIBLE_ASCII.fullmatch(url):
         return False
     for origin in origins:

@@ -1,4 +1,4 @@
-"""How a call shows who is asking, and how a grant is won, renewed and given back.
+"""Access tokens on calls, and the OAuth calls that get, refresh and revoke a grant.
 
 OAuth 2.0 authorization code with PKCE: RFC 6749, RFC 7636, developers.zoom.us/docs/integrations/oauth/.
 """
@@ -35,9 +35,10 @@ from app.clients.zoom.protocol import Request, json_object
 _FORM_HEADERS = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 
 # Zoom's numeric OAuth codes: "OAuth error messages" on developers.zoom.us/docs/integrations/oauth/. They come as
-# `code`, or in the text as "(4,717)". Those not listed say nothing for certain: 4700 is "a catch all for unexpected
-# errors".
-_APP_CODES, _APP_DISABLED_CODE = {4702, 4704, 4705, 4706, 4709}, 4717
+# `code`, or in the text as "(4,717)". A code that is not listed here proves nothing: 4700 is "a catch all for
+# unexpected errors".
+_APP_CODES = {4702, 4704, 4705, 4706, 4709}
+_APP_DISABLED_CODE = 4717
 _APP_ERRORS = {"invalid_client", "unauthorized_client", "unsupported_grant_type"}
 _CODE_INVALID_CODES = {4733, 4734}
 _TOKEN_INVALID_CODES = {4735, 4737, 4741}
@@ -46,33 +47,33 @@ _ADVICE = "check ZOOM_CLIENT_ID, ZOOM_CLIENT_SECRET and ZOOM_REDIRECT_URI"
 
 
 class TokenSource(Protocol):
-    """Where access tokens come from."""
+    """Supplies access tokens."""
 
     async def access_token(self, *, rejected: str | None = None) -> str:
-        """A token to use now. `rejected`: Zoom has just refused this one, so another is wanted."""
+        """Return a token to use now. `rejected` is a token that Zoom has just refused, so return another."""
         ...
 
 
 class BearerAuth(httpx.Auth):
-    """Shows an access token; if Zoom refuses it, asks once for another and sends the request once more."""
+    """Adds an access token to a request; if Zoom refuses the token, repeats the request once with another."""
 
     def __init__(self, tokens: TokenSource) -> None:
         self._tokens = tokens
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """httpx's protocol: yields requests, is handed their answers."""
+        """Yield the request, and once more with a new token if Zoom refused the first (httpx's protocol)."""
         token = await self._tokens.access_token()
         request.headers["Authorization"] = f"Bearer {token}"
         response = yield request
         body = json_object(await response.aread()) or {}
         if error_mapping.rejects_token(response.status_code, body):
-            # A refused token means that nothing was done: even a create may be sent again.
+            # Zoom did nothing if it refused the token, so even a create may be sent again.
             request.headers["Authorization"] = f"Bearer {await self._tokens.access_token(rejected=token)}"
             yield request
 
 
 def pkce() -> tuple[str, str]:
-    """A new verifier and its S256 challenge (RFC 7636 sections 4.1 and 4.2)."""
+    """Return a new verifier and its S256 challenge (RFC 7636 sections 4.1 and 4.2)."""
     verifier = secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
     return verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -84,11 +85,18 @@ class OAuth:
     def __init__(
         self, http: httpx.AsyncClient, oauth_url: str, client_id: str, client_secret: str, now: Callable[[], datetime]
     ) -> None:
-        self._http, self._url, self._client_id, self._now = http, oauth_url.rstrip("/"), client_id, now
-        self._client_secret, self._auth = client_secret, httpx.BasicAuth(client_id, client_secret)
+        self._http = http
+        self._url = oauth_url.rstrip("/")
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._auth = httpx.BasicAuth(client_id, client_secret)
+        self._now = now
 
     def authorize_url(self, redirect_uri: str, state: str, code_challenge: str) -> str:
-        """Where a browser goes to consent. Scopes come from the app's configuration, so none are asked for here."""
+        """Return the URL of the consent page.
+
+        It names no scopes: Zoom takes them from the app's configuration.
+        """
         parameters = {
             "response_type": "code",
             "client_id": self._client_id,
@@ -100,7 +108,10 @@ class OAuth:
         return f"{self._url}/oauth/authorize?{urlencode(parameters, quote_via=quote, safe='')}"
 
     async def exchange(self, code: str, redirect_uri: str, code_verifier: str) -> Token:
-        """The tokens for a code, which works once, for five minutes. NeedsReauth: the code is not good (any more)."""
+        """Exchange an authorization code for tokens. A code works once, for five minutes.
+
+        Raises NeedsReauth if the code is invalid or no longer valid.
+        """
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -110,14 +121,20 @@ class OAuth:
         return self._token(await self._post("exchange", "/oauth/token", form, hide=(code, code_verifier)), "exchange")
 
     async def refresh(self, refresh_token: str) -> Token:
-        """New tokens, both of them; the given one must count as spent. NeedsReauth: the grant is dead, or somebody
-        else refreshed first. OutcomeUnknown: it may be spent, and its successor lost."""
+        """Exchange a refresh token for two new tokens; the caller must take the old one for spent.
+
+        Raises NeedsReauth if the grant is dead or another process refreshed first. Raises OutcomeUnknown if the token
+        may be spent and its successor lost.
+        """
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         return self._token(await self._post("refresh", "/oauth/token", form, hide=(refresh_token,)), "refresh")
 
     async def revoke(self, access_token: str) -> None:
-        """End the grant the token belongs to. NeedsReauth: Zoom does not know this token (any more), which says nothing
-        about the grant if the token was merely old."""
+        """End the grant that the access token belongs to.
+
+        Raises NeedsReauth if Zoom does not know the token (any more). That says nothing about the grant if the token
+        was merely old.
+        """
         await self._post("revoke", "/oauth/revoke", {"token": access_token}, hide=(access_token,), idempotent=True)
 
     async def _post(
@@ -143,7 +160,10 @@ class OAuth:
 
 
 def _inconclusive_error(operation: str, status: int, idempotent: bool) -> ZoomError:
-    """For an answer that is neither tokens nor a refusal: the code or token may have been spent."""
+    """Return the error for a response that is neither tokens nor a refusal.
+
+    The code or token may have been spent.
+    """
     context: dict[str, Any] = {"operation": operation, "status": status}
     if 400 <= status < 500:
         return BadAnswer("the refusal is not JSON", **context)
@@ -160,8 +180,12 @@ def _error_from_response(
     hide: Collection[str],
     now: datetime,
 ) -> ZoomError:
-    """RFC 6749 section 5.2 as Zoom words it: `{"reason": ..., "error": ...}` with 400, or 401."""
-    kind, code = str(body.get("error", "")), error_mapping.code_of(body)
+    """Return the error for a refusal of the token endpoint.
+
+    The body is RFC 6749 section 5.2 in Zoom's form: `{"reason": ..., "error": ...}` with status 400 or 401.
+    """
+    kind = str(body.get("error", ""))
+    code = error_mapping.code_of(body)
     reason = sanitize(str(body.get("reason") or body.get("message") or body.get("error_description") or kind), hide)
     context: dict[str, Any] = {"operation": operation, "status": status, "code": code}
     if status == 429 or code == 429:
@@ -169,7 +193,8 @@ def _error_from_response(
         rate_limit = retry_after.parse_rate_limit(
             {name.lower(): value for name, value in headers.items()}, reason, Label.LIGHT, now
         )
-        error.retry_at, error.daily = rate_limit.retry_at, rate_limit.daily
+        error.retry_at = rate_limit.retry_at
+        error.daily = rate_limit.daily
         return error
     if _is_invalidated(operation, kind, code, reason):
         return NeedsReauth(reason, **context)
@@ -183,11 +208,13 @@ def _error_from_response(
 
 
 def _is_invalidated(operation: str, kind: str, code: int | None, reason: str) -> bool:
-    """Whether the code or token that was sent is of no use any more. Of a grant only `invalid_grant` says so: whatever
-    else a refresh is answered may pass."""
+    """Return whether the code or token that was sent can never be used again.
+
+    Only `invalid_grant` proves that a grant is dead. Every other response to a refresh may be temporary.
+    """
     if kind == "invalid_grant":
         return True
     if operation == "exchange":
-        # Until 2022 a bad code was an `invalid_request`.
+        # Until 2022 Zoom answered `invalid_request` to a bad code.
         return code in _CODE_INVALID_CODES or (kind == "invalid_request" and "authorization code" in reason.lower())
     return operation == "revoke" and (kind == "invalid_token" or code in _TOKEN_INVALID_CODES)

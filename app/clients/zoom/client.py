@@ -1,5 +1,8 @@
-"""The calls to Zoom, one method each. Retries nothing (but for one replay with a fresh token, see `auth`): the errors
-say when to try again, and the outbox waits."""
+"""One method for each call to Zoom.
+
+The client retries nothing, except for one repetition with a fresh token (see `auth`). Errors say when to try again, and
+the outbox waits until then.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from datetime import datetime
@@ -38,6 +41,7 @@ from app.clients.zoom.request_models import (
 
 PAGE_SIZE = 300  # the most Zoom's guide allows
 
+# Awaited before each call, with the name of its operation.
 Throttle = Callable[[str], Awaitable[None]]
 
 R = TypeVar("R", bound=ZoomModel)
@@ -45,8 +49,11 @@ P = TypeVar("P", bound=ZoomModel)
 
 
 class Zoom:
-    """Zoom as this installation reaches it: `api_url` is the configured origin, `now` the clock, `oauth` the way to a
-    grant. `origins` are the configured ones that count as Zoom's, `domains` further domains of Zoom."""
+    """Zoom as this installation reaches it.
+
+    `api_url` is the configured origin, `now` the clock, `oauth` the OAuth client. `origins` are configured origins that
+    count as Zoom's, `domains` further domains of Zoom.
+    """
 
     def __init__(
         self,
@@ -59,29 +66,35 @@ class Zoom:
         domains: Collection[str] = (),
     ) -> None:
         self.oauth = oauth
-        self._http, self._api_url, self._now = http, api_url, now
-        self._origins, self._domains = origins, domains
+        self._http = http
+        self._api_url = api_url
+        self._now = now
+        self._origins = origins
+        self._domains = domains
 
     def account(
         self, tokens: TokenSource, api_url: str | None = None, throttle: Throttle | None = None
     ) -> "AccountClient":
-        """Calls in the name of one grant; `api_url` as its token answer said, `throttle` awaited before each call with its
-        operation's name. Raises UntrustedHost."""
+        """Return a client that calls Zoom with one grant.
+
+        `api_url` is the one of the token response. `throttle` is awaited before each call with the name of its
+        operation. Raises UntrustedHost.
+        """
         return AccountClient(self._http, tokens, self.api_origin(api_url), self._now, throttle)
 
     def api_origin(self, api_url: str | None) -> str:
-        """The origin to call for a grant whose token came with `api_url`. Raises UntrustedHost."""
+        """Return the origin to call for a grant whose token came with `api_url`. Raises UntrustedHost."""
         return trusted_api_origin(api_url, self._api_url, self._domains)
 
     def is_link(self, url: str) -> bool:
-        """Whether a link leads to Zoom: asked before it is stored, and before a browser is sent there."""
+        """Return whether a URL leads to Zoom; callers check before they store it or redirect to it."""
         return is_zoom_link(url, self._origins, self._domains)
 
 
 class AccountClient:
-    """Calls in the name of one grant. Every method raises `ZoomError`.
+    """Calls Zoom with one grant. Every method raises `ZoomError`.
 
-    A user id may be `me`; a meeting id is the number, as int or text, or a meeting UUID.
+    A user id may be `me`. A meeting id is the number, as int or text, or a meeting UUID.
     """
 
     def __init__(
@@ -92,66 +105,80 @@ class AccountClient:
         now: Callable[[], datetime],
         throttle: Throttle | None = None,
     ) -> None:
-        self._http, self._auth, self._api_url, self._now, self._throttle = (
-            http,
-            BearerAuth(tokens),
-            api_url,
-            now,
-            throttle,
-        )
+        self._http = http
+        self._auth = BearerAuth(tokens)
+        self._api_url = api_url
+        self._now = now
+        self._throttle = throttle
 
     async def get_me(self) -> User:
-        """The user who gave the grant."""
+        """Return the user who gave the grant."""
         return await self._call_and_parse(operations.GET_ME, User, {})
 
     def list_users(self) -> AsyncIterator[User]:
-        """The active users of the account."""
+        """Yield the active users of the account."""
         return self._paginate(operations.LIST_USERS, UserPage, lambda page: page.users, lambda user: user.id, {}, {})
 
     async def get_user_settings(self, user_id: str) -> UserSettings:
-        """A user's settings."""
+        """Return a user's settings."""
         return await self._call_and_parse(operations.GET_USER_SETTINGS, UserSettings, {"user_id": user_id})
 
     async def create_meeting(self, user_id: str, body: MeetingBody) -> Meeting:
-        """Make a meeting for a host. OutcomeUnknown: it may exist; find out before trying again."""
+        """Create a meeting for a host.
+
+        OutcomeUnknown means that it may exist: find out before trying again.
+        """
         return await self._call_and_parse(operations.CREATE_MEETING, Meeting, {"user_id": user_id}, _as_mapping(body))
 
     def list_meetings(
         self, user_id: str, kind: Literal["scheduled", "live", "upcoming"] = "scheduled"
     ) -> AsyncIterator[Meeting]:
-        """A host's meetings, without their settings; `agenda` is cut at 250 characters."""
+        """Yield a host's meetings, without their settings and with `agenda` cut at 250 characters."""
         return self._paginate(
             operations.LIST_MEETINGS,
             MeetingPage,
             lambda page: page.meetings,
-            # A recurring meeting is listed once per occurrence under one id.
+            # Zoom lists a recurring meeting once per occurrence under one id.
             lambda meeting: (meeting.id, meeting.start_time),
             {"user_id": user_id},
             {"type": kind},
         )
 
     async def get_meeting(self, meeting_id: str | int) -> Meeting:
-        """A meeting with its settings and a start URL that is good for two hours."""
+        """Return a meeting with its settings and a start URL that is valid for two hours."""
         return await self._call_and_parse(operations.GET_MEETING, Meeting, {"meeting_id": meeting_id})
 
     async def update_meeting(self, meeting_id: str | int, body: MeetingBody) -> None:
-        """Change what `body` names. Zoom drops what it does not support without a word: read back."""
+        """Change the fields that `body` contains.
+
+        Zoom silently ignores fields that it does not support, so callers read the meeting back.
+        """
         await self._call(operations.UPDATE_MEETING, {"meeting_id": meeting_id}, body=_as_mapping(body))
 
     async def delete_meeting(self, meeting_id: str | int) -> None:
-        """Delete a meeting; Zoom mails nobody, we do. NotFound: it was gone already."""
+        """Delete a meeting. NotFound means that it did not exist any more.
+
+        Zoom is told to send no mails, because the app sends its own.
+        """
         query = {"schedule_for_reminder": False, "cancel_meeting_reminder": False}
         await self._call(operations.DELETE_MEETING, {"meeting_id": meeting_id}, query)
 
     async def add_registrant(self, meeting_id: str | int, body: RegistrantBody) -> Registrant:
-        """Register somebody; without `join_url` the registrant is pending. At most 3 calls a day per e-mail."""
+        """Register one person; the registrant is pending if it has no `join_url`.
+
+        Zoom allows 3 calls a day for each e-mail address.
+        """
         return await self._call_and_parse(
             operations.ADD_REGISTRANT, Registrant, {"meeting_id": meeting_id}, _as_mapping(body)
         )
 
     async def add_registrants(self, meeting_id: str | int, people: Sequence[RegistrantBody]) -> Sequence[Registrant]:
-        """Register 1 to 30 people, approved, without a mail from Zoom; whom Zoom does not answer for is missing, who
-        has no `join_url` is pending. ValueError: another number. `auto_approve` is said for all, not for one."""
+        """Register 1 to 30 people as approved, without a mail from Zoom.
+
+        A person is missing from the result if Zoom does not answer for them, and pending if there is no `join_url`.
+        `auto_approve` applies to the whole call, so the entries do not carry it. Raises ValueError for another number
+        of people.
+        """
         if not 1 <= len(people) <= MAX_BATCH:
             raise ValueError(f"people: 1 to {MAX_BATCH} at once, not {len(people)}")
         entries = [{name: value for name, value in person.items() if name != "auto_approve"} for person in people]
@@ -167,7 +194,10 @@ class AccountClient:
         action: Literal["approve", "cancel", "deny"],
         registrants: Sequence[RegistrantReference],
     ) -> None:
-        """Approve, cancel or deny 1 to 30 registrants. Success does not prove effect. ValueError: another number."""
+        """Approve, cancel or deny 1 to 30 registrants. Raises ValueError for another number.
+
+        Success does not prove that the status changed.
+        """
         if not 1 <= len(registrants) <= MAX_STATUS_CHANGES:
             raise ValueError(f"registrants: 1 to {MAX_STATUS_CHANGES} at once, not {len(registrants)}")
         body = {"action": action, "registrants": list(registrants)}
@@ -176,7 +206,7 @@ class AccountClient:
     def list_registrants(
         self, meeting_id: str | int, status: Literal["pending", "approved", "denied"] = "approved"
     ) -> AsyncIterator[Registrant]:
-        """The registrants of one status; cancelled ones are in none of the lists."""
+        """Yield the registrants with one status; no list contains cancelled ones."""
         return self._paginate(
             operations.LIST_REGISTRANTS,
             RegistrantPage,
@@ -187,9 +217,11 @@ class AccountClient:
         )
 
     def list_participants(self, meeting_uuid: str, *, report: bool) -> AsyncIterator[ReportedParticipant]:
-        """Who was inside an instance that is over: from its `report`, which knows most, or from what is kept of past
-        meetings; in place of a UUID, the number of a meeting means its latest instance. NotFound: Zoom has nothing to
-        tell yet, or nothing at all."""
+        """Yield the people who were inside an instance that is over.
+
+        With `report` they come from the instance's report, which knows most, else from the past-meeting data. In place
+        of a UUID a meeting number means the latest instance. NotFound: Zoom has no data yet, or none at all.
+        """
         operation = operations.REPORT_PARTICIPANTS if report else operations.PAST_PARTICIPANTS
         return self._paginate(
             operation,
@@ -201,11 +233,14 @@ class AccountClient:
         )
 
     async def get_past_meeting(self, meeting_id: str | int) -> PastMeeting:
-        """An instance that is over, by its UUID, or by its meeting's number the latest. NotFound: none is known."""
+        """Return an instance that is over. NotFound: Zoom knows none.
+
+        `meeting_id` is the instance's UUID. A meeting number means the latest instance.
+        """
         return await self._call_and_parse(operations.PAST_MEETING, PastMeeting, {"meeting_id": meeting_id})
 
     async def get_recordings(self, meeting_uuid: str) -> Recording:
-        """The cloud recording of an instance. NotFound: there is none, or not yet."""
+        """Return the cloud recording of an instance. NotFound: there is none, or not yet."""
         return await self._call_and_parse(operations.GET_RECORDINGS, Recording, {"meeting_uuid": meeting_uuid})
 
     async def _call(
@@ -237,8 +272,11 @@ class AccountClient:
         path: protocol.Path,
         query: protocol.Query,
     ) -> AsyncIterator[R]:
-        """Every item once, page by page with the same parameters. If Zoom forgets the place the list is read again from
-        the start, once; a page that leads back to an earlier one ends it in BadAnswer."""
+        """Yield every item once, reading page by page with the same parameters.
+
+        If Zoom forgets the position, the method reads the list from the start again, once. A page that leads back to an
+        earlier one raises BadAnswer.
+        """
         parameters = {**query, "page_size": PAGE_SIZE}
         yielded: set[Hashable] = set()
         token, used_tokens, restarted = None, set[str](), False
@@ -267,10 +305,10 @@ def _parse_as(model: type[R], operation: Operation, response: protocol.Response)
         return model.model_validate(response.data)
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, wrong["loc"])) for wrong in error.errors()}))
-    # Outside the handler: pydantic's error must not travel along, it knows the values.
+    # Raised outside the handler, so that pydantic's error, which contains the values, is not chained.
     raise error_mapping.malformed_response(operation, 200, response.tracking_id, f"the answer is wrong in {fields}")
 
 
 def _as_mapping(body: MeetingBody | RegistrantBody) -> Mapping[str, Any]:
-    """A TypedDict is a mapping of its fields, which type checkers do not grant."""
+    """Return `body` typed as a mapping, because type checkers do not accept a TypedDict as one."""
     return cast("Mapping[str, Any]", body)

@@ -1,7 +1,7 @@
-"""Which error an answer of Zoom's is: the table of its codes (pure).
+"""Maps a response of Zoom to its error (pure).
 
-`code` is not the HTTP status, and one code comes with several; both are looked at. Sources: the error responses on
-developers.zoom.us/docs/api/, and what clients have seen where those are silent.
+Zoom's `code` is not the HTTP status, and one code comes with several statuses, so the functions look at both. Sources:
+the error responses on developers.zoom.us/docs/api/, and what other clients have observed where those say nothing.
 """
 
 import re
@@ -33,7 +33,7 @@ from app.clients.zoom.errors import (
 )
 from app.clients.zoom.operations import Operation
 
-# Codes not listed (deletes refused while in progress, recordings, livestream) are `Refused` and known by `code`.
+# Other codes (a delete refused while the meeting runs, recordings, livestream) become `Refused` with that `code`.
 BY_CODE: Mapping[int, type[Refused]] = {
     200: NotLicensed,  # "Only available for paid account: ..."; of missing permission, see `_refusal`
     300: InvalidRequest,
@@ -53,9 +53,11 @@ BY_CODE: Mapping[int, type[Refused]] = {
     3301: NotFound,  # recording
 }
 
-_TOKEN_CODE, _SCOPE_CODE, _OAUTH_CODE = 124, 4711, 4700
-# 4700 to 4799 speak of tokens, grants and the app ("OAuth error messages"), never of a meeting or a registrant: what is
-# true of the grant, the next refresh tells.
+_TOKEN_CODE = 124
+_SCOPE_CODE = 4711
+_OAUTH_CODE = 4700
+# 4700 to 4799 are about tokens, grants and the app ("OAuth error messages"), never about a meeting or a registrant.
+# The next refresh shows whether the grant is alive.
 _OAUTH_CODES = range(4700, 4800)
 _RATE_CODES = {429, 4001}
 _SCOPE_TEXT = "does not contain scopes"
@@ -64,7 +66,7 @@ _RETRY_STATUSES = {408, 425}  # RFC 9110 15.5.9, RFC 8470 5.2: not about the req
 
 
 def code_of(body: Mapping[str, Any]) -> int | None:
-    """Zoom's own code, an int also where it comes as text."""
+    """Return Zoom's own code as an int, even if it comes as text; None if there is none."""
     code = body.get("code")
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) < 10:
         return int(code)
@@ -72,11 +74,13 @@ def code_of(body: Mapping[str, Any]) -> int | None:
 
 
 def scopes_in_error(status: int, body: Mapping[str, Any], scope: str) -> tuple[str, ...] | None:
-    """The scopes a refusal names, or `scope`, that of the call, if it names none; None if it is not about scopes.
+    """Return the scopes that a refusal names, or None if it is not about scopes.
 
-    Seen live as 400/4711 with the list; documented, and in older readers, as 401 or 403 with 4700.
+    If the refusal is about scopes and names none, the result is `scope`, that of the call. Observed live as 400/4711
+    with the list; documented, and in older clients, as 401 or 403 with 4700.
     """
-    code, text = code_of(body), str(body.get("message", ""))
+    code = code_of(body)
+    text = str(body.get("message", ""))
     concerns_scopes = code == _SCOPE_CODE or _SCOPE_TEXT in text or (status == 403 and code == _OAUTH_CODE)
     if not concerns_scopes:
         return None
@@ -86,19 +90,24 @@ def scopes_in_error(status: int, body: Mapping[str, Any], scope: str) -> tuple[s
 
 
 def rejects_token(status: int, body: Mapping[str, Any]) -> bool:
-    """Whether the access token itself is refused: 401, or 124 or a code of OAuth's with whatever status (GET /users
-    documents 400)."""
+    """Return whether Zoom refuses the access token itself.
+
+    It does with 401, and with code 124 or an OAuth code under whatever status (GET /users documents 400).
+    """
     if status < 400 or status == 429 or scopes_in_error(status, body, "") is not None:
         return False
     code = code_of(body)
-    # Of a call that failed (5xx) nobody knows whether it had an effect, so it is not to be sent again.
+    # After a 5xx it is unknown whether the call had an effect, so it must not be sent again.
     return status == 401 or code == _TOKEN_CODE or (status < 500 and code in _OAUTH_CODES)
 
 
 def error_from_response(
     operation: Operation, status: int, headers: Mapping[str, str], body: Mapping[str, Any] | None, now: datetime
 ) -> ZoomError:
-    """The error for an answer that is no success. `headers` by lower-case name; `body` None if it is not JSON."""
+    """Return the error for a response that is no success.
+
+    `headers` are by lower-case name; `body` is None if it is not JSON.
+    """
     data = body or {}
     code = code_of(data)
     message = str(data.get("message") or f"HTTP status {status}")
@@ -124,25 +133,26 @@ def error_from_response(
     if rejects_token(status, data):
         return Unauthorized(message, **context)
     if code is None:
-        # A page of something between Zoom and us, whatever its status: no evidence about anything.
+        # A proxy between Zoom and us sent this page. Whatever its status is, it proves nothing.
         return BadAnswer(f"HTTP status {status} without a code of Zoom's", **context)
     return _refusal(status, code, message, data, context)
 
 
 def malformed_response(operation: Operation, status: int, tracking_id: str | None, reason: str) -> ZoomError:
-    """The error for an answer that says neither yes nor no. A create may have happened all the same."""
+    """Return the error for a response that says neither success nor failure.
+
+    A create may have happened all the same.
+    """
     kind = BadAnswer if operation.idempotent else OutcomeUnknown
     return kind(reason, operation=operation.name, status=status, tracking_id=tracking_id)
 
 
 def _rate_limited(rate_limit: retry_after.RateLimit, message: str, context: dict[str, Any]) -> RateLimited:
     error = RateLimited(message, **context)
-    error.retry_at, error.daily, error.label, error.scope = (
-        rate_limit.retry_at,
-        rate_limit.daily,
-        rate_limit.label,
-        rate_limit.scope,
-    )
+    error.retry_at = rate_limit.retry_at
+    error.daily = rate_limit.daily
+    error.label = rate_limit.label
+    error.scope = rate_limit.scope
     return error
 
 
@@ -151,13 +161,14 @@ def _server_error(operation: Operation, retry_at: datetime | None, message: str,
         return OutcomeUnknown(message, **context)
     error = ServerError(message, **context)
     if retry_at is not None:
-        error.retry, error.retry_at = "at", retry_at
+        error.retry = "at"
+        error.retry_at = retry_at
     return error
 
 
 def _refusal(status: int, code: int, message: str, body: Mapping[str, Any], context: dict[str, Any]) -> ZoomError:
     text = message.lower()
-    # Seen as 404/404 and 400/404 (add, batch, list) and 400/300 (delete).
+    # Observed as 404/404 and 400/404 (add, batch, list) and as 400/300 (delete).
     if code in {300, 404} and "registration has not been enabled" in text:
         return RegistrationOff(message, **context)
     if code == 300 and "next page token" in text:

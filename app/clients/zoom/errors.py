@@ -1,23 +1,23 @@
-"""What can go wrong with Zoom. Every error answers "when may this be tried again?" in `retry` and `retry_at`.
+"""Errors of calls to Zoom. `retry` and `retry_at` say when the call may be tried again.
 
     ZoomError
-    ├── NotSent                 backoff    no connection: Zoom has seen nothing
-    ├── NoAnswer                backoff    sent, no answer; repeating it is harmless
-    ├── OutcomeUnknown          unknown  sent, and it may have had an effect that must not be doubled
-    ├── ServerError             backoff    5xx (`at`, if Zoom said when)
-    ├── BadAnswer               backoff    not Zoom's JSON: a proxy's page, a cut body, a redirect
-    ├── PageTokenExpired        backoff    a list took longer than Zoom keeps its place
-    ├── RateLimited             at       per second, or until the next UTC midnight
-    ├── Unauthorized            backoff    a fresh token was refused too; only `invalid_grant` proves a dead grant
-    ├── TokenRefused            backoff    the token endpoint said no, and nothing about the grant
+    ├── NotSent                 backoff            no connection: the request did not reach Zoom
+    ├── NoAnswer                backoff            sent, no response; repeating the call is harmless
+    ├── OutcomeUnknown          unknown            sent, and it may have had an effect that must not be doubled
+    ├── ServerError             backoff            5xx (`at`, if Zoom says when)
+    ├── BadAnswer               backoff            not Zoom's JSON: a proxy's page, a cut body, a redirect
+    ├── PageTokenExpired        backoff            reading a list took longer than Zoom keeps the position
+    ├── RateLimited             at                 per second, or until the next UTC midnight
+    ├── Unauthorized            backoff            Zoom refused a fresh token too, which proves no dead grant
+    ├── TokenRefused            backoff            the token endpoint refused, which proves nothing about the grant
     ├── NeedsReauth             when_reconnected   `invalid_grant`: the account must be connected again
     ├── MissingScopes           when_reconnected   connect again with these scopes
-    ├── AppMisconfigured        when_reconnected   our client id, secret or redirect URI
-    │   └── AppDisabled                  somebody has switched off our app at Zoom
-    ├── UntrustedHost             when_reconnected   an `api_url` that is not Zoom's
-    └── Refused                 never    Zoom understood and said no
-        ├── InvalidRequest               with the fields Zoom names
-        ├── NotFound                     said by Zoom's own code, never by a bare 404
+    ├── AppMisconfigured        when_reconnected   our client id, secret or redirect URI is wrong
+    │   └── AppDisabled         when_reconnected   somebody has switched off our app at Zoom
+    ├── UntrustedHost           when_reconnected   an `api_url` that is not Zoom's
+    └── Refused                 never              Zoom understood the request and refused it
+        ├── InvalidRequest                         with the fields that Zoom names
+        ├── NotFound                               Zoom's own code says so; a bare 404 is not enough
         ├── NotAllowed
         │   └── NotLicensed
         ├── RegistrationOff
@@ -25,10 +25,10 @@
         ├── MeetingOver
         └── MeetingFull
 
-`retry`: later = transient, back off; at = not before `retry_at`; parked = when somebody has done something about the
-connection; never = permanent; unknown = find out first what happened. Only `Refused` is about the object of the call:
-nothing that is said about tokens, the app or the grant is final for a meeting or a registrant.
-Messages carry no token, link or e-mail and are bounded (`sanitize`).
+Values of `retry`: `backoff`, the failure is temporary; `at`, not before `retry_at`; `when_reconnected`, when somebody
+has fixed the connection; `never`, the failure is permanent; `unknown`, find out first what happened. Only `Refused` is
+about the object of the call. What Zoom says about tokens, the app or the grant is never final for a meeting or a
+registrant.
 """
 
 import re
@@ -45,13 +45,15 @@ MAX_MESSAGE = 300  # characters
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _EMAIL = re.compile(r"[^\s<>()\[\]:;,\"']+@[^\s<>()\[\]:;,\"']+")
-# Longer than any id of Zoom's (UUIDs are 24 characters, user ids 22), shorter than any token.
+# 32 is longer than any id of Zoom's (UUIDs have 24 characters, user ids 22) and shorter than any token.
 _OPAQUE = re.compile(r"[A-Za-z0-9_\-.=+/~]{32,}")
 
 
 def sanitize(text: str, hide: Collection[str] = ()) -> str:
-    """`text` without links, e-mail addresses, anything that could be a token, and the values of `hide`; one line,
-    at most 300 characters."""
+    """Return `text` as one line without secrets and personal data, at most 300 characters.
+
+    It replaces links, e-mail addresses, everything that could be a token, and the values of `hide`.
+    """
     for secret in sorted(filter(None, hide), key=len, reverse=True):
         text = text.replace(secret, "[secret]")
     text = _URL.sub("[url]", text)
@@ -64,8 +66,8 @@ def sanitize(text: str, hide: Collection[str] = ()) -> str:
 class ZoomError(Exception):
     """A call to Zoom failed.
 
-    `operation` is the name of the call, `status` the HTTP status (none: no answer), `code` Zoom's own code,
-    `tracking_id` what Zoom's support asks for (`x-zm-trackingid`), `retry_at` aware UTC.
+    `operation` is the name of the call, `status` the HTTP status (None: no response), `code` Zoom's own code,
+    `tracking_id` the value Zoom's support asks for (`x-zm-trackingid`), `retry_at` aware UTC.
     """
 
     retry: Retry = "never"
@@ -80,54 +82,66 @@ class ZoomError(Exception):
         code: int | None = None,
         tracking_id: str | None = None,
     ) -> None:
-        self.message, self.operation = sanitize(message), operation
-        self.status, self.code, self.tracking_id = status, code, tracking_id
+        self.message = sanitize(message)
+        self.operation = operation
+        self.status = status
+        self.code = code
+        self.tracking_id = tracking_id
         numbers = "/".join(str(number) for number in (status, code) if number is not None)
         super().__init__(f"{operation}: {f'{numbers} ' if numbers else ''}{self.message}")
 
 
 class NotSent(ZoomError):
-    """No connection, or none free: nothing left this machine."""
+    """There was no connection, or none was free: nothing left this machine."""
 
     retry = "backoff"
 
 
 class NoAnswer(ZoomError):
-    """The request was sent and no answer came; this call may simply be repeated. `timed_out` says that the connection did
-    not break: Zoom may still carry the request out."""
+    """The request was sent and no response came; the call may be repeated.
+
+    `timed_out`: the connection did not break, so Zoom may still carry out the request.
+    """
 
     retry = "backoff"
     timed_out: bool = False
 
 
 class OutcomeUnknown(ZoomError):
-    """The request was sent and may have had an effect, and doing it twice would be wrong. `timed_out` as for NoAnswer."""
+    """The request was sent and may have had an effect, and doing it twice would be wrong.
+
+    `timed_out` as for NoAnswer.
+    """
 
     retry = "unknown"
     timed_out: bool = False
 
 
 class ServerError(ZoomError):
-    """Zoom is in trouble (5xx)."""
+    """Zoom has a fault of its own (5xx)."""
 
     retry: Retry = "backoff"
 
 
 class BadAnswer(ZoomError):
-    """The answer is not what Zoom says: HTML, broken JSON, a redirect, a field that is missing."""
+    """The response is not one of Zoom's: HTML, broken JSON, a redirect, or a field is missing."""
 
     retry = "backoff"
 
 
 class PageTokenExpired(ZoomError):
-    """Zoom has forgotten the place in a list (it keeps it for 15 minutes): start over."""
+    """Zoom has forgotten the position in a list (it keeps it for 15 minutes): start again."""
 
     retry = "backoff"
 
 
 class RateLimited(ZoomError):
-    """Too many calls. `label` is whose limit (none: unknown), `daily` whether it lasts until the next UTC midnight,
-    `scope` who has used it up: the whole account, one host (100 creates and updates a day) or one registrant."""
+    """There were too many calls.
+
+    `label` is the rate label whose limit was hit (None: unknown), `daily` whether it lasts until the next UTC midnight.
+    `scope` says who has used up the limit: the whole account, one host (100 creates and updates a day) or one
+    registrant.
+    """
 
     retry = "at"
     label: Label | None = None
@@ -141,15 +155,21 @@ class RateLimited(ZoomError):
 
 
 class Unauthorized(ZoomError):
-    """The access token was refused, and so was a fresh one. The cause may be another installation of this app that
-    invalidates our tokens. The next refresh tells whether the grant is dead (`NeedsReauth`)."""
+    """Zoom refused the access token, and then a fresh one too.
+
+    Another installation of this app may be invalidating our tokens. The next refresh shows whether the grant is dead
+    (`NeedsReauth`).
+    """
 
     retry = "backoff"
 
 
 class TokenRefused(ZoomError):
-    """The token endpoint gave no token and did not say `invalid_grant`: "User is locked", a code of its own, 4700,
-    which Zoom calls a catch-all. The grant may be as alive as before, so it is tried again."""
+    """The token endpoint gave no token, but did not answer `invalid_grant`.
+
+    Examples are "User is locked", a code of its own, and 4700, which Zoom calls a catch-all. The grant may still be
+    alive, so the call is tried again.
+    """
 
     retry = "backoff"
 
@@ -161,37 +181,40 @@ class NeedsReauth(ZoomError):
 
 
 class MissingScopes(ZoomError):
-    """The grant lacks `scopes`: connect again, approving them."""
+    """The grant lacks `scopes`: connect again and approve them."""
 
     retry = "when_reconnected"
     scopes: tuple[str, ...] = ()
 
 
 class Refused(ZoomError):
-    """Zoom understood the request and said no, for good."""
+    """Zoom understood the request and refused it permanently."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field Zoom does not accept, as `settings.approval_type`, and what it says about it."""
+    """A field that Zoom does not accept, such as `settings.approval_type`, and Zoom's message."""
 
     field: str
     message: str
 
 
 class InvalidRequest(Refused):
-    """Something in the request is wrong; `fields` says what, where Zoom does."""
+    """Something in the request is wrong; `fields` names it if Zoom does."""
 
     fields: tuple[FieldError, ...] = ()
 
 
 class NotFound(Refused):
-    """Zoom says by its own code that the meeting (3001), user (1001, 1010, 1120) or recording (3301) does not exist.
-    Adding a registrant may say 1001 of the meeting too."""
+    """Zoom's own code says that the object does not exist.
+
+    It is a meeting (3001), a user (1001, 1010, 1120) or a recording (3301). Adding a registrant may answer 1001 for the
+    meeting too.
+    """
 
 
 class NotAllowed(Refused):
-    """The installing user's role does not permit this."""
+    """The role of the user who gave the grant does not permit this."""
 
 
 class NotLicensed(NotAllowed):
@@ -225,6 +248,6 @@ class AppDisabled(AppMisconfigured):
 
 
 class UntrustedHost(ZoomError):
-    """An address that should be Zoom's is not."""
+    """A URL that should be Zoom's is not."""
 
     retry = "when_reconnected"

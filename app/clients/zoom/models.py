@@ -1,7 +1,7 @@
-"""What we read of Zoom's answers, by Zoom's own names; all other fields are ignored.
+"""Models of Zoom's responses under Zoom's own names; all other fields are ignored.
 
-Secrets and personal data (tokens, links, passcodes, names, e-mails) do not show in a `repr`, and a value that is
-wrong is not shown in the error. Shapes: developers.zoom.us/docs/api/users/ and /docs/api/meetings/.
+Secrets and personal data (tokens, links, passcodes, names, e-mails) are not in a `repr`, and an error does not show the
+value that is wrong. Shapes: developers.zoom.us/docs/api/users/ and /docs/api/meetings/.
 """
 
 from typing import Annotated, Any
@@ -11,11 +11,11 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, Co
 from app.clients.zoom.protocol import MAX_ID
 
 _IDENTIFYING_FIELDS = {"registrant_id", "email"}
-LICENSED = 2  # `User.type`; 1 is basic, 4 and 99 cannot host meetings
+LICENSED = 2  # a `User.type`; 1 is basic, 4 and 99 cannot host meetings
 
 
 def _reject_inexact(value: object) -> object:
-    """Ids come as numbers or as text; a float has already lost digits."""
+    """Return an id that comes as a number or as text; reject a float, which has already lost digits."""
     if isinstance(value, float | bool):
         raise ValueError("an id is a whole number")
     return value
@@ -27,7 +27,7 @@ ScopeNames = Annotated[frozenset[str], BeforeValidator(lambda text: text.split()
 
 
 class ZoomModel(BaseModel):
-    """Something Zoom says. A field that is null is one that is absent."""
+    """Base of all models. A field that is null counts as absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -38,8 +38,11 @@ class ZoomModel(BaseModel):
 
 
 class Token(ZoomModel):
-    """The answer of the token endpoint: `expires_in` seconds from now, `scope` what was granted, `api_url` the origin
-    to call (believed only through `allowed_hosts.trusted_api_origin`). The refresh token is a new one each time."""
+    """The response of the token endpoint.
+
+    `expires_in` counts seconds from now, `scope` is what was granted. `api_url` is the origin to call; use it only
+    through `allowed_hosts.trusted_api_origin`. The refresh token is a new one each time.
+    """
 
     access_token: Hidden = Field(min_length=1)
     refresh_token: Hidden = Field(min_length=1)
@@ -49,7 +52,7 @@ class Token(ZoomModel):
 
 
 class User(ZoomModel):
-    """A Zoom user; `account_id` is the key notifications are routed by."""
+    """A Zoom user; notifications carry the same `account_id`."""
 
     id: str = Field(min_length=1)
     account_id: str | None = None
@@ -69,14 +72,17 @@ class User(ZoomModel):
 
 
 class RecordingSettings(ZoomModel):
-    """`auto_recording` is `local`, `cloud` or `none`."""
+    """Recording settings; `auto_recording` is `local`, `cloud` or `none`."""
 
     cloud_recording: bool = False
     auto_recording: str = "local"
 
 
 class InMeetingSettings(ZoomModel):
-    """Both livestream switches must be on before a meeting can be streamed to an address of ours."""
+    """In-meeting settings.
+
+    A meeting can be streamed to our own address only if both livestream switches are on.
+    """
 
     allow_live_streaming: bool = False
     custom_live_streaming_service: bool = False
@@ -84,13 +90,13 @@ class InMeetingSettings(ZoomModel):
 
 
 class FeatureSettings(ZoomModel):
-    """`meeting_capacity` counts people; None if Zoom does not say."""
+    """Limits of the user's plan; `meeting_capacity` counts people, None if Zoom does not say."""
 
     meeting_capacity: int | None = None
 
 
 class ScheduleSettings(ZoomModel):
-    """What Zoom does with a new meeting when the request says nothing."""
+    """The defaults Zoom uses for a new meeting."""
 
     join_before_host: bool = False
     host_video: bool = False
@@ -100,7 +106,7 @@ class ScheduleSettings(ZoomModel):
 
 
 class UserSettings(ZoomModel):
-    """A user's settings; Zoom leaves out groups the user's plan does not have."""
+    """A user's settings; Zoom leaves out groups that the user's plan does not have."""
 
     recording: RecordingSettings = RecordingSettings()
     in_meeting: InMeetingSettings = InMeetingSettings()
@@ -109,7 +115,10 @@ class UserSettings(ZoomModel):
 
 
 class MeetingSettings(ZoomModel):
-    """A meeting's settings as read back; None where Zoom does not say. `approval_type` 0 and 1 mean registration."""
+    """A meeting's settings as read back; None if Zoom does not say.
+
+    `approval_type` 0 and 1 mean that the meeting requires registration.
+    """
 
     approval_type: int | None = None
     allow_multiple_devices: bool | None = None
@@ -130,7 +139,10 @@ class MeetingSettings(ZoomModel):
 
 
 class Meeting(ZoomModel):
-    """A meeting; `start_time` aware UTC, `duration` minutes. Lists leave out `settings` and the links for the host."""
+    """A meeting; `start_time` is aware UTC, `duration` in minutes.
+
+    Lists leave out `settings` and the links for the host.
+    """
 
     id: MeetingId
     uuid: str = ""
@@ -150,19 +162,22 @@ class Meeting(ZoomModel):
 
 
 class Registrant(ZoomModel):
-    """Zoom's record of somebody who registered. `join_url` is personal and a secret; it is absent while pending."""
+    """Zoom's record of a registered person. `join_url` is personal and secret, and absent while pending."""
 
-    # Adding answers with `registrant_id`, there `id` is the meeting's, a number; lists call it `id`.
+    # The response to an add calls it `registrant_id` (its `id` is the meeting's number); lists call it `id`.
     registrant_id: str = Field(min_length=1, validation_alias=AliasChoices("registrant_id", "id"))
     join_url: str | None = Field(default=None, repr=False)
     email: Hidden = ""
     status: str | None = None
-    # When they registered; only lists say it.
+    # When the person registered; only lists contain it.
     create_time: AwareDatetime | None = None
 
 
 class UserPage(ZoomModel):
-    """One page of users. Those invited but not yet there have no id, can host nothing, and are left out."""
+    """One page of users.
+
+    An invited user who has not accepted yet has no id and can host nothing, so the page leaves them out.
+    """
 
     users: tuple[User, ...] = ()
 
@@ -181,7 +196,10 @@ class MeetingPage(ZoomModel):
 
 
 class BatchedRegistrants(ZoomModel):
-    """Who was added by one call. Zoom promises no field of an entry; those that do not say who it is are left out."""
+    """The people added by one call.
+
+    Zoom guarantees no field of an entry. The model leaves out entries that do not identify a person.
+    """
 
     registrants: tuple[Registrant, ...] = ()
 
@@ -197,7 +215,7 @@ class BatchedRegistrants(ZoomModel):
 
 
 class PastMeeting(ZoomModel):
-    """An instance that is over: from when until when (aware UTC)."""
+    """An instance that is over, with its start and end (aware UTC)."""
 
     uuid: str = Field(min_length=1)
     start_time: AwareDatetime
@@ -205,8 +223,10 @@ class PastMeeting(ZoomModel):
 
 
 class ReportedParticipant(ZoomModel):
-    """One time somebody was inside an instance, or in its waiting room, from `join_time` to `leave_time` (aware UTC).
-    Only a report names the registrant and the breakout room (`bo_mtg_id`); `id` is a Zoom user's, or empty."""
+    """One stay inside an instance, or in its waiting room, from `join_time` to `leave_time` (aware UTC).
+
+    Only a report names the registrant and the breakout room (`bo_mtg_id`). `id` is that of a Zoom user, or empty.
+    """
 
     join_time: AwareDatetime
     leave_time: AwareDatetime
@@ -222,7 +242,7 @@ class ReportedParticipant(ZoomModel):
 
 
 class ParticipantPage(ZoomModel):
-    """One page of those who were inside. Whoever has no times is left out."""
+    """One page of stays; entries without times are left out."""
 
     participants: tuple[ReportedParticipant, ...] = ()
 
@@ -240,20 +260,20 @@ def _is_timed(participant: dict[str, Any]) -> bool:
 
 
 class RecordingFile(ZoomModel):
-    """One file of a recording; `deleted_time` where it is in the trash."""
+    """One file of a recording; `deleted_time` is set while it is in the trash."""
 
     file_type: str = ""
     deleted_time: str | None = None
 
 
 class Recording(ZoomModel):
-    """The cloud recording of an instance. The links and codes that lead to its files are not read."""
+    """The cloud recording of an instance, without the links and codes that lead to its files."""
 
     recording_files: tuple[RecordingFile, ...] = ()
 
     @property
     def available(self) -> bool:
-        """Whether there is a file of it outside the trash."""
+        """Whether the recording has a file outside the trash."""
         return any(file.deleted_time is None for file in self.recording_files)
 
 

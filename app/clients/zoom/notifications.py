@@ -1,4 +1,4 @@
-"""What Zoom says: is it Zoom's, is it fresh, what does it say (pure; `now` is always a parameter).
+"""Verifies and parses Zoom's notifications (pure; `now` is always a parameter).
 
 Sources: developers.zoom.us/docs/api/webhooks/ (signature, validation), /docs/api/meetings/events/ (shapes).
 """
@@ -13,36 +13,40 @@ from typing import Any
 
 from app.clients.zoom.protocol import MAX_ID, json_object
 
-MAX_AHEAD = timedelta(minutes=5)
+MAX_AHEAD = timedelta(minutes=5)  # how far Zoom's clock may be ahead of ours
 _PLAIN_TOKEN = re.compile(r"[!-9;-~]{1,64}")  # Zoom sends 22 letters and digits
-_MILLISECONDS_FROM = 10**11  # Zoom sends seconds; milliseconds have been seen
+_MILLISECONDS_FROM = 10**11  # Zoom sends seconds; milliseconds have been observed
 _MAX_TIMESTAMP_DIGITS = 16
 _MAX_ID_DIGITS = len(str(MAX_ID))
-MAX_TEXT_LENGTH = 320  # characters, as many as an address has; no id of Zoom's has a tenth of it
-# Zoom speaks of nothing before or after; what lies beyond is a mistake that would stay.
-_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+MAX_TEXT_LENGTH = 320  # characters, the maximum of an e-mail address; no id of Zoom's has a tenth of it
+# A time outside this range is a mistake of the sender. Once stored it would stay.
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class NotificationError(Exception):
-    """A POST that is not taken as Zoom's word."""
+    """The POST request is not an authentic notification of Zoom's."""
 
 
 class BadSignature(NotificationError):
-    """Not signed by any of the secrets, or not signed at all."""
+    """None of the secrets made the signature, or there is none."""
 
 
 class Stale(NotificationError):
-    """Signed, but too long ago, or in the future."""
+    """The notification was signed too long ago, or in the future."""
 
 
 class MalformedNotification(NotificationError):
-    """Not the JSON a notification is."""
+    """The body is not the JSON of a notification."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One notification. `event_ts` is milliseconds since 1970; ids are text whatever form they came in; all but `event`
-    may be missing. `payload` may hold stream keys, links and e-mails, and does not show in a `repr`."""
+    """One notification.
+
+    `event_ts` counts milliseconds since 1970. Ids are text in whatever form they came. All fields but `event` may be
+    missing. `payload` may contain stream keys, links and e-mails, and is not in a `repr`.
+    """
 
     event: str
     event_ts: int | None
@@ -54,13 +58,13 @@ class Notification:
 
     @property
     def payload_object(self) -> Mapping[str, Any]:
-        """`payload.object`, empty where there is none."""
+        """`payload.object`, or an empty mapping if there is none."""
         payload_object = self.payload.get("object")
         return payload_object if isinstance(payload_object, dict) else {}
 
     @property
     def meeting_number(self) -> int | None:
-        """The number of the meeting it is about; None where none is named, or what is named is none."""
+        """The number of the meeting; None if the notification names none, or no valid one."""
         object_id = self.object_id or ""
         if not (object_id.isascii() and object_id.isdigit() and len(object_id) <= _MAX_ID_DIGITS):
             return None
@@ -68,7 +72,7 @@ class Notification:
 
     @property
     def occurred_at(self) -> datetime | None:
-        """When Zoom says that it happened, aware UTC; None where it does not, or names no such time."""
+        """When the event happened, by Zoom's clock (aware UTC); None if there is no plausible time."""
         try:
             at = datetime.fromtimestamp((self.event_ts or 0) / 1000, UTC)
         except (ValueError, OverflowError, OSError):
@@ -85,11 +89,12 @@ def verify(
     max_age: timedelta,
     max_ahead: timedelta = MAX_AHEAD,
 ) -> str:
-    """Check that Zoom signed the raw `body`; returns the secret that fits (a challenge is answered with the same).
+    """Check that Zoom signed the raw `body`, and return the secret that fits.
 
-    `timestamp` and `signature` are the headers `x-zm-request-timestamp` (seconds or milliseconds) and
-    `x-zm-signature`; `secrets` all active ones, each tried in constant time. Raises BadSignature, Stale, and ValueError
-    for an empty secret, with which anybody could sign.
+    The response to a challenge is signed with the same secret. `timestamp` and `signature` are the headers
+    `x-zm-request-timestamp` (seconds or milliseconds) and `x-zm-signature`. `secrets` are all active ones; each is
+    compared in constant time. Raises BadSignature or Stale. Raises ValueError for an empty secret, because anybody
+    could sign with it.
     """
     if not secrets or not all(secrets):
         raise ValueError("secrets: at least one, and none of them empty")
@@ -114,7 +119,7 @@ def verify(
 
 
 def challenge_response(secret: str, plain_token: object) -> dict[str, str]:
-    """The body that answers `endpoint.url_validation`. Only ever for a request that `verify` accepted.
+    """Return the response body for `endpoint.url_validation`; call it only after `verify` has succeeded.
 
     Raises MalformedNotification for a token that could be a message to sign (`v0:...:...`) or is no token at all, and
     ValueError for an empty secret.
@@ -127,14 +132,15 @@ def challenge_response(secret: str, plain_token: object) -> dict[str, str]:
 
 
 def parse(body: bytes) -> Notification:
-    """Read a notification. Unknown events and fields are fine, most fields may be missing.
+    """Parse a notification. Unknown events and fields are accepted, and most fields may be missing.
 
-    Raises MalformedNotification naming the field.
+    Raises MalformedNotification that names the field.
     """
     data = json_object(body)
     if data is None:
         raise MalformedNotification("the body is not a JSON object")
-    event, payload = data.get("event"), data.get("payload") or {}
+    event = data.get("event")
+    payload = data.get("payload") or {}
     if not isinstance(event, str) or not event:
         raise MalformedNotification("event: missing")
     if not isinstance(payload, dict):
@@ -142,9 +148,9 @@ def parse(body: bytes) -> Notification:
     payload_object = payload.get("object")
     payload_object = payload_object if isinstance(payload_object, dict) else {}
     return Notification(
-        # What no database takes would be our fault, again and again, each time it is repeated.
+        # PostgreSQL cannot store NUL or lone surrogates. Storing would fail at each of Zoom's repetitions.
         event=event.encode("utf-8", "replace").decode().replace("\0", "?")[:MAX_TEXT_LENGTH],
-        # `app_deauthorized` has its time inside the payload, as a number or as text.
+        # `app_deauthorized` carries its time inside the payload, as a number or as text.
         event_ts=_milliseconds(data.get("event_ts")) or _milliseconds(payload.get("event_ts")),
         account_id=clean_text(payload.get("account_id")) or clean_text(payload_object.get("account_id")),
         object_id=clean_text(payload_object.get("id")),
@@ -155,7 +161,10 @@ def parse(body: bytes) -> Notification:
 
 
 def parse_datetime(text: object) -> datetime | None:
-    """A time as notifications write it (RFC 3339; without a zone it is UTC), aware UTC; None where it cannot be one."""
+    """Return a notification's time (RFC 3339; without a zone it is UTC) as aware UTC.
+
+    None if the value cannot be a plausible time.
+    """
     try:
         parsed = datetime.fromisoformat(text) if isinstance(text, str) else None
         at = parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC) if parsed else None
@@ -165,8 +174,10 @@ def parse_datetime(text: object) -> datetime | None:
 
 
 def clean_text(value: object) -> str | None:
-    """An id or a name as text, without what no database takes; None where there is none. A float is none: it has
-    already lost digits."""
+    """Return an id or a name as text that PostgreSQL can store, or None if there is none.
+
+    A float counts as none, because it has already lost digits.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""The calls we make, as data: what each is, costs and needs. Attribute values are Zoom's own.
+"""The calls to Zoom as data: path, rate label, scope, and which statuses mean success.
 
-Rate labels: developers.zoom.us/docs/api/rate-limits/. Scopes are the granular ones without `:admin`
-(developers.zoom.us/docs/integrations/oauth-scopes-granular/); `scopes.py` says what each is for.
+Attribute values are Zoom's own. Rate labels: developers.zoom.us/docs/api/rate-limits/. Scopes are the granular ones
+without `:admin` (developers.zoom.us/docs/integrations/oauth-scopes-granular/); `scopes.py` says what each is for.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ class Label(StrEnum):
 
     @classmethod
     def parse(cls, category: str | None) -> "Label | None":
-        """The label an `X-RateLimit-Category` header names, None if it names none we know."""
+        """Return the label that an `X-RateLimit-Category` header names, or None if it names no known one."""
         name = (category or "").strip().lower()
         return cls(name) if name in set(cls) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call: `path` is a template below `{api_url}/v2`, `success` the statuses that mean it was done.
+    """One call. `path` is a template below `{api_url}/v2`; `success` are the statuses that mean success.
 
-    `idempotent`: doing it twice is as good as once, so a lost answer needs no finding out.
+    `idempotent`: doing it twice has the same effect as once, so the call may be repeated if no response came.
     """
 
     name: str
@@ -85,7 +85,7 @@ DELETE_MEETING = Operation(
 )
 
 # https://developers.zoom.us/docs/api/meetings/#tag/invitation-&-registration/POST/meetings/{meetingId}/registrants
-# At most 3 a day per e-mail, every call counts. The same e-mail added again is the same registrant, hence idempotent.
+# At most 3 a day per e-mail; every call counts. Adding an e-mail again gives the same registrant, hence idempotent.
 ADD_REGISTRANT = Operation(
     "add_registrant",
     "POST",
@@ -96,7 +96,7 @@ ADD_REGISTRANT = Operation(
 )
 
 # https://developers.zoom.us/docs/api/meetings/#tag/invitation-&-registration/POST/meetings/{meetingId}/batch_registrants
-# Up to 30 at once, for scheduled meetings (type 2). Whether it counts against the 3 a day of each is not documented.
+# Up to 30 at once, for scheduled meetings (type 2). Zoom does not document whether it counts against the 3 a day.
 ADD_REGISTRANTS = Operation(
     "add_registrants",
     "POST",
@@ -128,7 +128,7 @@ LIST_REGISTRANTS = Operation(
 )
 
 # https://developers.zoom.us/docs/api/meetings/#tag/reports/GET/report/meetings/{meetingId}/participants
-# By UUID: a number is its latest instance only. Not there before Zoom has made it, some minutes after the end.
+# By UUID; a number means its latest instance only. Zoom creates the report some minutes after the end.
 REPORT_PARTICIPANTS = Operation(
     "report_participants",
     "GET",
@@ -154,7 +154,7 @@ PAST_MEETING = Operation(
 )
 
 # https://developers.zoom.us/docs/api/meetings/#tag/cloud-recording/GET/meetings/{meetingId}/recordings
-# By UUID: a number is its latest instance only. 404/3301 while there is none.
+# By UUID; a number means its latest instance only. Zoom answers 404/3301 while there is none.
 GET_RECORDINGS = Operation(
     "get_recordings",
     "GET",
@@ -186,5 +186,5 @@ OPERATIONS: Mapping[str, Operation] = {
     )
 }
 
-# What pacing asks for: operation name -> rate label.
+# Operation name -> rate label, for the rate limiter.
 LABELS: Mapping[str, Label] = {name: operation.label for name, operation in OPERATIONS.items()}

@@ -1,7 +1,7 @@
-"""How one talks to Zoom, without talking: a request is built from an operation, an answer is read into data or an
-error (pure; `now` is always a parameter).
+"""Builds requests to Zoom from operations, and parses responses into data or an error (pure).
 
-Sources: developers.zoom.us/docs/api/using-zoom-apis/ (ids, times, double encoding, pagination).
+`now` is always a parameter. Sources: developers.zoom.us/docs/api/using-zoom-apis/ (ids, times, double encoding,
+pagination).
 """
 
 import json
@@ -25,7 +25,10 @@ Query = Mapping[str, QueryValue]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send: `url` is complete and encoded, `content` the JSON body or None. The token is added on the way."""
+    """A request to send, without the token, which is added later.
+
+    `url` is complete and encoded, `content` the JSON body or None.
+    """
 
     method: str
     url: str
@@ -35,8 +38,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a success said: `data` is the JSON object (empty where there is no body), `next_page_token` None on the
-    last page, `label` the rate label Zoom counted the call under, if it says."""
+    """A successful response.
+
+    `data` is the JSON object (empty if there is no body). `next_page_token` is None on the last page. `label` is the
+    rate label that Zoom counted the call under, if it says so.
+    """
 
     data: Mapping[str, Any] = field(repr=False)
     next_page_token: str | None = None
@@ -51,10 +57,11 @@ def build_request(
     query: Query | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> Request:
-    """The request for `operation` at `api_url` (an origin; `/v2` is added).
+    """Return the request for `operation` at `api_url` (an origin; the function adds `/v2`).
 
-    In `query` None is left out, booleans are `true` and `false`, lists are joined by commas; in `query` and `body`
-    moments become UTC text. Raises ValueError naming the parameter that has no place in a path or is no moment.
+    In `query`, None is left out, booleans become `true` and `false`, and lists are joined by commas. In `query` and
+    `body`, datetimes become UTC text. Raises ValueError that names the parameter if an id cannot stand in a path or a
+    datetime has no zone.
     """
     path_values = path or {}
     path_names = [name for _, name, _, _ in string.Formatter().parse(operation.path) if name]
@@ -72,8 +79,11 @@ def build_request(
 
 
 def path_segment(name: str, value: PathValue) -> str:
-    """`value` as one segment of a path: percent-encoded, twice if it starts with `/` or contains `//` (Zoom's rule
-    for meeting UUIDs). Ids are ints or text, never floats. Raises ValueError naming the parameter."""
+    """Return `value` percent-encoded as one segment of a path.
+
+    It is encoded twice if it starts with `/` or contains `//` (Zoom's rule for meeting UUIDs). Ids are ints or text,
+    never floats. Raises ValueError that names the parameter.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"{name}: an id is text or an int, not {type(value).__name__}")
     if isinstance(value, int) and not 0 < value <= MAX_ID:
@@ -86,7 +96,10 @@ def path_segment(name: str, value: PathValue) -> str:
 
 
 def format_utc(name: str, moment: datetime) -> str:
-    """`moment` as Zoom reads it: UTC `yyyy-MM-ddTHH:mm:ssZ`, fractions dropped. Raises ValueError without a zone."""
+    """Return a datetime as Zoom reads it: UTC `yyyy-MM-ddTHH:mm:ssZ`, without fractions.
+
+    Raises ValueError if it has no zone.
+    """
     if moment.utcoffset() is None:
         raise ValueError(f"{name}: a time needs a zone")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -95,7 +108,10 @@ def format_utc(name: str, moment: datetime) -> str:
 def parse_response(
     operation: Operation, status: int, headers: Mapping[str, str], body: bytes, now: datetime
 ) -> Response:
-    """The answer to `operation`; raises the `ZoomError` it means. Header names in any case."""
+    """Return the response to `operation`, or raise the `ZoomError` it means.
+
+    Header names may have any case.
+    """
     headers_by_name = {name.lower(): value for name, value in headers.items()}
     data = json_object(body)
     tracking_id = headers_by_name.get("x-zm-trackingid")
@@ -115,7 +131,7 @@ def parse_response(
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """`body` as a JSON object; None if it is anything else. Whole numbers stay whole, however long."""
+    """Return `body` as a JSON object, or None if it is anything else. Whole numbers stay exact."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -134,7 +150,7 @@ def _format_query_value(name: str, value: QueryValue) -> str:
 
 
 def _to_json(name: str, value: Any) -> Any:
-    """`value` as JSON has it; `name` is its dotted place in the body."""
+    """Return `value` with datetimes as text; `name` is its dotted path in the body, for errors."""
     if isinstance(value, datetime):
         return format_utc(name, value)
     if isinstance(value, Mapping):

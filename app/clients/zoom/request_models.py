@@ -1,17 +1,21 @@
-"""What we write, by Zoom's own names; leave out what shall stay as it is. Moments are aware datetimes.
+"""Request bodies under Zoom's own names. Leave out a field to keep its value.
 
-Limits in characters and units: developers.zoom.us/docs/api/meetings/#tag/meetings/POST/users/{userId}/meetings
+Datetimes are aware. Limits in characters and units:
+developers.zoom.us/docs/api/meetings/#tag/meetings/POST/users/{userId}/meetings
 """
 
 from datetime import datetime
 from typing import Literal, NotRequired, TypedDict
 
-MAX_STATUS_CHANGES = 30  # registrants in one change of status
-MAX_BATCH = 30  # registrants added by one call
+MAX_STATUS_CHANGES = 30  # registrants in one change of status; Zoom's limit
+MAX_BATCH = 30  # registrants added by one call; Zoom's limit
 
 
 class MeetingSettingsBody(TypedDict, total=False):
-    """`approval_type` 0 automatic, 1 manual, 2 no registration; `alternative_hosts` e-mails or ids joined by `;`."""
+    """Settings of a meeting.
+
+    `approval_type`: 0 automatic, 1 manual, 2 no registration. `alternative_hosts`: e-mails or ids joined by `;`.
+    """
 
     allow_multiple_devices: bool
     alternative_hosts: str
@@ -24,14 +28,18 @@ class MeetingSettingsBody(TypedDict, total=False):
     meeting_authentication: bool
     registrants_confirmation_email: bool
     registrants_email_notification: bool
-    show_join_info: bool  # accepted when creating only
+    show_join_info: bool  # Zoom accepts it only in a create
     show_share_button: bool
     use_pmi: bool
     waiting_room: bool
 
 
 class MeetingBody(TypedDict, total=False):
-    """`topic` up to 200 characters, `agenda` 2000, `password` 10; `duration` 1 to 1440 minutes; `type` 2: scheduled."""
+    """A meeting.
+
+    `topic` has up to 200 characters, `agenda` 2000, `password` 10. `duration` is 1 to 1440 minutes. `type` 2 is a
+    scheduled meeting.
+    """
 
     topic: str
     type: Literal[2]
@@ -40,12 +48,15 @@ class MeetingBody(TypedDict, total=False):
     duration: int
     timezone: str
     password: str
-    default_password: bool  # accepted when creating only
+    default_password: bool  # Zoom accepts it only in a create
     settings: MeetingSettingsBody
 
 
 class RegistrantBody(TypedDict):
-    """`email` up to 128 characters, names 64; `auto_approve` overrides `approval_type` 1."""
+    """A person to register.
+
+    `email` has up to 128 characters, each name up to 64. `auto_approve` overrides an `approval_type` of 1.
+    """
 
     email: str
     first_name: str
@@ -54,7 +65,7 @@ class RegistrantBody(TypedDict):
 
 
 class RegistrantReference(TypedDict, total=False):
-    """A registrant by Zoom's id, e-mail, or both."""
+    """A registrant, named by Zoom's id, by e-mail, or by both."""
 
     id: str
     email: str

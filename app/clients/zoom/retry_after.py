@@ -1,6 +1,6 @@
-"""How long Zoom wants us to wait: every form of `Retry-After`, and the limits that end at midnight (pure).
+"""Reads from a response how long to wait: `Retry-After` in every form, and daily limits (pure).
 
-Sources: RFC 9110 section 10.2.3 (seconds or HTTP-date); Zoom sends an ISO-8601 date-time on daily limits and
+Sources: RFC 9110 section 10.2.3 (seconds or HTTP-date). Zoom sends an ISO-8601 date-time on daily limits,
 `X-RateLimit-Reset` on per-second ones (developers.zoom.us/docs/api/rate-limits/), and often nothing at all.
 """
 
@@ -12,16 +12,23 @@ from typing import Literal
 
 from app.clients.zoom.operations import Label
 
-# Zoom's longest limit is a day; a header that says more is wrong, and must not silence an account for years.
+# Zoom's longest limit is a day. A header that says more is wrong, and must not stop an account's calls for years.
 MAX_WAIT = timedelta(days=1)
-# A moment that is past by our clock, or no wait at all, must not have us call again without end.
-MIN_WAIT, MIN_DAILY_WAIT = timedelta(seconds=1), timedelta(minutes=1)
-_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 10**9, 10**11  # from here on a number is a moment, not a span
+# Zoom may name a time that is past by our clock, or no wait at all. Without a minimum we would call again in a loop.
+MIN_WAIT = timedelta(seconds=1)
+MIN_DAILY_WAIT = timedelta(minutes=1)
+# From these numbers on, a number is a time since 1970 (in seconds, in milliseconds) and not a span.
+_EPOCH_SECONDS = 10**9
+_EPOCH_MILLISECONDS = 10**11
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A rate limit that was hit: whose, whether it is a daily one, and when to try again (aware UTC)."""
+    """A rate limit that a call has hit.
+
+    `retry_at` says when to try again (aware UTC), `daily` whether it is a daily limit, `label` which of the account's
+    limits it is, and `scope` who has used it up.
+    """
 
     retry_at: datetime
     daily: bool
@@ -30,20 +37,21 @@ class RateLimit:
 
 
 def next_midnight(now: datetime) -> datetime:
-    """The next UTC midnight strictly after `now`: where Zoom's days begin."""
+    """Return the next UTC midnight strictly after `now`; Zoom's days begin then."""
     return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
-    """The moment a `Retry-After` or `X-RateLimit-Reset` value means, at least a second and at most a day from `now`.
+    """Return the time that a `Retry-After` or `X-RateLimit-Reset` value means.
 
-    Whole seconds from now, seconds or milliseconds since 1970, ISO-8601 (without a zone: UTC) or an HTTP-date in
-    any of its three forms. None if absent or not understood.
+    The value may be whole seconds from now, seconds or milliseconds since 1970, ISO-8601 (without a zone: UTC) or an
+    HTTP-date in any of its three forms. The result is at least a second and at most a day after `now`. None if the
+    value is absent or not understood.
     """
     text = (value or "").strip()
     moment: datetime | None
     if text.isascii() and text.isdigit():
-        # No more digits than Python converts; what is that far away is capped anyway.
+        # Python refuses to convert very long digit strings, and MAX_WAIT caps such a value anyway.
         moment = _from_number(int(text[:20]), now)
     else:
         moment = _from_iso(text) or _from_http_date(text)
@@ -53,10 +61,11 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
 
 
 def parse_rate_limit(headers: Mapping[str, str], message: str, label: Label, now: datetime) -> RateLimit:
-    """What a 429 means. `headers` by lower-case name, `message` Zoom's text, `label` that of the call.
+    """Return what a 429 response means.
 
-    The texts with "GMT 00:00:00" (a host's 100 creates and updates, a registrant's 3 additions and 10 status changes)
-    come without headers. Those who wait for midnight do well to add a little: Zoom's clock is not ours.
+    `headers` are by lower-case name, `message` is Zoom's text, `label` the label of the call. The texts with "GMT
+    00:00:00" (a host's 100 creates and updates, a registrant's 3 additions and 10 status changes) come without headers.
+    Callers that wait for midnight should add a little, because Zoom's clock is not ours.
     """
     text = message.lower()
     from_header = parse_retry_after(headers.get("retry-after"), now)
@@ -69,7 +78,7 @@ def parse_rate_limit(headers: Mapping[str, str], message: str, label: Label, now
             max(from_header, min(midnight, now + MIN_DAILY_WAIT)) if from_header and not until_midnight else midnight
         )
     else:
-        # The resource-intensive label counts by the minute, all others by the second.
+        # Zoom counts the resource-intensive label by the minute, and all others by the second.
         span = timedelta(minutes=1) if (category or label) is Label.RESOURCE_INTENSIVE else timedelta(seconds=1)
         retry_at = from_header or parse_retry_after(headers.get("x-ratelimit-reset"), now) or now + span
     scope: Literal["account", "host", "registrant"] = "account"

@@ -1,8 +1,8 @@
-"""Every scope the app asks for: what it serves, for which feature, and where the reviewer sees it used.
+"""Every scope the app asks for: its operations, its feature, and where the reviewer sees it used.
 
 The app is admin-managed. A scope X is met by X, by X:admin, or by the classic scope that covered it
-(developers.zoom.us/docs/integrations/oauth-scopes-overview/). `Scope.name` carries `:admin` only where Zoom offers
-no other form.
+(developers.zoom.us/docs/integrations/oauth-scopes-overview/). `Scope.name` carries `:admin` only if Zoom offers no
+other form.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,8 +13,12 @@ _ADMIN = ":admin"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`serves` operations (method and path) or notifications; `feature` in one plain phrase; `step` of the reviewer
-    plan, if one shows it; `without` what is lost without it: None means that the app cannot do without."""
+    """One scope.
+
+    `serves` are operations (method and path) or notifications. `feature` is one plain phrase. `step` is the step of the
+    reviewer plan that shows it, if there is one. `classic` is the classic scope that covers it. `without` says what is
+    lost without it; None means that the app cannot work without it.
+    """
 
     name: str
     serves: tuple[str, ...]
@@ -25,7 +29,7 @@ class Scope:
 
     @property
     def required(self) -> bool:
-        """Whether the app cannot do without it."""
+        """Whether the app cannot work without it."""
         return self.without is None
 
 
@@ -211,7 +215,7 @@ SCOPES: tuple[Scope, ...] = (
         "learn of a meeting whose notifications were all missed",
         None,
         "meeting:read",
-        "a meeting nothing was told of is known of only hours later, if at all",
+        "a meeting whose notifications were all missed is noticed only hours later, if at all",
     ),
     Scope(
         "report:read:list_meeting_participants:admin",
@@ -227,24 +231,29 @@ BY_NAME: Mapping[str, Scope] = {scope.name: scope for scope in SCOPES}
 
 
 def allows(granted: Collection[str], scope: Scope | str) -> bool:
-    """Whether `granted` (names, granular or classic) meets `scope`, which is one of the table. KeyError if not."""
+    """Return whether `granted` (names, granular or classic) meets `scope`.
+
+    Raises KeyError if `scope` is not in the table.
+    """
     wanted = scope if isinstance(scope, Scope) else BY_NAME[scope]
     forms = {wanted.name, _admin_form(wanted.name), wanted.classic, _admin_form(wanted.classic)}
     return not forms.isdisjoint(granted)
 
 
 def missing_scopes(granted: Collection[str]) -> list[Scope]:
-    """The required scopes that `granted` does not meet, in the order of the table."""
+    """Return the required scopes that `granted` does not meet, in the order of the table."""
     return [scope for scope in SCOPES if scope.required and not allows(granted, scope)]
 
 
 def is_admin_grant(granted: Collection[str]) -> bool:
-    """Whether the grant may act on other users of its account: list them and make meetings for them.
+    """Return whether the grant can act for the account's other users: list them and create their meetings.
 
-    Zoom decides per call: without the `:admin` form a call reaches the granting user only, so that a list of others
-    would offer hosts that cannot be used.
+    Zoom decides per call. Without the `:admin` form a call reaches only the granting user, so a list of others would
+    offer hosts that cannot be used.
     """
-    listing, making = BY_NAME["user:read:list_users:admin"], BY_NAME["meeting:write:meeting"]
+    listing = BY_NAME["user:read:list_users:admin"]
+    making = BY_NAME["meeting:write:meeting"]
+
     makes_for_others = {_admin_form(making.name), _admin_form(making.classic)}
     return allows(granted, listing) and not makes_for_others.isdisjoint(granted)
 

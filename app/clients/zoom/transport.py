@@ -1,4 +1,7 @@
-"""One request, one answer, and the plain truth about what happened when there is none. Retries nothing."""
+"""Sends one request and returns the response, or raises what is known about the failure.
+
+The module retries nothing.
+"""
 
 from collections.abc import Mapping
 
@@ -8,10 +11,10 @@ from app.clients import instrumentation
 from app.clients.zoom.errors import NoAnswer, NotSent, OutcomeUnknown, ZoomError
 from app.clients.zoom.protocol import Request
 
-# Seconds. A call that a person waits for must end while the person still does.
+# Seconds. A person may be waiting for the call, so it must end before that person gives up.
 TIMEOUT = httpx.Timeout(15.0, connect=5.0, pool=5.0)
 
-# Raised before a byte of the request has left.
+# httpx raises these before it has sent a byte of the request.
 _NOT_SENT_ERRORS = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -24,9 +27,9 @@ _NOT_SENT_ERRORS = (
 async def send(
     http: httpx.AsyncClient, request: Request, auth: httpx.Auth, *, operation: str, idempotent: bool
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Send `request`; returns status, headers and body of whatever answer comes. Follows no redirect.
+    """Send `request` and return status, headers and body of any response. Follows no redirect.
 
-    Raises NotSent, or when the connection was lost after sending: NoAnswer if `idempotent`, else OutcomeUnknown.
+    Raises NotSent. If the connection was lost after sending, raises NoAnswer if `idempotent`, else OutcomeUnknown.
     """
     http_request = http.build_request(
         request.method,
@@ -36,7 +39,7 @@ async def send(
         timeout=TIMEOUT,
         extensions=instrumentation.call_extensions("zoom", operation),
     )
-    # One connection pool serves all accounts: a cookie Zoom set for one must not travel with another's call.
+    # One HTTP client serves all accounts: a cookie that Zoom set for one must not go out with another's call.
     http_request.headers.pop("Cookie", None)
     try:
         response = await http.send(http_request, auth=auth, follow_redirects=False)
@@ -48,5 +51,5 @@ async def send(
         failure = no_response
     else:
         return response.status_code, response.headers, response.content
-    # Outside the handlers: httpx's errors hold the request, and that the token.
+    # Raised outside the handlers, so that httpx's error, whose request contains the token, is not chained.
     raise failure
