@@ -1,10 +1,11 @@
-"""The OpenAPI document as people read it: what it is about, who must sign in, what every error looks like. Pure."""
+"""Completes the OpenAPI document: what it is about, who must sign in, what every error is. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from app.core.errors import MAX_NAMED_FIELDS
+from app.core.errors import MAX_NAMED_FIELDS, PROBLEMS
 
+# Texts for people who read the document.
 DESCRIPTION = """
 Zoom for a community platform: admins connect Zoom accounts, events become meetings, members who RSVP get a personal
 way in, and what happened comes back. Nobody is ever shown a raw Zoom link.
@@ -19,7 +20,7 @@ TAGS = [
     {"name": "Zoom integration", "description": "Connecting a community's Zoom accounts, their hosts, their health."},
     {"name": "Events", "description": "What a community schedules, and the spaces that hold it."},
     {"name": "Registrations", "description": "Who is coming, and the invite they get."},
-    {"name": "Joining", "description": "The door: from a click on Join to the redirect into the meeting."},
+    {"name": "Joining", "description": "From a click on Join to the redirect into the meeting."},
     {
         "name": "Hooks",
         "description": "Where a community wants to be told of what happens (Standard Webhooks). Messages may come late,"
@@ -31,13 +32,13 @@ TAGS = [
     {"name": "Zoom", "description": "Where Zoom itself speaks to the service."},
 ]
 
-# Whoever calls these is not somebody of the platform: Zoom, a browser on its way back from Zoom, a guest.
+# The callers of these operations are not members: Zoom, a browser on its way back from Zoom, a guest.
 _UNAUTHENTICATED = frozenset(
     {"zoom_callback", "receive_notification", "receive_account_notification"}
     | {"follow_guest_link", "mail_guest_code", "ask_guest_code", "confirm_guest"}
     | {"show_unsubscribe", "unsubscribe", "read_calendar_feed"}
 )
-# These take a browser that carries no token, and look at one that does.
+# These operations accept a browser without a token, and use a token if there is one.
 _OPTIONALLY_AUTHENTICATED = frozenset({"redeem_ticket", "follow_join_link"})
 _BEARER = "platform"
 _BODY_LIMIT_RESPONSES = {
@@ -59,13 +60,19 @@ _PROBLEM = {
     "type": "object",
     "title": "Problem",
     "description": "An error (RFC 9457). Some carry further members, such as `opens_at` or `free_hosts`.",
-    "required": ["type", "title", "status", "detail", "instance"],
+    "required": ["type", "code", "title", "status", "detail", "instance"],
     "properties": {
         "type": {
             "type": "string",
             "format": "uri",
             "description": "Ends in a slug that never changes",
             "examples": ["https://api.kindryn.app/problems/starts-in-past"],
+        },
+        "code": {
+            "type": "string",
+            "enum": sorted(PROBLEMS),
+            "description": "The slug alone",
+            "examples": ["starts-in-past"],
         },
         "title": {"type": "string", "examples": ["The event would start in the past"]},
         "status": {"type": "integer", "description": "The HTTP status", "examples": [422]},
@@ -99,8 +106,10 @@ _SIGN_IN = {
 
 
 def customize(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with a security scheme, each operation's need of it, and problems where the framework names its own
-    errors."""
+    """Return the document with a security scheme, each operation's need of it, and our problems.
+
+    The problems replace the errors that FastAPI documents itself.
+    """
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for builtin_name in ("HTTPValidationError", "ValidationError"):
@@ -114,14 +123,14 @@ def customize(document: dict[str, Any]) -> dict[str, Any]:
         operation["responses"] = _responses(body_limits | operation["responses"])
     for methods in document.get("webhooks", {}).values():
         for operation in methods.values():
-            # It is the receiver who answers these, and a signature that is checked.
+            # The receiver answers these, and checks a signature instead of a token.
             operation["security"] = []
             operation["responses"].pop("422", None)
     return document
 
 
 def _takes_json(operation: dict[str, Any]) -> bool:
-    """Whether an operation reads JSON of our own; Zoom's notifications say themselves what they may be."""
+    """Whether an operation reads JSON of ours; Zoom's notifications document their own limits."""
     return "requestBody" in operation and operation["operationId"] not in _UNAUTHENTICATED
 
 
@@ -137,7 +146,7 @@ def _security(operation_id: str) -> list[dict[str, list[str]]]:
 
 
 def _responses(responses: dict[str, Any]) -> dict[str, Any]:
-    """The responses by status, every error a problem."""
+    """Return the responses by status, with a problem for every error."""
     responses = {"503": _UNAVAILABLE} | responses
     documented = {status: _response(status, response) for status, response in sorted(responses.items())}
     return {**documented, "default": {"description": "Another error", "content": _PROBLEM_JSON}}

@@ -1,9 +1,9 @@
-"""Errors people see: a problem (RFC 9457) with a stable slug."""
+"""Errors that callers see: a problem (RFC 9457) with a stable slug."""
 
 from collections.abc import Sequence
 from typing import Any
 
-# slug -> (HTTP status, title). The door's slugs stand in the order in which `joining.decide` refuses.
+# slug -> (HTTP status, title). The slugs of a refused join stand in the order in which `joining.decide` checks them.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "not-signed-in": (401, "You are not signed in"),
     "too-many-clicks": (429, "Too many clicks"),
@@ -55,8 +55,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-available": (503, "A part of the service is not available"),
 }
 TOO_MANY_RESPONSE = "`too-many`, with `Retry-After`"
-MAX_NAMED_FIELDS = 20  # fields of one answer
-MAX_SHOWN_LENGTH = 300  # characters of a name or a message
+MAX_NAMED_FIELDS = 20  # wrong fields named in one response
+MAX_SHOWN_LENGTH = 300  # characters of one field name or message
 
 
 class Problem(Exception):
@@ -71,9 +71,10 @@ class Problem(Exception):
         super().__init__(f"{slug}: {detail}")
 
     def body(self, instance: str, public_url: str) -> dict[str, Any]:
-        """The problem as JSON members; `instance` is the path that was asked for."""
+        """Return the problem as JSON members; `instance` is the path of the request."""
         return {
             "type": f"{public_url}/problems/{self.slug}",
+            "code": self.slug,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -83,13 +84,16 @@ class Problem(Exception):
 
 
 def field_error(field: str, message: str) -> Problem:
-    """A 422 that names one field, in the shape of a validation error."""
+    """Return a 422 that names one field, in the shape of a validation error."""
     return field_errors([(field, message)])
 
 
 def field_errors(wrong: Sequence[tuple[str, str]], number: int | None = None) -> Problem:
-    """A 422 that names the first fields of `wrong` with what is wrong, and counts the rest; `number` is how many there
-    are, where `wrong` does not have all of them. Whoever asked chose the names: they are cut, and always UTF-8."""
+    """Return a 422 that names the first wrong fields and counts the rest.
+
+    `wrong` holds (field, message) pairs. `number` is how many fields are wrong, if `wrong` does not hold them all. The
+    caller chose the field names, so they are shortened and always valid UTF-8.
+    """
     named = [{"field": _shorten(field), "message": _shorten(message)} for field, message in wrong[:MAX_NAMED_FIELDS]]
     detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in named)
     more = (len(wrong) if number is None else number) - len(named)
@@ -104,5 +108,5 @@ def _shorten(text: str) -> str:
 
 
 def not_found(what: str) -> Problem:
-    """Unknown and foreign ids answer alike, so that nobody learns what exists."""
+    """Return the 404 for unknown and foreign ids alike, so that no caller learns what exists."""
     return Problem("not-found", f"There is no such {what}.")

@@ -1,4 +1,4 @@
-"""Rows into answers. Pure."""
+"""Turn rows of the event query into response models. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,17 +18,17 @@ from app.registrations.models import Registration
 from app.views import schemas
 from app.views.query import Row
 
-# Stands for a link that is there: a page need not, and must not, know it.
+# Stands for a link that exists. A response must never contain a link, so the query does not load it.
 PRESENT_LINK = b"sealed"
 
 
 def space(found: Space) -> schemas.Space:
-    """A space as members see it."""
+    """Return a space as members see it."""
     return schemas.Space(id=found.id, name=found.name, description=found.description, settings=settings_of(found))
 
 
 def event(row: Row, caller: Caller, now: datetime, opens_before: timedelta, *, for_admin: bool) -> schemas.Event:
-    """An event as the caller may see it at `now`; the door opens `opens_before` before the start."""
+    """Return an event as the caller may see it at `now`. Joining opens `opens_before` before the start."""
     source = row.event
     return schemas.Event.model_validate(
         {
@@ -36,6 +36,7 @@ def event(row: Row, caller: Caller, now: datetime, opens_before: timedelta, *, f
             "community": {"id": source.community_id, "slug": row.community_slug},
             "space": {"id": source.space_id, "name": single_line(row.space_name or "")} if source.space_id else None,
             "kind": source.kind,
+            "version": source.version,
             "series_id": source.series_id,
             "coach": {"member_id": source.coach_id} if source.coach_id else None,
             "title": single_line(source.title),
@@ -61,7 +62,10 @@ def event(row: Row, caller: Caller, now: datetime, opens_before: timedelta, *, f
 
 
 def my_rsvp(row: Row) -> schemas.MyRsvp | None:
-    """The caller's answer. Zoom need not know somebody who is not surely coming, or of an event elsewhere."""
+    """Return the caller's answer, with the registrant if there is or will be one.
+
+    There is none for a member who may come or is on the waiting list, nor for an event that is not on Zoom.
+    """
     if row.registration is None:
         return None
     registrant = None
@@ -77,7 +81,10 @@ def my_rsvp(row: Row) -> schemas.MyRsvp | None:
 
 
 def join(row: Row, caller: Caller, now: datetime, opens_before: timedelta) -> schemas.Join:
-    """What the door would say to the caller at `now`. The clicks of the last minute are left to the door itself."""
+    """Return what a join would answer the caller at `now`, except for the click limit.
+
+    Only the join itself counts the clicks of the last minute.
+    """
     verdict = decide(join_context(row, caller), now, opens_before)
     return schemas.Join(
         allowed=isinstance(verdict, JoinAllowed),
@@ -89,7 +96,7 @@ def join(row: Row, caller: Caller, now: datetime, opens_before: timedelta) -> sc
 
 
 def join_context(row: Row, caller: Caller) -> JoinContext:
-    """The row as the door looks at it."""
+    """Return the row as the input of `joining.decide`."""
     source, registration = row.event, row.registration
     return JoinContext(
         member_id=caller.member_id,
@@ -147,7 +154,7 @@ def _zoom_snapshot(row: Row) -> ZoomSnapshot | None:
 
 
 def zoom(row: Row, now: datetime) -> schemas.Zoom | None:
-    """The meeting as admins see it at `now`; None where there is none and none is wanted."""
+    """Return the meeting as admins see it at `now`; None if there is none and the event needs none."""
     meeting = row.meeting
     if meeting is None and not row.event.on_zoom:
         return None
@@ -165,14 +172,15 @@ def zoom(row: Row, now: datetime) -> schemas.Zoom | None:
 
 
 def _differences(meeting: Meeting) -> list[dict[str, Any]]:
-    """What Zoom says otherwise than asked, and what it refused so that the meeting is without it."""
-    pushed, observed = meeting.last_sent or {}, meeting.observed or {}
-    found = differences(pushed, observed) if pushed and observed else []
+    """Return the fields that differ at Zoom, and the fields that Zoom refused."""
+    last_sent = meeting.last_sent or {}
+    observed = meeting.observed or {}
+    found = differences(last_sent, observed) if last_sent and observed else []
     return found + optional_fields.as_differences(meeting.left_out, observed)
 
 
 def event_warnings(row: Row, now: datetime) -> list[WarningItem]:
-    """What the event does not get from its host. Of a disconnected account nothing is known."""
+    """Return what the event does not get from its host. Nothing is known about a disconnected account."""
     event, host = row.event, row.host
     if host is None or row.account_status == "disconnected" or event.status(now) not in {"scheduled", "live"}:
         return []
@@ -190,7 +198,7 @@ def event_warnings(row: Row, now: datetime) -> list[WarningItem]:
 
 
 def zoom_state(row: Row) -> str:
-    """The state of the meeting. Work that was given up is `failed`, whatever the meeting was before."""
+    """Return the state of the meeting. A sync job that was given up makes it `failed`, whatever it was before."""
     if row.account_status == "disconnected":
         return "unavailable"
     if row.sync_job is not None and row.sync_job.dead_at is not None:
@@ -199,7 +207,7 @@ def zoom_state(row: Row) -> str:
 
 
 def last_error(row: Row) -> schemas.SyncError | None:
-    """What the sync ran into: what the meeting remembers, else why its pending work waits."""
+    """Return the error of the last sync: the one stored with the meeting, else why the pending job waits."""
     if row.meeting is not None and row.meeting.last_error:
         return schemas.SyncError.model_validate(row.meeting.last_error)
     if row.sync_job is None or row.sync_job.reason is None:

@@ -1,4 +1,4 @@
-"""What the SPA reads. No field of any of these ever holds a Zoom URL, a passcode or a token."""
+"""Response models of the SPA. No field of any of them ever contains a Zoom URL, a passcode or a token."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -25,27 +25,27 @@ class Space(Schema):
 
 
 class CommunityName(Schema):
-    """Which community: its id, and the slug it has now."""
+    """A community: its id, and its current slug."""
 
     id: str = Field(examples=["c_01"])
     slug: str = Field(examples=["zoom-reviewer"])
 
 
 class SpaceName(Schema):
-    """Which space."""
+    """A space: its id and its name."""
 
     id: UUID = Field(examples=[SOME_ID])
     name: str = Field(examples=["Reviewer events"])
 
 
 class Coach(Schema):
-    """Whose calendar a coaching session is on."""
+    """The member on whose calendar a coaching session is."""
 
     member_id: str = Field(examples=["m_17"])
 
 
 class Counts(Schema):
-    """How many answered, and how."""
+    """How many members gave which answer."""
 
     going: int = Field(description="Have a place", examples=[12])
     maybe: int = Field(description="May come", examples=[3])
@@ -53,7 +53,7 @@ class Counts(Schema):
 
 
 class MyRegistrant(Schema):
-    """Whether Zoom knows the caller: `ready` means the personal link is there."""
+    """The caller's registrant at Zoom; `ready` means that the personal link exists."""
 
     state: Literal["pending", "ready", "cancelled", "denied", "unsupported", "host", "failed"] = Field(
         examples=["ready"]
@@ -66,27 +66,27 @@ class MyRsvp(Schema):
 
     status: Literal["going", "maybe", "not_going"] = Field(examples=["going"])
     position: int | None = Field(
-        description="Place on the waiting list, from 1; null for who has a place", examples=[None]
+        description="Place on the waiting list, from 1; null for a member who has a place", examples=[None]
     )
     registrant: MyRegistrant | None = Field(description="Null where Zoom need not know the caller")
 
 
 class Join(Schema):
-    """What the door would say to the caller now."""
+    """What a join would answer the caller now."""
 
     allowed: bool = Field(examples=[False])
     reason: str | None = Field(description="The slug of the refusal; null when allowed", examples=["too-early"])
     opens_at: datetime = Field(
-        description="When the door opens; a live event's is open", examples=["2027-03-01T18:45:00Z"]
+        description="When joining opens; a live event is open", examples=["2027-03-01T18:45:00Z"]
     )
     closes_at: datetime = Field(
-        description="When the door closes; a live event's stays open", examples=["2027-03-01T20:45:00Z"]
+        description="When joining closes; a live event stays open", examples=["2027-03-01T20:45:00Z"]
     )
     now: datetime = Field(description="The server's time, to count down by", examples=["2027-03-01T18:30:00Z"])
 
 
 class Recordings(Schema):
-    """What remains of the event."""
+    """The recordings of the event."""
 
     count: int = Field(description="How often the event was recorded, rehearsals left out", examples=[1])
     state: Literal["none", "at_zoom"] = Field(
@@ -104,7 +104,7 @@ class ZoomHost(Schema):
 
 
 class Difference(Schema):
-    """Where Zoom says otherwise than was asked, or has refused what was asked and goes without."""
+    """A field in which Zoom's meeting differs from the plan, or whose planned value Zoom refused."""
 
     field: str = Field(examples=["topic"])
     wanted: Any = Field(examples=["Evening circle"])
@@ -112,7 +112,7 @@ class Difference(Schema):
 
 
 class SyncError(Schema):
-    """Why the meeting is not as wanted."""
+    """Why the meeting does not match the event."""
 
     type: str = Field(description="A stable slug", examples=["rate-limited"])
     detail: str = Field(examples=["Zoom asks us to wait until its day is over."])
@@ -135,7 +135,7 @@ class Zoom(Schema):
     differences: list[Difference] = Field(examples=[[]])
     last_error: SyncError | None = Field(examples=[None])
     warnings: list[WarningItem] = Field(
-        description="What the event does not get from its host, while it is still to be held", examples=[[]]
+        description="What the event does not get from its host, while it is not over", examples=[[]]
     )
 
 
@@ -143,6 +143,7 @@ class Event(Schema):
     """A community event, a coaching booking, or an occurrence of a series, as the caller may see it."""
 
     id: UUID = Field(examples=[SOME_ID])
+    version: int = Field(description="Rises with every change; the `ETag` names it", examples=[3])
     community: CommunityName
     space: SpaceName | None
     kind: Literal["community_event", "coaching_booking", "series_occurrence"] = Field(examples=["community_event"])
