@@ -1,4 +1,4 @@
-"""What the token of a member at the door says of an address they answered with before it was verified, or after."""
+"""Applies what a member's token says of their e-mail address when they join."""
 
 from uuid import UUID
 
@@ -11,8 +11,10 @@ from app.registrations.addresses import Address
 
 
 async def apply_token(tx: db.Tx, event_id: UUID, caller: Caller) -> None:
-    """Take over whether the address of the caller's answer is verified, where their token says otherwise than before;
-    Zoom and their other answers follow."""
+    """Store whether the address of the caller's registration is verified, if their token says otherwise.
+
+    The member's registrant and their other registrations follow.
+    """
     event = await events.lock(tx, event_id)
     registration = await service.get_for_member(tx, event_id, caller.member_id)
     address = addresses.address_from_token(Address.from_registration(registration), caller) if registration else None

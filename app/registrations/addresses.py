@@ -1,8 +1,8 @@
 """Whose an e-mail address is. Pure.
 
-At Zoom an address is a person: whoever registers one gets its personal link, and a host's address opens the host's
-doors. So an address counts there only if the platform says that the member has verified it, or an admin entered it.
-Any other receives mail, and nothing else.
+At Zoom an address is a person. A caller who registers an address gets its personal link, and a host's address opens
+what only hosts may open. So an address counts at Zoom only if the platform says that the member has verified it, or if
+an admin entered it. Any other address receives mail and nothing else.
 """
 
 import re
@@ -20,7 +20,7 @@ _HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address as a registration has it: `entered_by` is the admin who entered it, if one did."""
+    """The e-mail address of a registration; `entered_by` is the admin who entered it, if one did."""
 
     email: str
     verified: bool
@@ -28,19 +28,21 @@ class Address:
 
     @classmethod
     def from_registration(cls, registration: Registration) -> "Address":
-        """The address a registration has now."""
+        """The present address of a registration."""
         return cls(registration.email, registration.email_verified, registration.email_entered_by)
 
     def apply_to(self, registration: Registration) -> None:
-        """Make it the address of a registration."""
+        """Write this address to a registration."""
         registration.email = self.email
         registration.email_verified, registration.email_entered_by = self.verified, self.entered_by
 
 
 def is_valid_address(text: str) -> bool:
-    """Whether mail can be sent to `text`: a dot-atom, one @, a host name with a dot (RFC 5321, RFC 5322), at most 128
-    characters. Quoted local parts, comments and address literals are refused; international domains are taken (IDNA
-    2008), international local parts are not, for they need SMTPUTF8 from every server on the way."""
+    """Whether mail can be sent to `text`: a dot-atom, one @, a host name with a dot (RFC 5321, RFC 5322).
+
+    The limit is 128 characters. Quoted local parts, comments and address literals are refused. International domains
+    are accepted (IDNA 2008). International local parts are not: they need SMTPUTF8 from every server on the way.
+    """
     try:
         ascii_address("address", text)
     except ValueError:
@@ -49,7 +51,10 @@ def is_valid_address(text: str) -> bool:
 
 
 def ascii_address(field: str, text: str) -> str:
-    """The address in ASCII: its domain in A-labels, lower case. Raises ValueError naming `field` where it is none."""
+    """The address in ASCII, its domain as lower-case A-labels.
+
+    Raises ValueError naming `field` if `text` is not a mail address.
+    """
     error = ValueError(f"{field} is not a mail address.")
     local, at, domain = text.partition("@")
     if not at or len(text) > MAX_ADDRESS_LENGTH or len(local) > 64 or not _DOT_ATOM.fullmatch(local):
@@ -65,7 +70,7 @@ def ascii_address(field: str, text: str) -> str:
 
 
 def normalize(email: str) -> str:
-    """An address as registrations have it: with its domain in ASCII; as it is where it is none."""
+    """The address as registrations store it, its domain in ASCII; unchanged if it is no mail address."""
     try:
         return ascii_address("email", email)
     except ValueError:
@@ -73,15 +78,18 @@ def normalize(email: str) -> str:
 
 
 def same_address(email: str, other: str) -> bool:
-    """Whether Zoom takes both for one address: case does not count, nor how an international domain is written."""
+    """Whether Zoom takes both for one address.
+
+    Neither case nor the spelling of an international domain counts.
+    """
     return normalize(email).casefold() == normalize(other).casefold()
 
 
 def updated_address(current: Address | None, email: str, *, verified: bool, entered_by: str | None = None) -> Address:
-    """What is known of an address once a token, or an admin (`entered_by`), has said it.
+    """The address of a registration after a token, or an admin (`entered_by`), has named `email`.
 
-    The latest token counts, also where it takes "verified" back. What an admin entered stays as entered as long as
-    tokens name the same address, until one says that it is verified.
+    The latest token decides, also if it says that the address is no longer verified. An address that an admin entered
+    keeps `entered_by` while tokens name the same address, until a token says that it is verified.
     """
     if entered_by is None and not verified and current is not None and same_address(current.email, email):
         entered_by = current.entered_by
@@ -89,10 +97,11 @@ def updated_address(current: Address | None, email: str, *, verified: bool, ente
 
 
 def address_from_token(current: Address, caller: Caller) -> Address | None:
-    """The address as the token of a member who comes to the door tells it, where that is news.
+    """The changed address of a registration once its member joins with a token; None if nothing changes.
 
-    Another address than the one known is taken from the door only if it is verified and the one known is not: else it
-    is the next answer that changes it.
+    Only a token that says otherwise whether the address is verified changes it. A token that names another address
+    replaces the known one only if the new one is verified and the known one is not. Otherwise the member's next RSVP
+    changes it.
     """
     if caller.email is None or caller.email_verified == current.verified or not is_valid_address(caller.email):
         return None

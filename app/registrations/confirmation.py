@@ -1,9 +1,10 @@
-"""How a member stands to the community whose event they answered, or an admin answered on their behalf.
+"""Whether the member has confirmed a registration by a token that names the community.
 
-What an admin enters stays inside the community until a token of that member names it: before, the answer is
-*unconfirmed*. It takes no address from tokens used elsewhere, is in nothing personal, and links mailed with it act on
-that answer alone. The record is the community's row of the member in `memberships`, which the first such token writes
-and leaving takes back. Answers have no record of their own: one token confirms all of a member's in a community.
+What an admin enters stays inside the community until a token of that member names it. Before that the registration is
+*unconfirmed*. It takes no address from tokens used elsewhere, appears in nothing personal, and the links mailed with it
+act on that registration alone. The record is the community's row of the member in `memberships`. The first such token
+writes it, and leaving the community removes it. Registrations have no record of their own, because one token confirms
+all of a member's in a community.
 """
 
 from datetime import datetime
@@ -18,7 +19,7 @@ from app.registrations.models import Registration
 
 
 def confirmed_clause() -> ColumnElement[bool]:
-    """Whether an answer is confirmed, as a condition of a statement over registrations and events."""
+    """Whether a registration is confirmed, as a condition for a statement over registrations and events."""
     return exists().where(
         Membership.member_id == Registration.member_id,
         Membership.community_id == Event.community_id,
@@ -27,14 +28,17 @@ def confirmed_clause() -> ColumnElement[bool]:
 
 
 async def is_confirmed(tx: db.Tx, registration: Registration, event: Event) -> bool:
-    """Whether one answer is confirmed."""
+    """Whether one registration is confirmed."""
     membership = await tx.session.get(Membership, (registration.member_id, event.community_id), populate_existing=True)
     return membership is not None and membership.named_at is not None
 
 
 async def is_still_member(tx: db.Tx, event_id: UUID, member_id: str, issued_at: datetime | None) -> bool:
-    """Whether who answers with a token of `issued_at` has not left since; they cannot until the transaction ends. Who
-    answers without one, for somebody else, need not be there."""
+    """Whether the member has not left the community since their token was issued at `issued_at`.
+
+    The membership stays locked until the transaction ends, so they cannot leave meanwhile. Without a token (`issued_at`
+    is None) somebody answers on the member's behalf, who need not be in the community.
+    """
     if issued_at is None:
         return True
     community_id = await tx.session.scalar(select(Event.community_id).where(Event.id == event_id))

@@ -1,9 +1,9 @@
 """Guests: people without an account on the platform, each invited by an admin to one event.
 
-A guest is a registration like any other, whose member id is `guest:<id>`. Their link, `/guest/<join link>`, is a random
-name of 144 bits that opens nothing by itself: only a code mailed to the guest's address turns a browser into theirs. It
-carries no signature, for the row it names has to be read anyhow, and that row is where a guest is revoked; what is
-signed is the cookie a confirmed browser keeps (`joining.guest_browser`).
+A guest is a registration like any other, with the member id `guest:<id>`. Their link is `/guest/<join link>`. The join
+link is a random name of 144 bits and opens nothing by itself: only a code mailed to the guest's address confirms a
+browser. The link carries no signature, because the row that it names must be read anyway, and that row is where a guest
+is revoked. The cookie of a confirmed browser is signed (`joining.guest_cookie`).
 """
 
 from collections.abc import Collection
@@ -22,8 +22,8 @@ from app.registrations import addresses, service
 from app.registrations.addresses import is_valid_address
 from app.registrations.models import Guest, Registration, guest_member_id, is_guest
 
-MAX_PER_EVENT = 100  # guests of one event
-MAX_PER_DAY = 50  # invitations by one admin
+MAX_PER_EVENT = 100  # guests of one event who are not revoked
+MAX_PER_DAY = 50  # invitations by one admin on one UTC day
 
 
 async def invite(
@@ -36,11 +36,13 @@ async def invite(
     name: str,
     locale: str,
 ) -> tuple[Guest, Registration]:
-    """Invite a person by their address. Who was invited before, and revoked or taken off inside Zoom, is the same guest
-    again.
+    """Invite a person by their address; returns their guest and registration.
 
-    Raises 422 naming `email` for an address that cannot be invited, and the problems `event-closed`, `event-full` for
-    more than `MAX_PER_EVENT` guests and `too-many-clicks` for more than `MAX_PER_DAY` invitations of one admin (the UTC day).
+    A guest who was revoked, or whose registration is in `reinvitable` (a host removed them inside Zoom, or Zoom refused
+    them), becomes the same guest again.
+
+    Raises 422 naming `email` for an address that cannot be invited. Raises the problems `event-closed`, `event-full`
+    for more than `MAX_PER_EVENT` guests, and `too-many-clicks` for more than `MAX_PER_DAY` invitations of one admin.
     """
     if not is_valid_address(email):
         raise field_error("email", "is not a mail address invites can be sent to")
@@ -62,7 +64,10 @@ async def invite(
 
 
 async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
-    """Take an invitation back, at any time: the link is refused from now on. Raises `not-found`; twice is harmless."""
+    """Revoke a guest at any time: their link is refused from now on. Revoking twice is harmless.
+
+    Raises `not-found` if the event has no such guest.
+    """
     event = await events.lock(tx, event_id)
     found = await tx.session.execute(
         select(Guest, Registration)
@@ -77,7 +82,7 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
         return
     guest.revoked_at, guest.code, guest.code_expires_at = tx.now, None, None
     await tx.execute("DELETE FROM guest_codes WHERE guest_id = :guest_id", guest_id=guest.id)
-    # Not by an answer: those an event that is over no longer takes.
+    # `service.rsvp` would refuse this once the event is over.
     registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
     await tx.session.flush()
     account_id = await service.host_account_id(tx, event)
@@ -86,7 +91,7 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
 
 
 async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
-    """Zoom takes no host and no alternative host as a registrant."""
+    """Raise 422 if the address is a host's or alternative host's, as Zoom accepts neither as a registrant."""
     hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
     matching = select(Host.id).where(Host.id.in_(hosts), func.lower(Host.email) == addresses.normalize(email).lower())
     if await tx.session.scalar(matching):
@@ -94,9 +99,10 @@ async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
 
 
 async def _find_reinvitable(tx: db.Tx, event: Event, email: str, reinvitable: Collection[UUID]) -> Guest | None:
-    """The guest with this address whose invitation was taken back, whom a host took off inside Zoom, or who could not
-    be registered; 422 where the address is coming already. A member who has not shown that it is theirs keeps nobody
-    out."""
+    """The guest of the event with this address who may be invited again; None if no guest has the address.
+
+    Raises 422 if the address is coming already. A member keeps an address from guests only if they have verified it.
+    """
     found = await tx.session.execute(
         select(Registration, Guest)
         .outerjoin(Guest, Guest.registration_id == Registration.id)
@@ -114,14 +120,15 @@ async def _find_reinvitable(tx: db.Tx, event: Event, email: str, reinvitable: Co
 
 
 async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str, reinvited: Guest | None) -> None:
-    current = await tx.session.scalar(
+    """Count this invitation, or raise the problem if the event or the admin has reached the limit."""
+    guest_count = await tx.session.scalar(
         select(func.count())
         .select_from(Guest)
         .join(Registration, Registration.id == Guest.registration_id)
         .where(Registration.event_id == event.id, Guest.revoked_at.is_(None))
         .where(Guest.id.is_distinct_from(reinvited.id if reinvited else None))
     )
-    if (current or 0) >= MAX_PER_EVENT:
+    if (guest_count or 0) >= MAX_PER_EVENT:
         raise Problem(
             "event-full", f"An event takes {MAX_PER_EVENT} guests at the most: take an invitation back first."
         )

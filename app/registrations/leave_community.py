@@ -1,4 +1,4 @@
-"""Somebody leaves a community: their answers to what is still to come end, and what is over stays as it was."""
+"""Ends a member's future registrations when they leave a community. Past events keep theirs."""
 
 from sqlalchemy import select
 
@@ -11,13 +11,13 @@ from app.registrations.models import Registration, is_guest
 
 
 async def end_registrations(tx: db.Tx, community_id: str, member_id: str) -> int:
-    """End a member's answers to the community's events that are not over; whoever waits longest gets their places.
+    """End a member's registrations for events of the community that are not over; returns how many ended.
 
-    Returns how many ended. Guests are not members: their invitations are taken back, not left.
+    Freed places go to the waiting list. Guests are not members: they are revoked and do not leave.
     """
     if is_guest(member_id):
         return 0
-    # In one order, so that two who leave never wait for each other.
+    # Events are locked in one order, so that two members who leave cannot deadlock.
     event_ids = await tx.session.scalars(
         select(Event.id)
         .join(Registration, Registration.event_id == Event.id)

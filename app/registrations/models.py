@@ -12,22 +12,25 @@ from app.core.db import Model
 from app.core.encrypted_columns import EncryptedColumn
 from app.core.identity import GUEST_PREFIX
 
-# Who may ask for a registrant.
+# Values of `asked_by`: who asked for a registrant.
 MEMBER, ORGANISER = "member", "organiser"
 
 
 def guest_member_id(guest_id: UUID) -> str:
-    """What stands for the member id in the registration of a guest."""
+    """The member id in the registration of a guest."""
     return f"{GUEST_PREFIX}{guest_id}"
 
 
 def is_guest(member_id: str) -> bool:
-    """Whether an id stands for a guest, who has no account on the platform."""
+    """Whether a member id stands for a guest, who has no account on the platform."""
     return member_id.startswith(GUEST_PREFIX)
 
 
 class Registration(Model):
-    """A member's answer to an event. It is never deleted by a change of mind, so the invite's UID and links stay."""
+    """A member's answer to an event.
+
+    A change of mind never deletes the row, so the UID of the invitation and the links in it stay valid.
+    """
 
     __tablename__ = "registrations"
     __table_args__ = (
@@ -42,35 +45,42 @@ class Registration(Model):
     event_id: Mapped[UUID] = mapped_column(ForeignKey("events.id"))
     member_id: Mapped[str] = mapped_column(Text)
     email: Mapped[str] = mapped_column(Text)
-    # Whether the address identifies the member at Zoom; where an admin entered it, who that was.
+    # Whether the address identifies the member at Zoom (see `addresses`).
     email_verified: Mapped[bool] = mapped_column(server_default="false")
+    # The admin who entered the address; None if a token named it.
     email_entered_by: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str] = mapped_column(Text)
     locale: Mapped[str] = mapped_column(Text, server_default="en")
     rsvp: Mapped[str] = mapped_column(Text)
-    # Since when the member waits for a place; None for those who have one.
+    # Since when the member is on the waiting list; None if they have a place, or need none.
     waiting_since: Mapped[datetime | None]
+    # Whether the member was marked as not having come; Join then refuses them.
     no_show: Mapped[bool] = mapped_column(server_default="false")
-    # Who has asked for the registrant since it was last added: for them one of the day's additions is kept.
+    # Who asked for the registrant since it was last added. One of the day's additions is reserved for them.
     asked_by: Mapped[str | None] = mapped_column(Text)
+    # The random name in the member's own join link. It identifies whom the link is for and opens nothing.
     join_link: Mapped[str] = mapped_column(Text, unique=True)
-    # The invite as last sent, or being sent: its state, the one before, and the number every mail raises, with the
-    # moment it was given, so that a mail that is sent twice is the same.
+    # The state of the last invitation that was or is being sent (`invitations.invite_state`), and the state before.
     invite: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     invite_before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # The number that every mail raises, and the time at which `invite` got it: a mail that is sent twice is the same.
     invite_sequence: Mapped[int] = mapped_column(server_default="0")
     invite_stamped_at: Mapped[datetime | None]
-    # What is added to it in the mail: above every number that a lost life of the database may have used.
+    # Added to `invite_sequence` in the mail. A restored database may have forgotten numbers that were sent, and
+    # calendars ignore a number that is not higher.
     sequence_base: Mapped[int] = mapped_column(server_default="0")
+    # When the mail server accepted or refused `invite`; None while it is unknown.
     invite_sent_at: Mapped[datetime | None]
-    # When the member asked for the invite once more, lately.
+    # When the member recently asked to have the invitation mailed again.
     invite_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    # What the mail server answered if it refused `invite` for good.
     invite_error: Mapped[str | None] = mapped_column(Text)
-    # The reminder last sent, or being sent, by the moment it was due, and when it had left.
+    # The reminder time for which a reminder was last sent or is being sent.
     reminded_for: Mapped[datetime | None]
+    # When the mail server accepted or refused that reminder; None while it is unknown. The refusal, if it was one.
     reminded_at: Mapped[datetime | None]
     reminder_error: Mapped[str | None] = mapped_column(Text)
-    # What the mails of this answer alone say of reminders, and the link in them, while the answer is unconfirmed.
+    # Whether reminders of this one registration are wanted, and the link that ends them, while it is unconfirmed.
     reminders: Mapped[bool] = mapped_column(server_default="true")
     unsubscribe_link: Mapped[str | None] = mapped_column(Text, unique=True)
     created_at: Mapped[datetime]
@@ -78,7 +88,10 @@ class Registration(Model):
 
 
 class Guest(Model):
-    """A person without an account on the platform, invited to one event. They are coming as the registration says."""
+    """A person without an account on the platform, invited to one event.
+
+    The registration says whether they are coming.
+    """
 
     __tablename__ = "guests"
 
@@ -87,17 +100,20 @@ class Guest(Model):
     invited_by: Mapped[str] = mapped_column(Text)
     invited_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
-    # When the address was last confirmed by a code.
+    # When a code last confirmed the address.
     confirmed_at: Mapped[datetime | None]
-    # The spare code, which counts in every browser: it is in each mail, so it is sealed and not only a digest.
+    # The spare code, which works in every browser. Each mail contains it, so it is encrypted rather than hashed.
     code: Mapped[EncryptedColumn | None]
     code_expires_at: Mapped[datetime | None]
-    # When codes were asked for lately, by whichever browsers.
+    # When any browser recently requested codes.
     codes_asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
 
 
 class GuestCode(Model):
-    """The code that counts in one browser (known by a digest), until it is used, tried too often, or replaced."""
+    """The code that is valid in one browser, which is known by a digest.
+
+    It is valid until it is used, replaced, or tried too often.
+    """
 
     __tablename__ = "guest_codes"
     __table_args__ = (UniqueConstraint("guest_id", "browser"), Index("ix_guest_codes_expires_at", "expires_at"))
@@ -105,9 +121,9 @@ class GuestCode(Model):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     guest_id: Mapped[UUID] = mapped_column(ForeignKey("guests.id"))
     browser: Mapped[bytes] = mapped_column(LargeBinary)
-    # Six digits have so few forms that a digest would hide nothing, so the code is sealed.
+    # There are so few codes of six digits that a digest would hide nothing, so the code is encrypted.
     code: Mapped[EncryptedColumn | None]
     expires_at: Mapped[datetime]
     tries: Mapped[int] = mapped_column(server_default="0")
-    # When this browser asked for codes, lately.
+    # When this browser recently requested codes.
     asked: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")

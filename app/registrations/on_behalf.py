@@ -1,6 +1,6 @@
-"""Whose answer it is where an admin or a coach answers on somebody's behalf, and whose address that may be.
+"""Whose registration, and which address, it is if an admin or coach answers on somebody's behalf.
 
-What is entered here stays inside the community: what other communities know of the member is not looked at.
+What they enter stays inside the community. What other communities know of the member is not looked up.
 """
 
 from sqlalchemy import select
@@ -15,14 +15,16 @@ from app.registrations.addresses import is_valid_address
 from app.registrations.models import Registration
 from app.registrations.service import Person
 
-MAX_NEW_ADDRESSES_PER_DAY = 50  # addresses new to a community that one person may enter, in all of their communities
-MAX_COMMUNITY_ADDRESSES_PER_DAY = 200  # the same of everybody together, in one community
+# Addresses new to a community that one admin or coach may enter on one UTC day, over all of their communities.
+MAX_NEW_ADDRESSES_PER_DAY = 50
+# Addresses new to a community that all its admins and coaches together may enter on one UTC day.
+MAX_COMMUNITY_ADDRESSES_PER_DAY = 200
 
 
 async def resolve_person(tx: db.Tx, event: Event, member_id: str, name: str, email: str | None, by: Caller) -> Person:
-    """The member as the community knows them, or else as they are described here.
+    """The member as the community knows them, or as the caller describes them if it does not.
 
-    Raises 422 for an address that is needed and none, and `too-many-clicks` past the day's new addresses.
+    Raises 422 if an address is needed and missing or invalid, and `too-many-clicks` above the day's new addresses.
     """
     latest = await tx.session.scalar(
         select(Registration)
@@ -30,7 +32,7 @@ async def resolve_person(tx: db.Tx, event: Event, member_id: str, name: str, ema
         .where(Registration.member_id == member_id, Event.community_id == event.community_id)
         .order_by(Registration.updated_at.desc())
     )
-    # An address an admin enters is the member's; one that only the event's coach enters gets mail, and no more.
+    # An address that an admin enters counts as the member's. One that a coach enters only receives mail.
     entered_by = by.member_id if by.is_platform or by.is_admin_of(event.community_id) else None
     if latest is not None:
         return _known_person(latest, email, entered_by)
@@ -44,7 +46,7 @@ async def resolve_person(tx: db.Tx, event: Event, member_id: str, name: str, ema
 
 
 def _known_person(latest: Registration, email: str | None, entered_by: str | None) -> Person:
-    """Somebody known here. An admin who enters the very address that is known says that it is theirs."""
+    """A member the community knows. An admin who enters the very address that is known vouches for it."""
     if email is None or not addresses.same_address(email, latest.email):
         entered_by = latest.email_entered_by
     return Person(
@@ -58,6 +60,7 @@ def _known_person(latest: Registration, email: str | None, entered_by: str | Non
 
 
 async def _count_address(tx: db.Tx, quota_key: str, limit: int, actor: str) -> None:
+    """Count a new address, or raise `too-many-clicks` if the day's limit is spent."""
     if not await quotas.consume(tx, quota_key, limit):
         wait = int((quotas.resets_at(tx.now) - tx.now).total_seconds()) + 1
         detail = f"{actor} brought in {limit} new addresses today; go on tomorrow."

@@ -1,4 +1,4 @@
-"""Answers to events: local changes, in the caller's transaction."""
+"""RSVPs: changes to registrations, in the caller's transaction and without network calls."""
 
 import secrets
 from collections.abc import Sequence
@@ -19,15 +19,18 @@ from app.registrations import addresses, confirmation, waiting_list
 from app.registrations.addresses import Address, is_valid_address
 from app.registrations.models import MEMBER, ORGANISER, Registration
 
-MAX_NAME = 128
-DEFAULT_LOCALE = "en"
+MAX_NAME = 128  # characters; a longer name is cut
+DEFAULT_LOCALE = "en"  # for a member whose token names none
+# In these states an event accepts no RSVP, and nobody moves up from the waiting list.
 CLOSED_STATUSES = frozenset({"cancelled", "ended"})
 
 
 @dataclass(frozen=True)
 class Person:
-    """Whose answer it is, as an admin describes them or, `self_service`, the platform's token. Without a `locale` what is
-    known stays. `email_entered_by` is the admin who enters the address."""
+    """Whose RSVP it is, as the platform's token (`self_service`) or an admin describes them.
+
+    A `locale` of None keeps what is known. `email_entered_by` is the admin who enters the address.
+    """
 
     member_id: str
     email: str | None
@@ -40,7 +43,7 @@ class Person:
 
     @classmethod
     def from_caller(cls, caller: Caller) -> "Person":
-        """The caller, answering. An address the platform has not verified is still where invites go."""
+        """The caller, who answers for themselves. An address that is not verified still receives invitations."""
         return cls(
             caller.member_id,
             caller.email,
@@ -52,7 +55,7 @@ class Person:
         )
 
     def address(self, current: Address | None) -> Address | None:
-        """What is known of the address now; as before where no usable one is said."""
+        """The person's address after this RSVP; `current` if the RSVP names no valid one."""
         if self.email is None or not is_valid_address(self.email):
             return current
         return addresses.updated_address(
@@ -61,13 +64,13 @@ class Person:
 
 
 async def host_account_id(tx: db.Tx, event: Event) -> UUID | None:
-    """The account of the event's host, whose limits its registrants share."""
+    """The Zoom account of the event's host; the event's registrants share that account's limits."""
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
     return host.account_id if host else None
 
 
 async def get_for_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registration | None:
-    """The member's answer to the event."""
+    """The member's registration for the event."""
     found: Registration | None = await tx.session.scalar(
         select(Registration).where(Registration.event_id == event_id, Registration.member_id == member_id)
     )
@@ -75,9 +78,10 @@ async def get_for_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registrat
 
 
 async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Registration:
-    """Take down a member's answer: `going`, `maybe` or `not_going`. Who comes after the last place waits, in order.
+    """Store a member's answer: `going`, `maybe` or `not_going`.
 
-    Raises the problems `event-not-found`, `event-closed`, and 422 where the member has no usable e-mail address.
+    A member who is going to a full event joins the waiting list. Raises the problems `event-not-found` and
+    `event-closed`, and 422 if the member has no valid e-mail address.
     """
     if not await confirmation.is_still_member(tx, event_id, person.member_id, person.issued_at):
         raise Problem("event-not-found", "There is no such event.")
@@ -91,7 +95,7 @@ async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Regist
         registration = _create(tx, event, person)
     is_full = False
     if event.capacity is not None:
-        # Who waits comes before who comes now, also where places were added a moment ago.
+        # Members on the waiting list go first, also if the capacity was raised a moment ago.
         await promote(tx, event)
         is_full = await waiting_list.free_seats(tx, event) == 0
     asked_by = MEMBER if person.self_service else ORGANISER
@@ -103,7 +107,7 @@ async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Regist
         tx.session.add(registration)
         await tx.session.flush()
         tx.record(facts.RegistrationChanged(registration.id, await host_account_id(tx, event), event.community_id))
-        # An organiser's word counts for their own event: it must not move what a member is coming to elsewhere.
+        # What an organiser enters counts for their own event and must not change the member's other registrations.
         if person.self_service and await has_other_address(tx, registration):
             tx.record(facts.RegistrationEmailChanged(registration.id))
     elif _has_seat(registration):
@@ -117,14 +121,16 @@ async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Regist
 
 
 async def has_other_address(tx: db.Tx, registration: Registration) -> bool:
-    """Whether another answer of the member has another address."""
+    """Whether another registration of the member has another address."""
     differing = _with_other_address(registration).with_only_columns(Registration.id).limit(1)
     return await tx.session.scalar(differing) is not None
 
 
 async def other_registrations(tx: db.Tx, registration: Registration) -> Sequence[tuple[Registration, Event]]:
-    """The member's answers under another address to events that are to come, locked, with their events; none that are
-    unconfirmed, as no other community is to learn the address."""
+    """The member's registrations under another address for future events, locked, with their events.
+
+    Unconfirmed registrations are left out, as no other community may learn the address.
+    """
     found = await tx.session.execute(
         _with_other_address(registration)
         .join(Event, Event.id == Registration.event_id)
@@ -142,7 +148,7 @@ async def other_registrations(tx: db.Tx, registration: Registration) -> Sequence
 
 
 def _with_other_address(registration: Registration) -> Select[Registration]:
-    """The member's answers that have another address, or say otherwise whether it is verified."""
+    """Select the member's registrations that have another address, or differ in whether it is verified."""
     verified = registration.email_verified and registration.email_entered_by is None
     verification_differs = (Registration.email_verified != verified) & Registration.email_entered_by.is_(None)
     return select(Registration).where(
@@ -156,7 +162,7 @@ def _has_seat(registration: Registration) -> bool:
 
 
 def _visible_state(registration: Registration) -> tuple[object, ...]:
-    """What of an answer others act on."""
+    """The values of a registration that others act on. A change of any of them is a change of the answer."""
     person = (registration.email, registration.email_verified, registration.name, registration.locale)
     return (registration.rsvp, registration.waiting_since, *person)
 
@@ -185,7 +191,7 @@ def _create(tx: db.Tx, event: Event, person: Person) -> Registration:
 
 
 def _update_person(registration: Registration, person: Person) -> None:
-    """A newer token knows the name and the address better."""
+    """Apply the name, address and locale of a newer token."""
     if person.name:
         registration.name = person.name[:MAX_NAME]
     if address := person.address(Address.from_registration(registration)):
@@ -203,7 +209,7 @@ async def _assign_seat(tx: db.Tx, registration: Registration, status: str, *, is
 
 
 async def promote(tx: db.Tx, event: Event) -> None:
-    """Give free places to those who wait longest, while the event still takes people."""
+    """Give free places to those who have waited longest, unless the event is closed."""
     free_seats = await waiting_list.free_seats(tx, event)
     if free_seats == 0 or event.status(tx.now) in CLOSED_STATUSES:
         return
@@ -217,6 +223,6 @@ async def promote(tx: db.Tx, event: Event) -> None:
 
 
 async def ids_for_event(tx: db.Tx, event_id: UUID) -> Sequence[UUID]:
-    """Every answer to the event."""
+    """The ids of all registrations for the event."""
     found = await tx.session.scalars(select(Registration.id).where(Registration.event_id == event_id))
     return found.all()

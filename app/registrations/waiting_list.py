@@ -1,4 +1,4 @@
-"""The waiting list of an event: how many places are free, and who comes after whom."""
+"""The waiting list of an event: how many places are free, and in which order people wait."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,7 +12,10 @@ from app.registrations.models import Registration
 
 
 async def next_waiting_since(tx: db.Tx, event_id: UUID) -> datetime:
-    """Now, or just after whoever came last: a transaction that waited for the event's lock began before it."""
+    """A time after that of everybody who waits: now, or a microsecond after the last.
+
+    A transaction that waited for the event's lock began before the one it waited for, so its `now` can be earlier.
+    """
     last = await tx.session.scalar(
         select(func.max(Registration.waiting_since)).where(Registration.event_id == event_id)
     )
@@ -20,7 +23,7 @@ async def next_waiting_since(tx: db.Tx, event_id: UUID) -> datetime:
 
 
 async def free_seats(tx: db.Tx, event: Event) -> int | None:
-    """How many more can come; None where there is no limit."""
+    """How many more people can come; None if the event has no limit."""
     if event.capacity is None:
         return None
     going = await tx.session.scalar(
@@ -32,7 +35,7 @@ async def free_seats(tx: db.Tx, event: Event) -> int | None:
 
 
 async def position(tx: db.Tx, registration: Registration) -> int | None:
-    """The place on the waiting list, from 1; None for those who do not wait."""
+    """The place on the waiting list, from 1; None for a member who is not on it."""
     if registration.waiting_since is None:
         return None
     found: int | None = await tx.session.scalar(select(position_column()).where(Registration.id == registration.id))
@@ -40,7 +43,10 @@ async def position(tx: db.Tx, registration: Registration) -> int | None:
 
 
 def position_column() -> ColumnElement[int | None]:
-    """The place on the waiting list of the registration a statement is about."""
+    """A column with the place on the waiting list of the registration that a statement selects.
+
+    The place counts from 1. It is NULL for a registration that does not wait.
+    """
     ahead = aliased(Registration)
     rank = (
         select(func.count())
