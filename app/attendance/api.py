@@ -10,10 +10,7 @@ from app.attendance import report, service
 from app.attendance.csv_export import to_csv
 from app.attendance.schemas import AssignBody, AssignedView, AttendanceView, to_view
 from app.attendance.svg_timeline import to_svg
-from app.core import db, identity
-from app.core.errors import Problem, not_found
-from app.events import service as events
-from app.events.models import Event
+from app.events import access
 from app.web import Caller, Tx
 
 router = APIRouter(tags=["Attendance"])
@@ -51,7 +48,7 @@ async def get_attendance(event_id: EventId, caller: Caller, tx: Tx, format_: For
     `joined_at`, `left_at`, `minutes`, `share`, `sessions`, `confidence`, `explanation`, `clicked_at` and `attended`
     (`yes`, `no`). If the community asks for a minimum, the picture shows the bars of those who did not reach it pale.
     """
-    event = await _managed_event(tx, event_id, caller)
+    event = await access.get_managed(tx, event_id, caller)
     attendance = await report.build(tx, event)
     if format_ == "svg":
         return Response(to_svg(attendance), media_type="image/svg+xml", headers=_HEADERS | _SVG_HEADERS)
@@ -67,7 +64,7 @@ async def put_attendance(
     event_id: EventId, session_id: SessionId, body: AssignBody, caller: Caller, tx: Tx
 ) -> AssignedView:
     """For an unknown participant, or where Zoom is wrong. The caller is recorded; null withdraws the assignment."""
-    event = await _managed_event(tx, event_id, caller)
+    event = await access.get_managed(tx, event_id, caller)
     session = await service.assign(tx, event, session_id, body.member_id, caller.member_id)
     return AssignedView.model_validate(
         {
@@ -77,13 +74,3 @@ async def put_attendance(
             "assigned_at": session.assigned_at,
         }
     )
-
-
-async def _managed_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
-    """Return the event if the caller is an admin of its community, its coach, or the platform; raises otherwise."""
-    event = await events.get(tx, event_id)
-    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
-        raise not_found("event")
-    if not (caller.is_platform or caller.is_admin_of(event.community_id) or event.coach_id == caller.member_id):
-        raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
-    return event

@@ -32,8 +32,8 @@ class SessionView(Schema):
     confidence: Confidence = Field(description="How sure that is", examples=["certain"])
     explanation: str = Field(description="The same in a sentence", examples=["Came by the personal link."])
     complete: bool = Field(
-        description="False where Zoom did not tell the arrival or the leaving: then the stay ended with the meeting, or"
-        " has no length",
+        description="False if Zoom did not report the arrival or the departure: then the session ends with the meeting,"
+        " or has no length",
         examples=[True],
     )
 
@@ -52,8 +52,8 @@ class AttendeeView(Schema):
     )
     attended: bool = Field(description="Whether that is enough, by the community's `threshold`", examples=[True])
     confidence: Confidence = Field(description="Of the least sure session", examples=["certain"])
-    complete: bool = Field(description="False where Zoom did not tell every arrival and leaving", examples=[True])
-    sessions: list[SessionView] = Field(description="Every stay: rejoins and further devices are stays of their own")
+    complete: bool = Field(description="False if Zoom did not report every arrival and departure", examples=[True])
+    sessions: list[SessionView] = Field(description="One for each connection: a rejoin or a second device is another")
 
 
 class UnknownView(Schema):
@@ -77,7 +77,7 @@ class MissingView(Schema):
 
     member_id: str = Field(examples=["m_18"])
     name: str = Field(examples=["Max Member"])
-    clicked_at: datetime | None = Field(description="When our door last sent them on to Zoom", examples=[None])
+    clicked_at: datetime | None = Field(description="When we last redirected them to Zoom", examples=[None])
     waited: bool = Field(description="Whether they were seen in Zoom's waiting room, and no further", examples=[False])
 
 
@@ -111,7 +111,7 @@ class AttendanceView(Schema):
     )
     items: list[AttendeeView] = Field(description="Who was inside, in the order they came")
     unknown: list[UnknownView] = Field(description="Who was inside, and is not known")
-    clicked_never_seen: list[MissingView] = Field(description="Who was sent on to Zoom, and not seen there")
+    clicked_never_seen: list[MissingView] = Field(description="Who was redirected to Zoom, and not seen there")
     no_shows: list[MissingView] = Field(
         description="Who was coming and was not seen, clicked or not; nobody before the event is over"
     )
@@ -124,7 +124,7 @@ class AssignBody(Schema):
     """The member to whom a session is assigned."""
 
     member_id: MemberId | None = Field(
-        description="A member known in the community; null takes back what was said before", examples=["m_17"]
+        description="A member known in the community; null withdraws the assignment", examples=["m_17"]
     )
 
 
@@ -133,7 +133,7 @@ class AssignedView(Schema):
 
     session_id: UUID = Field(examples=[_ID])
     member_id: str | None = Field(description="Null: only what Zoom tells counts", examples=["m_17"])
-    assigned_by: str = Field(description="The member id of who said it", examples=["m_3"])
+    assigned_by: str = Field(description="The member id of the admin or coach who assigned it", examples=["m_3"])
     assigned_at: datetime = Field(examples=["2027-03-01T20:10:00Z"])
 
 

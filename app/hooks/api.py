@@ -1,4 +1,4 @@
-"""The hooks of a community as its admins set them up and watch them."""
+"""HTTP routes by which a community's admins set up and monitor its hooks."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ from app.resources import Resources
 router = APIRouter(tags=["Hooks"])
 BASE = "/api/communities/{community}/hooks"
 HookId = Annotated[UUID, Path(description="A hook", examples=["7c3f2f7e-0c5b-4a53-9a5e-2d8f1f6a7b10"])]
-# For routes that look a host name up, which takes a while and so holds no transaction.
+# For routes that resolve a host name: this takes a while, so they must not keep a transaction open meanwhile.
 SlowAdmin = Annotated[web.CommunityMembership, Depends(require_admin_without_tx)]
 LIMITED_RESPONSES: dict[int | str, dict[str, Any]] = {429: {"description": TOO_MANY_RESPONSE}}
 DISABLED_RESPONSES: dict[int | str, dict[str, Any]] = LIMITED_RESPONSES | {
@@ -55,30 +55,35 @@ Url = Annotated[
 ]
 Kinds = Annotated[
     list[Kind],
-    Field(min_length=1, max_length=20, description="What it is told", examples=[["event.live", "event.ended"]]),
+    Field(
+        min_length=1,
+        max_length=20,
+        description="The kinds of messages it receives",
+        examples=[["event.live", "event.ended"]],
+    ),
     AfterValidator(_require_distinct),
 ]
 
 
 class NewHook(web.Schema):
-    """A hook to be made."""
+    """A hook to create."""
 
     url: Url
     kinds: Kinds
 
 
 class HookChanges(TypedDict, total=False):
-    """What is to change of a hook; what is left out stays."""
+    """The changes of a hook; fields that are left out stay as they are."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
     url: Url
     kinds: Kinds
-    enabled: Annotated[bool, Field(strict=True, description="Off, it is told nothing", examples=[True])]
+    enabled: Annotated[bool, Field(strict=True, description="False: it receives no messages", examples=[True])]
 
 
 class Hook(web.Schema):
-    """Where a community wants to be told of what happens."""
+    """An endpoint at which a community wants to be notified of what happens."""
 
     id: UUID = Field(examples=["7c3f2f7e-0c5b-4a53-9a5e-2d8f1f6a7b10"])
     url: str = Field(examples=["https://hooks.example.com/kindryn"])
@@ -109,7 +114,7 @@ class Rotated(web.Schema):
 
 
 class HookAttempt(web.Schema):
-    """One sending of a message."""
+    """One attempt to send a message."""
 
     at: datetime = Field(examples=["2027-03-01T19:00:02Z"])
     status: int | None = Field(description="What the endpoint answered, if it did", examples=[503])
@@ -117,7 +122,7 @@ class HookAttempt(web.Schema):
 
 
 class HookMessage(web.Schema):
-    """A message, and how it went."""
+    """A message and its attempts."""
 
     message_id: UUID = Field(description="Its `webhook-id`, in every attempt", examples=[MESSAGE_ID])
     kind: str = Field(examples=["event.live"])
@@ -128,13 +133,13 @@ class HookMessage(web.Schema):
 
 
 class MessageChoice(web.Schema):
-    """Which message."""
+    """The message to send again."""
 
     message_id: UUID = Field(description="One of `attempts`", examples=[MESSAGE_ID])
 
 
 class MessageQueued(web.Schema):
-    """A message that is on its way."""
+    """A message that is about to be sent."""
 
     message_id: UUID = Field(description="Its `webhook-id`", examples=[MESSAGE_ID])
 
@@ -165,7 +170,7 @@ async def list_hooks(admin: web.Admin, tx: web.Tx) -> web.Page[Hook]:
 
 @router.post(BASE, status_code=201, summary="Make a hook", responses=FULL_RESPONSES)
 async def create_hook(admin: SlowAdmin, body: NewHook, resources: web.ResourcesDep, response: Response) -> NewHookMade:
-    """Answers with the secret that signs its messages (Standard Webhooks), once only."""
+    """Responds with the secret that signs its messages (Standard Webhooks); it is shown this once only."""
     await _check_url(resources, body.url, admin.community_id)
     by = admin.caller.member_id
     async with resources.db.transaction() as tx:
@@ -184,7 +189,7 @@ async def get_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> Hook:
 
 @router.patch(f"{BASE}/{{hook_id}}", summary="Change a hook", responses=LIMITED_RESPONSES)
 async def change_hook(admin: SlowAdmin, hook_id: HookId, changes: HookChanges, resources: web.ResourcesDep) -> Hook:
-    """Takes only what changes. What waits for a hook that is switched off is given up when its turn comes."""
+    """Takes only what changes. Messages that wait for a disabled hook are given up when their turn comes."""
     async with resources.db.transaction() as tx:
         await service.get_in_community(tx, admin.community_id, hook_id)
     if "url" in changes:
@@ -200,14 +205,14 @@ async def change_hook(admin: SlowAdmin, hook_id: HookId, changes: HookChanges, r
 
 @router.delete(f"{BASE}/{{hook_id}}", summary="Delete a hook", status_code=204)
 async def delete_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> None:
-    """With its messages; what was not sent yet never is."""
+    """With its messages. Messages that were not sent yet never are."""
     await service.delete(tx, await service.get_in_community(tx, admin.community_id, hook_id, for_update=True))
     log.info("hook deleted", hook_id=str(hook_id), community_id=admin.community_id, by=admin.caller.member_id)
 
 
 @router.post(f"{BASE}/{{hook_id}}/test", summary="Send a test message", status_code=202, responses=DISABLED_RESPONSES)
 async def test_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> MessageQueued:
-    """A message of the kind `hook.test`; `attempts` says how it went."""
+    """A message of the kind `hook.test`; `attempts` shows the result."""
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
     return MessageQueued(message_id=(await service.send_test(tx, endpoint)).id)
 
@@ -216,7 +221,7 @@ async def test_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> MessageQue
 async def rotate_hook_secret(
     admin: web.Admin, hook_id: HookId, resources: web.ResourcesDep, tx: web.Tx, response: Response
 ) -> Rotated:
-    """For 24 hours messages are signed with both, so that the receiver can change to the new one meanwhile."""
+    """For 24 hours messages are signed with both secrets, so that the receiver can change to the new one meanwhile."""
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id, for_update=True)
     secret = secrets.rotate(endpoint, resources.encryption, tx.now)
     log.info("hook secret rotated", hook_id=str(hook_id), by=admin.caller.member_id)
@@ -228,7 +233,7 @@ async def rotate_hook_secret(
 async def list_hook_attempts(
     admin: web.Admin, hook_id: HookId, tx: web.Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[HookMessage]:
-    """Of the last 30 days, the newest first. What an endpoint answered is kept as its status alone."""
+    """Of the last 30 days, the newest first. Of an endpoint's responses only the status is stored."""
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
     messages = await service.list_messages(tx, endpoint.id, limit + 1, web.decode_cursor(cursor))
     page = messages[:limit]
@@ -254,6 +259,6 @@ def _message_to_schema(entry: service.MessageWithAttempts) -> HookMessage:
     f"{BASE}/{{hook_id}}/redeliver", summary="Send a message again", status_code=202, responses=DISABLED_RESPONSES
 )
 async def redeliver_hook_message(admin: web.Admin, hook_id: HookId, body: MessageChoice, tx: web.Tx) -> MessageQueued:
-    """Now, and if need be as often as a new one; with the same `webhook-id`, also where it was delivered before."""
+    """Sends it now, with the same `webhook-id`, also if it was delivered before; retries follow as for a new one."""
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
     return MessageQueued(message_id=(await service.redeliver(tx, endpoint, body.message_id)).id)

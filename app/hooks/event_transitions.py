@@ -1,7 +1,7 @@
-"""What the platform is still to be told of an event, in order. Pure.
+"""Which messages the platform still needs about an event, in order. Pure.
 
-Going live and ending are told in turn, whatever was noticed late, together or in the wrong order. What came and went
-several times before anybody told of it is told once.
+Going live and ending are announced in turn, even if both were noticed late, together or in the wrong order. If the
+event went live and ended several times before anything was announced, this is announced once.
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ from app.hooks.payloads import Kind
 
 
 class AnnouncedState(NamedTuple):
-    """Whether an event is live, how many of its holdings are over, and for which start its host was missing."""
+    """Whether an event is live, how many of its runs have ended, and for which start its host was missing."""
 
     live: bool
     ended_runs: int
@@ -19,9 +19,10 @@ class AnnouncedState(NamedTuple):
 
 
 def transitions(announced: AnnouncedState, current: AnnouncedState) -> list[Kind]:
-    """The kinds of messages that lead from what was `announced` to how it is `current`."""
+    """Return the kinds of messages that lead from the `announced` state to the `current` one."""
     kinds: list[Kind] = []
-    another_ended, has_ended = current.ended_runs > announced.ended_runs, announced.live and not current.live
+    another_ended = current.ended_runs > announced.ended_runs
+    has_ended = announced.live and not current.live
     if has_ended or (announced.live and another_ended):
         kinds.append("event.ended")
     if current.host_missed_at not in {None, announced.host_missed_at}:

@@ -1,4 +1,4 @@
-"""Tables of endpoints, the messages made for them, and how each sending of one went."""
+"""Tables of hooks: endpoints, messages for them, attempts, and what was announced about events."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -13,7 +13,7 @@ from app.events.models import Event
 
 
 class HookEndpoint(Model):
-    """Where a community wants to be told of what happens."""
+    """An endpoint at which a community wants to be notified of what happens."""
 
     __tablename__ = "hook_endpoints"
 
@@ -22,35 +22,34 @@ class HookEndpoint(Model):
     url: Mapped[str] = mapped_column(Text)
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
     secret: Mapped[EncryptedColumn]
-    # The one before, which signs for a while beside the present one.
+    # The previous secret; it also signs until `secrets.OVERLAP` after `secret_changed_at`.
     former_secret: Mapped[EncryptedColumn | None]
     secret_changed_at: Mapped[datetime | None]
     enabled: Mapped[bool] = mapped_column(server_default="true")
-    # Why it is not enabled, where it was not an admin who switched it off.
+    # Why the endpoint is disabled; None if an admin disabled it.
     disabled_reason: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
 
 
 class HookEventState(Model):
-    """What the platform was last told of an event: whether it is live, how many holdings are over, and for which start
-    its host was missing."""
+    """What was last announced to the platform about an event. Messages follow from the difference to the present."""
 
     __tablename__ = "hook_event_states"
 
     event_id: Mapped[UUID] = mapped_column(ForeignKey(Event.id), primary_key=True)
     live: Mapped[bool] = mapped_column(server_default="false")
+    # How many runs of the event's meeting had ended.
     ended_runs: Mapped[int] = mapped_column(server_default="0")
+    # The start for which the host was missing.
     host_missed_at: Mapped[datetime | None]
 
 
 class HookMessage(Model):
-    """One message for one endpoint. Its id is the `webhook-id`, and the body stays as it is, however often it is sent.
+    """One message for one endpoint. Its id is the `webhook-id`, and its body is the same in every attempt.
 
-    Messages about one subject are sent in the order of their numbers, each once those before it have arrived or were
-    given up.
-
-    `attempts` counts since it was last asked for; what was tried before that is still listed.
+    Messages about one subject are sent in the order of their numbers. Each is sent once the previous ones were
+    delivered or given up.
     """
 
     __tablename__ = "hook_messages"
@@ -64,17 +63,20 @@ class HookMessage(Model):
     number: Mapped[int] = mapped_column(BigInteger, Identity())
     endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("hook_endpoints.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(Text)
-    # The row the message is about.
+    # The id of the row the message is about, for example an event.
     subject: Mapped[UUID]
     body: Mapped[str] = mapped_column(Text)
+    # `waiting` for its turn or the next attempt, `delivered`, or `given_up`.
     state: Mapped[str] = mapped_column(Text, server_default="waiting")
+    # Attempts since the message was created or last redelivered. Earlier ones stay in `hook_attempts`.
     attempts: Mapped[int] = mapped_column(server_default="0")
+    # The next attempt; None once the message is delivered or given up.
     next_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
 class HookAttempt(Model):
-    """One sending of a message: the status that was answered, or why none was."""
+    """One attempt to send a message: the status of the response, or the problem if there was none."""
 
     __tablename__ = "hook_attempts"
 

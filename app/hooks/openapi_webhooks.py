@@ -1,4 +1,4 @@
-"""The `webhooks` of the OpenAPI document: what an endpoint is sent. Nobody calls these functions."""
+"""The `webhooks` of the OpenAPI document: the requests an endpoint receives. Nobody calls these functions."""
 
 from typing import Annotated, Any
 
@@ -42,33 +42,39 @@ router = APIRouter(tags=["Hooks"], responses=_RESPONSES, generate_unique_id_func
 
 @router.post("event.live", summary="An event went live", status_code=204)
 def on_event_live(body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
-    """The host, or whoever may, has opened the meeting."""
+    """The host, or somebody else who may, has opened the meeting."""
 
 
 @router.post("event.host_missing", summary="The host of an event has not come", status_code=204)
 def on_event_host_missing(
     body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """The event began five minutes ago, and nobody has started its Zoom meeting. Once for each start; the host is told
-    by mail, too."""
+    """The event began five minutes ago, and nobody has started its Zoom meeting.
+
+    Sent once for each start; the host also gets a mail.
+    """
 
 
 @router.post("event.ended", summary="An event ended", status_code=204)
 def on_event_ended(body: Message[EventState], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
-    """The meeting is over. `status` says how the event stands now: `ended`, `scheduled` where it was a rehearsal, or
-    `cancelled`. Opened again, it goes live, and ends, once more. It always comes after an `event.live`, also of a
-    meeting that was over before it was noticed: what is told of one event arrives in order, and a message that did not
-    arrive is tried again before the next one is sent."""
+    """The meeting is over. This always comes after an `event.live`, even if we noticed both late.
+
+    `status` is the event's present one: `ended`, `scheduled` if it was a rehearsal, or `cancelled`. If the meeting is
+    opened again, the event goes live, and ends, once more. Messages about one event arrive in order: a message that did
+    not arrive is tried again before the next one is sent.
+    """
 
 
 @router.post("attendance.final", summary="The attendance of an event is complete", status_code=204)
 def on_attendance_final(
     body: Message[AttendanceState], id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """Zoom's own report of who came was read, ten minutes after the end or later; or none is to be had. That is known
-    an hour and a half after the end where Zoom may not be asked for one, and else after six hours, or the next day
-    where it takes no more calls. Once for each time the event ended; what Zoom says even later still counts, and is
-    not told."""
+    """Zoom's own report of who came was read, ten minutes after the end or later; or there is none.
+
+    That is known an hour and a half after the end if Zoom may not be asked for a report, otherwise after six hours, or
+    the next day if Zoom accepts no more calls. Sent once for each time the event ended. What Zoom reports even later
+    still counts, but no message follows.
+    """
 
 
 @router.post("registration.changed", summary="An answer to an event changed", status_code=204)
@@ -82,14 +88,14 @@ def on_registration_changed(
 def on_recording_ready(
     body: Message[RecordingState], id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """Every file of a recording is in the archive. Not sent yet: an endpoint can ask for it ahead of time."""
+    """Every file of a recording is in the archive. Not sent yet: an endpoint can subscribe ahead of time."""
 
 
 @router.post("recording.published", summary="A recording is published", status_code=204)
 def on_recording_published(
     body: Message[RecordingState], id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """Members may watch a recording. Not sent yet: an endpoint can ask for it ahead of time."""
+    """Members may watch a recording. Not sent yet: an endpoint can subscribe ahead of time."""
 
 
 @router.post("account.needs_reauth", summary="A Zoom account must be connected again", status_code=204)
@@ -101,4 +107,4 @@ def on_account_needs_reauth(
 
 @router.post("hook.test", summary="A test", status_code=204)
 def on_test(body: Message[TestPayload], id_: MessageId, timestamp: Timestamp, signature: Signature) -> None:
-    """Sent when an admin asks for it, whatever the endpoint's kinds are."""
+    """Sent when an admin asks for it, to any endpoint, whatever its kinds."""

@@ -1,4 +1,4 @@
-"""What endpoints are told: ids and states, never an address of a person nor a link. More is asked for at the API."""
+"""The payloads of messages: ids and states, never a person's address or a link. The API has the rest."""
 
 from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from app.web import Schema
 
-# What an endpoint can ask for. Each has its payload below, and is described in the OpenAPI document by `described`.
+# The kinds an endpoint can subscribe to. Each has its payload below and its description in `openapi_webhooks`.
 Kind = Literal[
     "event.live",
     "event.host_missing",
@@ -28,7 +28,7 @@ Data = TypeVar("Data", bound=Schema)
 class Message(Schema, Generic[Data]):
     """The body of every message."""
 
-    # Pydantic gives a generic's own description to none of its kinds.
+    # Pydantic does not pass a generic model's docstring on to its specializations.
     model_config = ConfigDict(json_schema_extra={"description": "The body of a message"})
 
     type: str = Field(description="What happened", examples=["event.live"])
@@ -37,7 +37,7 @@ class Message(Schema, Generic[Data]):
 
 
 class EventState(Schema):
-    """An event, as it stood when the message was made."""
+    """An event, as it was when the message was created."""
 
     community_id: CommunityId
     event_id: UUID = Field(examples=[_EVENT_ID])
@@ -45,7 +45,7 @@ class EventState(Schema):
 
 
 class AttendanceState(Schema):
-    """An event whose attendance is as complete as it gets."""
+    """An event whose attendance is as complete as it will get."""
 
     community_id: CommunityId
     event_id: UUID = Field(examples=[_EVENT_ID])
@@ -57,7 +57,7 @@ class AttendanceState(Schema):
 
 
 class RecordingState(Schema):
-    """A recording, as it stood when the message was made."""
+    """A recording, as it was when the message was created."""
 
     community_id: CommunityId
     event_id: UUID = Field(examples=[_EVENT_ID])
@@ -66,7 +66,7 @@ class RecordingState(Schema):
 
 
 class RegistrationState(Schema):
-    """An answer to an event, as it stood when the message was made."""
+    """An answer to an event, as it was when the message was created."""
 
     community_id: CommunityId
     event_id: UUID = Field(examples=[_EVENT_ID])
@@ -77,7 +77,7 @@ class RegistrationState(Schema):
 
 
 class AccountState(Schema):
-    """A connected Zoom account, as it stood when the message was made."""
+    """A connected Zoom account, as it was when the message was created."""
 
     community_id: CommunityId
     account_id: UUID = Field(examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])

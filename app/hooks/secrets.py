@@ -1,6 +1,6 @@
-"""The secret an endpoint's messages are signed with, and the one before it.
+"""The secret that signs an endpoint's messages, and the previous one.
 
-A receiver cannot exchange its secret in the very moment we do, so for a day messages carry two signatures.
+A receiver cannot change its secret at the very moment we do, so for a day messages carry two signatures.
 """
 
 from datetime import datetime, timedelta
@@ -14,14 +14,14 @@ OVERLAP = timedelta(hours=24)
 
 
 def issue(endpoint: HookEndpoint, encryption: Encryption) -> str:
-    """Give a new endpoint its secret, which is returned this once."""
+    """Give an endpoint a new secret and return it. It is never returned again."""
     secret = new_secret()
     endpoint.secret = encryption.encrypt(secret, _associated_data("secret", endpoint))
     return secret
 
 
 def rotate(endpoint: HookEndpoint, encryption: Encryption, now: datetime) -> str:
-    """Put a new secret in place of the present one, which goes on signing for a day; the new one is returned."""
+    """Replace the secret and return the new one. The previous secret also signs for `OVERLAP`."""
     present = encryption.decrypt(endpoint.secret, _associated_data("secret", endpoint))
     endpoint.former_secret = encryption.encrypt(present, _associated_data("former_secret", endpoint))
     endpoint.secret_changed_at = now
@@ -29,7 +29,7 @@ def rotate(endpoint: HookEndpoint, encryption: Encryption, now: datetime) -> str
 
 
 def signing_secrets(endpoint: HookEndpoint, encryption: Encryption, now: datetime) -> tuple[str, ...]:
-    """The secrets that sign a message `now`, the present one first."""
+    """Return the secrets that sign a message at `now`, the present one first."""
     present = encryption.decrypt(endpoint.secret, _associated_data("secret", endpoint))
     until = former_valid_until(endpoint)
     if endpoint.former_secret is None or until is None or now >= until:
@@ -38,14 +38,14 @@ def signing_secrets(endpoint: HookEndpoint, encryption: Encryption, now: datetim
 
 
 def former_valid_until(endpoint: HookEndpoint) -> datetime | None:
-    """Until when the former secret signs beside the present one, if there is one."""
+    """Return until when the previous secret also signs; None if there is none."""
     if endpoint.former_secret is None or endpoint.secret_changed_at is None:
         return None
     return endpoint.secret_changed_at + OVERLAP
 
 
 async def drop_expired(tx: db.Tx) -> None:
-    """Erase former secrets whose day is over."""
+    """Erase previous secrets whose overlap is over."""
     await tx.execute(
         "UPDATE hook_endpoints SET former_secret = NULL"
         " WHERE former_secret IS NOT NULL AND secret_changed_at <= :before",
@@ -54,5 +54,5 @@ async def drop_expired(tx: db.Tx) -> None:
 
 
 def _associated_data(column: str, endpoint: HookEndpoint) -> str:
-    """What a sealed secret is bound to."""
+    """Return the associated data of an encrypted secret."""
     return f"hook_endpoints.{column}:{endpoint.id}"

@@ -1,4 +1,4 @@
-"""Endpoints and the messages for them: local changes, in the caller's transaction."""
+"""Endpoints and their messages: local changes in the caller's transaction."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,28 +20,28 @@ from app.hooks.payloads import TEST_KIND, Message, TestPayload
 from app.web import Schema
 
 MAX_ENDPOINTS = 50  # of one community
-MAX_CHECKS_PER_HOUR = 120  # addresses of one community, each of which costs a look-up of its name
+MAX_CHECKS_PER_HOUR = 120  # URLs of one community, each of which costs a DNS lookup
 MAX_TESTS_PER_HOUR = 30  # of one endpoint
 MAX_REDELIVERIES_PER_HOUR = 300  # messages of one endpoint
 
 
 @dataclass(frozen=True)
 class MessageWithAttempts:
-    """A message and every sending of it, the first one first."""
+    """A message and all its attempts, oldest first."""
 
     message: HookMessage
     attempts: Sequence[HookAttempt]
 
 
 async def list_in_community(tx: db.Tx, community_id: str) -> Sequence[HookEndpoint]:
-    """The endpoints of a community, the oldest first."""
+    """Return the endpoints of a community, the oldest first."""
     query = select(HookEndpoint).where(HookEndpoint.community_id == community_id)
     return (await tx.session.scalars(query.order_by(HookEndpoint.created_at, HookEndpoint.id))).all()
 
 
 async def get_in_community(tx: db.Tx, community_id: str, hook_id: UUID, *, for_update: bool = False) -> HookEndpoint:
-    """An endpoint of the community, locked where it is `for_update`; 404 where it has none of that id."""
-    lock = {"key_share": True} if for_update else None  # messages can be made for it meanwhile
+    """Return an endpoint of the community, locked if `for_update`. Raises 404 if it has none with that id."""
+    lock = {"key_share": True} if for_update else None  # does not block new messages, which refer to this row
     endpoint = await tx.session.get(HookEndpoint, hook_id, with_for_update=lock, populate_existing=True)
     if endpoint is None or endpoint.community_id != community_id:
         raise not_found("hook")
@@ -51,7 +51,10 @@ async def get_in_community(tx: db.Tx, community_id: str, hook_id: UUID, *, for_u
 async def create(
     tx: db.Tx, encryption: Encryption, community_id: str, url: str, kinds: Sequence[str], created_by: str
 ) -> tuple[HookEndpoint, str]:
-    """A new endpoint and its secret. `created_by` is a member id. Raises the problem `too-many-hooks`."""
+    """Create an endpoint; returns it and its secret. Raises the problem `too-many-hooks`.
+
+    `created_by` is a member id.
+    """
     await quotas.lock_community(tx, community_id)
     count = select(func.count()).select_from(HookEndpoint).where(HookEndpoint.community_id == community_id)
     if (await tx.session.scalar(count) or 0) >= MAX_ENDPOINTS:
@@ -72,12 +75,13 @@ async def create(
 
 
 def set_enabled(endpoint: HookEndpoint, *, enabled: bool, reason: str | None = None) -> None:
-    """Let an endpoint have messages, or no more of them; `reason` where that is nobody's wish."""
-    endpoint.enabled, endpoint.disabled_reason = enabled, reason
+    """Enable or disable an endpoint. `reason` says why if it was not an admin's decision."""
+    endpoint.enabled = enabled
+    endpoint.disabled_reason = reason
 
 
 async def count_check(tx: db.Tx, community_id: str) -> None:
-    """Count one more address that is looked up for a community. Raises the problem `too-many`."""
+    """Count one more URL that is checked for a community. Raises the problem `too-many`."""
     limit_message = "The addresses of hooks were changed very often here: wait a while."
     await quotas.consume_hourly(tx, f"hook-check:{community_id}", MAX_CHECKS_PER_HOUR, limit_message)
 
@@ -91,13 +95,13 @@ async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
 
 
 def wake_dead_jobs(tx: db.Tx, deleted_messages: Sequence[tuple[HookEndpoint, UUID]]) -> None:
-    """(endpoint, message) that were given up and exist no more: their dead outbox rows find that out, and end."""
+    """Wake the dead jobs of deleted messages that were given up, so that the jobs remove themselves."""
     for endpoint, message_id in deleted_messages:
         tx.record(SendHookMessage(message_id, endpoint.id, endpoint.community_id))
 
 
 def subscribed(community_id: str | SQLColumnExpression[str], kind: str) -> Select[HookEndpoint]:
-    """The endpoints of a community that want to be told of this kind."""
+    """Return the query for a community's enabled endpoints that subscribe to this kind."""
     return select(HookEndpoint).where(
         HookEndpoint.community_id == community_id, HookEndpoint.enabled, literal(kind) == any_(HookEndpoint.kinds)
     )
@@ -113,16 +117,17 @@ async def create_messages(
     skip_unchanged: bool = False,
     ignored_fields: Collection[str] = (),
 ) -> None:
-    """Make a message for every endpoint of the community that asked for this kind.
+    """Create a message for every endpoint of the community that subscribes to this kind.
 
-    `skip_unchanged`: none for an endpoint whose last message about the subject said the very same, `ignored_fields` these fields.
+    `skip_unchanged`: none for an endpoint whose last message about the subject had the same data. `ignored_fields` do
+    not count in this comparison.
     """
     payload = {name: value for name, value in data.model_dump(mode="json").items() if name not in ignored_fields}
     for endpoint in await tx.session.scalars(subscribed(community_id, kind)):
         last_payload = await _last_payload(tx, endpoint.id, kind, subject) if skip_unchanged else None
         if last_payload is None or {name: last_payload.get(name) for name in payload} != payload:
             _create_message(tx, endpoint, kind, subject, data)
-    await tx.session.flush()  # which numbers them: what is told next comes after them
+    await tx.session.flush()  # assigns their numbers, so that later messages come after them
 
 
 async def _last_payload(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> dict[str, Any] | None:
@@ -152,8 +157,10 @@ def _create_message(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID,
 
 
 def waiting_about_subject(message: HookMessage) -> Select[HookMessage]:
-    """What waits to be sent to the endpoint of a message about the subject of that message. Nobody who tries a hook out
-    waits for what was tried before."""
+    """Return the query for waiting messages of the same endpoint and subject as this message.
+
+    Test messages are left out, so that a test does not wait for an earlier one.
+    """
     return select(HookMessage).where(
         HookMessage.endpoint_id == message.endpoint_id,
         HookMessage.subject == message.subject,
@@ -163,7 +170,7 @@ def waiting_about_subject(message: HookMessage) -> Select[HookMessage]:
 
 
 async def wake_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
-    """A message has arrived or was given up: it is the next one's turn."""
+    """Request the next message about the same subject: this one was delivered or given up."""
     query = waiting_about_subject(message).where(HookMessage.number > message.number)
     following = await tx.session.scalar(query.order_by(HookMessage.number).limit(1))
     if following is not None:
@@ -171,7 +178,7 @@ async def wake_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
 
 
 async def send_test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
-    """Make a message that says nothing, for this endpoint alone. Raises the problems `hook-disabled`, `too-many`."""
+    """Create a test message for this endpoint alone. Raises the problems `hook-disabled` and `too-many`."""
     _require_enabled(endpoint)
     await quotas.consume_hourly(
         tx, f"hook-test:{endpoint.id}", MAX_TESTS_PER_HOUR, "This hook was tested very often: wait a while."
@@ -181,15 +188,19 @@ async def send_test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
 
 
 async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> HookMessage:
-    """Send one of the endpoint's messages once more, now, under its old id. 422 where the endpoint has none such; the
-    problems `hook-disabled`, `too-many`."""
+    """Send one of the endpoint's messages again, now, with its old id.
+
+    Raises 422 if the endpoint has no such message, and the problems `hook-disabled` and `too-many`.
+    """
     message = await tx.session.get(HookMessage, message_id, with_for_update=True, populate_existing=True)
     if message is None or message.endpoint_id != endpoint.id:
         raise field_error("message_id", "is not a message of this hook")
     _require_enabled(endpoint)
     limit_message = "Messages of this hook were sent again very often: wait a while."
     await quotas.consume_hourly(tx, f"hook-again:{endpoint.id}", MAX_REDELIVERIES_PER_HOUR, limit_message)
-    message.state, message.attempts, message.next_at = "waiting", 0, tx.now
+    message.state = "waiting"
+    message.attempts = 0
+    message.next_at = tx.now
     tx.record(SendHookMessage(message.id, endpoint.id, endpoint.community_id))
     tx.run_now(str(message.id))
     return message
@@ -203,7 +214,7 @@ def _require_enabled(endpoint: HookEndpoint) -> None:
 async def list_messages(
     tx: db.Tx, endpoint_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
 ) -> Sequence[MessageWithAttempts]:
-    """Up to `limit` messages of an endpoint, the newest first, beginning after the (created, id) given."""
+    """Return up to `limit` messages of an endpoint, the newest first, after the given (created, id)."""
     statement = select(HookMessage).where(HookMessage.endpoint_id == endpoint_id)
     if after is not None:
         statement = statement.where(tuple_(HookMessage.created_at, HookMessage.id) < tuple_(*after))

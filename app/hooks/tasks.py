@@ -1,4 +1,4 @@
-"""Reactions that tell the platform: what happened becomes messages, and messages are sent."""
+"""Jobs that create messages from what happened, and send them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from app.resources import Resources
 
 MESSAGE_RETENTION = timedelta(days=30)
 CREATE_REGISTRATION_MESSAGES = "hooks.create_registration_messages"
-BATCH_SIZE = 50  # with fifty endpoints each is a hundred statements
-# A message whose turn has come is asked for; should that ever be missed, it looks by itself.
+BATCH_SIZE = 50  # registrations; with fifty endpoints each costs a hundred statements
+# `wake_next` requests a message whose turn has come. If that is ever missed, its job checks again after this time.
 TURN_RECHECK_DELAY = timedelta(minutes=1)
 GONE_STATUS = 410
 GONE_REASON = "The endpoint answered 410 Gone: it wants no more messages."
@@ -35,19 +35,25 @@ log = logs.get("hooks")
 
 
 async def create_event_messages(job: JobContext[Resources]) -> None:
-    """An event (the key) went live or ended, or its host has not come: tell what was not told yet, in order."""
+    """Announce what has changed about an event (the key) since the last messages, in order.
+
+    It went live or ended, or its host has not come.
+    """
     async with job.complete() as tx:
         await _create_event_messages(tx, job.id)
 
 
 async def _create_event_messages(tx: db.Tx, event_id: UUID) -> Event | None:
-    """The event, locked, so that nobody else tells of it meanwhile; None where there is none."""
+    """Create the messages and return the event, or None if it does not exist.
+
+    The event is locked, so that no other job creates the same messages.
+    """
     event = await events.lock(tx, event_id)
     if event is None:
         return None
     row = await tx.session.get(HookEventState, event_id)
     if row is None:
-        row = HookEventState(event_id=event_id, live=False, holdings=0)
+        row = HookEventState(event_id=event_id, live=False, ended_runs=0)
         tx.session.add(row)
     announced = AnnouncedState(row.live, row.ended_runs, row.host_missed_at)
     current = _current_state(event, announced)
@@ -61,8 +67,11 @@ async def _create_event_messages(tx: db.Tx, event_id: UUID) -> Event | None:
 
 
 def _current_state(event: Event, announced: AnnouncedState) -> AnnouncedState:
-    """How an event stands. Of one that is cancelled nothing new is told but the end, and who is told that it is live is
-    told that it ended, also where it was deleted meanwhile."""
+    """Return the state of an event that may be announced.
+
+    Of a cancelled event only the end is announced. An event announced as live is also announced as ended, even if it
+    was deleted meanwhile.
+    """
     cancelled_at = event.cancelled_at
     live = event.live_at is not None and (cancelled_at is None or event.live_at < cancelled_at)
     ended_runs = event.ended_runs if cancelled_at is None else announced.ended_runs
@@ -71,7 +80,7 @@ def _current_state(event: Event, announced: AnnouncedState) -> AnnouncedState:
 
 
 async def create_attendance_messages(job: JobContext[Resources]) -> None:
-    """The attendance of an event (the key) is complete; told once for each end of the event, and after it."""
+    """Announce that the attendance of an event (the key) is final: once for each end, and after `event.ended`."""
     async with job.complete() as tx:
         event = await events.get(tx, job.id)
         if event is None or event.deleted_at is not None or event.ended_at is None:
@@ -92,8 +101,10 @@ async def create_attendance_messages(job: JobContext[Resources]) -> None:
 
 
 async def create_registration_messages(job: JobContext[Resources]) -> None:
-    """Answers changed: the key's, and those that wait beside it, as thousands may come at once. Who was told the same
-    before is not told again."""
+    """Announce changed registrations: the key's, and others that wait, as thousands may change at once.
+
+    An endpoint gets no message if its last one about the registration had the same data.
+    """
     resources = job.resources
     batch = batching.with_batch(
         job, resources.db.pool, CREATE_REGISTRATION_MESSAGES, _create_registration_messages, BATCH_SIZE
@@ -103,7 +114,7 @@ async def create_registration_messages(job: JobContext[Resources]) -> None:
 
 
 async def _create_registration_messages(tx: db.Tx, keys: Sequence[str]) -> BatchResult:
-    """Tell of registrations whose community has an endpoint that asked for it; the others cost nothing more."""
+    """Create messages for the registrations of communities that subscribe; the others cost nothing more."""
     kind = "registration.changed"
     found = await tx.session.execute(
         select(Registration, Event.community_id)
@@ -127,7 +138,7 @@ async def _create_registration_messages(tx: db.Tx, keys: Sequence[str]) -> Batch
 
 
 async def create_account_messages(job: JobContext[Resources]) -> None:
-    """Zoom no longer accepts the connection of an account (the key), unless it was connected again meanwhile."""
+    """Announce that Zoom no longer accepts an account's connection (the key), unless it was reconnected meanwhile."""
     async with job.complete() as tx:
         account = await accounts.get(tx, job.id)
         if account is not None and account.status == "needs_reauth":
@@ -137,7 +148,7 @@ async def create_account_messages(job: JobContext[Resources]) -> None:
 
 @dataclass(frozen=True)
 class OutgoingMessage:
-    """What is needed to send a message once."""
+    """What one attempt to send a message needs."""
 
     url: str
     body: str
@@ -147,7 +158,7 @@ class OutgoingMessage:
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """How one sending went: the status that was answered, or why none was."""
+    """The result of one attempt: the status of the response, or the problem if there was none."""
 
     at: datetime
     status: int | None = None
@@ -155,7 +166,7 @@ class AttemptResult:
 
     @property
     def delivered(self) -> bool:
-        """Whether the endpoint took it. A redirect is none of ours to follow."""
+        """Whether the endpoint accepted the message. Redirects are not followed."""
         return self.status is not None and 200 <= self.status < 300
 
     def __str__(self) -> str:
@@ -163,9 +174,10 @@ class AttemptResult:
 
 
 async def send(job: JobContext[Resources]) -> None:
-    """Send a message (the key) to its endpoint; the same id and body every time, until it was taken or is given up.
+    """Send a message (the key) to its endpoint, with the same id and body in every attempt.
 
-    One about the same subject that was made before and still waits goes first; once it is settled this one is due.
+    An earlier message about the same subject that is still waiting goes first; when it is delivered or given up, this
+    one is requested.
     """
     async with job.read_only() as tx:
         recheck_at = await _recheck_at(tx, job.id)
@@ -187,7 +199,7 @@ async def send(job: JobContext[Resources]) -> None:
 
 
 async def _recheck_at(tx: db.Tx, message_id: UUID) -> datetime | None:
-    """When to look whether a message's turn has come, at the latest; None where it has."""
+    """Return when to check again whether it is the message's turn; None if it is its turn now."""
     message = await tx.session.get(HookMessage, message_id)
     if message is None or message.state != "waiting":
         return None
@@ -199,7 +211,7 @@ async def _recheck_at(tx: db.Tx, message_id: UUID) -> datetime | None:
 
 
 async def _load_outgoing(tx: db.Tx, job: JobContext[Resources]) -> OutgoingMessage | None:
-    """None where nothing is to be sent: it was taken, or the endpoint is gone or switched off."""
+    """Return what to send; None if the message was delivered, or its endpoint is deleted or disabled."""
     message = await tx.session.get(HookMessage, job.id)
     endpoint = await tx.session.get(HookEndpoint, message.endpoint_id) if message else None
     if message is None or endpoint is None or message.state == "delivered" or not endpoint.enabled:
@@ -209,15 +221,18 @@ async def _load_outgoing(tx: db.Tx, job: JobContext[Resources]) -> OutgoingMessa
 
 
 async def _skip(tx: db.Tx, message_id: UUID, recheck_at: datetime | None) -> None:
-    """A message that is not sent waits for its turn until `recheck_at`. Without one it is given up, unless it was taken
-    before."""
+    """Without sending, let a message wait for its turn until `recheck_at`; with None, give it up.
+
+    A delivered message stays as it is.
+    """
     message = await tx.session.get(HookMessage, message_id, with_for_update=True)
     if message is None or message.state == "delivered":
         return
     if recheck_at:
         message.next_at = recheck_at
         return
-    message.state, message.next_at = "given_up", None
+    message.state = "given_up"
+    message.next_at = None
     endpoint = await tx.session.get_one(HookEndpoint, message.endpoint_id)
     await service.wake_next(tx, message, endpoint.community_id)
 
@@ -235,12 +250,15 @@ async def _attempt(job: JobContext[Resources], outgoing: OutgoingMessage) -> Att
 
 
 async def _record_final(tx: db.Tx, message_id: UUID, outgoing: OutgoingMessage, result: AttemptResult) -> None:
-    """The endpoint took the message, or wants no more at all: no more at the address it had then."""
+    """Record that the endpoint accepted the message, or answered 410.
+
+    410 disables the endpoint, unless its URL has changed since the attempt.
+    """
     message = await tx.session.get(HookMessage, message_id)
     if message is None:
         return
     if result.status == GONE_STATUS:
-        # Endpoints are locked before their messages, wherever both are.
+        # Every transaction that locks both locks the endpoint before its messages.
         endpoint = await tx.session.get(HookEndpoint, message.endpoint_id, with_for_update={"key_share": True})
         if endpoint is not None and endpoint.url == outgoing.url:
             service.set_enabled(endpoint, enabled=False, reason=GONE_REASON)
@@ -251,7 +269,7 @@ async def _record_final(tx: db.Tx, message_id: UUID, outgoing: OutgoingMessage, 
 async def _schedule_retry(
     tx: db.Tx, message_id: UUID, outgoing: OutgoingMessage, result: AttemptResult
 ) -> datetime | None:
-    """When the message is to be sent again; None where it is given up."""
+    """Record a failed attempt; returns when the next one is due, or None if the message is given up."""
     message = await tx.session.get(HookMessage, message_id, with_for_update=True)
     attempts = message.attempts + 1 if message else 1
     retry_at = retry_schedule.next_attempt_at(attempts, result.status, tx.now)
@@ -265,17 +283,19 @@ async def _record_attempt(
     message = await tx.session.get(HookMessage, message_id, with_for_update=True, populate_existing=True)
     if message is None:
         return
-    message.state, message.attempts, message.next_at = state, message.attempts + 1, next_at
+    message.state = state
+    message.attempts += 1
+    message.next_at = next_at
     tx.session.add(HookAttempt(message_id=message_id, at=result.at, status=result.status, problem=result.problem))
     if state != "waiting":
         await service.wake_next(tx, message, outgoing.tenant)
 
 
 async def cleanup(job: JobContext[Resources]) -> None:
-    """Delete what has served its time: former secrets, and messages of a month ago with their attempts."""
+    """Delete expired secrets, and messages past their retention with their attempts."""
     async with job.complete() as tx:
         await secrets.drop_expired(tx)
-        pruned = await tx.run(
+        pruned = await tx.execute(
             "DELETE FROM hook_messages WHERE state <> 'waiting' AND created_at < :before"
             " RETURNING endpoint_id, id, state",
             before=tx.now - MESSAGE_RETENTION,

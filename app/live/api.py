@@ -12,6 +12,7 @@ from sqlalchemy import select
 from app import web
 from app.core import db, identity
 from app.core.errors import field_error
+from app.events import access
 from app.live import permissions, schemas, service, stream
 from app.live.hub import Hub
 from app.live.models import LivePost, LiveUpvote
@@ -45,7 +46,7 @@ _WRITER_RESPONSES: dict[int | str, dict[str, Any]] = _READER_RESPONSES | {
     429: {"description": "`too-many`, with `Retry-After`"},
 }
 _POST_RESPONSES: dict[int | str, dict[str, Any]] = _WRITER_RESPONSES | {
-    410: {"description": "`deleted`: the same request was heard before, and what it said has been taken away since"}
+    410: {"description": "`deleted`: the same request was accepted before, and its message has been deleted since"}
 }
 _STREAM_RESPONSES: dict[int | str, dict[str, Any]] = _READER_RESPONSES | {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"},
@@ -91,7 +92,10 @@ async def follow_live(
 async def list_messages(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[schemas.MessageView]:
-    """For members who are coming; once the event is over, for those who were there; for admins and the event's coach always."""
+    """For members who are coming; after the event, for those who were there.
+
+    Admins and the event's coach may always read.
+    """
     posts = await _posts(tx, event_id, caller, "message", limit, cursor)
     return web.Page(items=[schemas.message(post) for post in posts[:limit]], next_cursor=_next(posts, limit))
 
@@ -107,7 +111,7 @@ async def write_message(
     event_id: EventId, body: schemas.NewMessage, caller: Caller, tx: Tx, once: web.Idempotency
 ) -> Response:
     """For members who are coming, the hosts, admins and the event's coach, while the event is live."""
-    await permissions.get_event(tx, event_id, caller)
+    await access.get_visible(tx, event_id, caller)
 
     async def create() -> schemas.MessageView:
         return schemas.message(await service.write(tx, event_id, caller, "message", body.text))
@@ -117,7 +121,7 @@ async def write_message(
 
 @router.delete("/api/messages/{message_id}", status_code=204, responses=_STAFF_RESPONSES, summary="Take a message away")
 async def delete_message(message_id: MessageId, caller: Caller, tx: Tx) -> None:
-    """For admins and the event's coach, at any time. It disappears from every page, and nothing of it is stored any longer."""
+    """For admins and the event's coach, at any time. It disappears from every page, and its text is erased."""
     await service.delete(tx, "message", message_id, caller)
 
 
@@ -143,7 +147,7 @@ async def ask_question(
     event_id: EventId, body: schemas.NewQuestion, caller: Caller, tx: Tx, once: web.Idempotency
 ) -> Response:
     """For the same people as a message, while the event is live."""
-    await permissions.get_event(tx, event_id, caller)
+    await access.get_visible(tx, event_id, caller)
 
     async def create() -> schemas.QuestionWithVote:
         question = await service.write(tx, event_id, caller, "question", body.text)
@@ -190,7 +194,7 @@ async def _posts(
     tx: db.Tx, event_id: UUID, caller: identity.Caller, kind: service.Kind, limit: int, cursor: str | None
 ) -> list[LivePost]:
     """Return the posts of a page, and one more if there is a further page."""
-    event = await permissions.get_event(tx, event_id, caller)
+    event = await access.get_visible(tx, event_id, caller)
     await permissions.require_reader(tx, event, caller)
     query = select(LivePost).where(LivePost.event_id == event_id, LivePost.kind == kind)
     if cursor is not None:

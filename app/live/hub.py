@@ -20,6 +20,7 @@ from app.core import logs, metrics
 from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.identity import Caller
 from app.core.memberships import LEFT_TOPIC
+from app.events import access
 from app.events import service as events
 from app.live import event_log, permissions
 from app.live.event_log import STAFF_KINDS, Entry
@@ -164,7 +165,7 @@ class Channel:
             )
         await self._read_log()
         for listener in current:
-            listener.is_staff = event is not None and permissions.is_staff(event, listener.caller)
+            listener.is_staff = event is not None and access.can_manage(event, listener.caller)
             if is_over or listener.caller not in allowed:
                 listener.end()
 

@@ -30,7 +30,7 @@ async def last_state(tx: db.Tx, event_id: UUID) -> LogState:
 
 
 async def sync_log(tx: db.Tx, event_id: UUID) -> datetime | None:
-    """Append what has changed since the last entries of an event; nothing if nothing has. Twice is harmless.
+    """Append what has changed since the last entries of an event, if anything. Twice is harmless.
 
     Returns when time alone may change who waits for a host, or None if it cannot.
     """

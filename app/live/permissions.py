@@ -8,14 +8,13 @@ the event's coach are staff: they read at any time, answer, and delete.
 from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
-from uuid import UUID
 
 from app.accounts import hosts
 from app.accounts.hosts import is_host_sql
 from app.core import db, memberships
-from app.core.errors import Problem, not_found
+from app.core.errors import Problem
 from app.core.identity import Caller
-from app.events import service as events
+from app.events import access
 from app.events.models import END_GRACE, Event
 from app.joining.tickets import REDIRECTED
 from app.live.live_state import CLOSED_STATUSES
@@ -23,8 +22,8 @@ from app.registrations import service as registrations
 
 Role = Literal["host", "admin", "coach", "member"]
 
-# Hosts are known by their assigned member or by the verified address of a registration. A host known only by the address
-# in a token is assigned by `require_reader` before this query runs.
+# Hosts are known by their assigned member or by the verified address of a registration. `require_reader` assigns a host
+# who is known only by the address in their token before this query runs.
 _HOSTS = f"""
 SELECT member_id FROM hosts
 WHERE (id = :host_id OR id = ANY(:alternative_hosts)) AND member_id = ANY(:members)
@@ -70,25 +69,6 @@ def is_final(event: Event, now: datetime) -> bool:
     return status == "cancelled" or (status == "ended" and now >= event.ends_at + END_GRACE)
 
 
-async def get_event(tx: db.Tx, event_id: UUID, caller: Caller, what: str = "event", *, lock: bool = False) -> Event:
-    """Return an event of one of the caller's communities. Raises `not-found` with the name `what` for any other."""
-    event = await (events.lock if lock else events.get)(tx, event_id)
-    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
-        raise not_found(what)
-    return event
-
-
-def is_staff(event: Event, caller: Caller) -> bool:
-    """Return whether the caller is an admin of the community, the event's coach, or the platform."""
-    return caller.is_platform or caller.is_admin_of(event.community_id) or event.coach_id == caller.member_id
-
-
-def require_staff(event: Event, caller: Caller) -> None:
-    """Raise `forbidden` unless the caller is staff."""
-    if not is_staff(event, caller):
-        raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
-
-
 async def allowed_readers(tx: db.Tx, event: Event, members: Collection[str]) -> frozenset[str]:
     """Return those of `members` who may read, as the event stands now. Being staff does not count here."""
     closed = event.status(tx.now) in CLOSED_STATUSES
@@ -109,15 +89,17 @@ async def allowed_listeners(tx: db.Tx, event: Event, callers: Collection[Caller]
     """Return those of the callers who may still follow the event, some time after their tokens were checked."""
     still_members = await memberships.current_members(tx, event.community_id, callers)
     reader_ids = await allowed_readers(
-        tx, event, {caller.member_id for caller in still_members if not is_staff(event, caller)}
+        tx, event, {caller.member_id for caller in still_members if not access.can_manage(event, caller)}
     )
-    return frozenset(caller for caller in still_members if is_staff(event, caller) or caller.member_id in reader_ids)
+    return frozenset(
+        caller for caller in still_members if access.can_manage(event, caller) or caller.member_id in reader_ids
+    )
 
 
 async def require_reader(tx: db.Tx, event: Event, caller: Caller) -> None:
     """Raise a problem that says why, unless the caller may read."""
     await hosts.claim_by_email(tx, event.community_id, caller)
-    if is_staff(event, caller) or await allowed_readers(tx, event, [caller.member_id]):
+    if access.can_manage(event, caller) or await allowed_readers(tx, event, [caller.member_id]):
         return
     if is_final(event, tx.now):
         raise Problem("not-there", "The chat and the questions of this event can be read by those who were in it.")

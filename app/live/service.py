@@ -10,6 +10,7 @@ from app.accounts import quotas
 from app.core import db, logs
 from app.core.errors import Problem, not_found
 from app.core.identity import Caller
+from app.events import access
 from app.events.models import Event
 from app.live import event_log, permissions, schemas
 from app.live.models import LivePost
@@ -32,7 +33,7 @@ async def write(tx: db.Tx, event_id: UUID, caller: Caller, kind: Kind, text: str
 
     Raises `not-found`, `not-registered` and similar if the caller may not write, `not-live`, and `too-many`.
     """
-    event = await permissions.get_event(tx, event_id, caller, lock=True)
+    event = await access.get_visible(tx, event_id, caller, lock=True)
     role = await permissions.require_writer(tx, event, caller)
     await _count_action(tx, kind, caller)
     post_id = uuid4()
@@ -73,7 +74,7 @@ async def upvote(tx: db.Tx, question_id: UUID, caller: Caller, *, upvoted: bool)
 async def answer(tx: db.Tx, question_id: UUID, caller: Caller, text: str) -> LivePost:
     """Answer a question, as staff, at any time; listeners receive it only if it changes something."""
     event, question = await _post(tx, "question", question_id, caller)
-    permissions.require_staff(event, caller)
+    access.require_manager(event, caller)
     if (question.answer, question.answered_by) != (text, caller.member_id):
         question.answer = text
         question.answered_by = caller.member_id
@@ -90,7 +91,7 @@ async def delete(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
     create the post again.
     """
     event, post = await _post(tx, kind, post_id, caller)
-    permissions.require_staff(event, caller)
+    access.require_manager(event, caller)
     await tx.session.delete(post)
     await tx.execute(
         "UPDATE idempotency_keys SET body = NULL, fingerprint = '' WHERE member_id = :author AND body ->> 'id' = :post",
@@ -108,7 +109,7 @@ async def _post(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[E
     event_id = await tx.session.scalar(select(LivePost.event_id).where(LivePost.id == post_id, LivePost.kind == kind))
     if event_id is None:
         raise not_found(kind)
-    event = await permissions.get_event(tx, event_id, caller, kind, lock=True)
+    event = await access.get_visible(tx, event_id, caller, kind, lock=True)
     post = await tx.session.get(LivePost, post_id)
     if post is None:
         raise not_found(kind)

@@ -13,6 +13,7 @@ from starlette.types import Message, Send
 
 from app.core import db, logs
 from app.core.identity import Caller
+from app.events import access
 from app.events.models import Event
 from app.live import event_log, permissions, schemas
 from app.live.hub import BATCH_SIZE, Hub, Listener
@@ -46,7 +47,10 @@ class StreamSession:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the listener has received everything there will ever be. Only then may a browser stop reconnecting."""
+        """Whether the listener has received everything there will ever be.
+
+        Only then may a browser stop reconnecting.
+        """
         return self.is_final and self.since == self.log_state.sequence
 
 
@@ -54,13 +58,13 @@ async def open_session(
     tx: db.Tx, event_id: UUID, caller: Caller, expires_at: datetime, since: int | None
 ) -> StreamSession:
     """Check whether the caller may listen. Raises `not-found`, `not-registered` and similar problems."""
-    event = await permissions.get_event(tx, event_id, caller)
+    event = await access.get_visible(tx, event_id, caller)
     await permissions.require_reader(tx, event, caller)
     log_state = await _current_log_state(tx, event)
     if since is not None and since > log_state.sequence:
         since = None  # a number of another event's log, or an invented one
     is_final = permissions.is_final(event, tx.now)
-    return StreamSession(event_id, caller, permissions.is_staff(event, caller), expires_at, since, log_state, is_final)
+    return StreamSession(event_id, caller, access.can_manage(event, caller), expires_at, since, log_state, is_final)
 
 
 async def _current_log_state(tx: db.Tx, event: Event) -> LogState:
@@ -98,7 +102,10 @@ async def frames(hub: Hub, resources: Resources, session: StreamSession) -> Asyn
 
 
 def _snapshot(session: StreamSession, since: int) -> bytes:
-    """Return the first frame. It repeats the number the listener has, so that later entries do not count as received."""
+    """Return the first frame.
+
+    It repeats the number the listener has, so that later entries do not count as received.
+    """
     first_frame = event_log.sse_frame(since, "state", session.log_state.state)
     if session.is_staff and session.log_state.waiting:
         first_frame += event_log.sse_frame(since, "attention", schemas.attention(session.log_state.waiting))
