@@ -50,13 +50,13 @@ from app.views import unsubscribe
 
 
 def _operation_id(route: APIRoute) -> str:
-    """What an operation is called in the document."""
+    """Return the operation's id in the OpenAPI document."""
     return route.name
 
 
-# What its routes take and give is analysed once in a process: tests open hundreds of applications in one.
+# FastAPI analyses these routes once per process, although the tests create hundreds of applications in one.
 ROUTES = APIRouter(generate_unique_id_function=_operation_id)
-# An address is tried on one route after the other, so the hot ones come first.
+# A request is matched against one route after the other, so the hot routes come first.
 for router in (
     inbox.router,
     joining.router,
@@ -75,20 +75,20 @@ for router in (
     ROUTES.include_router(router)
 PROBLEM_JSON = "application/problem+json"
 SLUGS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-SHUTDOWN_TIMEOUT = 30  # seconds; a connection whose other end takes nothing would keep the process for ever
-MAX_BODY_BYTES = 256 * 1024  # bytes: the longest description, every letter of it escaped
-# Twice the largest notification, so that it is the inbox that refuses, and counts, what is larger.
+SHUTDOWN_TIMEOUT = 30  # seconds; without it, a peer that reads nothing would keep the process for ever
+MAX_BODY_BYTES = 256 * 1024  # the longest description with every letter escaped
+# Twice the largest notification, so that the inbox itself refuses, and counts, larger ones.
 RAW_BODY_LIMITS = {"/api/integrations/zoom/webhooks": 2 * inbox.MAX_BODY_BYTES}
-# Nobody keeps an error: it is gone as soon as its cause is, and may be about one person only.
+# No cache may store an error: it is over as soon as its cause is, and may concern one person only.
 NO_STORE_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 log = logs.get("api")
 
 
 class Api(FastAPI):
-    """The application, with a document that says what the framework cannot know: who must sign in, what errors are."""
+    """The application, with an OpenAPI document that adds what FastAPI cannot know (`app.openapi`)."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, made once."""
+        """Return the OpenAPI document, generated once."""
         if self.openapi_schema is None:
             self.openapi_schema = openapi.customize(super().openapi())
         return self.openapi_schema
@@ -100,13 +100,17 @@ def create_app(
     hooks: HookSender | None = None,
     timeouts: Timeouts = REQUEST_TIMEOUTS,
 ) -> FastAPI:
-    """The application; it opens what it holds when it starts and closes it when it ends. Tests give a clock of their
-    own, hooks that reach their own machine, and limits of waiting that a busy machine does not meet."""
+    """Return the application; it opens its resources when it starts and closes them when it ends.
+
+    Tests pass a clock of their own, hooks that reach their own machine, and timeouts that a busy machine does not
+    exceed.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_resources(settings, JOBS, clock, hooks, timeouts) as resources, Hub(resources) as hub:
-            app.state.resources, app.state.live = resources, hub
+            app.state.resources = resources
+            app.state.live = hub
             with contextlib.closing(metrics.serve(settings.metrics_port, settings.metrics_host)):
                 async with stuck_sessions.terminating(resources.db.pool):
                     yield
@@ -140,7 +144,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         allow_origins=list(settings.cors_origins),
         allow_credentials=True,
         allow_methods=["*"],
-        # Whatever an allowed page wants to send: tracing alone has four names, and tomorrow a fifth.
+        # An allowed page may send any header: tracing alone uses four names, and a fifth may come.
         allow_headers=["*"],
         expose_headers=["Content-Disposition", "ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
     )
@@ -157,10 +161,10 @@ def _add_exception_handlers(app: FastAPI) -> None:
 
 
 class Server(uvicorn.Server):
-    """Waits for what is being answered when it is to stop, but not for live streams, which would go on."""
+    """A uvicorn server that, when stopped, waits for responses but not for live streams, which never end."""
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        # Outermost, so that it also sees the answers to our own faults.
+        # Outermost, so that it also sees the responses to unexpected errors.
         app_with_access_log = AccessLogMiddleware(app)
         super().__init__(
             LimitedConfig(
@@ -177,13 +181,13 @@ class Server(uvicorn.Server):
         self._app = app
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn's, ten times a second; once a second, let nobody wait for a request that does not come."""
+        """uvicorn calls this ten times a second; once a second, close the connections that are too slow."""
         if counter % 10 == 0:
             close_late(self.server_state.connections, asyncio.get_running_loop())
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, then everything else."""
+        """End the live streams, then everything else."""
         self._app.state.live.close()
         await super().shutdown(sockets)
 
@@ -194,14 +198,14 @@ async def serve(settings: Settings, host: str, port: int) -> None:
 
 
 async def healthz() -> dict[str, str]:
-    """The process lives."""
+    """Answer that the process is alive."""
     return {"status": "ok"}
 
 
 async def readyz(request: Request) -> Response:
-    """Whether each thing this process depends on answers, by name; 503 while one does not.
+    """Return whether each dependency of this process answers, by name; 503 while one does not.
 
-    A wrong clock of the machine is told, and no reason to send nobody here: time is the database's.
+    A wrong clock of the machine is reported but does not count, because the service uses the database's time.
     """
     resources: Resources = request.app.state.resources
     checks = {
@@ -223,7 +227,7 @@ async def readyz(request: Request) -> Response:
 async def _ping_state(ping: Any) -> str:
     try:
         await ping
-    except Exception as error:  # whatever keeps it from answering is the answer
+    except Exception as error:  # any error means that it does not answer; its class is shown
         return type(error).__name__
     return "ok"
 
@@ -234,13 +238,13 @@ def _problem(request: Request, problem: Problem) -> Response:
 
 
 async def handle_problem(request: Request, error: Exception) -> Response:
-    """A problem somebody raised on purpose."""
+    """Answer a problem that our code raised."""
     assert isinstance(error, Problem)  # noqa: S101 - registered for this class only
     return _problem(request, error)
 
 
 async def handle_validation_error(request: Request, error: Exception) -> Response:
-    """What pydantic refused: 422, the wrong fields named, their values not repeated."""
+    """Answer what pydantic refused: 422, with the wrong fields named and their values not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     errors = error.errors()
     if any(e["loc"][:1] == ("path",) for e in errors):
@@ -257,27 +261,25 @@ def _field_and_message(error: Mapping[str, Any]) -> tuple[str, str]:
 
 
 async def handle_refused_body(request: Request, error: Exception) -> Response:
-    """A body that was not looked at."""
+    """Answer a body that the body limits refused."""
     assert isinstance(error, BodyRefused)  # noqa: S101 - registered for this class only
     return _problem(request, error.problem)
 
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:
-    """What the framework refused: an unknown address, a wrong method, a body that is no JSON."""
+    """Answer what the framework refused: an unknown path, a wrong method, a body that is not JSON."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     slug = SLUGS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal-error")
-    problem = Problem(slug, HTTPStatus(error.status_code).phrase + ".", headers=_headers(error.headers))
+    problem = Problem(slug, HTTPStatus(error.status_code).phrase + ".", headers=dict(error.headers or {}))
     problem.status = error.status_code
     return _problem(request, problem)
 
 
-def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    return dict(headers or {})
-
-
 async def handle_database_error(request: Request, error: Exception) -> Response:
-    """The database cannot be had right now: people are told in a sentence, programs by a problem. Any other error of
-    the database is a fault of ours."""
+    """Answer that the database is unavailable: a page for a browser, a problem for a program.
+
+    Any other error of the database is our fault, and is raised again.
+    """
     if not is_database_unavailable(error):
         raise error
     log.warning("not available", reason=type(error).__name__)
@@ -289,6 +291,6 @@ async def handle_database_error(request: Request, error: Exception) -> Response:
     return _problem(request, problem)
 
 
-async def handle_unexpected_error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the signature is Starlette's
-    """A fault of ours: told as one, without its inside."""
+async def handle_unexpected_error(request: Request, _error: Exception) -> Response:
+    """Answer a fault of ours, without its details."""
     return _problem(request, Problem("internal-error", "This is our fault, and it was noted. Try again in a moment."))

@@ -1,4 +1,4 @@
-"""What a process holds: opened once, closed once, passed to whoever needs it."""
+"""The resources of a process, opened once, closed once, and passed to the code that needs them."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable
@@ -29,7 +29,7 @@ from app.core.settings import Settings, SettingsError
 
 
 class CheckedSettings(Settings):
-    """Settings, held also against what the clients can use."""
+    """Settings that are also checked against what the clients accept."""
 
     @field_validator("smtp_url")
     @classmethod
@@ -39,13 +39,13 @@ class CheckedSettings(Settings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process; raises `BadSettings` with everything that is missing or malformed."""
+    """Return the settings of this process; raises `SettingsError` with everything missing or malformed."""
     return environment.read_settings(CheckedSettings)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Settings, clock, database, bell, seal, and the clients of every vendor."""
+    """Settings, clock, database, pub/sub, encryption, and the clients of every vendor."""
 
     settings: Settings
     clock: Clock
@@ -65,7 +65,7 @@ class Resources:
 
     @cached_property
     def allowed_origins(self) -> frozenset[str]:
-        """Origins of pages that may call with the cookie."""
+        """Origins of the pages that may call with the cookie."""
         pages = (*self.settings.cors_origins, self.settings.public_url, self.settings.spa_url)
         return frozenset(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, pages))
 
@@ -78,11 +78,12 @@ async def open_resources(
     hooks: HookSender | None = None,
     timeouts: Timeouts = COMMAND_TIMEOUTS,
 ) -> AsyncIterator[Resources]:
-    """Open everything, in the order of need; close it in reverse. Raises `BadSettings` where there is no database.
+    """Open all resources in the order of their dependencies; close them in reverse.
 
-    `clock` and `hooks` are given by tests: a time they can move, and receivers on their own machine. Without one, the
-    clock follows the database's. `timeouts` say how long the database is waited for. Every client asks `may_call` right
-    before it changes something at a vendor.
+    Tests pass `clock`, which they can move, and `hooks`, which reach receivers on their own machine. Without a `clock`,
+    a new one follows the database's. `timeouts` say how long the database is waited for. Every client calls
+    `ensure_may_call` right before it changes something at a vendor. Raises `SettingsError` if the database cannot be
+    reached.
     """
     follow_database = clock is None
     clock = clock or Clock()
@@ -141,7 +142,7 @@ def _zoom(settings: Settings, http: InstrumentedHttpClient, clock: Clock) -> Zoo
 
 
 def _count_vendor_call(vendor: str, operation: str, outcome: str, seconds: float) -> None:
-    """Count a call to a vendor."""
+    """Count a call to a vendor, and a refusal for Zoom's rate limit."""
     metrics.vendor_called(vendor, operation, outcome, seconds)
     if (vendor, outcome) == ("zoom", "429"):
         metrics.rate_limited(LABELS.get(operation, Label.LIGHT))
@@ -155,5 +156,5 @@ async def _connect(opening: Awaitable[None]) -> None:
 
 
 def unreachable_database(error: Exception) -> SettingsError:
-    """What an operator is told of a database that could not be connected to."""
+    """Return the error for an operator whose database cannot be reached."""
     return SettingsError(f"DATABASE_URL names a database that cannot be opened: {type(error).__name__}")

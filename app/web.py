@@ -1,4 +1,4 @@
-"""What a route may ask for: a transaction that commits before the answer, the caller, the process's resources."""
+"""What a route may depend on: a transaction that commits before the response, the caller, resources."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from app.core.errors import Problem, field_error, not_found
 from app.resources import Resources
 
 MAX_TOKEN_AGE = timedelta(hours=24)
-# Control characters: nobody's id, slug or name needs one, and the database takes no NUL.
+# No id, slug or name needs control characters, and the database accepts no NUL.
 NO_CONTROL_CHARS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Page(Schema, Generic[T]):
 
 
 async def get_resources(request: Request) -> Resources:
-    """What this process holds."""
+    """Return the resources of this process."""
     resources: Resources = request.app.state.resources
     return resources
 
@@ -51,17 +51,20 @@ ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
 async def transaction(resources: ResourcesDep) -> AsyncIterator[db.Tx]:
-    """A transaction that is committed before the first byte of the answer, and rolled back by any exception."""
+    """A transaction that commits before the response begins, and rolls back on any exception."""
     async with resources.db.transaction() as tx:
         yield tx
 
 
-# A plain `yield` dependency would commit after the answer has begun; `scope="function"` ends before it.
+# A plain `yield` dependency would commit after the response has begun; `scope="function"` ends before it.
 Tx = Annotated[db.Tx, Depends(transaction, scope="function")]
 
 
 def token_of(request: Request, resources: Resources) -> str | None:
-    """The bearer token, else the cookie's; a cookie on an unsafe method needs an allowed `Origin`."""
+    """Return the bearer token, else the cookie's.
+
+    A cookie on an unsafe method needs an allowed `Origin`.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token.strip()
@@ -73,8 +76,11 @@ def token_of(request: Request, resources: Resources) -> str | None:
 
 
 async def authenticate(request: Request, resources: Resources) -> identity.Caller | None:
-    """Whom the token names, None for nobody; raises `not-signed-in` for a token that is no good. Whether they have left
-    a community since then, the door's own statement looks up, and `require_caller` for everybody else."""
+    """Return the caller the token names, None without a token; raises `not-signed-in` for an invalid one.
+
+    It does not check whether the caller has left a community since. Joining checks that in its own statement, all other
+    routes in `require_caller`.
+    """
     token = token_of(request, resources)
     if token is None:
         return None
@@ -109,14 +115,14 @@ async def authenticate(request: Request, resources: Resources) -> identity.Calle
 
 
 async def require_caller(request: Request, resources: ResourcesDep) -> identity.Caller:
-    """Whoever calls, without the communities they left since the token was issued; 401 for nobody."""
+    """Return the caller without the communities they left since the token was issued; 401 without one."""
     return await memberships.without_left_communities(
         resources.db.pool, require_signed_in(await authenticate(request, resources))
     )
 
 
 def require_signed_in(caller: identity.Caller | None) -> identity.Caller:
-    """Whoever it is; 401 for nobody."""
+    """Return the caller; 401 if there is none."""
     if caller:
         return caller
     raise Problem("not-signed-in", "Sign in first.", headers={"WWW-Authenticate": "Bearer"})
@@ -127,7 +133,7 @@ Caller = Annotated[identity.Caller, Depends(require_caller)]
 
 @dataclass(frozen=True)
 class CommunityMembership:
-    """A caller inside one community. `role` is OWNER for the platform itself."""
+    """A caller in one community. `role` is OWNER for the platform itself."""
 
     community_id: str
     slug: str
@@ -136,7 +142,7 @@ class CommunityMembership:
 
     @property
     def is_admin(self) -> bool:
-        """OWNER or ADMIN."""
+        """Whether the role is OWNER or ADMIN."""
         return self.role in {identity.Role.OWNER, identity.Role.ADMIN}
 
 
@@ -152,7 +158,10 @@ Community = Annotated[
 
 
 async def require_member(community: Community, caller: Caller, tx: Tx) -> CommunityMembership:
-    """A caller with any role in the community of the path; to everybody else it does not exist."""
+    """Return a caller with any role in the path's community.
+
+    To other callers the community does not exist (404).
+    """
     if caller.is_platform:
         return CommunityMembership(
             community, await memberships.upsert_community(tx, community, None), identity.Role.OWNER, caller
@@ -165,14 +174,14 @@ async def require_member(community: Community, caller: Caller, tx: Tx) -> Commun
 
 
 async def require_admin(membership: Annotated[CommunityMembership, Depends(require_member)]) -> CommunityMembership:
-    """An OWNER or ADMIN of the community."""
+    """Return an OWNER or ADMIN of the community."""
     if not membership.is_admin:
         raise Problem("forbidden", "Only owners and admins of the community may do this.")
     return membership
 
 
 async def require_staff(membership: Annotated[CommunityMembership, Depends(require_member)]) -> CommunityMembership:
-    """An OWNER, ADMIN or COACH of the community."""
+    """Return an OWNER, ADMIN or COACH of the community."""
     if not membership.is_admin and membership.role is not identity.Role.COACH:
         raise Problem("forbidden", "Only owners, admins and coaches of the community may do this.")
     return membership
@@ -186,13 +195,16 @@ Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` 
 
 
 class IdempotentCreate:
-    """Runs a creating request once per `Idempotency-Key`; the same request again gets the same answer."""
+    """Runs a creating request once per `Idempotency-Key`; repeating the request gets the same response."""
 
     def __init__(self, tx: db.Tx, member_id: str, key: str | None, fingerprint: str) -> None:
-        self._tx, self._member_id, self._key, self._fingerprint = tx, member_id, key, fingerprint
+        self._tx = tx
+        self._member_id = member_id
+        self._key = key
+        self._fingerprint = fingerprint
 
     async def __call__(self, create: Callable[[], Awaitable[BaseModel]], status: int = 201) -> Response:
-        """The answer of `create`, made now or by an earlier request with this key."""
+        """Return the response of `create`, made now or by an earlier request with this key."""
         if self._key is None:
             return JSONResponse((await create()).model_dump(mode="json"), status)
         inserted = await self._tx.execute(
@@ -244,7 +256,7 @@ async def idempotent_create(
     tx: Tx,
     idempotency_key: IdempotencyKey = None,
 ) -> IdempotentCreate:
-    """The request's `Idempotency-Key`, bound to its method, path and body."""
+    """Bind the request's `Idempotency-Key` to its method, path and body."""
     content = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
     return IdempotentCreate(tx, caller.member_id, idempotency_key, hashlib.sha256(content).hexdigest())
 
@@ -253,17 +265,17 @@ Idempotency = Annotated[IdempotentCreate, Depends(idempotent_create, scope="func
 
 
 def encode_cursor(*position: object) -> str:
-    """A cursor for the place after a row with these sort values."""
+    """Return a cursor for the position after a row with these sort values."""
     return base64.urlsafe_b64encode(orjson.dumps(list(position))).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
-    """The (time, id) a cursor made of those stands for; 422 where it is not one."""
+    """Return the (time, id) that a cursor encodes; 422 if it is not such a cursor."""
     if cursor is None:
         return None
     try:
         time, row = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        # Without an offset, or beyond the calendar once in UTC, it is no time the database has.
+        # The database has no time without an offset, nor one beyond its calendar in UTC.
         if datetime.fromisoformat(time).tzinfo is None:
             raise ValueError("no offset")
         return datetime.fromisoformat(time).astimezone(UTC), UUID(row)
@@ -272,12 +284,12 @@ def decode_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
 
 
 def etag(version: int) -> str:
-    """The entity tag of a version (RFC 9110 section 8.8.3)."""
+    """Return the entity tag of a version (RFC 9110 section 8.8.3)."""
     return f'"{version}"'
 
 
 def check_if_match(if_match: str | None, version: int) -> None:
-    """412 `stale` unless `If-Match` is absent, `*`, or names `version`."""
+    """Raise 412 `stale` unless `If-Match` is absent, `*`, or names `version`."""
     if if_match is None or if_match.strip() == "*":
         return
     if etag(version) not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
@@ -285,6 +297,6 @@ def check_if_match(if_match: str | None, version: int) -> None:
 
 
 def origin_of(url: str) -> str:
-    """Scheme and authority of a URL."""
+    """Return the scheme and authority of a URL."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

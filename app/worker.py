@@ -1,8 +1,8 @@
-"""The worker processes: a relay claims due rows and hands their ids to arq, which is only a wire.
+"""The worker process: a relay claims due rows and sends their ids through arq, only a transport.
 
-The arq worker ends when Redis goes, so it is supervised: while Redis is away it is started again and again. Meanwhile
-each worker runs what it claims itself, and what it had handed over and never got back. A Redis that hangs counts as
-away. Nothing is lost, because nothing is kept in Redis.
+An arq worker ends when Redis goes away, so `Worker` starts it again and again until Redis is back. Meanwhile each
+worker runs what it claims directly, and also what it had sent and not received back. A Redis that hangs counts as away.
+Nothing is lost, because no state is kept in Redis.
 """
 
 import asyncio
@@ -35,21 +35,21 @@ from app.jobs import JOBS
 from app.resources import Resources, open_resources
 
 ARQ_QUEUE = "kindryn-zoom"
-CLAIM_SIZE = 10  # rows a job carries: one trip through Redis for all of them
+CLAIM_SIZE = 10  # rows sent in one arq job: one trip through Redis for all of them
 MAX_CONCURRENT = 60  # rows a worker runs at once
-MAX_PER_QUEUE = 40
-POLL_INTERVAL = 1.0
-RESTART_DELAY = 0.5
-DRAIN_TIMEOUT = 10.0
+MAX_PER_QUEUE = 40  # rows of one queue that run at once in all workers together
+POLL_INTERVAL = 1.0  # seconds after which the relay looks for due rows without a notification
+RESTART_DELAY = 0.5  # seconds before a new try to reach Redis
+DRAIN_TIMEOUT = 10.0  # seconds a stopping worker waits for its runs
 LEASE = timedelta(seconds=15)
-REDIS_TIMEOUT = 2.0  # seconds; a Redis that takes longer hangs
+REDIS_TIMEOUT = 2.0  # seconds; a Redis that takes longer counts as hanging
 READY_MESSAGE = "the worker takes jobs"
 REDIS_ERRORS = (RedisError, OSError)
 log = logs.get("worker")
 
 
 def connect_redis(url: str) -> ArqRedis:
-    """Connections to Redis that notice when it hangs, or is gone without a word."""
+    """Return a Redis client that notices when Redis hangs, or is gone without a word."""
     options: dict[str, Any] = {"socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT}
     if not url.startswith("unix:"):
         probes = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
@@ -63,20 +63,26 @@ def connect_redis(url: str) -> ArqRedis:
 
 
 def _raise_lost_cancellation() -> None:
-    """Raise a cancellation of this task that was lost. redis-py sends with `asyncio.wait_for`, which before Python 3.12
-    forgets one that comes at the moment it ends (github.com/python/cpython/issues/86296)."""
+    """Raise a cancellation of this task that was lost.
+
+    redis-py sends with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that arrives just as it ends
+    (github.com/python/cpython/issues/86296).
+    """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 class ArqWorker(BaseArqWorker):
-    """An arq worker that looks into its queue when it is told to, besides at its polls. `on_answer` hears of each."""
+    """An arq worker that also looks into its queue when told to, not only when it polls.
+
+    `on_answer` is called after each successful look.
+    """
 
     on_answer: Callable[[], None]
 
     async def poll_now(self) -> None:
-        """Start what waits in the queue now; polling stays as the net under a lost wake-up."""
+        """Start the jobs that wait in the queue now. Regular polling stays, in case this call is lost."""
         await self._poll_iteration()
 
     async def _poll_iteration(self) -> None:
@@ -85,7 +91,7 @@ class ArqWorker(BaseArqWorker):
         self.on_answer()
 
     async def disconnect(self) -> None:
-        """Let go of Redis, whether it still answers or not."""
+        """Cancel the arq jobs and close the connections, whether Redis still answers or not."""
         for task in self.tasks.values():
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
@@ -95,20 +101,24 @@ class ArqWorker(BaseArqWorker):
 
 
 class Worker:
-    """One worker process: the relay, the wire and the lease keeper around a runner."""
+    """One worker process: a job runner with its relay, its transport and its lease keeper."""
 
     def __init__(self, resources: Resources, jobs: JobTable[Any], lease: timedelta = LEASE) -> None:
-        self._resources, self._lease, self._periodic_jobs = resources, lease.total_seconds(), jobs.periodic
+        self._resources = resources
+        self._lease = lease.total_seconds()
+        self._periodic_jobs = jobs.periodic
         self._runner = JobRunner(
             resources.db, resources.clock, jobs, resources, lease=lease, max_concurrent=MAX_CONCURRENT
         )
         self._transport: ArqWorker | None = None
-        self._in_transport = dict[int, float]()  # what was handed over and did not come back yet, and when
-        self._stranded = list[int]()  # of that, what was on the wire when it broke
+        # Ids sent through Redis that have not come back yet, and when they were sent.
+        self._in_transport: dict[int, float] = {}
+        # Ids that were in transport when the connection to Redis broke.
+        self._stranded: list[int] = []
         self.readiness = Readiness(resources.clock)
 
     async def run(self) -> None:
-        """Work until cancelled, then finish what runs."""
+        """Work until cancelled, then let the runs end."""
         await periodic.ensure_periodic_jobs(self._resources.db, self._periodic_jobs)
         leases = asyncio.create_task(self._runner.keep_leases(), name="leases")
         try:
@@ -143,11 +153,11 @@ class Worker:
             await asyncio.sleep(RESTART_DELAY)
 
     def _drop_transport(self) -> None:
-        """From now on everything is run here, also what may never come back from Redis."""
+        """From now on run everything here, including what may never come back from Redis."""
         self._transport = None
         self._stranded += self._in_transport
         self._in_transport.clear()
-        self._runner.on_end()  # have the relay look
+        self._runner.on_end()  # wakes the relay
 
     def _new_transport(self) -> ArqWorker:
         async def connected(ctx: dict[Any, Any]) -> None:  # noqa: ARG001 - arq passes it
@@ -172,8 +182,11 @@ class Worker:
         return transport
 
     async def _relay(self) -> None:
-        """Hand over what is due: at every ring, when a place is free or a paused queue opens, and once a second in case
-        a ring was lost."""
+        """Dispatch due rows whenever there may be some, for ever.
+
+        That is at every notification, when a slot becomes free or a paused queue resumes, and once a second in case a
+        notification was lost.
+        """
         with self._resources.pubsub.subscribe(outbox.TOPIC) as woken:
 
             def ended() -> None:
@@ -190,7 +203,7 @@ class Worker:
                             await woken.wait()
 
     async def _poll_delay(self) -> float:
-        """Seconds until the relay should look again by itself."""
+        """Return the seconds until the relay looks again without a notification."""
         try:
             resumes_in = await self._runner.next_queue_resume()
         except DATABASE_ERRORS as error:
@@ -200,11 +213,15 @@ class Worker:
         return min(POLL_INTERVAL, resumes_in or POLL_INTERVAL)
 
     async def _dispatch(self) -> bool:
-        """Claim a batch and put its ids on the wire, or run it here; whether there may be more to claim at once."""
+        """Claim a batch and send its ids through Redis, or run it here.
+
+        Returns whether there may be more to claim at once.
+        """
         limit = min(CLAIM_SIZE, self._runner.free)
         if limit <= 0:
             return False
-        stranded, self._stranded = self._stranded[:limit], self._stranded[limit:]
+        stranded = self._stranded[:limit]
+        self._stranded = self._stranded[limit:]
         try:
             ids = stranded or await self._runner.claim(limit, MAX_PER_QUEUE)
         except DATABASE_ERRORS as error:
@@ -217,8 +234,11 @@ class Worker:
         return bool(self._stranded) or self._runner.may_have_more
 
     async def _send(self, transport: ArqWorker, ids: Sequence[int]) -> bool:
-        """Whether Redis took a batch. What it may have taken without a word is run here too: the second comes to
-        nothing."""
+        """Send a batch of ids; returns whether Redis accepted it.
+
+        If Redis accepted it but did not say so, the batch is run here too. That is harmless: the second start finds
+        nothing to take.
+        """
         now = time.monotonic()
         self._in_transport = {number: at for number, at in self._in_transport.items() if now - at < self._lease}
         try:
@@ -232,7 +252,7 @@ class Worker:
         return True
 
     async def _start(self, ctx: dict[Any, Any], ids: Sequence[int]) -> None:  # noqa: ARG002 - arq passes it
-        """The arq job: it only sets the runs going, so that a lost Redis never cancels one."""
+        """The arq job: it only starts the runs, so a lost Redis never cancels one."""
         for number in ids:
             self._in_transport.pop(number, None)
         try:
@@ -243,7 +263,7 @@ class Worker:
 
 async def run_worker(settings: Settings, clock: Clock | None = None, lease: timedelta = LEASE) -> None:
     """Run a worker process until SIGTERM or SIGINT."""
-    logging.getLogger("arq.worker").setLevel(logging.WARNING)  # it has two lines to say of every batch
+    logging.getLogger("arq.worker").setLevel(logging.WARNING)  # it logs two lines for every batch
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

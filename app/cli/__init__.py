@@ -10,7 +10,7 @@ import typer
 from app.cli import deliveries, documents, keys, outbox, processes, reconcile
 from app.core.settings import SettingsError
 
-BAD_SETTINGS = 2
+BAD_SETTINGS = 2  # the exit status for settings that cannot be used
 
 commands = typer.Typer(
     help="Zoom for a community platform.",
@@ -31,7 +31,7 @@ commands.command()(documents.openapi)
 
 
 def main() -> None:
-    """Runs one command. Settings that cannot be used end it with status 2 and a line for each that names it."""
+    """Run one command. Unusable settings end it with status 2 and a line for each that names it."""
     try:
         commands()
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""`kindryn-zoom deliveries`: what Zoom told, what became of it, and having it looked at once more."""
+"""`kindryn-zoom deliveries`: list what Zoom delivered and what it led to, and interpret it once more."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ commands = typer.Typer(help="What Zoom told us.", invoke_without_command=True)
 
 @dataclass(frozen=True)
 class DeliveryFilter:
-    """Which deliveries are meant; None leaves a point open."""
+    """Which deliveries are meant; None means any."""
 
     kind: str | None = None
     outcome: str | None = None
@@ -44,7 +44,7 @@ class DeliveryFilter:
     until: datetime | None = None
 
     def apply(self, deliveries: Any) -> Any:
-        """The chosen ones of a `Select` of deliveries, whatever its columns."""
+        """Return a `Select` of deliveries, with any columns, restricted to those that match."""
         if self.kind is not None:
             deliveries = deliveries.where(Delivery.kind == self.kind)
         if self.outcome is not None:
@@ -131,7 +131,7 @@ async def _list(choice: DeliveryFilter, limit: int) -> None:
 
 def _cells(row: Any) -> tuple[str, ...]:
     received = f"{row.received_at:%Y-%m-%d %H:%M:%SZ}"
-    # Whoever signs may call things what they like, and a terminal obeys some letters.
+    # A signer may write anything into these texts, and a terminal executes some control characters.
     kind, account = (ascii(text)[1:-1] if text else "" for text in (row.kind, row.zoom_account_id))
     return (str(row.id), received, kind, account, row.outcome or "waiting", "kept" if row.kept else "pruned")
 
@@ -154,7 +154,7 @@ async def _replay(numbers: Sequence[UUID], choice: DeliveryFilter) -> tuple[int,
 
 
 async def _with_bodies(tx: db.Tx, numbers: Sequence[UUID], choice: DeliveryFilter) -> Sequence[Delivery]:
-    """The deliveries that are meant and can be read, the earliest first."""
+    """Return the matching deliveries that can be read, the earliest first."""
     query = choice.apply(select(Delivery).where(Delivery.body.is_not(None)))
     if numbers:
         query = query.where(Delivery.id.in_(numbers))

@@ -1,4 +1,4 @@
-"""Commands that print what the service is: the scopes it asks for, and its interface."""
+"""Commands that print what the service is: the scopes it asks for, and its OpenAPI document."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from app.clients.zoom import SCOPES, Scope
 from app.core.settings import Settings
 from app.main import create_app
 
-# Whatever they hold, the document is the same: nothing is opened to describe the interface.
+# The document does not depend on the settings, and no resource is opened to describe the interface.
 PLACEHOLDER_SETTINGS = Settings.model_construct(
     public_url="https://api.example", spa_url="https://example", cors_origins=()
 )
@@ -26,14 +26,14 @@ def openapi() -> None:
 
 
 def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as lines, each column as wide as its widest cell."""
+    """Return rows of text as lines, with each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in (heads, *rows))
     return "\n".join(lines)
 
 
 def _scope(scope: Scope) -> list[tuple[str, ...]]:
-    """One line for each thing that uses the scope."""
+    """Return one line for each use of the scope."""
     purpose = [scope.feature] if scope.without is None else [scope.feature, f"without it, {scope.without}"]
     named = (scope.name, "required" if scope.required else "extra", str(scope.step or "-"))
     lines = zip_longest(purpose, scope.serves, fillvalue="")

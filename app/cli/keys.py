@@ -1,4 +1,4 @@
-"""`kindryn-zoom rotate-keys`: everything sealed anew with the first key, so that an older one can be removed."""
+"""`kindryn-zoom rotate-keys`: encrypt everything anew with the first key, so that an older one can go."""
 
 import sys
 from collections import Counter
@@ -29,7 +29,7 @@ from app.registrants import models as registrants
 from app.registrations import models as registrations
 from app.resources import Resources, open_resources, read_settings
 
-# Importing a room's models is what puts its tables, and so its sealed columns, on the metadata.
+# Importing a package's models adds its tables, and so its encrypted columns, to the metadata.
 MODEL_MODULES = (
     core,
     accounts,
@@ -48,10 +48,10 @@ MODEL_MODULES = (
 COLUMNS = find_encrypted_columns(Model.metadata)
 
 DONE = "Every value opens with the first key: what is stored needs no older key of ENCRYPTION_KEYS."
-STILL_OUTDATED = "What is sealed with an older key still needs it; `kindryn-zoom rotate-keys` seals it anew."
+STILL_OUTDATED = "What is encrypted with an older key still needs it; `kindryn-zoom rotate-keys` encrypts it anew."
 OUTDATED_AGAIN = (
-    "Some values came to be sealed with an older key, or were locked, meanwhile. A process that was not restarted since"
-    " the first key changed goes on sealing with the one before: restart them all, and run this again."
+    "Some values came to be encrypted with an older key, or were locked, meanwhile. A process that was not restarted"
+    " since the first key changed goes on encrypting with the one before: restart them all, and run this again."
 )
 UNREADABLE = "What does not open was left as it is."
 
@@ -59,11 +59,11 @@ UNREADABLE = "What does not open was left as it is."
 def rotate_keys(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; only count the values by their key.")] = False,
 ) -> None:
-    """Seal everything in the database anew with the first key of ENCRYPTION_KEYS, while the service runs.
+    """Encrypt everything in the database anew with the first key of ENCRYPTION_KEYS, while the service runs.
 
     To replace a key: add the new one at the end of ENCRYPTION_KEYS and restart every process, so that all can open what
-    it seals; put it first and restart again; run this; remove the old one. It can be interrupted, and goes on when it
-    is run again. The status is 1 while an older key is still needed, or where a value does not open.
+    it encrypts; put it first and restart again; run this; remove the old one. It can be interrupted, and goes on when
+    it is run again. The status is 1 while an older key is still needed, or where a value does not open.
     """
     findings = uvloop.run(_rotate(check))
     _print_counts(findings)
@@ -83,13 +83,13 @@ async def _rotate(check: bool) -> list[key_rotation.KeyUsage]:
 
 async def _reencrypt(resources: Resources, values: int) -> None:
     reencrypted: Counter[str] = Counter()
-    with _bar("sealing", values) as bar:
+    with _bar("encrypting", values) as bar:
         for column in COLUMNS:
             reencrypted[column.table] += await key_rotation.reencrypt(
                 resources.db, resources.encryption, column, bar.update
             )
     print(
-        format_table(("TABLE", "SEALED ANEW"), [(name, str(number)) for name, number in reencrypted.items()]),
+        format_table(("TABLE", "ENCRYPTED ANEW"), [(name, str(number)) for name, number in reencrypted.items()]),
         end="\n\n",
     )
 
@@ -100,18 +100,18 @@ def _print_counts(findings: Sequence[key_rotation.KeyUsage]) -> None:
         for finding in findings
         for key_id, number in sorted(finding.values.items())
     ]
-    print(format_table(("COLUMN", "KEY", "VALUES"), counts) if counts else "nothing is sealed yet", end="\n\n")
+    print(format_table(("COLUMN", "KEY", "VALUES"), counts) if counts else "nothing is encrypted yet", end="\n\n")
 
 
 def _report(findings: Sequence[key_rotation.KeyUsage], check: bool) -> int:
-    """Say where each value is that does not open or, after a rotation, still needs an older key; the exit status."""
+    """Print where values do not open or, after a rotation, still need an older key; returns the status."""
     outdated = [finding.column.associated_data(row_id) for finding in findings for row_id in finding.outdated]
     unreadable = [
         f"{finding.column.associated_data(row_id)} does not open: {reason}"
         for finding in findings
         for row_id, reason in finding.unreadable.items()
     ]
-    lines = unreadable if check else [*(f"{place} is sealed with an older key" for place in outdated), *unreadable]
+    lines = unreadable if check else [*(f"{place} is encrypted with an older key" for place in outdated), *unreadable]
     if outdated:
         lines.append(STILL_OUTDATED if check else OUTDATED_AGAIN)
     if unreadable:

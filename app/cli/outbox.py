@@ -1,4 +1,4 @@
-"""`kindryn-zoom outbox`: the work that is still to be done, what was given up, and giving it another chance."""
+"""`kindryn-zoom outbox`: list the pending jobs and the dead ones, and revive a dead one."""
 
 from typing import Annotated, Any
 
@@ -58,7 +58,7 @@ async def _show(dead: bool, limit: int) -> None:
 
 def _cells(row: Any) -> tuple[str, ...]:
     due = f"{row.due_at:%Y-%m-%d %H:%M:%SZ}"
-    return (str(row.id), row.state, row.reaction, row.key, due, str(row.attempts), row.reason or "")
+    return (str(row.id), row.state, row.job, row.key, due, str(row.attempts), row.reason or "")
 
 
 async def _revive(number: int) -> outbox.JobRequest | None:
@@ -71,7 +71,7 @@ async def _request_again(resources: Resources, number: int) -> outbox.JobRequest
         row = (await tx.execute(SELECT_DEAD, id=number)).one_or_none()
         if row is None:
             return None
-        request = outbox.JobRequest(row.reaction, row.key, tx.now, row.priority, row.lane)
+        request = outbox.JobRequest(row.job, row.key, tx.now, row.priority, row.queue)
         await tx.execute(outbox.UPSERT.format(where=""), **outbox.upsert_parameters([request], None, tx.now))
         tx.run_now(row.key)
         tx.publish(outbox.TOPIC)

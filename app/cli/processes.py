@@ -1,4 +1,4 @@
-"""Commands that run a process of the service, and the one that prepares its database. Settings: the environment."""
+"""Commands that run a process of the service, and the one that migrates its database."""
 
 import gc
 import socket
@@ -16,7 +16,7 @@ from app.jobs import JOBS
 from app.resources import open_resources, read_settings, unreachable_database
 from app.worker import run_worker
 
-# In a container nobody else would hear of it; what is reachable from outside, the container's network decides.
+# In a container a loopback address would be unreachable. The container's network decides who reaches the port.
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - see above
 
 
@@ -67,7 +67,10 @@ def _load_settings() -> Settings:
 
 
 async def _check_config(settings: Settings, address: tuple[str, int] | None = None) -> None:
-    """Open everything once, and close it: a server would bury what is wrong here in a traceback of its own."""
+    """Open all resources once and close them again; raises SettingsError.
+
+    A server would hide what is wrong here in a traceback of its own.
+    """
     problems = [*_taken_ports(settings, address)]
     try:
         async with open_resources(settings, JOBS) as resources:
@@ -93,6 +96,9 @@ def _taken_ports(settings: Settings, address: tuple[str, int] | None) -> Iterato
 
 
 def _freeze_gc() -> None:
-    """Have the garbage collector leave alone what stays for good, which is nearly everything: walking through all of it
-    stops a process for up to half a second, with people at its door and calls to Zoom at their moment."""
+    """Exclude everything allocated so far from garbage collection.
+
+    Nearly all of it stays for the life of the process, and a full collection of it stops the process for up to half a
+    second, while people click on Join and calls to Zoom are due.
+    """
     gc.freeze()

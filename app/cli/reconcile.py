@@ -1,4 +1,4 @@
-"""`kindryn-zoom reconcile`: after a backup was restored, everything that happened since is found and put right."""
+"""`kindryn-zoom reconcile`: after a restore, find what happened since the backup and put it right."""
 
 import sys
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ RAISE_NUMBERS = (
 
 @dataclass
 class Findings:
-    """What was done before (`doubts.done`), the plan of each account, and what else is to be said."""
+    """What an earlier run completed (`invalidation.completed`), each account's plan, and further notes."""
 
     already_done: frozenset[UUID | None]
     plans: Sequence[AccountPlan]
@@ -89,7 +89,10 @@ async def _reconcile(since: datetime, *, dry_run: bool) -> bool:
 
 
 async def reconcile_accounts(resources: Resources, since: datetime, *, dry_run: bool) -> bool:
-    """Show what is to be done and, unless it is a `dry_run`, do it; whether everything could be looked at."""
+    """Print the plan and, unless it is a `dry_run`, carry it out.
+
+    Returns whether everything could be looked at.
+    """
     findings = await _find(resources, since)
     _show(findings)
     dead: list[str] = []
@@ -129,7 +132,7 @@ async def _apply(resources: Resources, findings: Findings, since: datetime) -> N
 
 
 async def _renew(resources: Resources) -> list[str]:
-    """Renew what is in doubt; a line for each account that Zoom takes no more, or gave no token for now."""
+    """Renew stale grants; returns a line for each account that Zoom refuses or gave no token for now."""
     lines = []
     async with resources.db.transaction() as tx:
         stale = (await tx.session.scalars(select(Grant.account_id).where(Grant.stale_since.is_not(None)))).all()

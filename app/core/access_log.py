@@ -1,4 +1,4 @@
-"""Around every request: its correlation id, one access line, one count. Pure ASGI, as it is paid on every click."""
+"""Middleware: each request's correlation id, access line and count. Pure ASGI: every click pays for it."""
 
 import re
 import time
@@ -8,20 +8,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core import logs, metrics
 
 UNMATCHED = "unmatched"
-CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client that went away
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that closed the connection
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _log = logs.get("http")
 
 
 class AccessLogMiddleware:
-    """The outermost layer of the API: it also sees the answers made to unexpected errors, and logs those errors."""
+    """The outermost layer of the API: it also sees responses to unexpected errors, and logs those errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. `X-Request-Id` is taken over if it is 8 to 64 of `A-Za-z0-9_-`, else made, and sent back."""
+        """Serve one ASGI request.
+
+        `X-Request-Id` is used if it is 8 to 64 of `A-Za-z0-9_-`, else a new one is made. It is sent back.
+        """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -33,18 +36,20 @@ class AccessLogMiddleware:
             except Exception:
                 _log.exception("request failed", method=_method(scope), route=route_of(scope))
                 response.status = response.status or 500
-                # A finished answer leaves the server nothing to do but to log the error again.
+                # If the response is finished, the server could only log the error again.
                 if not response.finished:
                     raise
             finally:
                 seconds = time.perf_counter() - started
-                method, route, status = _method(scope), route_of(scope), response.status or CLIENT_CLOSED_REQUEST
+                method = _method(scope)
+                route = route_of(scope)
+                status = response.status or CLIENT_CLOSED_REQUEST
                 metrics.request_answered(method, route, status, seconds)
                 _log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 2))
 
 
 class _Response:
-    """Passes an answer on with the correlation id among its headers, and remembers how far it got."""
+    """Passes a response on with the correlation id in its headers, and records how far it got."""
 
     def __init__(self, send: Send, correlation: str) -> None:
         self._send = send
@@ -62,8 +67,8 @@ class _Response:
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that took the request. Never its path: paths hold tickets."""
-    # FastAPI keeps the template with the prefixes of included routers here; `route.path` is only its last part.
+    """Return the template of the matched route, never the path, because paths contain tickets."""
+    # FastAPI keeps the template with the prefixes of included routers here. `route.path` is only its last part.
     included = scope.get("fastapi", {}).get("effective_route_context")
     template: str = getattr(included or scope.get("route"), "path", UNMATCHED)
     return template
@@ -71,7 +76,7 @@ def route_of(scope: Scope) -> str:
 
 def _method(scope: Scope) -> str:
     method: str = scope["method"]
-    # Anybody can invent methods; a label must not take whatever they are.
+    # A client can invent methods, and a label must have few values.
     return method if method in _METHODS else "OTHER"
 
 

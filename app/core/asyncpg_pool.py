@@ -1,4 +1,4 @@
-"""A few asyncpg connections that take turns, for the single statements of hot routes.
+"""A small pool of asyncpg connections for the single statements of hot paths.
 
 asyncpg's own pool wraps, watches and shields every connection it lends, which costs as much again as a small statement.
 """
@@ -11,27 +11,28 @@ import asyncpg
 
 from app.core.database_timeouts import COMMAND_TIMEOUTS, Timeouts, enable_keepalive
 
-# What a lost database raises. The last: the server said goodbye on an idle connection, and has not hung up yet.
+# What a lost database raises. InternalClientError comes if the server ended an idle session and has not closed its
+# connection yet.
 DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-CLOSE_TIMEOUT = 2.0  # seconds for a server to take leave
+CLOSE_TIMEOUT = 2.0  # seconds a server has to close a connection
 
 
 class AsyncpgPool:
-    """Runs statements, each on a connection that is free, or else on the next that becomes free.
+    """Runs each statement on a free connection, or on the next one that becomes free.
 
-    Statements are prepared once for each connection. Nothing may leave session state behind: it would meet the next
-    statement. Connections are made as they are needed, and anew where the server closed them.
+    Statements are prepared once per connection. A statement must leave no session state behind, because the next
+    statement would find it. Connections are made when needed, and again after the server closed them.
     """
 
     def __init__(self, url: str, size: int, timeouts: Timeouts = COMMAND_TIMEOUTS) -> None:
-        """`url` has the form postgresql://..., `size` is how many statements may run at once."""
+        """Take the URL (postgresql://...) and `size`, how many statements may run at once."""
         self._url, self._size, self._timeouts = url, size, timeouts
-        # The one used last comes first, and None, a connection yet to be made, only where none is free.
+        # A stack: the connection used last is used next. None is one that has to be made; those lie at the bottom.
         self._free: list[Any] = [None] * size
-        # First come, first served; a queue would let who comes just now overtake whoever it has woken.
+        # First come, first served. A queue of connections would let a new caller overtake one that was just woken.
         self._slots = asyncio.Semaphore(size)
         self._closed = False
-        # Hears of a connection that did not answer; whoever has others distrusts them too.
+        # Called when a connection did not answer. The owner of further connections then distrusts those, too.
         self.on_timeout: Callable[[], None] = self.discard_idle_connections
 
     @property
@@ -40,11 +41,11 @@ class AsyncpgPool:
         return self._size - len(self._free)
 
     async def open(self) -> None:
-        """Make the first connection; raises what asyncpg raises when the database cannot be reached."""
+        """Make the first connection; raises what asyncpg raises if the database cannot be reached."""
         await self.fetchval("SELECT 1")
 
     async def close(self) -> None:
-        """Wait for what runs, then hang up."""
+        """Wait for the running statements, then close the connections."""
         self._closed = True
         for _ in range(self._size):
             await self._slots.acquire()
@@ -52,25 +53,25 @@ class AsyncpgPool:
             if connection is not None:
                 try:
                     await connection.close(timeout=CLOSE_TIMEOUT)
-                except DATABASE_ERRORS:  # it is terminated, and nobody waits for those that are like it
+                except DATABASE_ERRORS:  # it is terminated, and the others are not waited for
                     self.discard_idle_connections()
 
     async def execute(self, sql: str, *values: object) -> str:
-        """Run a statement, or without values several; the status of the last."""
+        """Run one statement, or several if there are no values; returns the status of the last."""
         status: str = await self._call("execute", sql, values)
         return status
 
     async def fetch(self, sql: str, *values: object) -> list[Any]:
-        """Run a statement; its rows."""
+        """Run a statement and return its rows."""
         rows: list[Any] = await self._call("fetch", sql, values)
         return rows
 
     async def fetchrow(self, sql: str, *values: object) -> Any:
-        """Run a statement; its first row, or None."""
+        """Run a statement and return its first row, or None."""
         return await self._call("fetchrow", sql, values)
 
     async def fetchval(self, sql: str, *values: object) -> Any:
-        """Run a statement; the first column of its first row, or None."""
+        """Run a statement and return the first column of its first row, or None."""
         return await self._call("fetchval", sql, values)
 
     async def _call(self, method: str, sql: str, values: Sequence[object]) -> Any:
@@ -87,7 +88,7 @@ class AsyncpgPool:
             raise
 
     def discard_idle_connections(self) -> None:
-        """One connection did not answer, so others may not either: have them made anew."""
+        """Replace all idle connections: one did not answer, so others may not either."""
         for index, connection in enumerate(self._free):
             if connection is not None:
                 connection.terminate()
@@ -103,7 +104,7 @@ class AsyncpgPool:
         except asyncpg.PostgresError:
             raise
         except BaseException:
-            # Interrupted halfway, the server may still be at it: nobody should get this connection next.
+            # After an interruption the server may still run the statement, so this connection is not reused.
             if connection is not None:
                 connection.terminate()
                 connection = None

@@ -1,4 +1,4 @@
-"""Who did what on somebody else's behalf: rows that stay when logs are gone. Ids only, no names and no addresses."""
+"""Audit of actions on another person's behalf, which outlives the logs. Ids only, no names or addresses."""
 
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -6,16 +6,19 @@ from uuid import uuid4
 from app.core import db
 from app.core.models import AuditEntry
 
-RETENTION = timedelta(days=365)
+RETENTION = timedelta(days=365)  # how long an entry is kept
 
 
 def record(tx: db.Tx, community_id: str, by: str, action: str, subject: str, about: str | None = None) -> None:
-    """Write down that `by` did `action` to `subject` (a member or guest), where there is one `about` an event."""
-    entry = AuditEntry(id=uuid4(), at=tx.now, community_id=community_id, by=by, action=action, subject=subject)
-    entry.about = about
-    tx.session.add(entry)
+    """Add an entry: `by` did `action` to `subject`.
+
+    The subject is a member or guest. `about` is the event, if there is one.
+    """
+    tx.session.add(
+        AuditEntry(id=uuid4(), at=tx.now, community_id=community_id, by=by, action=action, subject=subject, about=about)
+    )
 
 
 async def prune(tx: db.Tx, now: datetime) -> None:
-    """Drop what is older than `RETENTION`."""
+    """Delete entries older than `RETENTION`."""
     await tx.execute("DELETE FROM audit WHERE at < :before", before=now - RETENTION)

@@ -1,9 +1,9 @@
-"""Rows of one job whose work a run of another row does together.
+"""Batching: one run claims many waiting rows of a job and finishes them in one transaction.
 
-They are taken by a lease, as a worker takes them, so nobody runs them meanwhile. If whoever took them dies, the lease
-runs out and each is run by itself; what was asked for again meanwhile is due again. Like every run: take, commit, and
-only then read the present. A row that cannot be done fails as it would by itself: it waits for its moment, or backs
-off, and is not read again before.
+A batch claims rows with a lease, as a worker does, so nobody else runs them meanwhile. If the process dies, the lease
+expires and each row is run by itself. A row requested again during the batch is due again. Like every run, a batch
+claims, commits, and only then reads the present. A row that cannot be done fails as it would alone: it waits or backs
+off, and is not tried again before its time.
 """
 
 import contextlib
@@ -20,21 +20,22 @@ from app.core.asyncpg_pool import AsyncpgPool
 from app.core.job_runner import JobContext
 
 log = logs.get("batching")
-# Short batches: while one is written, what other tenants wait for waits for the event loop too.
-BATCH_SIZE, LEASE_TIME = 25, timedelta(seconds=5)
+# Batches are short: while one is written, the event loop keeps the other tenants' requests waiting.
+BATCH_SIZE = 25  # rows
+LEASE_TIME = timedelta(seconds=5)
 
 _CLAIM = """
-UPDATE outbox SET lease = :lease, claimed_until = clock_timestamp() + CAST(:hold AS interval), in_batch = true
+UPDATE outbox SET lease = :lease, claimed_until = clock_timestamp() + CAST(:lease_time AS interval), in_batch = true
 WHERE id IN (
     SELECT id FROM outbox
-    WHERE job = :reaction AND key = ANY(CAST(:keys AS text[])) AND dead_at IS NULL
+    WHERE job = :job AND key = ANY(CAST(:keys AS text[])) AND dead_at IS NULL
       AND (claimed_until IS NULL OR claimed_until <= clock_timestamp()) AND (not_before IS NULL OR not_before <= :now)
     ORDER BY priority, due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 RETURNING key, generation, attempts, failing_since
 """
 
-# For asyncpg: what of a reaction is due in the run's own queue and nobody has taken.
+# For asyncpg: the rows of a job that are due in the run's own queue and that no worker has claimed.
 _CLAIM_WAITING = """
 WITH waiting AS (
     SELECT id FROM outbox
@@ -47,7 +48,7 @@ FROM waiting WHERE outbox.id = waiting.id
 RETURNING key, generation, attempts, failing_since
 """
 
-# Locked in the order of their keys, as everywhere.
+# Rows are locked in the order of their keys, as everywhere (see `outbox.UPSERT`).
 _LOCK = 'SELECT id FROM outbox WHERE lease = :lease ORDER BY job COLLATE "C", key COLLATE "C" FOR UPDATE'
 
 _DELETE_DONE = """
@@ -55,7 +56,7 @@ DELETE FROM outbox USING unnest(CAST(:keys AS text[]), CAST(:generations AS bigi
 WHERE outbox.lease = :lease AND outbox.key = claimed.key AND outbox.generation = claimed.generation
 """
 
-# As `outbox.FAIL`, many at once.
+# The same as `outbox.RECORD_FAILURE`, for many rows at once.
 _RECORD_FAILURES = """
 UPDATE outbox SET lease = NULL, claimed_until = NULL, in_batch = false, reason = claimed.reason,
     not_before = CASE WHEN outbox.generation = claimed.generation OR claimed.holds THEN claimed.not_before END,
@@ -73,7 +74,7 @@ WHERE outbox.lease = :lease AND outbox.key = claimed.key
 
 _RETURN_ROWS = """
 UPDATE outbox SET lease = NULL, claimed_until = NULL, in_batch = false,
-    unbatched = unbatched OR (:alone AND key <> ALL(CAST(:done AS text[]))),
+    unbatched = unbatched OR (:unbatched AND key <> ALL(CAST(:done AS text[]))),
     due_at = CASE WHEN key = ANY(CAST(:later AS text[])) THEN CAST(:later_at AS timestamptz)
                   WHEN key = ANY(CAST(:now_due AS text[])) THEN :now ELSE due_at END
 WHERE lease = :lease
@@ -82,7 +83,7 @@ WHERE lease = :lease
 
 @dataclass(frozen=True)
 class BatchRow:
-    """A row as it stood when it was taken: what `outbox.judge` asks about it."""
+    """A row as it was when claimed: the fields that `outbox.decide_retry` needs."""
 
     generation: int
     attempts: int
@@ -91,7 +92,7 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class ClaimedBatch:
-    """Rows held by one lease, by their keys."""
+    """Rows claimed under one lease, by their keys."""
 
     lease: UUID
     rows: Mapping[str, BatchRow]
@@ -99,20 +100,22 @@ class ClaimedBatch:
 
 @dataclass
 class BatchResult:
-    """What became of the rows of a batch: those that are done, and what kept the others from it."""
+    """The outcome of a batch: the keys that are done, and the error of each key that failed."""
 
     done: list[str] = field(default_factory=list)
     failed: dict[str, Exception] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def handling(self, key: str) -> Iterator[None]:
-        """Do one row in the block: it is done, or failed by whatever the block raises. A database error is raised on:
-        after it the transaction is good for nothing."""
+        """Do one row in the block: it is done, or it failed with the exception the block raised.
+
+        A database error is raised again, because the transaction is unusable after it.
+        """
         try:
             yield
         except SQLAlchemyError:
             raise
-        except Exception as error:  # as for a run by itself
+        except Exception as error:  # as in `JobRunner._run`, no error of a job may stop the batch
             self.failed[key] = error
         else:
             self.done.append(key)
@@ -122,10 +125,13 @@ BatchHandler = Callable[[db.Tx, Sequence[str]], Awaitable[BatchResult]]
 
 
 async def claim_batch(tx: db.Tx, job: str, keys: Collection[str], limit: int, lease_time: timedelta) -> ClaimedBatch:
-    """Take up to `limit` rows of `job` that nobody runs and nothing holds back; `hold` outlasts the work."""
+    """Claim up to `limit` rows of `job` among `keys` that no worker runs and no wait holds back.
+
+    `lease_time` must be longer than the work takes.
+    """
     lease = uuid4()
     rows = await tx.execute(
-        _CLAIM, lease=lease, hold=lease_time, reaction=job, keys=sorted(keys), now=tx.now, limit=limit
+        _CLAIM, lease=lease, lease_time=lease_time, job=job, keys=sorted(keys), now=tx.now, limit=limit
     )
     return ClaimedBatch(lease, {key: BatchRow(*values) for key, *values in rows})
 
@@ -134,18 +140,19 @@ async def claim_batch(tx: db.Tx, job: str, keys: Collection[str], limit: int, le
 async def with_batch(
     context: JobContext[Any], pool: AsyncpgPool, job: str, handler: BatchHandler, batch_size: int = BATCH_SIZE
 ) -> AsyncIterator[None]:
-    """After the row of `work`, which the block does, do what else of its `job` waits in its queue.
+    """Run the block for the context's own row, then the waiting rows of `job` in its queue, as one batch.
 
-    The own row comes first, and whether or not it could be done: it was claimed in its turn, and the others may be
-    many. `handler` gets a transaction and the keys, and says what became of each. For jobs that work on the database
-    alone, and come by the thousand; up to `batch_size` at once, which must be done within `LEASE_TIME`.
+    The own row comes first, because it was claimed in its turn and the others may be many. The others are run even if
+    the own row fails. `handler` gets a transaction and the keys, and returns the outcome of each key. This is for jobs
+    that work on the database alone and arrive by the thousand. A batch has up to `batch_size` rows and must finish
+    within `LEASE_TIME`.
     """
     failed: Exception | None = None
     try:
         yield
     except outbox.LeaseLost:
         raise
-    except Exception as error:  # raised again below, once the others have had their turn
+    except Exception as error:  # raised again below, after the batch has run
         failed = error
     await run_batch(context, pool, job, context.resources.clock.now(), handler, batch_size)
     if failed is not None:
@@ -160,9 +167,10 @@ async def run_batch(
     handler: BatchHandler,
     batch_size: int = BATCH_SIZE,
 ) -> None:
-    """Do what of `job` is due in the queue of `work` and nobody has taken, as `with_batch` does.
+    """Claim further due rows of `job` in the context's queue and run `handler` on all of them.
 
-    What somebody else has taken since counts for nothing.
+    It claims up to `batch_size` rows. If another worker has taken one of them meanwhile, the whole batch is rolled
+    back.
     """
     lease = uuid4()
     rows = await pool.fetch(_CLAIM_WAITING, lease, job, batch_size, LEASE_TIME, now, context.queue)
@@ -170,14 +178,14 @@ async def run_batch(
         return
     claimed = ClaimedBatch(lease, {key: BatchRow(*values) for key, *values in rows})
     try:
-        # The own row is finished by now: these are held by their own lease.
+        # Unfenced: the context's own row is finished by now, and this batch has its own lease.
         async with context.unfenced() as tx:
             result = await handler(tx, list(claimed.rows))
             await lock_batch(tx, claimed)
             await _record_failures(tx, claimed, result.failed)
             await finish_batch(tx, claimed, result.done, unbatched=True)
-    except Exception as error:  # whatever it is, the one that causes it fails by itself, and the others do not
-        log.warning("batch failed, its rows run one by one", reaction=job, rows=len(rows), reason=type(error).__name__)
+    except Exception as error:  # run one by one, only the row that causes the error fails
+        log.warning("batch failed, its rows run one by one", job=job, rows=len(rows), reason=type(error).__name__)
         async with context.unfenced() as tx:
             await finish_batch(tx, claimed, (), unbatched=not isinstance(error, outbox.LeaseLost))
 
@@ -186,7 +194,7 @@ async def run_batch(
 async def claiming_batch(
     context: JobContext[Any], job: str, keys: Collection[str], limit: int, lease_time: timedelta
 ) -> AsyncIterator[ClaimedBatch]:
-    """Take rows as `claim_batch` does, for a block that calls a vendor for them."""
+    """Claim rows as `claim_batch` does, for a block that calls a vendor for them."""
     async with context.transaction() as tx:
         claimed = await claim_batch(tx, job, keys, limit, lease_time)
     with context.also_holding(claimed.lease, len(claimed.rows)):
@@ -194,7 +202,10 @@ async def claiming_batch(
 
 
 async def lock_batch(tx: db.Tx, claimed: ClaimedBatch) -> None:
-    """Nobody takes one of these rows over until the transaction is committed. Raises LeaseLost where somebody has."""
+    """Lock the rows so that no other worker claims one before this transaction commits.
+
+    Raises LeaseLost if another worker has claimed one already.
+    """
     if (await tx.execute(_LOCK, lease=claimed.lease)).rowcount < len(claimed.rows):
         raise outbox.LeaseLost
 
@@ -209,20 +220,31 @@ async def finish_batch(
     *,
     unbatched: bool = False,
 ) -> None:
-    """Strike the rows that are `done`, and hand back the rest: the keys `due_now` are due at once, the keys `due_later` not
-    before `due_later_at`, and all others when they were; `unbatched`, no batch takes them again."""
+    """Delete the rows that are `done` and return the rest to the outbox.
+
+    The keys `due_now` are due at once, the keys `due_later` at `due_later_at`, and all others when they were due
+    before. With `unbatched`, the returned rows never join a batch again.
+    """
     keys = sorted(done)
     await tx.execute(_LOCK, lease=claimed.lease)
     await tx.execute(
         _DELETE_DONE, lease=claimed.lease, keys=keys, generations=[claimed.rows[key].generation for key in keys]
     )
-    keys_of = {"done": keys, "later": sorted(due_later), "now_due": sorted(due_now)}
-    await tx.execute(_RETURN_ROWS, lease=claimed.lease, **keys_of, later_at=due_later_at, now=tx.now, alone=unbatched)
+    await tx.execute(
+        _RETURN_ROWS,
+        lease=claimed.lease,
+        done=keys,
+        now_due=sorted(due_now),
+        later=sorted(due_later),
+        later_at=due_later_at,
+        now=tx.now,
+        unbatched=unbatched,
+    )
     tx.publish(outbox.TOPIC)
 
 
 async def _record_failures(tx: db.Tx, claimed: ClaimedBatch, failed: Mapping[str, Exception]) -> None:
-    """Each of these waits as its error says."""
+    """Reschedule each failed row as its error says."""
     if not failed:
         return
     rows = [claimed.rows[key] for key in failed]

@@ -1,4 +1,4 @@
-"""What a request's body may be before anybody has looked at what it says. Pure ASGI, as it is paid on every click."""
+"""Limits on a request's body, checked before a route reads it. Pure ASGI: every click pays for it."""
 
 import json
 import re
@@ -11,18 +11,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import MAX_NAMED_FIELDS, Problem, field_errors
 
-MAX_DEPTH = 32  # nested lists and objects; what the interface takes has three
-MAX_VALUES = 1000  # in all; what the interface takes has fifty
-MAX_DIGITS = 1000  # of one number; Python itself refuses to read 4300
-# A text, also one without an end: whatever is in it has no meaning for the structure. Possessive, so that it takes no
-# longer than the body is long.
+MAX_DEPTH = 32  # levels of nested lists and objects; the interface needs three
+MAX_VALUES = 1000  # values in one body; the interface needs fifty
+MAX_DIGITS = 1000  # digits of one number; Python itself refuses to read 4300
+# A string literal, even an unterminated one: nothing inside it counts for the structure. The quantifiers are
+# possessive, so matching takes time linear in the body's length.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"\d{%d}" % MAX_DIGITS)
 _BRACKETS = re.compile(rb"[][{}]")
 
 
 class BodyRefused(HTTPException):
-    """A body that nobody looks at; `problem` says why. An HTTPException, as FastAPI lets no other pass."""
+    """A refused body; `problem` says why.
+
+    It is an HTTPException because FastAPI lets no other exception pass from `receive`.
+    """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.status)
@@ -30,23 +33,24 @@ class BodyRefused(HTTPException):
 
 
 class BodyLimitMiddleware:
-    """Lets no request body past that is larger than `largest` bytes, and no JSON that takes long to look at.
+    """Refuses request bodies larger than `largest` bytes, and JSON that is expensive to read.
 
-    Paths that begin with a key of `raw_limit` have a bound of their own, and read what is in the body themselves.
+    Paths that begin with a key of `raw` have a limit of their own, and their routes read the body themselves.
     """
 
     def __init__(self, app: ASGIApp, largest: int, raw: Mapping[str, int]) -> None:
         self._app, self._largest, self._raw = app, largest, dict(raw)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. Counts what arrives: a `Content-Length` may be absent."""
+        """Serve one ASGI request. Counts the bytes received, because `Content-Length` may be absent."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         raw_limit = next(
             (max_bytes for prefix, max_bytes in self._raw.items() if scope["path"].startswith(prefix)), None
         )
-        remaining, parts = self._largest if raw_limit is None else raw_limit, list[bytes]()
+        remaining = self._largest if raw_limit is None else raw_limit
+        parts: list[bytes] = []
 
         async def limited_receive() -> Message:
             nonlocal remaining
@@ -71,8 +75,11 @@ def _is_json(scope: Scope) -> bool:
 
 
 def check_json(body: bytes) -> None:
-    """Raises BodyRefused for JSON that is not UTF-8, is nested too deep, or has too many values or digits, or a field
-    twice. What is no JSON at all is left to whoever reads it."""
+    """Raise BodyRefused for JSON that this service does not read.
+
+    That is JSON that is not UTF-8, is nested too deeply, has too many values or digits, or names a field twice. A body
+    that is not JSON at all is left to the route that parses it.
+    """
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -105,7 +112,7 @@ def _reject_duplicate_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _too_many_values(body: bytes, values: int) -> BodyRefused:
-    """Names the first fields where it is they that are too many."""
+    """Return the refusal of a body with too many values; it names the first fields if those are too many."""
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,21 +1,24 @@
-"""No answer is kept for anybody else. Pure ASGI, as it is paid on every click."""
+"""Keeps caches from storing responses for another caller. Pure ASGI: every click pays for it."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Who asks is told by one of these, so an answer kept for one is none for another (RFC 9110 section 12.5.5).
+# One of these headers identifies the caller, so a response cached for one caller is not valid for another (RFC 9110
+# section 12.5.5).
 VARY = "Cookie, Authorization"
 
 
 class CacheControlMiddleware:
-    """Says of each answer that nobody is to keep it, unless the route has said how it may be kept (RFC 9111), and that
-    it depends on who asked."""
+    """Adds `Cache-Control: no-store` and `Vary` to every response.
+
+    A route that sets its own `Cache-Control` (RFC 9111) keeps it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serve one ASGI request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,7 +1,7 @@
-"""How much a connection may send, and how long it may take, before its request is complete.
+"""Limits on how much a connection may send, and how long it may take, before its request is complete.
 
-uvicorn bounds neither: a header of any length is kept in memory, and a request that is never finished stays for ever.
-Where the first byte of the answer is not sent yet, the client is told why (408, 431); then the connection is closed.
+uvicorn limits neither: it keeps a header of any length in memory, and a request that is never finished stays for ever.
+If the response has not begun, the client is told why (408, 431); then the connection is closed.
 """
 
 import asyncio
@@ -15,55 +15,59 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.core import logs, metrics
 from app.core.errors import Problem
 
-MAX_HEAD_BYTES = (
-    32 * 1024
-)  # bytes of the request line and all headers; trailers and chunk extensions have as much again
+# Bytes of the request line and all headers. Trailers and chunk extensions may have as many again.
+MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
-HEAD_TIMEOUT = 10.0  # from the connection, or the first byte of a further request, to the end of the headers
-BODY_GAP_TIMEOUT = 10.0  # between two pieces of the body
-BODY_TIMEOUT = 30.0  # from the end of the headers to the end of the body
-WRITE_TIMEOUT = 30.0  # in which a client takes nothing of its answer
-MAX_CHUNK_OVERHEAD = 6  # bytes that frame a chunk of one byte, that byte included (RFC 9112 section 7.1)
+# Seconds from the connection, or from the first byte of a further request, to the end of the headers.
+HEAD_TIMEOUT = 10.0
+BODY_GAP_TIMEOUT = 10.0  # seconds between two pieces of the body
+BODY_TIMEOUT = 30.0  # seconds from the end of the headers to the end of the body
+WRITE_TIMEOUT = 30.0  # seconds in which a client reads nothing of its response
+# Bytes that frame a chunk of one byte, that byte included (RFC 9112 section 7.1).
+MAX_CHUNK_OVERHEAD = 6
 _log = logs.get("http")
 
 
 class _TooManyHeaders(Exception):
-    """Stops the parser."""
+    """Raised in a callback to stop the parser."""
 
 
 class LimitedConfig(uvicorn.Config):
-    """What uvicorn is told. `public_url` is where problems are described."""
+    """uvicorn's configuration with limited connections. `public_url` is where problems are described."""
 
     def __init__(self, app: ASGIApp, public_url: str, **options: Any) -> None:
-        # Nothing here speaks WebSocket.
+        # This service has no WebSocket.
         super().__init__(app, http=LimitedConnection, ws="none", **options)
         self.public_url = public_url
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, with bounds."""
+    """uvicorn's HTTP/1.1 connection, with limits on size and time."""
 
     config: LimitedConfig
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._in_head, self._request_begun = True, False
+        self._in_head = True
+        self._request_begun = False
+        # Bytes of the head, of everything after it, and of the body; and the number of complete requests.
         self._head = self._tail = self._body = self._messages = 0
+        # The problem to answer if the parser refuses what it gets.
         self._slug = "bad-request"
-        # When what is being read has to be there; None where nothing is.
+        # When the part that is being read must be complete; None while no request is being read.
         self._deadline: float | None = self.loop.time() + HEAD_TIMEOUT
         self._body_deadline = self.loop.time() + BODY_TIMEOUT
         self._stalled_at: float | None = None
 
     def close_if_late(self, now: float) -> None:
-        """Close the connection if its client takes too long; `now` is the event loop's time."""
+        """Close the connection if its client is too slow; `now` is the event loop's time."""
         if self._stalled_at is not None and now >= self._stalled_at + WRITE_TIMEOUT:
             self.transport.abort()
         elif self._deadline is not None and now >= self._deadline:
             self._refuse("request-timeout")
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, but no more of a head than it may have."""
+        """Feed the parser, but no more bytes of a head than allowed."""
         room = MAX_HEAD_BYTES - self._head
         if not self._in_head or len(data) <= room:
             self._feed(data)
@@ -77,7 +81,8 @@ class LimitedConnection(HttpToolsProtocol):
             self._feed(data[room:])
 
     def _feed(self, data: bytes) -> None:
-        messages, in_head = self._messages, self._in_head
+        messages = self._messages
+        in_head = self._in_head
         super().data_received(data)
         if self._messages != messages:
             return
@@ -85,19 +90,19 @@ class LimitedConnection(HttpToolsProtocol):
             self._head += len(data)
         elif not in_head:
             self._tail += len(data)
-            # What is neither body nor the frames of its chunks: trailers and extensions.
+            # The bytes that are neither body nor the frames of its chunks: trailers and extensions.
             if self._tail - MAX_CHUNK_OVERHEAD * self._body > MAX_HEAD_BYTES:
                 self._refuse("headers-too-large")
 
     def on_message_begin(self) -> None:
-        """The parser's: the first byte of a request."""
+        """Parser callback: the first byte of a request arrived."""
         super().on_message_begin()
         self._request_begun = True
         if self._deadline is None:
             self._deadline = self.loop.time() + HEAD_TIMEOUT
 
     def on_headers_complete(self) -> None:
-        """The parser's: the head is read."""
+        """Parser callback: the head is complete."""
         if len(self.headers) > MAX_HEADERS:
             self._slug = "headers-too-large"
             raise _TooManyHeaders
@@ -107,7 +112,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._extend_body_deadline()
 
     def on_body(self, body: bytes) -> None:
-        """The parser's: some of the body."""
+        """Parser callback: a piece of the body arrived."""
         self._body += len(body)
         self._extend_body_deadline()
         super().on_body(body)
@@ -116,41 +121,46 @@ class LimitedConnection(HttpToolsProtocol):
         self._deadline = min(self.loop.time() + BODY_GAP_TIMEOUT, self._body_deadline)
 
     def on_message_complete(self) -> None:
-        """The parser's: the request is read."""
+        """Parser callback: the request is complete."""
         super().on_message_complete()
         self._messages += 1
         self._head = self._tail = self._body = 0
-        self._in_head, self._request_begun, self._deadline = True, False, None
+        self._in_head = True
+        self._request_begun = False
+        self._deadline = None
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence says no more than the status
-        """uvicorn's answer to what its parser refuses."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's message says no more than the status
+        """Answer a request that the parser refused, in place of uvicorn's own response."""
         self._refuse(self._slug)
 
     def pause_writing(self) -> None:
-        """asyncio's: the client does not take its answer."""
+        """asyncio callback: the client does not read its response."""
         super().pause_writing()
         self._stalled_at = self.loop.time()
 
     def resume_writing(self) -> None:
-        """asyncio's: it does."""
+        """asyncio callback: the client reads again."""
         super().resume_writing()
         self._stalled_at = None
 
     def _refuse(self, slug: str) -> None:
-        """Say why, where it still can be said, and close the connection; a client that sent nothing hears nothing."""
+        """Close the connection, and send a problem first if a response is still possible.
+
+        A client that has sent nothing gets no response.
+        """
         self._deadline = None
         if self.transport.is_closing():
             return
         if self._request_begun and self._can_respond():
             self._send_problem(Problem(slug, _DETAILS[slug]))
         if self.cycle is not None and not self.cycle.response_complete:
-            # Whoever reads the body finds that the client has gone.
+            # The route that reads the body then finds that the client has gone.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
 
     def _can_respond(self) -> bool:
-        """Whether no answer has begun that this would be in the middle of."""
+        """Whether no response has begun into which a problem would be written."""
         if self.pipeline or self.cycle is None:
             return not self.pipeline
         return self.cycle.response_complete if self._in_head else not self.cycle.response_started
@@ -163,7 +173,7 @@ class LimitedConnection(HttpToolsProtocol):
         )
         self.transport.write(STATUS_LINE[problem.status] + head % len(content) + content)
         if self._in_head:
-            # Nobody else has seen this request.
+            # No route and no middleware has seen this request.
             metrics.request_answered("OTHER", "unmatched", problem.status, 0)
             _log.info("request refused", status=problem.status)
 
@@ -176,7 +186,7 @@ _DETAILS = {
 
 
 def close_late(connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
-    """Close those of a server's connections whose clients take too long."""
+    """Close those of a server's connections whose clients are too slow."""
     now = loop.time()
     for connection in list(connections):
         if isinstance(connection, LimitedConnection):

@@ -1,12 +1,12 @@
-"""Whether an error says that the database cannot be had right now, and asking again later is all there is to do."""
+"""Decides whether an error means that the database is unavailable and a later try may succeed."""
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-RETRY_AFTER = 2  # seconds: longer than whoever was stopped while it held a lock keeps it
+RETRY_AFTER = 2  # seconds: longer than a process that stopped can keep a lock
 
-# What such an error may be raised as, besides much else.
+# The classes such an error may have; most of their instances are other errors.
 POSSIBLE_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     asyncpg.PostgresError,
@@ -14,15 +14,15 @@ POSSIBLE_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InternalClientError,
     SQLAlchemyError,
 )
-# postgresql.org/docs/current/errcodes-appendix.html: connection exceptions, rollbacks (deadlocks), lack of resources,
-# operator intervention (shutdown, a statement that took too long), system errors; then a lock that was not to be had, a
-# transaction that was idle for too long, a standby that takes no writes.
+# SQLSTATE classes (postgresql.org/docs/current/errcodes-appendix.html): connection exceptions, rollbacks (deadlocks),
+# lack of resources, operator intervention (a shutdown, a statement that took too long), system errors.
+# Single codes: a lock that was not available, a transaction that was idle for too long, a read-only standby.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 _TRANSIENT_CODES = frozenset({"55P03", "25P03", "25006"})
 
 
 def is_database_unavailable(error: BaseException) -> bool:
-    """Whether this error, or the one it wraps, is of that kind."""
+    """Whether this error, or the one it wraps, means that the database is unavailable."""
     if isinstance(error, DBAPIError):
         original = error.orig
         return error.connection_invalidated or (
@@ -32,7 +32,7 @@ def is_database_unavailable(error: BaseException) -> bool:
         return True
     if isinstance(error, asyncpg.PostgresError):
         return _has_transient_code(error)
-    # SQLAlchemy wraps what the driver raised once more.
+    # SQLAlchemy wraps the driver's error in two layers.
     return error.__cause__ is not None and is_database_unavailable(error.__cause__)
 
 

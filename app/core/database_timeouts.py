@@ -1,26 +1,29 @@
 """How long a process waits for the database, and how long the database waits for a process.
 
-No connection is trusted because it is open: the other end may be frozen, or gone without a word. Whoever is stopped in
-the middle of a transaction loses it, and with it what it had locked, so that it stops nobody else for long.
+An open connection proves nothing: the other end may be frozen, or gone without a word. A process that stops in the
+middle of a transaction loses the transaction and its locks, so that it does not block others for long.
 """
 
 import socket
 from dataclasses import dataclass
 from typing import Any
 
-IDLE_WHILE_COMPLETING = 2.0  # seconds: while a run writes what others may wait for, it does nothing else
-APPLICATION_NAME = "kindryn-zoom"  # what sessions are called, before what `silent` reads
-_TCP_USER_TIMEOUT = 10  # seconds after which the kernel gives a silent connection up, on either side
+# Seconds. A run that completes its row does nothing between its last statements, and requests may wait for its locks.
+IDLE_WHILE_COMPLETING = 2.0
+APPLICATION_NAME = "kindryn-zoom"  # the name of our sessions, before the part that `stuck_sessions` reads
+_TCP_USER_TIMEOUT = 10  # seconds after which the kernel gives up a silent connection, on either side
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds, for one kind of process. The server keeps the first three, the process itself the others.
+    """Timeouts in seconds of one kind of process. The server enforces the first three.
 
-    `lock`: waiting for somebody's lock. `statement`: one statement. `idle`: a transaction in which nothing happens, or
-    a statement of which only half has come (`silent`).
-    `connect`: a new connection. `acquire`: a free connection. `command`: the answer to one statement. `pooled_command`: the same
-    on a hot route, with the turn. `transaction`: all of one, however many waits there are in it; None is no limit.
+    `lock`: waiting for another session's lock. `statement`: one statement. `idle`: a transaction in which nothing
+    happens, or a statement of which only half has arrived (`stuck_sessions`).
+
+    `connect`: making a connection. `acquire`: waiting for a free connection. `command`: the answer to one statement.
+    `pooled_command`: the same on a hot path, including the wait for a connection. `transaction`: a whole transaction
+    with all its waits; None is no limit.
     """
 
     lock: float
@@ -34,7 +37,7 @@ class Timeouts:
 
     @property
     def server_settings(self) -> dict[str, str]:
-        """What a session of the server is started with."""
+        """The settings with which a session of the server starts."""
         seconds = {
             "lock_timeout": self.lock,
             "statement_timeout": self.statement,
@@ -46,26 +49,25 @@ class Timeouts:
         return probes | name_setting | {name: str(int(1000 * value)) for name, value in seconds.items()}
 
 
-# A person waits: whatever happens, they are told within three seconds.
+# A person waits, and gets a response within three seconds in any case.
 REQUEST_TIMEOUTS = Timeouts(
     lock=2.0, statement=2.2, idle=3.0, connect=2.0, acquire=2.0, command=2.3, pooled_command=2.3, transaction=2.6
 )
-# Nobody waits for a job, but people may wait for what it holds. Sweeps, which are in nobody's way, have `PERIODIC_STATEMENT_TIMEOUT` for a
-# statement.
-# A connection that is open and dead shows by an answer that does not come, so what the process waits is little more
-# than what the server takes.
+# Nobody waits for a job, but people may wait for its locks. Periodic jobs block nobody, so their last transaction may
+# take `PERIODIC_STATEMENT_TIMEOUT` for a statement. A dead connection shows only by an answer that does not come, so
+# the process waits little longer than the server may take.
 JOB_TIMEOUTS = Timeouts(lock=4.0, statement=5.0, idle=4.0, connect=5.0, acquire=30.0, command=6.0, pooled_command=6.0)
 PERIODIC_STATEMENT_TIMEOUT = 60.0
-NETWORK_MARGIN = 5.0  # seconds more than the server takes for a long statement
-# Somebody at a terminal has patience.
+NETWORK_MARGIN = 5.0  # seconds that a process waits longer than the server may take for a long statement
+# A person at a terminal is patient.
 COMMAND_TIMEOUTS = Timeouts(
     lock=10.0, statement=600.0, idle=60.0, connect=5.0, acquire=30.0, command=605.0, pooled_command=605.0
 )
 
 
 def enable_keepalive(connection: Any) -> None:
-    """Have the kernel find out that the other end of an asyncpg connection is gone, also while nothing is sent."""
-    # asyncpg offers no way to its socket but this.
+    """Have the kernel notice a dead peer of an asyncpg connection, also while nothing is sent."""
+    # asyncpg has no public access to its socket.
     found = connection._transport.get_extra_info("socket")
     if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
         return
@@ -77,6 +79,6 @@ def enable_keepalive(connection: Any) -> None:
 
 
 def set_command_timeout(connection: Any, seconds: float) -> None:
-    """From here on an asyncpg connection waits so long for the answer to a statement."""
-    # Nor to this, where somebody else gives the statement.
+    """From now on an asyncpg connection waits `seconds` for the answer to a statement."""
+    # asyncpg takes a timeout per call, but here SQLAlchemy makes the calls.
     connection._config = connection._config._replace(command_timeout=seconds)

@@ -1,6 +1,9 @@
-"""The database: transactions that record facts, and the only place that commits.
+"""The database: transactions that record facts and commands, and the only place that commits.
 
-Rooms use SQLAlchemy sessions. The door and the ear are hot, and speak asyncpg directly through `Database.hot`.
+Most code uses SQLAlchemy: ORM and Core for ordinary work, and SQL text where the statement itself is the point
+(claiming, upserts, reports). The hot paths use asyncpg directly, through `Database.pool`: receiving a webhook, joining,
+claiming jobs, the live log. There SQLAlchemy would cost more than the statement. So do single statements that need no
+transaction.
 """
 
 import asyncio
@@ -32,12 +35,13 @@ from app.core.database_timeouts import (
 )
 from app.core.pubsub import PubSub
 
-_CREATED_AT = "made_at"
+_CREATED_AT = "created_at"  # key in a pooled connection's `info`
+MAX_OVERFLOW = 10  # connections of the engine beyond its pool size, under load
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 class Model(DeclarativeBase):
-    """Every table of the service; constraints are named so that migrations can speak of them."""
+    """The base of every table. Constraints are named by convention, so migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -55,23 +59,28 @@ RequestsFor = Callable[[object, datetime], Sequence[outbox.JobRequest]]
 
 
 class Tx:
-    """One transaction: a session, the moment it began, and the facts that become outbox rows when it commits. With a
-    `fence` it commits only while that row is held."""
+    """One transaction: a session, the time it began, and the facts and commands it records.
+
+    These become outbox rows when it commits. With a `fence` it commits only if its run still has that row.
+    """
 
     def __init__(
         self, session: AsyncSession, now: datetime, requests_for: RequestsFor, fence: outbox.ClaimedJob | None = None
     ) -> None:
-        self.session, self.now, self._requests_for, self._fence = session, now, requests_for, fence
+        self.session = session
+        self.now = now
+        self._requests_for = requests_for
+        self._fence = fence
         self._requests: list[outbox.JobRequest] = []
         self._wakeups: list[tuple[str, dict[str, Any]]] = []
         self._topics: set[str] = set()
 
     def record(self, fact: object, at: datetime | None = None) -> None:
-        """Something happened; its jobs are due when this transaction commits, or `at` a later time."""
+        """Record a fact or command. Its jobs are due when this transaction commits, or `at` a later time."""
         self._requests.extend(self._requests_for(fact, at or self.now))
 
     def publish(self, topic: str) -> None:
-        """Ring `topic` once this transaction has committed."""
+        """Publish `topic` once this transaction has committed."""
         self._topics.add(topic)
 
     async def execute(self, sql: str, **parameters: Any) -> Any:
@@ -79,11 +88,11 @@ class Tx:
         return await self.session.execute(text(sql), parameters)
 
     async def set_idle_timeout(self, seconds: float) -> None:
-        """From here on the server ends this transaction once nothing has happened in it for so long."""
+        """From now on the server ends this transaction if nothing happens in it for `seconds`."""
         await self._set_timeout("idle_in_transaction_session_timeout", seconds)
 
     async def set_statement_timeout(self, seconds: float) -> None:
-        """From here on a statement of this transaction may take so long."""
+        """From now on a statement of this transaction may take `seconds`."""
         await self._set_timeout("statement_timeout", seconds)
         connection = await (await self.session.connection()).get_raw_connection()
         set_command_timeout(connection.driver_connection, seconds + NETWORK_MARGIN)
@@ -93,22 +102,23 @@ class Tx:
         await self.execute("SELECT set_config(:setting, :value, true)", setting=setting, value=value)
 
     def run_now(self, *keys: str) -> None:
-        """Whatever waits for one of `keys` need not wait any longer: somebody asked for it now."""
+        """Make rows that wait for one of `keys` due at commit, because somebody asks for them now."""
         self._wakeups.append((outbox.RUN_NOW, {"keys": list(keys)}))
 
     def resume_queue(self, queue: str) -> None:
-        """What waits for the account of `queue` to be connected again is due when this transaction commits."""
+        """Make the parked rows of `queue` due at commit: its account is connected again."""
         self._wakeups.append((outbox.RESUME_PARKED, {"queue": queue}))
 
     def revive_queue(self, queue: str) -> None:
-        """What was given up in `queue` is tried once more when this transaction commits."""
+        """Try the dead rows of `queue` once more after the commit."""
         self._wakeups.append((outbox.REVIVE_DEAD, {"queue": queue}))
 
     async def write_outbox(self, own: outbox.ClaimedJob | None = None, due_at: datetime | None = None) -> None:
-        """Write the recorded facts' rows and, for a job, strike or release the row it held, or see that it is held
-        (`LeaseLost`).
+        """Write the rows of the recorded facts and commands, and complete or check the run's own row.
 
-        Rows are locked in their order, the own one in its place among the others; what never waits comes last.
+        With `own`, that row is deleted, or due again. With a fence, it is locked instead. Both raise LeaseLost if
+        another worker has the row. All rows are locked in their order, the own row in its place among the others; the
+        statements that never wait for a lock come last.
         """
         await self.session.flush()
         if claimed := own or self._fence:
@@ -131,6 +141,7 @@ class Tx:
                 self._topics.add(outbox.TOPIC)
 
     async def _complete(self, own: outbox.ClaimedJob, due_at: datetime | None) -> None:
+        """Delete the run's own row or, if it was requested again or repeats, make it due again."""
         parameters = {"id": own.id, "lease": own.lease, "generation": own.generation, "due_at": due_at}
         if (await self.execute(outbox.DELETE_DONE, **parameters)).rowcount:
             return
@@ -139,18 +150,18 @@ class Tx:
         self._topics.add(outbox.TOPIC)
 
     async def _lock_claim(self, claimed: outbox.ClaimedJob) -> None:
-        """Nobody takes the row over until this is committed."""
+        """Lock the row, so that no other worker takes it over before this transaction commits."""
         if not (await self.execute(outbox.FENCE, id=claimed.id, lease=claimed.lease)).rowcount:
             raise outbox.LeaseLost(claimed.job)
 
     @property
     def topics(self) -> frozenset[str]:
-        """What is to be rung after the commit."""
+        """The topics to publish after the commit."""
         return frozenset(self._topics)
 
 
 class Database:
-    """The engine of one process, and its connections for hot routes."""
+    """The engine of one process, and its pool of asyncpg connections for the hot paths."""
 
     def __init__(
         self,
@@ -162,13 +173,11 @@ class Database:
         *,
         pool_size: int = 10,
     ) -> None:
-        self._url, self._clock, self._pubsub, self._requests_for, self._size = (
-            url,
-            clock,
-            pubsub,
-            requests_for,
-            pool_size,
-        )
+        self._url = url
+        self._clock = clock
+        self._pubsub = pubsub
+        self._requests_for = requests_for
+        self._size = pool_size
         self._timeouts = timeouts
         self._engine: AsyncEngine | None = None
         self._sessions: async_sessionmaker[AsyncSession] | None = None
@@ -178,7 +187,7 @@ class Database:
         self.pool.on_timeout = self.discard_idle_connections
 
     async def open(self) -> None:
-        """Connect; raises what asyncpg raises when the database cannot be reached."""
+        """Connect; raises what asyncpg raises if the database cannot be reached."""
         await self.pool.open()
         timeouts = self._timeouts
         connect_arguments = {
@@ -186,18 +195,24 @@ class Database:
             "command_timeout": timeouts.command,
             "server_settings": timeouts.server_settings,
         }
-        pool_sizes = {"pool_size": self._size, "max_overflow": 10}
-        engine_options = {"pool_timeout": timeouts.acquire, "hide_parameters": True}
-        self._engine = create_engine(self._url, connect_arguments, **pool_sizes, **engine_options)
+        self._engine = create_engine(
+            self._url,
+            connect_arguments,
+            pool_size=self._size,
+            max_overflow=MAX_OVERFLOW,
+            pool_timeout=timeouts.acquire,
+            hide_parameters=True,
+        )
+        checked_out = self._engine.pool.checkedout  # type: ignore[attr-defined]  # a QueuePool, which counts
         metrics.pool_opened("statements", self._size, lambda: self.pool.busy)
-        metrics.pool_opened("transactions", sum(pool_sizes.values()), self._engine.pool.checkedout)  # type: ignore[attr-defined]  # a QueuePool, which counts
+        metrics.pool_opened("transactions", self._size + MAX_OVERFLOW, checked_out)
         event.listen(self._engine.sync_engine, "connect", self._on_connect)
         event.listen(self._engine.sync_engine, "checkout", self._on_checkout)
         event.listen(self._engine.sync_engine, "handle_error", self._on_error)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         await self.pool.close()
         if self._engine:
             try:
@@ -217,11 +232,13 @@ class Database:
         read_only: bool = False,
         unlimited: bool = False,
     ) -> AsyncIterator[Tx]:
-        """A transaction that commits when the block ends well, then rings. `own` is a job's row to be finished,
-        `fence` one that must be held still; in one for `read_only` the server refuses to write.
+        """A transaction that commits when the block ends without an error, and then publishes its topics.
 
-        Raises TimeoutError where it takes longer than a transaction of this process may; one that is `unlimited`, because
-        a vendor is asked in it, may take any time.
+        `own` is the row of a run, which this transaction completes. `fence` is a row that the run must still have. With
+        `read_only` the server refuses to write.
+
+        Raises TimeoutError if it takes longer than a transaction of this process may. An `unlimited` one may take any
+        time, because a vendor is called in it.
         """
         if self._sessions is None:
             raise RuntimeError("the database is not open")
@@ -231,7 +248,8 @@ class Database:
             tx = Tx(session, self._clock.now(), self._requests_for, fence)
             yield tx
             if own:
-                # Whoever asks for one of these rows waits for us: frozen from here on, we lose them soon.
+                # A request for one of these rows waits for this transaction. If this process is frozen from here on,
+                # the server soon frees the rows.
                 await tx.set_idle_timeout(IDLE_WHILE_COMPLETING)
             await tx.write_outbox(own, due_at())
             await session.commit()
@@ -239,8 +257,10 @@ class Database:
             self._pubsub.publish(topic)
 
     def discard_idle_connections(self) -> None:
-        """A connection did not answer, so others may not either: those that are free are made anew, and the bell looks
-        at its own. Those in use give up by themselves."""
+        """Replace all idle connections and test the one of pub/sub.
+
+        One connection did not answer, so others may not either. Connections in use time out by themselves.
+        """
         self._trusted_since = time.monotonic()
         self.pool.discard_idle_connections()
         self._pubsub.check_connection()
@@ -251,18 +271,23 @@ class Database:
         self._connections.add(connection.driver_connection)
 
     def _on_checkout(self, connection: Any, record: Any, _proxy: object) -> None:
-        """The pool lends a connection. One that was closed, by a restart of the database, or is not trusted any more,
-        it replaces, unasked."""
+        """Check a connection that the pool lends, without a call to the server.
+
+        The pool replaces one that is closed, as by a restart of the database, or that is no longer trusted.
+        """
         driver = connection.driver_connection
         if record.info[_CREATED_AT] < self._trusted_since:
-            driver.terminate()  # or it would be asked to say goodbye
+            driver.terminate()  # else the pool would close it politely, which waits for the server
         if driver.is_closed():
             raise DisconnectionError
         set_command_timeout(driver, self._timeouts.command)
 
     def _on_error(self, context: Any) -> None:
-        """A connection that does not answer, or whose user cannot wait any longer, is given up, instead of being asked
-        to roll back or to say goodbye. Where it did not answer, all that may be like it are given up with it."""
+        """Terminate a connection that did not answer, or whose task was cancelled.
+
+        Otherwise it would be asked to roll back or to close, and wait again. If it did not answer, all idle connections
+        are discarded too.
+        """
         silent = isinstance(context.original_exception, TimeoutError)
         if context.connection is None or not (silent or isinstance(context.original_exception, asyncio.CancelledError)):
             return
@@ -272,26 +297,28 @@ class Database:
             self.discard_idle_connections()
 
     async def ping(self) -> None:
-        """Raises when the database does not answer within the limits of this process."""
+        """Raises if the database does not answer within the timeouts of this process."""
         await self.pool.fetchval("SELECT 1")
 
 
 def create_engine(url: str, connect_arguments: Mapping[str, Any] | None = None, **options: Any) -> AsyncEngine:
-    """An engine whose URL asyncpg alone reads: SQLAlchemy understands no `?sslmode=` and its like. `connect_arguments` are
-    further arguments of `asyncpg.connect`."""
+    """Return an engine whose URL only asyncpg parses: SQLAlchemy does not know `?sslmode=` and the like.
+
+    `connect_arguments` are further arguments of `asyncpg.connect`.
+    """
     connect = functools.partial(asyncpg.connect, url, **(connect_arguments or {}))
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
 
 
 def violated_constraint(error: DBAPIError) -> str | None:
-    """The name of the constraint an integrity error broke, if it broke one."""
+    """Return the name of the constraint that an integrity error violated, if it names one."""
     name = getattr(error.orig.__cause__ if error.orig else None, "constraint_name", None)
     return str(name) if name else None
 
 
 async def migrate(url: str, revision: str = "head") -> None:
-    """Bring the database at `url` to `revision` with Alembic; `base` takes everything away again."""
-    from alembic import command  # 81 ms that only a migrating process pays
+    """Migrate the database at `url` to `revision` with Alembic; `base` drops everything."""
+    from alembic import command  # these imports cost 81 ms, which only a migrating process pays
     from alembic.config import Config
 
     config = Config()

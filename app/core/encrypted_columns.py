@@ -1,4 +1,4 @@
-"""Which columns hold sealed values, and what each value is bound to."""
+"""Which columns hold encrypted values, and what each value is bound to."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,7 +10,7 @@ from sqlalchemy.orm import mapped_column
 
 _ENCRYPTED = "encrypted"
 
-# The type of a column whose values `Seal` made. A column without this mark is forgotten when keys are rotated.
+# The type of a column whose values `Encryption` made. Key rotation finds a column only by this mark.
 EncryptedColumn = Annotated[bytes, mapped_column(LargeBinary, info={_ENCRYPTED: True})]
 
 RowId = UUID | bytes | str
@@ -18,7 +18,10 @@ RowId = UUID | bytes | str
 
 @dataclass(frozen=True)
 class ColumnLocation:
-    """A column of sealed values; `row_id` is the table's primary key and `row_id_type` its PostgreSQL type."""
+    """A column of encrypted values.
+
+    `row_id` is the name of the table's primary key, and `row_id_type` its PostgreSQL type.
+    """
 
     table: str
     name: str
@@ -29,12 +32,18 @@ class ColumnLocation:
         return f"{self.table}.{self.name}"
 
     def associated_data(self, row_id: RowId) -> str:
-        """What the value of a row is bound to: `<table>.<column>:<row id>`, an id of bytes in hexadecimal."""
+        """Return what the value of a row is bound to: `<table>.<column>:<row id>`.
+
+        A row id of bytes is written in hexadecimal.
+        """
         return f"{self}:{row_id.hex() if isinstance(row_id, bytes) else row_id}"
 
 
 def find_encrypted_columns(metadata: MetaData) -> list[ColumnLocation]:
-    """Every sealed column of these tables, in the order of their names. Raises ValueError where one cannot be bound."""
+    """Return every encrypted column of these tables, ordered by table name.
+
+    Raises ValueError if a value could not be bound to its row.
+    """
     found = []
     for table in sorted(metadata.tables.values(), key=lambda table: table.name):
         for column in table.columns:

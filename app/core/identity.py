@@ -1,7 +1,7 @@
-"""Who calls: the platform's signed token read into a `Caller` (RFC 7519, with the precautions of RFC 8725). Pure.
+"""Reads the platform's signed token into a `Caller` (RFC 7519, as hardened by RFC 8725). Pure.
 
-PyJWT verifies the signature; the three parts are taken apart here, because its own strict reading of them, character by
-character, costs as much as the signature.
+PyJWT verifies the signature. This module splits the token itself, because PyJWT's strict parser reads it character by
+character, which costs as much as the signature.
 """
 
 import re
@@ -22,7 +22,7 @@ ALGORITHMS = ("ES256", "RS256", "EdDSA")
 LEEWAY = timedelta(seconds=30)
 MAX_TOKEN_LENGTH = 16 * 1024
 MAX_ID_LENGTH = 128
-# Ids that begin so stand for guests, whom the platform does not know: no token may claim one.
+# Ids with this prefix are guests, whom the platform does not know. No token may claim one.
 GUEST_PREFIX = "guest:"
 MAX_EMAIL_LENGTH = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
 _LOCALE = re.compile("[A-Za-z0-9_-]{1,35}")  # RFC 5646 section 4.4.1, and POSIX's underscore
@@ -32,7 +32,10 @@ _COMPACT = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]*)", re.ASCII)
 
 
 class NotSignedIn(Exception):
-    """A token that says nothing trustworthy. `reason` is a slug for logs; the token itself is never part of it."""
+    """A token that is not valid.
+
+    `reason` is a slug for logs; the token itself is never part of it.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -40,11 +43,11 @@ class NotSignedIn(Exception):
 
 
 class KeyMismatch(NotSignedIn):
-    """A token that the key does not fit: it is forged, or the key was replaced meanwhile."""
+    """A token that this key did not sign: the token is forged, or the key was replaced meanwhile."""
 
 
 class Role(StrEnum):
-    """What a member is in one community."""
+    """A member's role in one community."""
 
     OWNER = "OWNER"
     ADMIN = "ADMIN"
@@ -54,7 +57,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One community of a member. Its id is what counts; the slug is only its current name."""
+    """One community of a member. Its id identifies it; the slug is only its current name."""
 
     community_id: str
     slug: str
@@ -63,9 +66,9 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The member, or with `is_platform` the platform itself (which has no memberships), behind a request.
+    """The member behind a request or, with `is_platform`, the platform itself, which has no memberships.
 
-    `issued_at` is the token's `iat`; None for a guest, who comes without a token.
+    `issued_at` is the token's `iat`; None for a guest, who has no token.
     """
 
     member_id: str
@@ -79,13 +82,14 @@ class Caller:
 
     @property
     def verified_email(self) -> str | None:
-        """The address by which others may know the member; None where the platform has not verified it."""
+        """The address by which the member may be identified; None if the platform has not verified it."""
         return self.email if self.email_verified else None
 
     def membership_in(self, community: str) -> Membership | None:
-        """The membership in the community with that id, else with that slug.
+        """Return the membership in the community with that id, else with that slug.
 
-        A slug is chosen by people and may be another community's id: go on with the `community_id` found here.
+        A slug is chosen by people and may equal another community's id, so use the `community_id` of the result from
+        then on.
         """
         for membership in self.memberships:
             if membership.community_id == community:
@@ -96,7 +100,7 @@ class Caller:
         return None
 
     def role_in(self, community: str) -> Role | None:
-        """The role in the community with that id, else with that slug; None where there is none."""
+        """Return the role in the community with that id, else with that slug; None if there is none."""
         membership = self.membership_in(community)
         return membership.role if membership else None
 
@@ -110,9 +114,9 @@ class Caller:
 
 
 def kid_of(token: str) -> str | None:
-    """The `kid` of a token's header, not yet verified. Raises NotSignedIn where there is no readable header.
+    """Return the `kid` of a token's header, unverified. Raises NotSignedIn if no header can be read.
 
-    Nothing else of the header is looked at here: `jku`, `jwk` and `x5u` would let a token bring its own key.
+    Nothing else of the header is used: `jku`, `jwk` and `x5u` would let a token bring its own key.
     """
     kid = _decode_object(_parts(token)[0]).get("kid")
     if kid is not None and not isinstance(kid, str):
@@ -130,10 +134,10 @@ def verify(
     now: datetime,
     leeway: timedelta = LEEWAY,
 ) -> Caller:
-    """The caller a token names, if `key` signed it for this audience and it is neither expired nor too old by `iat`.
+    """Return the caller a token names, if `key` signed it for this audience and its times are valid.
 
     The algorithm is the key's own, one of ALGORITHMS, never the token's choice (RFC 8725 section 3.1). `max_age` counts
-    from `iat`; `leeway` is for clocks that differ. Raises NotSignedIn.
+    from `iat`, and `exp` applies too. `leeway` allows for clocks that differ. Raises NotSignedIn.
     """
     claims = _verified_claims(token, key)
     if claims.get("iss") != issuer:
@@ -146,7 +150,7 @@ def verify(
 
 
 def expires_at(token: str, max_age: timedelta) -> datetime:
-    """Until when a token that `verify` has taken is good, clocks that differ left aside."""
+    """Return when a verified token expires, by `exp` or `max_age`, without leeway."""
     claims = _decode_object(_parts(token)[1])
     return datetime.fromtimestamp(min(_seconds(claims, "exp"), _seconds(claims, "iat") + max_age.total_seconds()), UTC)
 
@@ -156,7 +160,7 @@ def _verified_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
     header = _decode_object(encoded_header)
     if key.algorithm_name not in ALGORITHMS or not _algorithm_matches(header.get("alg"), key):
         raise KeyMismatch("algorithm")
-    # RFC 7515 section 4.1.11: extensions that must be understood, and none is.
+    # RFC 7515 section 4.1.11: `crit` lists extensions that must be understood, and this module understands none.
     if "crit" in header:
         raise NotSignedIn("malformed")
     if not key.Algorithm.verify(f"{encoded_header}.{encoded_claims}".encode(), key.key, _decode_base64(signature)):
@@ -165,10 +169,10 @@ def _verified_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
 
 
 def _algorithm_matches(algorithm: object, key: jwt.PyJWK) -> bool:
-    """Whether a token may say this algorithm for this key: its name, or the one that names the curve too (RFC 9864)."""
+    """Whether the header's `alg` fits the key: by its name, or by the name with the curve (RFC 9864)."""
     if algorithm == key.algorithm_name:
         return True
-    # ES256 is for one curve only; EdDSA is for two.
+    # ES256 has one curve only; EdDSA has two.
     return (algorithm == "ESP256" and key.algorithm_name == "ES256") or (
         algorithm == "Ed25519" and isinstance(key.key, Ed25519PublicKey)
     )
@@ -242,8 +246,9 @@ def _memberships(communities: object) -> tuple[Membership, ...]:
     if not isinstance(communities, list):
         raise NotSignedIn("bad-communities")
     memberships = tuple(_membership(community) for community in communities)
-    ids, slugs = {m.community_id for m in memberships}, {m.slug for m in memberships}
-    # Said twice, with two roles perhaps: neither can be believed.
+    ids = {m.community_id for m in memberships}
+    slugs = {m.slug for m in memberships}
+    # A community named twice, perhaps with two roles, cannot be believed either time.
     if not len(ids) == len(slugs) == len(memberships):
         raise NotSignedIn("bad-communities")
     return memberships
@@ -268,12 +273,12 @@ def _identifier(value: object, claim: str) -> str:
 
 
 def _locale(value: object) -> str | None:
-    """A language tag; what is none, is none that anybody asked for. It keeps nobody out."""
+    """Return a language tag, or None for anything else: a wrong locale is no reason to refuse a token."""
     return value if isinstance(value, str) and _LOCALE.fullmatch(value) else None
 
 
 def _text(claims: Mapping[str, Any], claim: str, max_length: int) -> str | None:
-    """An optional text; an empty one counts as absent."""
+    """Return an optional text; an empty one counts as absent."""
     value = claims.get(claim)
     if value is not None and (not isinstance(value, str) or len(value) > max_length):
         raise NotSignedIn(f"bad-{claim}")
@@ -289,7 +294,7 @@ def _flag(claims: Mapping[str, Any], claim: str) -> bool:
 
 def _seconds(claims: Mapping[str, Any], claim: str) -> float:
     value = claims.get(claim)
-    # `bool` is an `int` to isinstance.
+    # `isinstance` would accept a `bool` as an `int`.
     if type(value) is not int and type(value) is not float:
         raise NotSignedIn(f"bad-{claim}")
     return value

@@ -1,8 +1,8 @@
-"""One run of a job, and the fence around it: who has lost the row writes nothing, and calls nobody.
+"""One run of a job, and its fence: a run that lost its row writes nothing and calls no vendor.
 
-A worker may be frozen at any moment, past its lease, and go on when it wakes while another has done the job. So what a
-run writes is committed only while its row is locked against being taken over, and right before a vendor is called it is
-asked whether the row is still held (`ensure_may_call`): every client asks, so no job can forget to.
+A worker may be frozen at any moment, past its lease, and resume after another has done the job. So what a run writes is
+committed only while its row is locked against being taken over. And right before a vendor is called, the run checks
+that it still has the row (`ensure_may_call`). Every client makes that check, so no job can forget it.
 """
 
 import contextlib
@@ -18,28 +18,33 @@ from app.core.database_timeouts import PERIODIC_STATEMENT_TIMEOUT
 from app.core.db import Database
 
 R = TypeVar("R")
-# The run that the present task works for; nobody's where a request is answered.
+# The run that the current task works for; None while a request is answered.
 CURRENT_JOB: ContextVar["JobContext[Any] | None"] = ContextVar("run", default=None)
 
 
 class Superseded(Exception):
-    """What a run was about to say to somebody is not true any more, or was said by a later run."""
+    """What a run was about to send is no longer true, or a later run has sent it."""
 
 
 class JobContext(Generic[R]):
     """One run of a job for one key."""
 
     def __init__(self, claimed: outbox.ClaimedJob, resources: R, db: Database, every: timedelta | None) -> None:
-        self.key, self.priority, self.resources = claimed.key, claimed.priority, resources
+        self.key = claimed.key
+        self.priority = claimed.priority
         self.failing_since = claimed.failing_since
-        self._claimed, self._db, self._every = claimed, db, every
-        self._rows_by_lease = {claimed.lease: 1}  # how many rows it holds by each lease
+        self.resources = resources
+        self._claimed = claimed
+        self._db = db
+        self._every = every
+        # How many rows this run has under each lease.
+        self._rows_by_lease = {claimed.lease: 1}
         self._only_while: Callable[[], Awaitable[bool]] | None = None
         self.finished = False
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody stands and waits for it."""
+        """Whether a person is waiting for this run."""
         return self.priority == 0
 
     @property
@@ -49,32 +54,37 @@ class JobContext(Generic[R]):
 
     @property
     def id(self) -> UUID:
-        """The key of a row, where keys are ids."""
+        """The key as a UUID, for jobs whose keys are ids."""
         return UUID(self.key)
 
     @contextlib.asynccontextmanager
     async def read_only(self) -> AsyncIterator[Any]:
-        """Read the present. The database refuses to write anything here, so the row need not be held."""
+        """Read the present. The database refuses any write here, so no fence is needed."""
         async with self._db.transaction(read_only=True) as tx:
             yield tx
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        """Commit an attempt, or what was found out, before the end of the run. Raises LeaseLost, and nothing is
-        written, where somebody else has the row by now."""
+        """Commit an attempt marker or a finding before the end of the run.
+
+        Raises LeaseLost, and writes nothing, if another worker has the row by now.
+        """
         async with self._db.transaction(fence=self._claimed) as tx:
             yield tx
 
     @contextlib.asynccontextmanager
     async def unfenced(self) -> AsyncIterator[Any]:
-        """Commit what is right whoever has the row by now. Whoever uses this says why it is."""
+        """Commit what is right even if another worker has the row by now. Each use says why that is so."""
         async with self._db.transaction() as tx:
             yield tx
 
     @contextlib.asynccontextmanager
     async def complete(self, repeat_at: datetime | Callable[[], datetime | None] | None = None) -> AsyncIterator[Any]:
-        """The last transaction: what it writes counts only together with "done". Due again `repeat_at`, if given; one
-        that is found out in it is asked for in the end."""
+        """The last transaction: what it writes is committed together with "done".
+
+        With `repeat_at` the row is due again then. A function is called at the end of the block, for a moment that is
+        only known there.
+        """
 
         def due_at() -> datetime | None:
             moment = repeat_at() if callable(repeat_at) else repeat_at
@@ -88,7 +98,7 @@ class JobContext(Generic[R]):
 
     @contextlib.contextmanager
     def also_holding(self, lease: UUID, rows: int) -> Iterator[None]:
-        """Vendors are called in the block for so many further rows, which are held by `lease`."""
+        """Check `lease`, which has so many further rows, too before each vendor call in the block."""
         self._rows_by_lease[lease] = rows
         try:
             yield
@@ -97,7 +107,10 @@ class JobContext(Generic[R]):
 
     @contextlib.contextmanager
     def only_while(self, still_true: Callable[[], Awaitable[bool]]) -> Iterator[None]:
-        """A vendor is called in the block only while this holds of what is committed; otherwise Overtaken is raised."""
+        """Call vendors in the block only while `still_true` holds of what is committed.
+
+        Otherwise the call raises Superseded.
+        """
         self._only_while = still_true
         try:
             yield
@@ -105,18 +118,24 @@ class JobContext(Generic[R]):
             self._only_while = None
 
     async def ensure_may_call(self) -> None:
-        """Raise LeaseLost unless all rows of the run are its own, and their leases not over; or Overtaken."""
+        """Check that this run may call a vendor now.
+
+        Raises LeaseLost unless it still has all its rows and no lease has expired. Raises Superseded if `only_while`
+        does not hold.
+        """
         if self._only_while and not await self._only_while():
             raise Superseded
         asked_at = time.monotonic()
         rows, seconds = await self._db.pool.fetchrow(outbox.CHECK_LEASES, list(self._rows_by_lease))
-        # The process may have been frozen since the database looked.
+        # The process may have been frozen since the database answered.
         if rows < sum(self._rows_by_lease.values()) or seconds <= time.monotonic() - asked_at:
             raise outbox.LeaseLost(self._claimed.job)
 
 
 async def ensure_may_call() -> None:
-    """Raise LeaseLost or Overtaken where the present task works for a run that should not call a vendor any more: asked
-    right before every call that changes something there."""
+    """Check that the current task may call a vendor: raises LeaseLost or Superseded if its run may not.
+
+    Clients call it right before every call that changes something at a vendor. Outside a job it does nothing.
+    """
     if context := CURRENT_JOB.get():
         await context.ensure_may_call()

@@ -1,7 +1,7 @@
-"""Reactions: what the service does by itself, and how one of them is run.
+"""Jobs, the table of what enqueues them, and the runner that claims their rows and runs them.
 
-A job gets a key, reads the present, calls a vendor outside any transaction, then writes the result, further
-facts and "done" in one transaction. Running it twice is harmless. What it is given for that is in `run`.
+A job gets a key and reads the present. It calls vendors outside any transaction. Then it writes the result, further
+facts and "done" in one transaction. Running it twice is harmless. `JobContext` is what it gets for that.
 """
 
 import asyncio
@@ -29,7 +29,10 @@ log = logs.get("jobs")
 
 @dataclass(frozen=True)
 class Job(Generic[R]):
-    """A named function run for a key; `priority` is smaller for what people wait for."""
+    """A named function that is run for a key.
+
+    A smaller `priority` runs earlier, and people wait for 0. A periodic job runs once in `every`.
+    """
 
     name: str
     run: Callable[[JobContext[R]], Awaitable[None]]
@@ -39,7 +42,7 @@ class Job(Generic[R]):
 
 @dataclass(frozen=True)
 class Subscription(Generic[R]):
-    """Which row of `job` a fact asks for: `key` and `queue` are read from the fact."""
+    """Which row of `job` a fact or command requests; `key` and `queue` compute the row's from the fact."""
 
     job: Job[R]
     key: Callable[[Any], str]
@@ -49,9 +52,9 @@ class Subscription(Generic[R]):
 
 @dataclass(frozen=True)
 class JobTable(Generic[R]):
-    """The whole table: fact -> jobs, and the sweeps that come round by themselves.
+    """The whole table: fact or command -> jobs, and the periodic jobs.
 
-    `caps` says how many rows of a kind of queue run at once.
+    `concurrency` says how many rows of each kind of queue run at once. `by_name` holds every job of the table.
     """
 
     subscriptions: Mapping[type, Sequence[Subscription[R]]]
@@ -60,13 +63,16 @@ class JobTable(Generic[R]):
     by_name: dict[str, Job[R]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        subscribed = (subscription.job for bindings in self.subscriptions.values() for subscription in bindings)
+        subscribed = (subscription.job for group in self.subscriptions.values() for subscription in group)
         for job in (*subscribed, *self.periodic):
             if self.by_name.setdefault(job.name, job) != job:
                 raise ValueError(f"two jobs are called {job.name}")
 
     def requests_for(self, fact: object, due_at: datetime) -> list[outbox.JobRequest]:
-        """The outbox rows a fact asks for; a fact without a row in the table is a programming error."""
+        """Return the outbox rows a fact or command requests.
+
+        One without an entry in the table is a programming error.
+        """
         return [
             outbox.JobRequest(
                 subscription.job.name,
@@ -81,7 +87,10 @@ class JobTable(Generic[R]):
 
 @dataclass
 class ActiveRun:
-    """A run, and when its lease was last known to be kept (`time.monotonic`); once its row is finished it has none."""
+    """A run and when its lease was last known to be kept (`time.monotonic`).
+
+    Once its row is finished it has no lease.
+    """
 
     context: JobContext[Any]
     task: asyncio.Task[None]
@@ -89,9 +98,9 @@ class ActiveRun:
 
 
 class JobRunner(Generic[R]):
-    """Takes rows, runs their jobs, keeps their leases alive, and writes down what failed.
+    """Claims rows, runs their jobs, renews their leases, and records failures.
 
-    At most `max_concurrent` rows run at once. `on_end` is called when a run has ended and its place is free.
+    At most `max_concurrent` rows run at once. `on_end` is called when a run has ended and its slot is free.
     """
 
     def __init__(
@@ -104,10 +113,20 @@ class JobRunner(Generic[R]):
         lease: timedelta = timedelta(seconds=15),
         max_concurrent: int = 40,
     ) -> None:
-        self._db, self._clock, self._jobs, self._resources, self._lease = db, clock, jobs, resources, lease
-        self._names, self._concurrency = list(jobs.by_name), queues.claim_parameters(jobs.concurrency)
-        self._last_queue, self.may_have_more = "", False
-        self._max_concurrent, self._reserved, self._running = max_concurrent, 0, dict[UUID, ActiveRun]()
+        self._db = db
+        self._clock = clock
+        self._jobs = jobs
+        self._resources = resources
+        self._lease = lease
+        self._names = list(jobs.by_name)
+        self._concurrency = queues.claim_parameters(jobs.concurrency)
+        # The queue at which the last claim stopped; empty if it looked at all of them.
+        self._last_queue = ""
+        self.may_have_more = False
+        self._max_concurrent = max_concurrent
+        # Slots taken by rows that are being started.
+        self._reserved = 0
+        self._running: dict[UUID, ActiveRun] = {}
         self._run_ended = asyncio.Event()
         self.on_end: Callable[[], None] = self._run_ended.set
 
@@ -117,39 +136,48 @@ class JobRunner(Generic[R]):
         return self._max_concurrent - len(self._running) - self._reserved
 
     async def claim(self, limit: int, max_per_queue: int) -> list[int]:
-        """Up to `limit` due rows, promised to this worker for half a lease's time; the best placed first within queues,
-        of which no more than `max_per_queue` rows run at once in all workers together. They start at once, unless whoever
-        asked has gone meanwhile: a database that hung claims for them when it goes on.
+        """Claim up to `limit` due rows for half a lease's time and return their ids.
 
-        Goes on where the claim before ended, until something is found or every queue was looked at;
-        `may_have_more` tells whether there are queues it has not looked at."""
-        parameters = (
-            self._names,
-            limit,
-            max_per_queue,
-            self._lease / 2,
-            outbox.PAUSE_URGENT_IGNORES,
-            *self._concurrency,
-        )
-        bounds, wraps = (queues.QUEUES_PER_CLAIM, queues.DEFAULT_LIMITS.per_kind), 0 if self._last_queue else 1
+        The rows are taken by priority and turn (`queues.CLAIM`). No more than `max_per_queue` rows of a queue run at
+        once in all workers together. Claimed rows start at once, unless this worker has gone meanwhile: a database that
+        hung still executes the claim when it resumes, and the claim then expires.
+
+        The search continues at the queue where the last claim stopped, until it finds a row or has looked at every
+        queue. `may_have_more` says whether rows may be left to claim.
+        """
+        # How often the search began at the first queue; starting there twice means every queue was looked at.
+        wraps = 0 if self._last_queue else 1
         while True:
             started_after = self._last_queue
-            row = await self._db.pool.fetchrow(queues.CLAIM, self._clock.now(), *parameters, started_after, *bounds)
-            ids, self._last_queue = list(row["ids"]), row["after"]
+            row = await self._db.pool.fetchrow(
+                queues.CLAIM,
+                self._clock.now(),
+                self._names,
+                limit,
+                max_per_queue,
+                self._lease / 2,
+                outbox.PAUSE_URGENT_IGNORES,
+                *self._concurrency,
+                started_after,
+                queues.QUEUES_PER_CLAIM,
+                queues.DEFAULT_LIMITS.per_kind,
+            )
+            ids = list(row["ids"])
+            self._last_queue = row["after"]
             wraps += not self._last_queue
             if ids or wraps == 2:
                 self.may_have_more = bool(ids) and (len(ids) == limit or bool(started_after or self._last_queue))
                 return ids
 
     async def next_queue_resume(self) -> float | None:
-        """Seconds until the next paused queue opens; None where none is paused."""
+        """Return the seconds until the next paused queue resumes; None if none is paused."""
         seconds: float | None = await self._db.pool.fetchval(outbox.NEXT_QUEUE_RESUME, self._clock.now())
         return seconds
 
     async def start(self, ids: Sequence[int]) -> None:
-        """Wait for as many free places, take what of `ids` can be taken now, and set it going.
+        """Wait for free slots, lease those of `ids` that can still be taken, and start their runs.
 
-        The take is committed before any job reads the present.
+        The lease is committed before any job reads the present.
         """
         while self.free < min(len(ids), self._max_concurrent):
             self._run_ended.clear()
@@ -171,12 +199,15 @@ class JobRunner(Generic[R]):
     def _on_run_end(self, claimed: outbox.ClaimedJob, task: asyncio.Task[None]) -> None:
         del self._running[claimed.lease]
         if not task.cancelled() and (error := task.exception()):
-            log.warning("failure could not be recorded", reaction=claimed.job, reason=type(error).__name__)
+            log.warning("failure could not be recorded", job=claimed.job, reason=type(error).__name__)
         self._run_ended.set()
         self.on_end()
 
     async def drain(self, seconds: float) -> None:
-        """Let what runs come to its end, and stop what does not in time: others take it over once its lease is out."""
+        """Wait up to `seconds` for the runs to end, then cancel the rest.
+
+        Another worker takes a cancelled row over once its lease has expired.
+        """
         tasks = [run.task for run in self._running.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=seconds)
@@ -196,20 +227,25 @@ class JobRunner(Generic[R]):
                 outcome = "done"
             except outbox.LeaseLost:
                 outcome = "lease-lost"
-            except Exception as error:  # whatever a reaction raises is a row to be tried again, never a dead worker
+            except Exception as error:  # an error of a job means another try of its row, never a dead worker
                 outcome = "failed" if await self._record_failure(claimed, error) else "lease-lost"
             if outcome == "lease-lost":
-                log.warning("lease lost", reaction=claimed.job)
+                log.warning("lease lost", job=claimed.job)
             metrics.job_ran(claimed.job, outcome, time.perf_counter() - started)
 
     async def _record_failure(self, claimed: outbox.ClaimedJob, error: Exception) -> bool:
-        """Have the row wait as `error` says; False where somebody else has it by now, whose it is to say that."""
+        """Reschedule the row as `error` says.
+
+        Returns False if another worker has the row by now, which then decides about it.
+        """
         now = self._clock.now()
         decision = outbox.decide_retry(error, claimed, now)
-        # What needs no traceback: it was said on purpose, or says that the database is away, as everybody else's does.
-        expected, reason = hasattr(error, "retry") or is_database_unavailable(error), outbox.describe_error(error)
+        # Two kinds of error need no traceback: one raised on purpose, which has `retry`, and one that says that the
+        # database is unavailable, as every other part reports too.
+        expected = hasattr(error, "retry") or is_database_unavailable(error)
+        reason = outbox.describe_error(error)
         level = logging.WARNING if expected else logging.ERROR
-        log.log(level, "job failed", reaction=claimed.job, reason=reason, dead=decision.dead, exc_info=not expected)
+        log.log(level, "job failed", job=claimed.job, reason=reason, dead=decision.dead, exc_info=not expected)
         recorded = await self._db.pool.fetchval(
             outbox.RECORD_FAILURE,
             claimed.id,
@@ -229,7 +265,10 @@ class JobRunner(Generic[R]):
         return recorded is not None
 
     async def keep_leases(self) -> None:
-        """Renew what is running, for ever; a run whose lease could not be kept is stopped before it can overlap."""
+        """Renew the leases of all runs, for ever.
+
+        A run whose lease could not be kept is cancelled before the row's next run can overlap it.
+        """
         interval = self._lease.total_seconds() / 4
         while True:
             await asyncio.sleep(interval)
@@ -246,8 +285,11 @@ class JobRunner(Generic[R]):
                     run.task.cancel()
 
     async def _renew(self, leases: Sequence[UUID], patience: float) -> set[UUID] | None:
-        """The leases that were renewed; None where the database did not say. A connection that does not answer within
-        `patience` seconds is given up, and another asked: a lease lasts for four times as long."""
+        """Return the leases that were renewed; None if the database did not answer.
+
+        A connection that does not answer within `patience` seconds is given up, and another is tried. That is safe
+        because a lease lasts four times as long.
+        """
         for _ in range(2):
             try:
                 async with asyncio.timeout(patience):

@@ -1,8 +1,8 @@
-"""Sealing everything anew with the first key, while the service runs.
+"""Re-encrypts every stored value with the first key, while the service runs.
 
-Nobody waits for a rotation, and it waits for nobody: a row that somebody is changing is passed over and looked at again
-later, and a value is replaced only if it is still the one that was read. A batch is one statement that keeps its locks
-for milliseconds, so a rotation can be killed at any moment; the next one passes over what is done.
+A rotation blocks no request, and no request blocks it. It skips a row that somebody is changing and looks at it again
+later, and it replaces a value only if the value is still the one that was read. A batch is one statement that keeps its
+locks for milliseconds, so a rotation can be killed at any moment. The next one skips the values that are done.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from app.core.crypto import DecryptionError, Encryption
 from app.core.db import Database
 from app.core.encrypted_columns import ColumnLocation, RowId
 
-BATCH_SIZE = 100  # rows: few enough that a change of one of them never notices
-# Seconds before each new look at what was passed over; together more than a token refresh keeps its row (5 s).
+BATCH_SIZE = 100  # rows: so few that a concurrent change of one of them does not notice the lock
+# Seconds before each retry of the skipped rows; together longer than a token refresh locks its row (5 s).
 RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
-NOT_ENCRYPTED = "-"
+NOT_ENCRYPTED = "-"  # shown as the key id of a value that this service did not encrypt
 
 Progress = Callable[[int], None]
 Rows = Sequence[Mapping[str, Any]]
@@ -26,7 +26,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass
 class KeyUsage:
-    """What lies in one column: values by the id of their key, and the rows a key cannot be given up for."""
+    """The values of one column, counted by the id of their key.
+
+    `outdated` are the rows encrypted with an older key. `unreadable` are the rows that cannot be decrypted, and why.
+    """
 
     column: ColumnLocation
     values: Counter[str] = field(default_factory=Counter)
@@ -35,35 +38,38 @@ class KeyUsage:
 
 
 async def count_values(db: Database, columns: Sequence[ColumnLocation]) -> int:
-    """How many values there are."""
-    counts = [await db.pool.fetchval(f"SELECT count({column.name}) FROM {column.table}") for column in columns]  # noqa: S608 - names of our own tables
-    return sum(counts)
+    """Return how many values these columns hold."""
+    values = 0
+    for column in columns:
+        count = f"SELECT count({column.name}) FROM {column.table}"  # noqa: S608 - names of our own tables
+        values += await db.pool.fetchval(count)
+    return values
 
 
 async def reencrypt(db: Database, encryption: Encryption, column: ColumnLocation, progress: Progress) -> int:
-    """Seal with the first key what is sealed with another; how many values that were.
+    """Re-encrypt with the first key all values of other keys; returns how many there were.
 
-    What does not open stays as it is, and so does a row that stays locked for longer than all `RETRY_DELAYS`: `inspect` names
-    both. `progress` is told after every batch how many values were looked at.
+    A value that cannot be decrypted stays as it is, and so does a row that stays locked for longer than all
+    `RETRY_DELAYS`. `inspect` names both. `progress` is called after every batch with the number of values looked at.
     """
-    reencrypted, passed_over = 0, list[RowId]()
+    reencrypted = 0
+    skipped: list[RowId] = []
     async for rows in _pages(db, column):
-        done, missed = await _replace(db, encryption, column, rows)
-        reencrypted, passed_over = reencrypted + done, passed_over + missed
+        done, locked = await _replace(db, encryption, column, rows)
+        reencrypted += done
+        skipped += locked
         progress(len(rows))
     for delay in RETRY_DELAYS:
-        if not passed_over:
+        if not skipped:
             break
         await asyncio.sleep(delay)
-        done, passed_over = await _replace(
-            db, encryption, column, await db.pool.fetch(_select_rows(column), passed_over)
-        )
+        done, skipped = await _replace(db, encryption, column, await db.pool.fetch(_select_rows(column), skipped))
         reencrypted += done
     return reencrypted
 
 
 async def inspect(db: Database, encryption: Encryption, column: ColumnLocation, progress: Progress) -> KeyUsage:
-    """Open every value, changing nothing."""
+    """Decrypt every value of a column without changing any, and count them."""
     usage = KeyUsage(column)
     async for rows in _pages(db, column):
         for row in rows:
@@ -85,7 +91,7 @@ def _inspect_value(encryption: Encryption, usage: KeyUsage, row_id: RowId, value
 
 
 async def _pages(db: Database, column: ColumnLocation) -> AsyncIterator[Rows]:
-    """All values there are, in the order of their rows' ids: `id` and `value`."""
+    """Yield all values in pages, ordered by row id: rows of `id` and `value`."""
     page: Rows = await db.pool.fetch(_select_page(column), BATCH_SIZE)
     while page:
         yield page
@@ -93,7 +99,7 @@ async def _pages(db: Database, column: ColumnLocation) -> AsyncIterator[Rows]:
 
 
 async def _replace(db: Database, encryption: Encryption, column: ColumnLocation, rows: Rows) -> tuple[int, list[RowId]]:
-    """Replace what needs it: how many values were, and the rows that somebody was changing."""
+    """Replace the values that need it; returns how many were replaced, and the rows that were locked."""
     replacements: dict[RowId, tuple[bytes, bytes]] = {}
     for row in rows:
         fresh = _reencrypted(encryption, row["value"], column.associated_data(row["id"]))
@@ -107,7 +113,7 @@ async def _replace(db: Database, encryption: Encryption, column: ColumnLocation,
 
 
 def _reencrypted(encryption: Encryption, value: bytes, associated_data: str) -> bytes | None:
-    """The value sealed with the first key, None where it is already or does not open."""
+    """Return the value encrypted with the first key; None if it already is or cannot be decrypted."""
     try:
         return (
             encryption.encrypt(encryption.decrypt_bytes(value, associated_data), associated_data)
@@ -133,9 +139,9 @@ def _select_rows(column: ColumnLocation) -> str:
 
 
 def _compare_and_swap(column: ColumnLocation) -> str:
-    """One value for another wherever the one is still there and nobody has locked the row.
+    """Return the statement that replaces each value that is unchanged and whose row is not locked.
 
-    It never waits while it holds a lock, so no order of locks anywhere in the service can make a deadlock with it.
+    It never waits while it holds a lock, so it cannot deadlock with any other lock order in the service.
     """
     return f"""
 WITH wanted AS (

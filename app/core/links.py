@@ -1,4 +1,7 @@
-"""Addresses made of names that people chose. A slug may have any letters; a header and a link take ASCII only. Pure."""
+"""URLs that contain names people chose. Pure.
+
+A slug may have any letters, but a header and a link take ASCII only.
+"""
 
 import string
 from urllib.parse import quote
@@ -7,10 +10,10 @@ _ASCII = string.ascii_letters + string.digits + string.punctuation
 
 
 def spa_page(spa_url: str, community_slug: str, *path: str) -> str:
-    """A page of a community in the SPA. Nothing in the slug is taken for more than a part of the path."""
+    """Return the URL of a community's page in the SPA. The slug is quoted and stays one path segment."""
     return "/".join((spa_url, quote(community_slug, safe=""), *path))
 
 
 def ascii_url(url: str) -> str:
-    """`url` with everything percent-encoded that a header cannot hold; what is fine already stays byte for byte."""
+    """Return `url` with all characters percent-encoded that a header cannot hold; others stay."""
     return quote(url, safe=_ASCII)

@@ -1,6 +1,6 @@
-"""What the service says while it works: one JSON object a line on standard output, each with its correlation id.
+"""Logs: one JSON object per line on standard output, each with its correlation id.
 
-Callers log facts and ids, never names, e-mails, tokens or links. `redact` is the last net under them.
+Callers log facts and ids, never names, e-mails, tokens or links. `redact` catches what slips through.
 """
 
 import json
@@ -20,20 +20,21 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 REDACTED = "***"
-MAX_DEPTH = 8
+MAX_DEPTH = 8  # levels of nested values in a log line
 _correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
 
-# Fields whose text value is secret whatever it looks like. Not `code`: Zoom's and PostgreSQL's error codes are wanted.
+# Fields whose text value is secret in any form. `code` is not among them: the error codes of Zoom and PostgreSQL are
+# wanted.
 _SECRET_NAMES = (
     "access_token|refresh_token|id_token|download_token|authorization|cookie|client_secret|code_verifier|"
     "password|passcode|secret|stream_key|token|join_url|start_url|tk|pwd|zak"
 )
 _SECRET_FIELD = re.compile(_SECRET_NAMES, re.IGNORECASE)
 
-# Each rule: texts of which one must occur (much cheaper to look for), what to hide, what to leave in its place.
-# Percent-encoded forms occur where one URL carries another.
+# Each rule: needles of which one must occur (much cheaper to find), the pattern to hide, and its replacement.
+# Percent-encoded forms occur where one URL contains another.
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
-    # What PostgreSQL and its driver tell of the values they refused.
+    # The values that PostgreSQL and its driver quote in their errors.
     (
         ("DETAIL:",),
         re.compile(r"(DETAIL:)(?:\s+Failing row contains .*?\)\.(?=\n|\Z)|[^\n]*)", re.DOTALL),
@@ -55,9 +56,9 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
         ),
         rf"\1{REDACTED}",
     ),
-    # An e-mail address. The local part is bounded so that a long text cannot make the search quadratic.
+    # An e-mail address. The local part is bounded, so that a long text cannot make the search quadratic.
     (("@", "%40"), re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}(?:@|%40)[\w.-]+"), REDACTED),
-    # Our own links and tickets (a route template's `{ticket}` is none), and Zoom's.
+    # Our own links and tickets, and Zoom's. A route template's `{ticket}` is not matched.
     (
         tuple(slash + letter for slash in ("/", "2F", "2f") for letter in "jJgGcCuU"),
         re.compile(r"((?:/|%2F)(?:j|join|guest|calendar|unsubscribe)(?:/|%2F))[^\s/?#\"'<>{]+", re.IGNORECASE),
@@ -65,28 +66,28 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     ),
 )
 
-# Most texts are short words without anything a rule looks for.
+# Most texts are short words in which no rule can match.
 _HARMLESS = re.compile(r"[\w.-]{0,12}", re.ASCII)
 
-# What these say below a warning is noise or holds URLs, parameters and addresses.
+# Below a warning, these loggers write noise, or URLs, parameters and addresses.
 _QUIET = ("httpx", "httpcore", "sqlalchemy", "botocore", "aiobotocore", "urllib3", "mail.log")
-# These come with handlers and levels of their own; uvicorn's access log would hold raw paths.
+# These loggers have handlers and levels of their own. uvicorn's access log would contain raw paths.
 _CAPTURED = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access", "arq", "alembic")
 
 
 def get(name: str) -> FilteringBoundLogger:
-    """The logger of one part of the service; its lines carry `name` as `source`."""
+    """Return the logger of one part of the service; its lines have `name` as `source`."""
     return cast(FilteringBoundLogger, structlog.get_logger(source=name))
 
 
 def correlation() -> str | None:
-    """The correlation id of what runs now."""
+    """Return the correlation id of the current task, if any."""
     return _correlation.get()
 
 
 @contextmanager
 def correlation_context(correlation_id: str | None) -> Iterator[None]:
-    """Whatever runs inside, tasks started there included, logs with this correlation id."""
+    """Log with this correlation id in the block, and in tasks started there."""
     token = _correlation.set(correlation_id)
     try:
         yield
@@ -95,15 +96,15 @@ def correlation_context(correlation_id: str | None) -> Iterator[None]:
 
 
 def new_correlation() -> str:
-    """A fresh correlation id, 16 URL-safe characters."""
+    """Return a new correlation id of 16 URL-safe characters."""
     return secrets.token_urlsafe(12)
 
 
 def configure(stream: BinaryIO | None = None, level: int | str = logging.INFO) -> None:
-    """Send everything logged from now on, also through the standard library, to `stream` (standard output) as JSON.
+    """Send all logs from now on, including the standard library's, to `stream` (standard output) as JSON.
 
-    `level` is a standard level or its name; another name raises ValueError. Call it once, first thing in a process,
-    and start uvicorn with `log_config=None`: otherwise it installs handlers of its own.
+    `level` is a standard level or its name; another name raises ValueError. Call it once, first thing in a process, and
+    start uvicorn with `log_config=None`, because uvicorn would otherwise install handlers of its own.
     """
     number = logging.getLevelNamesMapping().get(level.upper()) if isinstance(level, str) else level
     if number is None:
@@ -132,7 +133,7 @@ def configure(stream: BinaryIO | None = None, level: int | str = logging.INFO) -
 
 
 def redact(text: str) -> str:
-    """The text without anything that looks like a token, a secret parameter, an e-mail address or a personal link."""
+    """Return the text without tokens, secret parameters, e-mail addresses and personal links."""
     if _HARMLESS.fullmatch(text):
         return text
     for needles, secret, left in _RULES:
@@ -144,15 +145,15 @@ def redact(text: str) -> str:
 
 
 class _Capture(logging.Handler):
-    """Hands what libraries log through the standard library to structlog."""
+    """Passes what libraries log through the standard library to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Levels between the five standard ones exist; structlog knows the five.
+        # The standard library allows levels between the five standard ones; structlog knows only the five.
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         try:
             message = record.getMessage()
         except (TypeError, ValueError):
-            # The format does not fit its arguments, which are not ours to show.
+            # The format does not fit its arguments, which may be secret.
             message = str(record.msg)
         get(record.name).log(level, message, exc_info=record.exc_info)
 
@@ -177,12 +178,12 @@ def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> b
     try:
         return orjson.dumps(event, option=orjson.OPT_UTC_Z)
     except TypeError:
-        # orjson refuses lone surrogates and integers beyond 64 bits; a log line must not be what fails a request.
+        # orjson refuses lone surrogates and integers beyond 64 bits, and a log line must not make a request fail.
         return json.dumps(event, default=str).encode()
 
 
 def _clean(value: Any, depth: int) -> Any:
-    """The value as plain JSON types, every text in it redacted; what lies deeper than `depth` is left out."""
+    """Return the value as plain JSON types with every text redacted, cut at `depth` levels."""
     kind = type(value)
     if kind is str:
         return redact(value)
@@ -207,5 +208,5 @@ def _clean_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
 
 @lru_cache(1024)
 def _field(name: str) -> tuple[str, bool]:
-    """The name of a field as it may be shown, and whether its value may not."""
+    """Return a field's name as it may be shown, and whether its value is secret."""
     return redact(name), _SECRET_FIELD.fullmatch(name) is not None

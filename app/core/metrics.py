@@ -1,6 +1,6 @@
-"""What the service counts, for Prometheus, in a registry of its own and served on a port of its own.
+"""The service's metrics for Prometheus, in their own registry and served on their own port.
 
-Every label takes few values: a route's template and never its path, an outcome's slug and never a sentence.
+Every label has few values: a route's template, never its path, and an outcome's slug, never a sentence.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from app.core.version import VERSION
 REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
-# Seconds. A request answers people; a vendor or a reaction may take its time.
+# Seconds. People wait for a request; a vendor or a job may take longer.
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _JOB_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
@@ -42,7 +42,7 @@ _oldest_due = Gauge(
     registry=REGISTRY,
 )
 _accounts = Gauge("kindryn_zoom_accounts", "Zoom accounts, by status.", ("status",), registry=REGISTRY)
-_job_runs = Counter("kindryn_zoom_job_runs", "Reactions run.", ("job", "outcome"), registry=REGISTRY)
+_job_runs = Counter("kindryn_zoom_job_runs", "Jobs run.", ("job", "outcome"), registry=REGISTRY)
 _job_seconds = Histogram(
     "kindryn_zoom_job_seconds", "Running a job.", ("job",), registry=REGISTRY, buckets=_JOB_BUCKETS
 )
@@ -57,7 +57,7 @@ _vendor_seconds = Histogram(
     buckets=_JOB_BUCKETS,
 )
 _joins = Counter("kindryn_zoom_joins", "Clicks on Join, by what they ended in.", ("outcome",), registry=REGISTRY)
-_deliveries = Counter("kindryn_zoom_deliveries", "Deliveries heard from Zoom.", ("outcome",), registry=REGISTRY)
+_deliveries = Counter("kindryn_zoom_deliveries", "Deliveries received from Zoom.", ("outcome",), registry=REGISTRY)
 _mails = Counter("kindryn_zoom_mails", "Mails handed to the mail server.", ("outcome",), registry=REGISTRY)
 _limited = Counter(
     "kindryn_zoom_rate_limited", "Calls that Zoom refused for its limits.", ("label",), registry=REGISTRY
@@ -84,6 +84,7 @@ STATES = ("due", "running", "waiting", "dead")
 QUEUE_KINDS = ("none", "zoom", "mail", "hook", "delivery", "hook_message")
 STATUSES = ("connected", "needs_reauth", "disconnected")
 LABELS = ("light", "medium", "heavy", "resource-intensive")
+# Series that exist before their first event, so that a rate can be computed from the first one on.
 for _label in LABELS:
     _limited.labels(_label)
 for _outcome in ("renewed", "NeedsReauth"):
@@ -93,52 +94,52 @@ for _outcome in ("fetched", "failed"):
 
 
 def request_answered(method: str, route: str, status: int, seconds: float) -> None:
-    """A request was answered; `route` is the template of its route."""
+    """Count an answered request; `route` is the template of its route."""
     _requests.labels(method, route, status).inc()
     _request_seconds.labels(method, route).observe(seconds)
 
 
 def outbox_counted(rows: Mapping[str, float] | None) -> None:
-    """How many outbox rows there are in each state, "dead" among them; None: another process shows it."""
+    """Show how many outbox rows are in each state; None shows nothing, because another process does."""
     _show(_outbox_rows, STATES, rows)
 
 
 def oldest_due_counted(seconds: Mapping[str, float] | None) -> None:
-    """How long the oldest due row of each kind of queue has waited; None: another process shows it."""
+    """Show how long each queue kind's oldest due row has waited, in seconds; None shows nothing."""
     _show(_oldest_due, QUEUE_KINDS, seconds)
 
 
 def accounts_counted(statuses: Mapping[str, float] | None) -> None:
-    """How many Zoom accounts there are in each status; None: another process shows it."""
+    """Show how many Zoom accounts have each status; None shows nothing."""
     _show(_accounts, STATUSES, statuses)
 
 
 def _show(gauge: Gauge, expected: tuple[str, ...], values: Mapping[str, float] | None) -> None:
-    """Show these values, and 0 for what is usual and has none; or nothing at all."""
+    """Show these values, and 0 for each expected name without one; None shows nothing at all."""
     gauge.clear()
     for name, value in ({} if values is None else dict.fromkeys(expected, 0.0) | dict(values)).items():
         gauge.labels(name).set(value)
 
 
 def job_ran(job: str, outcome: str, seconds: float) -> None:
-    """A job came to an end of its run."""
+    """Count a run of a job that ended."""
     _job_runs.labels(job, outcome).inc()
     _job_seconds.labels(job).observe(seconds)
 
 
 def vendor_called(vendor: str, operation: str, outcome: str, seconds: float) -> None:
-    """A call to a vendor ended: `outcome` is an HTTP status, or a slug such as "ReadTimeout"."""
+    """Count a call to a vendor; `outcome` is an HTTP status, or a slug such as "ReadTimeout"."""
     _vendor_calls.labels(vendor, operation, outcome).inc()
     _vendor_seconds.labels(vendor, operation).observe(seconds)
 
 
 def join_decided(outcome: str) -> None:
-    """A click on Join ended in a redirect or in the refusal with that slug."""
+    """Count a click on Join, which ended in a redirect or in the refusal with that slug."""
     _joins.labels(outcome).inc()
 
 
 def delivery_received(outcome: str) -> None:
-    """A delivery was stored, was known already, or was refused."""
+    """Count a delivery that was stored, was already known, or was refused."""
     _deliveries.labels(outcome).inc()
 
 
@@ -151,7 +152,7 @@ _dependency_up = Gauge(
 
 
 def dependency_up(dependency: str, up: bool) -> None:
-    """Whether this worker reaches the database, or Redis."""
+    """Show whether this worker reaches the database, or Redis."""
     _dependency_up.labels(dependency).set(up)
 
 
@@ -163,23 +164,23 @@ _clock_offset = Gauge(
 
 
 def watch_clock_offset(offset: Callable[[], float]) -> None:
-    """This process follows the database's clock; `offset` is asked whenever somebody looks."""
+    """Show the clock's offset, which `offset` returns whenever the metrics are read."""
     _clock_offset.set_function(offset)
 
 
 def mail_sent(outcome: str) -> None:
-    """A mail was taken or refused by the mail server, or kept back as it was overtaken."""
+    """Count a mail that the server accepted or refused, or that was superseded before it was sent."""
     _mails.labels(outcome).inc()
 
 
 def rate_limited(label: str) -> None:
-    """Zoom refused a call for the limit of that rate label."""
+    """Count a call that Zoom refused for the limit of that rate label."""
     _limited.labels(label).inc()
 
 
 @contextlib.contextmanager
 def count_token_refresh() -> Iterator[None]:
-    """A grant's tokens are refreshed; what comes of it is "renewed", or the class of an error."""
+    """Count the refresh of a grant's tokens in the block: "renewed", or the class of the error."""
     try:
         yield
     except Exception as error:
@@ -189,30 +190,30 @@ def count_token_refresh() -> Iterator[None]:
 
 
 def keys_refreshed(outcome: str) -> None:
-    """The platform's keys were fetched, or could not be."""
+    """Count a fetch of the platform's keys, successful or not."""
     _jwks.labels(outcome).inc()
 
 
 def notification_interpreted(seconds: float) -> None:
-    """A notification was read for the first time, so long after it came."""
+    """Record how long after its arrival a notification was first read."""
     _lag.observe(seconds)
 
 
 @contextlib.contextmanager
 def live_listener() -> Iterator[None]:
-    """Somebody has a live stream open."""
+    """Count an open live stream while the block runs."""
     with _listeners.track_inprogress():
         yield
 
 
 def pool_opened(pool: str, maximum: int, busy: Callable[[], int]) -> None:
-    """This process has a pool of connections; `busy` is asked whenever somebody looks."""
+    """Show a pool of connections; `busy` returns its connections in use whenever the metrics are read."""
     _pool_max.labels(pool).set(maximum)
     _pool_busy.labels(pool).set_function(busy)
 
 
 class MetricsServer:
-    """Serves the registry until it is closed. `port` is where; 0 means nowhere."""
+    """Serves the registry until it is closed. `port` is 0 if it serves nowhere."""
 
     def __init__(self, running: tuple[WSGIServer, threading.Thread] | None) -> None:
         self._running = running
@@ -234,10 +235,10 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(port: int, host: str, wrap: Callable[[WSGIApplication], WSGIApplication] = lambda app: app) -> MetricsServer:
-    """Serve `/metrics` from a thread on that port, and whatever `wrap` adds; port 0 serves nothing.
+    """Serve `/metrics`, and what `wrap` adds, on that port from a thread; port 0 serves nothing.
 
-    Everything is there before the first request is taken: `/metrics` answers at any path, so a readiness that came
-    later would be "ready" at first. Raises OSError where the port is taken.
+    `wrap` is applied before the first request is accepted. `/metrics` answers at any path, so a readiness added later
+    would at first look ready. Raises OSError if the port is taken.
     """
     if not port:
         return MetricsServer(None)

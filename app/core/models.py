@@ -1,4 +1,4 @@
-"""Tables of the mechanism itself, and the tenants everything belongs to."""
+"""Tables of the mechanism, and the communities everything belongs to."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ _ALIVE = text("dead_at IS NULL")
 
 
 class OutboxRow(Model):
-    """Pending work for one (job, key). The statements that move it stand in `core.outbox`."""
+    """A pending run of one (job, key). The statements that change it stand in `core.outbox`."""
 
     __tablename__ = "outbox"
     __table_args__ = (
@@ -34,27 +34,41 @@ class OutboxRow(Model):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     job: Mapped[str] = mapped_column(Text)
     key: Mapped[str] = mapped_column(Text)
+    # How often the row was requested. Completion deletes the row only if this is unchanged.
     generation: Mapped[int] = mapped_column(BigInteger, server_default="1")
     due_at: Mapped[datetime]
+    # A new request does not make the row due earlier than this; None if nothing holds the row back.
     not_before: Mapped[datetime | None]
+    # The smaller runs first; 0 is work that a person waits for.
     priority: Mapped[int] = mapped_column(SmallInteger)
+    # The concurrency group; empty for a row without a limit.
     queue: Mapped[str] = mapped_column(Text, server_default="")
+    # The run that has the row; None while the row waits, and while it is only promised to a worker.
     lease: Mapped[UUID | None]
+    # When the lease or the promise expires, by the database's clock.
     claimed_until: Mapped[datetime | None]
+    # Failed runs since the last success.
     attempts: Mapped[int] = mapped_column(server_default="0")
     failing_since: Mapped[datetime | None]
+    # Why the last run did not finish the row.
     reason: Mapped[str | None] = mapped_column(Text)
-    # Held by the run of another row, which does this one beside its own.
+    # The run of another row has this row in its batch.
     in_batch: Mapped[bool] = mapped_column(server_default="false")
-    # A batch this row was in failed, so it is run by itself.
+    # A batch with this row failed, so the row is run by itself from now on.
     unbatched: Mapped[bool] = mapped_column(server_default="false")
+    # When the job was given up; None while it is alive.
     dead_at: Mapped[datetime | None]
+    # The correlation id of the request that asked for the row last.
     correlation: Mapped[str | None] = mapped_column(Text)
+    # When the row was inserted.
     recorded_at: Mapped[datetime]
 
 
 class PausedQueue(Model):
-    """A queue that is paused: none of its rows is claimed before then."""
+    """A paused queue: none of its rows is claimed before `not_before`.
+
+    Urgent rows ignore the last `outbox.PAUSE_URGENT_IGNORES` of it.
+    """
 
     __tablename__ = "queues"
 
@@ -63,14 +77,16 @@ class PausedQueue(Model):
 
 
 class IdempotencyKey(Model):
-    """The answer to a POST that creates, kept for a day so that the same request again creates nothing.
+    """The response to a POST that creates, kept for a day so that repeating the request creates nothing.
 
-    Of what was deleted since nothing is kept but the key: no body, no fingerprint."""
+    If the created thing was deleted since, only the key is kept: no body and no fingerprint.
+    """
 
     __tablename__ = "idempotency_keys"
 
     member_id: Mapped[str] = mapped_column(Text, primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
+    # SHA-256 of the request's method, path and body.
     fingerprint: Mapped[str] = mapped_column(Text)
     status: Mapped[int | None]
     body: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -78,7 +94,7 @@ class IdempotencyKey(Model):
 
 
 class Community(Model):
-    """A tenant of the platform, as tokens last described it. Keyed by its id; the slug is only its current name."""
+    """A tenant of the platform, as tokens last described it. Its id is its identity; the slug may change."""
 
     __tablename__ = "communities"
 
@@ -87,7 +103,10 @@ class Community(Model):
 
 
 class Membership(Model):
-    """That tokens of a member name a community (`named_at`: the first since), and when the member last left it."""
+    """Whether tokens of a member name a community, and when the member last left it.
+
+    `named_at` is the `iat` of the first token that named it since the member last left.
+    """
 
     __tablename__ = "memberships"
     __table_args__ = (Index("ix_memberships_left", "left_at", postgresql_where=text("named_at IS NULL")),)
@@ -99,7 +118,10 @@ class Membership(Model):
 
 
 class AuditEntry(Model):
-    """What somebody did on another's behalf. `subject` is whom it concerns, `about` the event, if there is one."""
+    """What somebody did on another person's behalf.
+
+    `subject` is the person concerned, and `about` the event, if there is one.
+    """
 
     __tablename__ = "audit"
     __table_args__ = (Index("ix_audit_community_id_at", "community_id", "at"), Index("ix_audit_at", "at"))

@@ -1,8 +1,9 @@
-"""The outbox: one row per (job, key), the only memory of what is still to be done.
+"""The outbox: one row per (job, key), the only record of the work that is still to be done.
 
-A row counts how often it was asked for (`generation`). A worker takes it by a lease, and what it finishes is struck
-only if neither has changed since, so a change made during a run is never lost. Leases run on the database's own clock
-because they measure whether a process lives; everything else takes `now` from the process's clock, which follows it.
+A row counts how often it was requested (`generation`). A worker claims it with a lease, and completion deletes it only
+if neither has changed since. So a change made during a run is never lost. Leases use the database's own clock, because
+they measure whether a process is alive. Everything else takes `now` from the process's clock, which follows the
+database's.
 """
 
 import random
@@ -13,12 +14,14 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-GIVE_UP_AFTER = timedelta(days=3)
+GIVE_UP_AFTER = timedelta(days=3)  # a row that has failed for longer is dead
 INITIAL_BACKOFF = timedelta(seconds=1)
 MAX_BACKOFF = timedelta(minutes=10)
+# An urgent row runs although its queue is paused for up to this long, because a person waits for it.
 PAUSE_URGENT_IGNORES = timedelta(seconds=2)
+# A row parked until its account is reconnected is tried this often, in case no event resumes it.
 PARKED_RECHECK = timedelta(minutes=5)
-TOPIC = "outbox"
+TOPIC = "outbox"  # published when rows may be due
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +37,7 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A row a worker holds by `lease`, as it stood when it was taken."""
+    """A row that a worker has under `lease`, as it was when claimed."""
 
     id: int
     job: str
@@ -49,40 +52,47 @@ class ClaimedJob:
 
 
 class FailureHistory(Protocol):
-    """What is known of how a row failed before."""
+    """How a row failed before."""
 
     @property
     def attempts(self) -> int:
-        """How often."""
+        """How many runs have failed."""
 
     @property
     def failing_since(self) -> datetime | None:
-        """Since when, if its last run failed."""
+        """When the row began to fail; None if its last run did not."""
 
 
 class RetryLater(Exception):
-    """A job cannot be done now: `later` (back off), `at` (not before `retry_at`), `parked` (until the account is
-    connected again; costs no attempt), or `never`. Vendors' errors say the same in the same two attributes.
+    """A job cannot be done now; `retry` says when to try again.
 
-    A wait holds also for what is asked for again during the run, as a vendor is not to be called for every change;
-    `unless_requested` is one of our own making, for what is asked for by people, and seldom.
+    `backoff`: after the usual backoff. `at`: not before `retry_at`. `when_reconnected`: once the account is connected
+    again, which uses up no attempt. `never`: the job is given up. Vendors' errors have the same two attributes.
+
+    A wait also applies to requests that arrive during the run, because a vendor must not be called for every change.
+    With `unless_requested` it does not: that is for a wait of our own, in work that people request, and seldom.
     """
 
     def __init__(
         self, reason: str, retry: str = "backoff", retry_at: datetime | None = None, *, unless_requested: bool = False
     ) -> None:
         super().__init__(reason)
-        self.retry, self.retry_at, self.unless_requested = retry, retry_at, unless_requested
+        self.retry = retry
+        self.retry_at = retry_at
+        self.unless_requested = unless_requested
 
 
 class LeaseLost(Exception):
-    """Somebody else holds the row by now; what this run found out must not be written, and no vendor be called."""
+    """Another worker has the row by now, so this run must write nothing and call no vendor."""
 
 
 @dataclass(frozen=True)
 class RetryDecision:
-    """What becomes of a row whose run failed. `counts_attempt` tells whether it was an attempt that failed, `holds` whether
-    it is not run before `not_before` even if it was asked for again during the run."""
+    """What happens to a row whose run failed.
+
+    `counts_attempt`: this failure uses up an attempt. `binds_new_requests`: `not_before` applies even to requests that
+    arrived during the run.
+    """
 
     due_at: datetime
     not_before: datetime | None
@@ -93,12 +103,16 @@ class RetryDecision:
 
 
 def decide_retry(error: BaseException, history: FailureHistory, now: datetime) -> RetryDecision:
-    """When to try again after `error`. An error that does not say is transient until three days have passed."""
-    retry, retry_at = getattr(error, "retry", "backoff"), getattr(error, "retry_at", None)
+    """Return when to try again after `error`.
+
+    An error without a `retry` attribute counts as transient until it has lasted for `GIVE_UP_AFTER`.
+    """
+    retry = getattr(error, "retry", "backoff")
+    retry_at = getattr(error, "retry_at", None)
     if retry == "never":
         return RetryDecision(now, None, counts_attempt=True, failing_since=history.failing_since or now, dead=True)
     if retry == "when_reconnected":
-        # An account may stay disconnected for long; the three days begin anew once it is back.
+        # An account may stay disconnected for long. The time until the job is given up begins anew once it is back.
         return RetryDecision(now + PARKED_RECHECK, None, counts_attempt=False, failing_since=None, dead=False)
     if retry == "at" and retry_at is not None:
         due_at = retry_at + jitter(retry_at, now)
@@ -111,32 +125,39 @@ def decide_retry(error: BaseException, history: FailureHistory, now: datetime) -
             dead=False,
             binds_new_requests=binds,
         )
-    since, due_at = history.failing_since or now, now + backoff(history.attempts)
+    since = history.failing_since or now
+    due_at = now + backoff(history.attempts)
     return RetryDecision(due_at, due_at, counts_attempt=True, failing_since=since, dead=now - since > GIVE_UP_AFTER)
 
 
 def describe_error(error: BaseException) -> str:
-    """What is shown of an error. The message of one that nobody expected may hold anything, so it is left out."""
+    """Return the text stored as a row's reason.
+
+    The message of an unexpected error may contain anything, so only its class is shown.
+    """
     return f"{type(error).__name__}: {error}"[:300] if hasattr(error, "retry") else type(error).__name__
 
 
 def backoff(attempts: int) -> timedelta:
-    """How long to wait after so many failed attempts: doubling from a second to ten minutes, with jitter."""
+    """Return the wait after so many failed attempts: doubling from a second to ten minutes, with jitter."""
     longest = min(MAX_BACKOFF, INITIAL_BACKOFF * float(2 ** min(attempts, 20)))
     return longest * random.uniform(0.7, 1.3)  # noqa: S311 - jitter is no secret
 
 
 def jitter(until: datetime, now: datetime) -> timedelta:
-    """What to add to a wait that is long or ends with a UTC day, so that not everybody comes at midnight, nor anybody
-    before Zoom's clock has it."""
+    """Return what to add to a wait that is long or ends at midnight UTC, else zero.
+
+    It spreads the rows that wait for the same moment, and none of them runs before Zoom's clock has reached it.
+    """
     crowded = until - now > timedelta(minutes=5) or until.astimezone(UTC).time() == time.min
     return timedelta(seconds=random.uniform(5, 65)) if crowded else timedelta()  # noqa: S311 - no secret
 
 
-# Rows are written in the order of (reaction, key) as Python sorts them, and wherever several are locked it is in that
-# order (COLLATE "C") or without waiting (SKIP LOCKED), so that no two transactions wait for each other. How they are
-# locked: `FOR UPDATE` by whoever takes a row over, and `FOR KEY SHARE` by whoever has it, until what they write is
-# committed (`FENCE`): that keeps the former out, and lets in whoever asks for the row again (`FOR NO KEY UPDATE`).
+# Rows are written in the order of (job, key) as Python sorts them. Wherever several are locked, it is in that order
+# (COLLATE "C") or without waiting (SKIP LOCKED), so that no two transactions wait for each other.
+# A worker that claims a row locks it with `FOR UPDATE`. The run that has the row locks it with `FOR KEY SHARE` until
+# its writes are committed (`FENCE`). That excludes other workers, and admits new requests for the row (`FOR NO KEY
+# UPDATE`).
 UPSERT = """
 INSERT INTO outbox (job, key, due_at, priority, queue, correlation, recorded_at)
 SELECT job, key, due_at, priority, queue, CAST(:correlation AS text), CAST(:now AS timestamptz)
@@ -154,7 +175,7 @@ ON CONFLICT (job, key) DO UPDATE SET
     dead_at = NULL
 """
 
-# What is promised was due by the clock of whoever claimed it, which may be a little ahead of ours.
+# A claimed row was due by the clock of the process that claimed it, which may be a little ahead of this one's.
 START = """
 WITH ready AS (
     SELECT id FROM outbox
@@ -179,7 +200,7 @@ FROM owned WHERE outbox.id = owned.id RETURNING lease
 
 FENCE = "SELECT FROM outbox WHERE id = :id AND lease = :lease FOR KEY SHARE"
 
-# As committed: how many rows are held by these leases, and for how many seconds yet.
+# As committed: how many rows these leases have, and in how many seconds the first of them expires.
 CHECK_LEASES = """
 SELECT count(*), min(EXTRACT(EPOCH FROM claimed_until - clock_timestamp()))::float8 FROM outbox
 WHERE lease = ANY($1::uuid[])
@@ -190,7 +211,7 @@ DELETE FROM outbox
 WHERE id = :id AND lease = :lease AND generation = :generation AND CAST(:due_at AS timestamptz) IS NULL
 """
 
-# Asked for again meanwhile: due at once. Otherwise due when the run said.
+# A row requested again during the run is due at once. Otherwise it is due when the run said.
 RESCHEDULE = """
 UPDATE outbox SET lease = NULL, claimed_until = NULL, attempts = 0, failing_since = NULL, reason = NULL,
     not_before = NULL,
@@ -199,7 +220,7 @@ UPDATE outbox SET lease = NULL, claimed_until = NULL, attempts = 0, failing_sinc
 WHERE id = :id AND lease = :lease
 """
 
-# Asked for again meanwhile: due at once, unless the wait holds nevertheless.
+# A row requested again during the run is due at once, unless the wait binds new requests.
 RECORD_FAILURE = """
 UPDATE outbox SET lease = NULL, claimed_until = NULL, reason = $3,
     not_before = CASE WHEN generation = $10 OR $11 THEN $5::timestamptz END,
@@ -222,7 +243,7 @@ WHERE id IN (SELECT id FROM outbox WHERE key = ANY(:keys) AND lease IS NULL AND 
              FOR NO KEY UPDATE SKIP LOCKED)
 """
 
-# For asyncpg: one row whose work somebody waits for.
+# For asyncpg: make one row due now, because a person waits for it.
 RUN_ONE_NOW = """
 UPDATE outbox SET due_at = $3, not_before = NULL
 WHERE id = (SELECT id FROM outbox WHERE job = $1 AND key = $2 AND lease IS NULL AND dead_at IS NULL
@@ -235,7 +256,7 @@ SELECT CASE WHEN dead_at IS NOT NULL THEN 'dead' WHEN lease IS NOT NULL THEN 'ru
 FROM outbox GROUP BY 1
 """
 
-# The kind of a queue: what stands before a colon, or "zoom" for an account's, whose name is the account's id.
+# The kind of a queue is the part before the colon. A queue named by an account's id is of kind "zoom".
 OLDEST_DUE = """
 SELECT CASE WHEN outbox.queue = '' THEN 'none' WHEN outbox.queue ~ '^[0-9a-f]{8}-' THEN 'zoom'
             ELSE split_part(outbox.queue, ':', 1) END AS name,
@@ -245,8 +266,8 @@ WHERE dead_at IS NULL AND lease IS NULL AND due_at <= $1 AND (queues.not_before 
 GROUP BY 1
 """
 
-# A parked row has a reason and no time before which it must not run. One that runs right now may be about to be parked,
-# so it is asked for again.
+# A parked row has a reason and no `not_before`. A row that runs right now may be about to be parked, so it is requested
+# again.
 RESUME_PARKED = """
 UPDATE outbox SET due_at = LEAST(due_at, :now), generation = generation + 1
 WHERE id IN (
@@ -265,7 +286,7 @@ WHERE id IN (SELECT id FROM outbox WHERE queue = :queue AND dead_at IS NOT NULL 
 
 
 def upsert_parameters(requests: Sequence[JobRequest], correlation: str | None, now: datetime) -> dict[str, Any]:
-    """The parameters of `UPSERT` for rows in the order of their keys; the soonest of equal rows wins."""
+    """Return the parameters of `UPSERT`, rows ordered by (job, key); the earliest of equal rows counts."""
     rows: dict[tuple[str, str], JobRequest] = {}
     for row in sorted(requests):
         rows.setdefault((row.job, row.key), row)
@@ -282,5 +303,5 @@ def upsert_parameters(requests: Sequence[JobRequest], correlation: str | None, n
 
 
 def positional(sql: str, names: Sequence[str]) -> str:
-    """`sql` with `:name` turned into `$n` by the order of `names`, for asyncpg itself on the hot routes."""
+    """Return `sql` with `:name` replaced by `$n`, numbered by the order of `names`, for asyncpg itself."""
     return re.sub(r"(?<!:):([a-z_]+)", lambda match: f"${names.index(match.group(1)) + 1}", sql)

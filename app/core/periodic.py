@@ -1,4 +1,4 @@
-"""Jobs that come round by themselves: each has its row, which is never due later than its period says."""
+"""Periodic jobs: each has one outbox row, which is never due later than one period from now."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from app.core.clock import Clock
 from app.core.db import Database
 from app.core.job_runner import Job
 
-CHECK_INTERVAL = 30.0  # seconds between two looks at when they are due
+CHECK_INTERVAL = 30.0  # seconds between two corrections of due times
 _INSERT = """
-INSERT INTO outbox (job, key, due_at, priority, recorded_at) VALUES (:reaction, '', :now, :priority, :now)
+INSERT INTO outbox (job, key, due_at, priority, recorded_at) VALUES (:job, '', :now, :priority, :now)
 ON CONFLICT DO NOTHING
 """
 
-# Whatever clock was wrong when it was put off, a process's or the database's.
+# Corrects rows that were rescheduled by a wrong clock, whether a process's or the database's.
 _CAP_DUE_TIMES = """
 UPDATE outbox SET due_at = put_off.latest, not_before = NULL
 FROM (
@@ -30,21 +30,21 @@ WHERE outbox.id = put_off.id
 
 
 async def ensure_periodic_jobs(db: Database, jobs: Sequence[Job[Any]]) -> None:
-    """See to it that every job has its row."""
+    """Insert the row of every periodic job that has none."""
     async with db.transaction() as tx:
         for job in sorted(jobs, key=lambda job: job.name):
-            await tx.execute(_INSERT, reaction=job.name, priority=job.priority, now=tx.now)
+            await tx.execute(_INSERT, job=job.name, priority=job.priority, now=tx.now)
 
 
 async def keep_due_times_capped(pool: AsyncpgPool, clock: Clock, jobs: Sequence[Job[Any]]) -> None:
-    """See to it, for ever, that none is put off for longer than its period."""
+    """Run `cap_due_times` for ever, every `CHECK_INTERVAL` seconds."""
     while True:
-        with contextlib.suppress(*DATABASE_ERRORS):  # others tell of a database that is away
+        with contextlib.suppress(*DATABASE_ERRORS):  # other parts already report a database that is unreachable
             await cap_due_times(pool, clock, jobs)
         await asyncio.sleep(CHECK_INTERVAL)
 
 
 async def cap_due_times(pool: AsyncpgPool, clock: Clock, jobs: Sequence[Job[Any]]) -> None:
-    """What is due later than a period from now is due then."""
+    """Make each job that is due later than one period from now due in one period."""
     now = clock.now()
     await pool.execute(_CAP_DUE_TIMES, [job.name for job in jobs], [now + (job.every or timedelta()) for job in jobs])

@@ -1,7 +1,8 @@
-"""The bell: LISTEN and NOTIFY on one connection of its own per process.
+"""Publish and subscribe through PostgreSQL's LISTEN and NOTIFY, on one connection per process.
 
-`NOTIFY` inside a transaction serialises every commit of the database on one lock, so a process rings only after its
-commit, and at most every 10 ms. A ring may be lost; whoever waits for one also looks by itself now and then.
+`NOTIFY` inside a transaction serialises every commit of the database on one lock. So a process publishes only after its
+commit, and at most every 10 ms. A notification may be lost, so every subscriber also polls now and then. The connection
+is used for nothing else.
 """
 
 import asyncio
@@ -17,17 +18,17 @@ from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.database_timeouts import enable_keepalive
 
 CHANNEL = "kindryn"
-PUBLISH_INTERVAL = 0.010
-RECONNECT_DELAY = 0.25
-CHECK_INTERVAL = 5.0  # seconds without a ring after which it is tried whether the connection is still there
+PUBLISH_INTERVAL = 0.010  # seconds between two NOTIFY statements, at least
+RECONNECT_DELAY = 0.25  # seconds
+CHECK_INTERVAL = 5.0  # seconds without a notification after which the connection is tested
 SERVER_SETTINGS = {"application_name": "kindryn-pubsub"}
-TIMEOUT = 5.0  # seconds after which a connection that does not answer is given up
+TIMEOUT = 5.0  # seconds after which an unresponsive connection is given up
 NOTIFY = "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic"
 log = logs.get("pubsub")
 
 
 class PubSub:
-    """Rings topics in every process that holds one, and lets tasks of this process wait for a topic."""
+    """Publishes topics to every process with a `PubSub`, and lets tasks of this process wait for topics."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -38,7 +39,7 @@ class PubSub:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start listening; returns when the first connection stands or raises what prevented it."""
+        """Start listening. Returns once the first connection is made, or raises what prevented it."""
         connection = await self._connect()
         self._task = asyncio.create_task(self._run(connection), name="pubsub")
 
@@ -51,22 +52,24 @@ class PubSub:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection stands right now."""
+        """Whether the connection is up right now."""
         return self._connected.is_set()
 
     def publish(self, topic: str) -> None:
-        """Ring `topic` everywhere, soon. Call it after the commit it announces."""
+        """Publish `topic` to every process, soon. Call it after the commit it announces."""
         self._pending_topics.add(topic)
         self._wake.set()
 
     def check_connection(self) -> None:
-        """Try now whether the connection still answers."""
+        """Test now whether the connection still answers."""
         self._wake.set()
 
     @contextlib.contextmanager
     def subscribe(self, *topics: str) -> Iterator[asyncio.Event]:
-        """An event set at every ring of one of the topics, cleared by the caller. Enter before looking, so that no ring
-        is missed."""
+        """Yield an event that is set whenever one of the topics is published; the caller clears it.
+
+        Enter the block before reading the state to wait for, so that no notification is missed.
+        """
         woken = asyncio.Event()
         for topic in topics:
             self._subscribers[topic].add(woken)
@@ -88,7 +91,7 @@ class PubSub:
             enable_keepalive(connection)
             async with asyncio.timeout(TIMEOUT):
                 await connection.add_listener(CHANNEL, self._on_notification)
-        except BaseException:  # also where we are closed just now
+        except BaseException:  # includes the cancellation by `close`
             connection.terminate()
             raise
         connection.add_termination_listener(lambda _: self._on_connection_lost())
@@ -125,7 +128,7 @@ class PubSub:
             self._wake.clear()
             if connection.is_closed():
                 raise asyncpg.InterfaceError("the connection is closed")
-            # What is rung from here on announces a later commit, and is told by the next round.
+            # A topic published from here on announces a later commit, so it belongs to the next round.
             topics, self._pending_topics = self._pending_topics, set()
             try:
                 await connection.execute(NOTIFY, CHANNEL, sorted(topics), timeout=TIMEOUT)
@@ -135,7 +138,7 @@ class PubSub:
             await asyncio.sleep(PUBLISH_INTERVAL)
 
     def _wake_everyone(self) -> None:
-        """After a gap nobody knows what was rung meanwhile: let everyone look."""
+        """Wake every subscriber: after a gap nobody knows which topics were published meanwhile."""
         for events in self._subscribers.values():
             for woken in events:
                 woken.set()

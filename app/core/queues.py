@@ -1,9 +1,9 @@
-"""Queues: which rows share their places, how many of them run at once, and whose turn is next.
+"""Queues: which rows share a concurrency limit, how many of them run at once, and which is next.
 
-A queue that one tenant can fill is its own. Its name says of what kind it is and whose: `hook:<community>/<endpoint>`.
-All queues of a tenant share its places, and all queues of a kind share theirs, so that what one tenant has too much of
-delays nobody else. Every claim looks at some queues and the next one goes on after them, so that a claim is as quick
-with thousands of queues as with a few, and each comes in turn.
+A queue that one tenant can fill belongs to that tenant. Its name says its kind and its owner:
+`hook:<community>/<endpoint>`. All queues of a tenant share one limit, and all queues of a kind share another, so one
+tenant's backlog delays no other tenant. Each claim looks at some queues, and the next claim continues after them. So a
+claim is as quick with thousands of queues as with a few, and each queue gets its turn.
 """
 
 from collections.abc import Mapping
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import quote
 
-MAX_PART_LENGTH = 64  # characters of an id in the name of a queue; a longer id is known by its digest
+MAX_PART_LENGTH = 64  # characters of an id in a queue's name; a longer id is replaced by its digest
 QUEUES_PER_CLAIM = 256  # queues one claim looks at
 
 
 @dataclass(frozen=True)
 class ConcurrencyLimits:
-    """How many rows run at once: `per_queue` in one queue, `per_tenant` in all queues of one tenant, `per_kind` in all of the kind.
+    """How many rows run at once: in one queue, in all queues of one tenant, in all queues of the kind.
 
-    A tenant of whom nothing runs has a place until twice as many of the kind run: a few that hang delay no other.
+    A tenant without a running row gets a slot until twice `per_kind` rows run: a few rows that hang delay no other
+    tenant.
     """
 
     per_queue: int
@@ -27,39 +28,40 @@ class ConcurrencyLimits:
     per_kind: int
 
 
-DEFAULT_LIMITS = ConcurrencyLimits(per_queue=1_000, per_tenant=1_000, per_kind=16)  # of a kind nobody gave caps
+# The limits of a kind that the job table does not name.
+DEFAULT_LIMITS = ConcurrencyLimits(per_queue=1_000, per_tenant=1_000, per_kind=16)
 
 
 def queue_name(kind: str, tenant: object, part: object = None) -> str:
-    """The name of a tenant's queue, or of one `part` of what the tenant has. Without a tenant it is everybody's."""
+    """Return the name of a tenant's queue, or of its queue for one `part`; without a tenant, the kind's."""
     if not tenant:
         return kind
     return f"{kind}:{_quoted(tenant)}" + (f"/{_quoted(part)}" if part else "")
 
 
 def _quoted(part: object) -> str:
-    """An id without `:` and `/`, and short enough for an index."""
+    """Return an id without `:` and `/`, and short enough for an index."""
     text = str(part)
     return quote(text, safe="") if len(text) <= MAX_PART_LENGTH else sha256(text.encode()).hexdigest()
 
 
 def claim_parameters(limits: Mapping[str, ConcurrencyLimits]) -> tuple[list[str], list[int], list[int], list[int]]:
-    """Caps by their kinds, as `CLAIM` takes them."""
+    """Return the limits by kind as `CLAIM` takes them: kinds, per queue, per tenant, per kind."""
     values = limits.values()
     return (
         list(limits),
-        [one.per_queue for one in values],
-        [one.per_tenant for one in values],
-        [one.per_kind for one in values],
+        [each.per_queue for each in values],
+        [each.per_tenant for each in values],
+        [each.per_kind for each in values],
     )
 
 
-# `$11` is the queue the claim before looked at last. Queues are hopped to one by one
-# (wiki.postgresql.org/wiki/Loose_indexscan), `$12` of them at most, and each is looked into by itself, best row first.
-# Busy rows count towards the caps, so one account never fills a worker; what a batch holds beside its own row does not.
-# What has no queue has no cap. Of what is as urgent, every queue gets one row before any gets another, in no order
-# among them: where the oldest came first, whoever has most would. A queue that is paused is left alone; priority 0,
-# somebody at the door, heeds neither cap nor a short pause.
+# `$11` is the queue at which the last claim stopped. The statement hops from one queue to the next
+# (wiki.postgresql.org/wiki/Loose_indexscan), over at most `$12` of them, and searches each by itself, best row first.
+# Running rows count towards the limits, so one account never fills a worker. Rows that a batch has besides its own do
+# not count, and rows without a queue have no limit. Among rows of equal priority, every queue gets one row before any
+# queue gets another, in random order among them: with the oldest row first, the queue with the most rows would win.
+# A paused queue is skipped. Priority 0, a person waiting to join, ignores both the limits and a short pause.
 CLAIM = """
 WITH RECURSIVE walk (queue, looked) AS (
     SELECT min(queue), 1 FROM outbox WHERE dead_at IS NULL AND queue > $11::text
@@ -76,7 +78,8 @@ WITH RECURSIVE walk (queue, looked) AS (
 ), caps AS (
     SELECT * FROM unnest($7::text[], $8::int[], $9::int[], $10::int[]) AS caps (kind, of_each, of_tenant, of_kind)
 ), open AS (
-    SELECT candidate.queue, COALESCE(running.busy, 0) AS busy, CASE WHEN candidate.queue = '' THEN 10 * $3::int ELSE LEAST(
+    SELECT candidate.queue, COALESCE(running.busy, 0) AS busy,
+      CASE WHEN candidate.queue = '' THEN 10 * $3::int ELSE LEAST(
         $3::int,
         LEAST($4::int, caps.of_each) - COALESCE(running.busy, 0),
         LEAST($4::int, caps.of_tenant) - COALESCE(of_tenant.busy, 0),

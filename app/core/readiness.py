@@ -1,7 +1,7 @@
-"""What a process that serves no people can say of itself: what it reaches, and when it last did something.
+"""The readiness of a worker: what it reaches, and when it last claimed and ran something.
 
-The log speaks when something goes or comes back, and once a minute while it is away. A worker answers the same at
-`/readyz`, beside its metrics.
+The log has a line when a dependency goes away or comes back, and one a minute while it is away. A worker answers the
+same at `/readyz`, on the port of its metrics.
 """
 
 import time
@@ -16,14 +16,14 @@ import orjson
 from app.core import logs, metrics
 from app.core.clock import Clock
 
-REMINDER_INTERVAL = 60.0  # seconds between two lines about the same absence
-MAX_SILENCE = 15.0  # seconds without an answer after which something is taken for away
+REMINDER_INTERVAL = 60.0  # seconds between two log lines about the same dependency
+MAX_SILENCE = 15.0  # seconds without an answer after which a dependency counts as away
 READY_PATH = "/readyz"
 log = logs.get("readiness")
 
 
 class Dependency:
-    """Whether something this process needs answers it."""
+    """Whether one server this process needs answers it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -39,25 +39,28 @@ class Dependency:
         return self.problem or (f"silent for {silent:.0f} s" if silent > MAX_SILENCE else "ok")
 
     def mark_up(self) -> None:
-        """It answered."""
+        """Record that the dependency answered."""
         if self.problem is not None:
             metrics.dependency_up(self.name, True)
             if self._warned_at is not None:
-                log.info("dependency is back", what=self.name)
-        self._last_answer_at, self.problem, self._warned_at = time.monotonic(), None, None
+                log.info("dependency is back", dependency=self.name)
+        self._last_answer_at = time.monotonic()
+        self.problem = None
+        self._warned_at = None
 
     def mark_down(self, error: BaseException) -> None:
-        """It did not answer, or not well."""
-        self.problem, now = type(error).__name__, time.monotonic()
+        """Record that the dependency did not answer, or answered with an error."""
+        self.problem = type(error).__name__
+        now = time.monotonic()
         metrics.dependency_up(self.name, False)
         if self._warned_at is None or now - self._warned_at >= REMINDER_INTERVAL:
             self._warned_at = now
-            log.warning("dependency is away", what=self.name, reason=self.problem)
+            log.warning("dependency is away", dependency=self.name, reason=self.problem)
 
 
 @dataclass
 class Readiness:
-    """What a worker reaches, whether its machine's clock is right, and its last moments."""
+    """What a worker reaches, whether its machine's clock is right, and when it last did something."""
 
     clock: Clock = field(default_factory=Clock)
     database: Dependency = field(default_factory=lambda: Dependency("database"))
@@ -65,18 +68,18 @@ class Readiness:
     moments: dict[str, datetime | None] = field(default_factory=lambda: {"last_claim": None, "last_run": None})
 
     def record_moment(self, moment: str) -> None:
-        """It happened now."""
+        """Record that `moment` (`last_claim` or `last_run`) is now."""
         self.moments[moment] = self.clock.now()
 
     def report(self) -> tuple[bool, Mapping[str, Any]]:
-        """Whether everything is well, and what to say of it."""
+        """Return whether everything is well, and the JSON body that says so."""
         checks = {each.name: each.state for each in (self.database, self.redis)} | {"clock": self.clock.state}
         ready = set(checks.values()) == {"ok"}
         moments = {name: moment.isoformat() if moment else None for name, moment in self.moments.items()}
         return ready, {"status": "ok" if ready else "not ready", "checks": checks, **moments}
 
     def wrap(self, app: WSGIApplication) -> WSGIApplication:
-        """`app`, with the answer at `/readyz` besides: 200 or 503, as JSON."""
+        """Return `app` with `/readyz` added: 200 or 503, as JSON."""
 
         def with_readiness(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if environ.get("PATH_INFO") != READY_PATH:

@@ -1,7 +1,7 @@
-"""What the value of a setting must look like. Pure.
+"""Checks of what the value of a setting must look like. Pure.
 
-Every function returns the value or raises ValueError, whose sentence follows the setting's name and never repeats the
-value.
+Each function returns the value or raises ValueError. The error's sentence follows the setting's name and never repeats
+the value.
 """
 
 import re
@@ -13,13 +13,13 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 WEB_SCHEMES = ("http", "https")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+")  # the second: an IPv6 address
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+")  # the second alternative: an IPv6 address
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
-    """A text without white space around it and without control characters."""
+    """Return a text that has no white space around it and no control characters."""
     if text != text.strip():
         raise ValueError("has white space before or after its value")
     if _CONTROL.search(text):
@@ -28,7 +28,10 @@ def one_line(text: str) -> str:
 
 
 def web_url(url: str, *, query: bool = False) -> str:
-    """An http or https URL without a user, a fragment and, unless it may have one, a query; without the last slash."""
+    """Return an http or https URL without its last slash.
+
+    It must have no user and no fragment, and a query only if `query` is set.
+    """
     parts = _split(url, WEB_SCHEMES)
     if "@" in parts.netloc:
         raise ValueError("must not have a user or password in it")
@@ -40,14 +43,14 @@ def web_url(url: str, *, query: bool = False) -> str:
 
 
 def origin_url(url: str) -> str:
-    """A web address that is an origin: what is found there is fixed."""
+    """Return a URL that is an origin: it has no path, because the paths of this service are fixed."""
     if urlsplit(web_url(url)).path.strip("/"):
         raise ValueError("must not have a path: this service answers at /api and beside it")
     return url.rstrip("/")
 
 
 def origin(url: str) -> str:
-    """An origin, written as browsers write it."""
+    """Return an origin, written as browsers write it."""
     try:
         return origin_url(url).lower()
     except ValueError:
@@ -55,7 +58,7 @@ def origin(url: str) -> str:
 
 
 def postgres_url(url: str) -> str:
-    """A PostgreSQL URL that asyncpg understands."""
+    """Return a PostgreSQL URL that asyncpg understands."""
     parts = _split(url, ("postgresql", "postgres"))
     mode = parse_qs(parts.query).get("sslmode", [SSL_MODES[0]])[-1]
     if mode not in SSL_MODES:
@@ -64,7 +67,7 @@ def postgres_url(url: str) -> str:
 
 
 def redis_url(url: str) -> str:
-    """A Redis URL: a host and the number of a database, or the path of a socket."""
+    """Return a Redis URL: a host and the number of a database, or the path of a socket."""
     parts = _split(url, ("redis", "rediss", "unix"))
     if parts.scheme == "unix":
         if not parts.path:
@@ -77,7 +80,7 @@ def redis_url(url: str) -> str:
 
 
 def mail_sender(text: str) -> str:
-    """`address` or `Name <address>`, as a mail's From."""
+    """Return `address` or `Name <address>`, as the From of a mail."""
     found = getaddresses([text])
     if len(found) != 1:
         raise ValueError("must be one address, such as Name <events@example.org>; a name with a comma stands in quotes")
@@ -94,14 +97,14 @@ def mail_sender(text: str) -> str:
 
 
 def cookie_name(text: str) -> str:
-    """The name of a cookie: RFC 6265 section 4.1.1."""
+    """Return the name of a cookie (RFC 6265 section 4.1.1)."""
     if not _TOKEN.fullmatch(text):
         raise ValueError("must be the name of a cookie: letters, digits and !#$%&'*+-.^_`|~")
     return text
 
 
 def _split(url: str, schemes: Collection[str]) -> SplitResult:
-    """The parts of a URL that has one of these schemes and can be read."""
+    """Return the parts of a readable URL that has one of these schemes."""
     wanted = " or ".join(f"{scheme}://" for scheme in schemes)
     if not url.isascii() or re.search(r"[\s\\]", url):
         raise ValueError("must be a URL in ASCII, without spaces: what is not has to be percent-encoded")
@@ -109,7 +112,7 @@ def _split(url: str, schemes: Collection[str]) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        # The library's own sentence quotes what it could not read, which may be a password.
+        # The library's own sentence quotes the part it could not read, which may be a password.
         raise ValueError("has a host or port that cannot be read") from None
     if parts.scheme not in schemes or not url.lower().startswith(f"{parts.scheme}://"):
         raise ValueError(f"must be a URL that begins with {wanted}")

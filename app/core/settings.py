@@ -1,4 +1,4 @@
-"""The environment, read once. Whatever is missing or malformed stops the process, with one line for each setting."""
+"""The environment, read once. Missing or malformed settings stop the process, one line for each."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +18,15 @@ ZOOM_APP_SETTINGS = ("zoom_client_id", "zoom_client_secret", "zoom_redirect_uri"
 CommaList = Annotated[tuple[str, ...], NoDecode]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 _LABEL = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# Two labels or more; the last one has a letter, so that it is no address.
+# A domain has two labels or more. The last one contains a letter, so that an IP address is no domain.
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z0-9-]*[a-z]){_LABEL}")
 
 
 class Settings(BaseSettings):
-    """Every setting of design section 7 that a process of this service reads. An empty variable counts as unset."""
+    """Every setting that a process of this service reads (design, section 7).
+
+    An empty variable counts as unset.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
 
@@ -48,7 +51,8 @@ class Settings(BaseSettings):
     zoom_api_url: str = "https://api.zoom.us"
     zoom_domains: CommaList = ()
     join_opens_minutes: Annotated[int, Field(ge=0, le=24 * 60)] = 15
-    # Zoom repeats a notification for an hour and a half, and an interrupted creation is looked for two days long.
+    # At least three days, because Zoom repeats a notification for an hour and a half, and an interrupted creation of a
+    # meeting is looked for during two days.
     deliveries_kept_days: Annotated[int, Field(ge=3, le=3650)] = 30
     metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -69,14 +73,15 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", "hook_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # Pages of the first may call with the cookie, so a `*` would let in every page there is; hooks to the second
-        # may go to machines that nobody else reaches.
+        # Pages of `cors_origins` may call with the cookie, so a `*` would admit every page on the web. Hooks to
+        # `hook_origins` may reach machines that nobody else reaches.
         return tuple(map(setting_validators.origin, value))
 
     @field_validator("zoom_domains")
     @classmethod
     def _domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # Browsers are sent to these, and tokens to the API below them: a name of one label would be a whole registry.
+        # Browsers are redirected to these domains, and tokens are sent to the API below them. A name of one label would
+        # be a whole registry, such as `com`.
         names = tuple(name.lower() for name in value)
         if not all(len(name) <= 253 and _DOMAIN.fullmatch(name) for name in names):
             raise ValueError("must be domains such as zoom.example, separated by commas")
@@ -122,11 +127,12 @@ class Settings(BaseSettings):
     @model_validator(mode="wrap")
     @classmethod
     def _zoom_app(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Self:
-        """Hold Zoom's settings against each other and `public_url`, and tell what is wrong together with the rest."""
+        """Check Zoom's settings against each other and `public_url`; report their errors with all others."""
         if not isinstance(values, Mapping):
             settings: Self = handler(values)
             return settings
-        combined, errors = list(_zoom_app_errors(values)), list[InitErrorDetails]()
+        combined = list(_zoom_app_errors(values))
+        errors: list[InitErrorDetails] = []
         try:
             settings = handler(values)
         except ValidationError as error:
@@ -139,23 +145,25 @@ class Settings(BaseSettings):
 
     @property
     def zoom_configured(self) -> bool:
-        """Whether an admin can connect a Zoom account here at all."""
+        """Whether admins can connect a Zoom account on this installation at all."""
         return bool(self.zoom_client_id)
 
     @cached_property
     def webhook_secrets(self) -> tuple[str, ...]:
-        """The app's webhook secrets, several while one is being rotated."""
+        """The app's webhook secrets; there are several while one is being rotated."""
         return _split_list(self.zoom_webhook_secret_token.get_secret_value())
 
     @cached_property
     def zoom_origins(self) -> frozenset[str]:
-        """Origins other than Zoom's own that this instance was told to call Zoom: a simulator's, say."""
+        """The origins under which this installation calls Zoom, which may be a simulator's."""
         return frozenset(f"{u.scheme}://{u.netloc}" for u in map(urlsplit, (self.zoom_oauth_url, self.zoom_api_url)))
 
 
 class SettingsError(Exception):
-    """What keeps a process from running: `lines`, each of which names a setting and what is wrong with it, never its
-    value."""
+    """The settings keep a process from running.
+
+    Each of `lines` names one setting and what is wrong with it, never its value.
+    """
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -163,8 +171,11 @@ class SettingsError(Exception):
 
 
 def read_settings(settings_class: type[Settings] = Settings) -> Settings:
-    """The settings of this process, which may be held against more; raises `SettingsError` with everything that is
-    missing or malformed."""
+    """Return the settings of this process.
+
+    `settings_class` may check more than `Settings` does. Raises `SettingsError` with everything that is missing or
+    malformed.
+    """
     try:
         return settings_class()
     except ValidationError as error:
@@ -180,7 +191,7 @@ def _describe_error(name: str, fault: Mapping[str, Any]) -> str:
 
 
 def _zoom_app_errors(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is wrong with Zoom's four settings only together: name and sentence."""
+    """Yield what is wrong with the combination of Zoom's four settings: name and sentence."""
     texts = {name: _plain_text(values.get(name, "")) for name in (*ZOOM_APP_SETTINGS, "public_url")}
     if not any(texts[name] for name in ZOOM_APP_SETTINGS):
         return
@@ -207,11 +218,11 @@ def _checked(value: SecretStr, check: Callable[[str], object]) -> SecretStr:
 
 
 def _error_details(name: str, what: str) -> InitErrorDetails:
-    # Braces would be taken for fields of the message.
+    # The sentence is a parameter, because pydantic would read braces in the message as fields.
     return InitErrorDetails(type=PydanticCustomError("value_error", "{what}", {"what": what}), loc=(name,), input=None)
 
 
 def _without_value(fault: Any) -> InitErrorDetails:
-    """A fault as pydantic told it, to be told by us, without the value."""
+    """Return pydantic's error details again without the value, which may be secret."""
     error_type = PydanticCustomError(fault["type"], "{what}", {"what": fault["msg"]})
     return InitErrorDetails(type=error_type, loc=fault["loc"], input=None)

@@ -1,6 +1,6 @@
-"""The counts of the whole database, which one worker shows for all: what holds an advisory lock there.
+"""Metrics of the whole database, which only one worker shows: the one with an advisory lock.
 
-With several workers each count is shown once. When the one that shows them ends, another takes over within seconds.
+With several workers each count is shown once. When that worker ends, another takes over within seconds.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.clock import Clock
 
 INTERVAL = 15.0  # seconds
-TIMEOUT = 10.0  # seconds after which a database that does not answer is given up
-ADVISORY_LOCK = 5_902_116_743_518_042_113  # any number; nobody else may use it
+TIMEOUT = 10.0  # seconds after which an unresponsive database is given up
+ADVISORY_LOCK = 5_902_116_743_518_042_113  # an arbitrary number; no other lock may use it
+TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 log = logs.get("shared_metrics")
 
 Counts = Mapping[str, float]
@@ -24,7 +25,10 @@ Counts = Mapping[str, float]
 
 @dataclass(frozen=True)
 class MetricQuery:
-    """A statement that gives rows of `name` and `value`, `takes_now` for the moment $1, and what shows them, or nothing."""
+    """A statement that returns rows of `name` and `value`, and the function that shows them.
+
+    `show` gets None when this process stops showing them. With `takes_now` the statement takes the time as $1.
+    """
 
     sql: str
     show: Callable[[Counts | None], None]
@@ -38,13 +42,13 @@ OUTBOX_QUERIES = (
 
 
 class SharedMetrics:
-    """Shows `queries` from one of all processes that run one on this database."""
+    """Shows `queries` from one of all processes that run it on this database."""
 
     def __init__(self, url: str, clock: Clock, queries: Sequence[MetricQuery]) -> None:
         self._url, self._clock, self._queries = url, clock, queries
 
     async def run(self) -> None:
-        """Count for ever, while it is our turn."""
+        """Count for ever, while this process has the lock."""
         while True:
             try:
                 await self._collect_while_elected()
@@ -53,7 +57,7 @@ class SharedMetrics:
             await asyncio.sleep(INTERVAL)
 
     async def _collect_while_elected(self) -> None:
-        """Wait for our turn, then count, as long as the connection stands."""
+        """Wait for the lock, then count as long as the connection lasts."""
         connection = await asyncpg.connect(
             self._url,
             timeout=TIMEOUT,
@@ -61,17 +65,17 @@ class SharedMetrics:
             server_settings={"application_name": "kindryn-shared-metrics"},
         )
         try:
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK):  # noqa: ASYNC110 - rings nobody
+            while not await connection.fetchval(TRY_LOCK, ADVISORY_LOCK):  # noqa: ASYNC110 - no event announces it
                 await asyncio.sleep(INTERVAL)
             while True:
                 await self._collect(connection)
                 await asyncio.sleep(INTERVAL)
         finally:
             connection.terminate()
-            for count in self._queries:
-                count.show(None)
+            for query in self._queries:
+                query.show(None)
 
     async def _collect(self, connection: Any) -> None:
-        for count in self._queries:
-            rows = await connection.fetch(count.sql, *([self._clock.now()] if count.takes_now else []))
-            count.show({row["name"]: row["value"] for row in rows})
+        for query in self._queries:
+            rows = await connection.fetch(query.sql, *([self._clock.now()] if query.takes_now else []))
+            query.show({row["name"]: row["value"] for row in rows})

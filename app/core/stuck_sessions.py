@@ -1,8 +1,9 @@
-"""Ends sessions of ours that fell silent in the middle of a statement, with what they had locked.
+"""Ends our own database sessions that fell silent in mid-statement, and so frees their locks.
 
-A driver prepares a statement, and runs it with a second message. Whoever is stopped between the two is not idle to the
-server, so `idle_in_transaction_session_timeout` does not end it; and while the server waits for a message it heeds no
-`statement_timeout`. PostgreSQL 17 has `transaction_timeout`, which would end it; older ones have nothing.
+A driver prepares a statement and runs it with a second message. A process stopped between the two is not idle to the
+server, so `idle_in_transaction_session_timeout` does not end its session; and while the server waits for a message,
+`statement_timeout` does not apply. PostgreSQL 17 has `transaction_timeout`, which would end it; older versions have
+nothing.
 """
 
 import asyncio
@@ -13,10 +14,10 @@ from app.core import logs
 from app.core.asyncpg_pool import DATABASE_ERRORS, AsyncpgPool
 from app.core.database_timeouts import APPLICATION_NAME
 
-INTERVAL = 1.0  # seconds
+INTERVAL = 1.0  # seconds between two checks
 log = logs.get("stuck_sessions")
 
-# A session's name says how long it may be silent (`Limits.settings`). Names of others may be anything.
+# The session's name says how long it may be silent (`Timeouts.server_settings`). Other applications may have any name.
 TERMINATE_STUCK = """
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND state = 'active' AND wait_event = 'ClientRead'
@@ -26,20 +27,20 @@ WHERE datname = current_database() AND usename = current_user AND state = 'activ
 
 
 async def terminate_forever(pool: AsyncpgPool) -> None:
-    """End them for ever, within a second or so after their time."""
+    """End stuck sessions for ever, each about a second after its time is over."""
     while True:
         await asyncio.sleep(INTERVAL)
         try:
             terminated = await pool.fetchval(TERMINATE_STUCK, APPLICATION_NAME)
         except DATABASE_ERRORS:
-            continue  # others tell of a database that is away
+            continue  # other parts already report a database that is unreachable
         if terminated:
             log.warning("sessions ended that fell silent within a statement", sessions=terminated)
 
 
 @contextlib.asynccontextmanager
 async def terminating(pool: AsyncpgPool) -> AsyncIterator[None]:
-    """They are ended while the block runs."""
+    """Run `terminate_forever` while the block runs."""
     task = asyncio.create_task(terminate_forever(pool), name="stuck_sessions")
     try:
         yield

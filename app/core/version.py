@@ -1,3 +1,3 @@
-"""Which edition of the service this is, as pyproject.toml says."""
+"""The version of the service, as in pyproject.toml."""
 
 VERSION = "0.1.0"
