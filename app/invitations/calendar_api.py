@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Path, Response
 from pydantic import Field
 
-from app.core.errors import Problem, not_found
-from app.events import service as events
+from app.core.errors import Problem
+from app.events import access
 from app.invitations import calendar_links, feed, invite_state, preferences
 from app.registrations import service
 from app.web import Caller, ResourcesDep, Schema, Tx
@@ -129,9 +129,7 @@ router.head("/calendar/{secret}.ics", include_in_schema=False)(read_calendar_fee
 @router.get("/api/events/{event_id}/calendar-links", summary="Links that add the event to one's calendar")
 async def get_calendar_links(event_id: EventId, caller: Caller, tx: Tx, resources: ResourcesDep) -> CalendarLinks:
     """For who is coming, with one's own join link. What is added so is a copy that no later change reaches."""
-    event = await events.get(tx, event_id)
-    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
-        raise not_found("event")
+    event = await access.get_visible(tx, event_id, caller)
     registration = await service.get_for_member(tx, event_id, caller.member_id)
     if registration is None or event.cancelled_at or not invite_state.is_coming(registration):
         raise Problem("not-registered", "You are not coming to this event, so there is nothing to add.")

@@ -1,4 +1,4 @@
-"""What the SPA reads and admins write: spaces, events, lists of them."""
+"""Routes for events and spaces: members read them, admins write them."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,7 +14,7 @@ from app import web
 from app.core.db import Tx
 from app.core.errors import PROBLEMS, TOO_MANY_RESPONSE, Problem, field_error, not_found
 from app.core.identity import Caller
-from app.events import event_times, service, spaces
+from app.events import access, event_times, service, spaces
 from app.events.event_input import EventChanges, NewEvent
 from app.events.models import Event
 from app.meetings import service as meetings
@@ -33,7 +33,8 @@ IfMatch = Annotated[str | None, Header(description="Change only what still has t
 Prefer = Annotated[
     str | None,
     Header(
-        description="`wait=3` answers once Zoom has heard of it, after 3 seconds at the latest", examples=["wait=3"]
+        description="`wait=3` answers once the change has reached Zoom, after 3 seconds at the latest",
+        examples=["wait=3"],
     ),
 ]
 AN_EVENT: dict[int | str, dict[str, Any]] = {
@@ -42,7 +43,7 @@ AN_EVENT: dict[int | str, dict[str, Any]] = {
 
 
 class SyncRequest(web.Schema):
-    """What to do about a meeting of which nobody knows whether Zoom made it."""
+    """What to do about a meeting if it is unknown whether Zoom created it."""
 
     on_unknown: Literal["create", "wait"] = Field(
         default="wait",
@@ -61,7 +62,7 @@ def event_filters(
     ] = None,
     status: Annotated[list[schemas.Status] | None, Query(description="Only events in one of these states")] = None,
 ) -> query.Filters:
-    """Which events a list is to show."""
+    """Return the filters that the query string asks for."""
     return query.Filters(space, since, until, tuple(status or ()))
 
 
@@ -77,7 +78,7 @@ async def list_events(
     limit: web.Limit = 50,
     cursor: web.Cursor = None,
 ) -> web.Page[schemas.Event]:
-    """Everything that is scheduled, and was; deleted events are in no list."""
+    """All events, past ones too. Deleted events are in no list."""
     after = web.decode_cursor(cursor)
     await _check_space(tx, filters, [membership.community_id])
     rows = await query.list_in_community(tx, membership.caller, membership.community_id, filters, limit + 1, after)
@@ -91,13 +92,14 @@ async def list_my_events(
     resources: web.ResourcesDep,
     filters: Filters,
     role: Annotated[
-        Literal["attending", "hosting"], Query(description="As one who comes, or as one who holds them")
+        Literal["attending", "hosting"], Query(description="As somebody who comes, or as their host or coach")
     ] = "attending",
     limit: web.Limit = 50,
     cursor: web.Cursor = None,
 ) -> web.Page[schemas.Event]:
-    """Attending are events answered with going or maybe; hosting are those whose host, alternative host or coach the
-    caller is. Hosts are known by the member they were assigned to, or by their verified e-mail address."""
+    """`attending` lists events the caller answered with going or maybe. `hosting` lists events whose host, alternative
+    host or coach the caller is. A host is recognised by the member it was assigned to, or by a verified e-mail
+    address."""
     await _check_space(tx, filters, None if caller.is_platform else [each.community_id for each in caller.memberships])
     query_events = query.attended_by if role == "attending" else query.hosted_by
     return _page(
@@ -121,7 +123,7 @@ async def create_event(
     prefer: Prefer = None,
     idempotency_key: web.IdempotencyKey = None,
 ) -> Response:
-    """Make an event. On Zoom its host is held for that time at once, and the meeting follows."""
+    """Create an event. If it is on Zoom, its host is reserved for that time at once, and the meeting follows."""
     async with resources.db.transaction() as tx:
         membership = await web.require_admin(await web.require_member(community, caller, tx))
 
@@ -143,7 +145,7 @@ async def create_event(
 async def get_event(
     event_id: EventId, caller: web.Caller, tx: web.Tx, resources: web.ResourcesDep, response: Response
 ) -> schemas.Event:
-    """The event as the caller may see it, with the caller's own answer and what the door would say now."""
+    """The event as the caller may see it, with the caller's own answer and what a join would answer now."""
     event, response.headers["ETag"] = await _load(tx, resources, caller, event_id)
     return event
 
@@ -158,7 +160,7 @@ async def change_event(
     if_match: IfMatch = None,
     prefer: Prefer = None,
 ) -> schemas.Event:
-    """Change what is said and nothing else. A change that comes to nothing has no consequences."""
+    """Change only the fields that are sent. A change that changes nothing has no consequences."""
     async with resources.db.transaction() as tx:
         await service.change(tx, await _lock_for_edit(tx, caller, event_id, if_match), changes)
     event, headers = await _load_after_sync(resources, caller, event_id, prefer)
@@ -175,7 +177,8 @@ async def cancel_event(
     if_match: IfMatch = None,
     prefer: Prefer = None,
 ) -> schemas.Event:
-    """Cancel it, whatever its state: the door shuts, the Zoom meeting is deleted, everyone is told. Twice is once."""
+    """Cancel the event in any state: joining ends, the Zoom meeting is deleted, everyone is notified. Repeating it does
+    nothing."""
     async with resources.db.transaction() as tx:
         await service.cancel(tx, await _lock_for_edit(tx, caller, event_id, if_match))
     event, headers = await _load_after_sync(resources, caller, event_id, prefer)
@@ -185,7 +188,7 @@ async def cancel_event(
 
 @router.delete("/api/events/{event_id}", status_code=204, summary="Cancel an event and hide it")
 async def delete_event(event_id: EventId, caller: web.Caller, tx: web.Tx, if_match: IfMatch = None) -> None:
-    """As cancel does, and nobody sees the event any more."""
+    """Cancel the event, and hide it from everybody."""
     await service.delete(tx, await _lock_for_edit(tx, caller, event_id, if_match))
 
 
@@ -198,7 +201,7 @@ async def sync_event(
     sync_request: SyncRequest = SyncRequest(),  # noqa: B008 - frozen, so one for all calls does no harm
     prefer: Prefer = None,
 ) -> schemas.Event:
-    """Try again at once what waits or was given up. Of an event that is not on Zoom: the problem `not-on-zoom`."""
+    """Retry at once everything that waits or was given up. An event that is not on Zoom is `not-on-zoom`."""
     async with resources.db.transaction() as tx:
         event_row = await _lock_for_edit(tx, caller, event_id, None)
         if not event_row.on_zoom:
@@ -214,7 +217,7 @@ async def sync_event(
 async def list_spaces(
     membership: web.Member, tx: web.Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[schemas.Space]:
-    """By the time they were made."""
+    """All spaces, in the order of their creation."""
     found = await spaces.list_in_community(tx, membership.community_id, limit + 1, web.decode_cursor(cursor))
     more = web.encode_cursor(found[limit - 1].created_at, str(found[limit - 1].id)) if len(found) > limit else None
     return web.Page(items=[presenter.space(space) for space in found[:limit]], next_cursor=more)
@@ -242,38 +245,30 @@ async def create_space(
 async def change_space(
     membership: web.Admin, space_id: SpaceId, changes: spaces.SpaceChanges, tx: web.Tx
 ) -> schemas.Space:
-    """Change what is said and nothing else. Other meeting settings reach every Zoom meeting still to come."""
+    """Change only the fields that are sent. New meeting settings apply to every upcoming Zoom meeting."""
     return presenter.space(await spaces.change(tx, membership.community_id, space_id, changes))
 
 
 async def _check_space(tx: Tx, filters: query.Filters, communities: Sequence[str] | None) -> None:
-    """422 for a space that is none of these communities', or of any where they are None."""
+    """Raise a 422 if none of these communities has the space; with None, if no community has it."""
     if filters.space is not None and not await spaces.exists_in(tx, filters.space, communities):
         raise field_error("space", "is not a space of this community" if communities else "is not a space")
 
 
 async def _lock_for_edit(tx: Tx, caller: Caller, event_id: UUID, if_match: str | None) -> Event:
-    """The event, locked, if the caller may change it and it is the version they know."""
-    found = await service.get(tx, event_id)
-    if found is None or not (caller.is_platform or caller.is_member_of(found.community_id)):
-        raise not_found("event")
-    event = await service.lock(tx, event_id)
-    if event is None or event.deleted_at is not None:
-        raise not_found("event")
-    if not _is_admin(caller, event.community_id):
-        raise Problem("forbidden", "Only owners and admins of the community may do this.")
+    """Return the event, locked. Raises a problem if the caller may not change it or knows another version."""
+    event = await access.get_administered(tx, event_id, caller, lock=True)
     web.check_if_match(if_match, event.version)
     return event
-
-
-def _is_admin(caller: Caller, community_id: str) -> bool:
-    return caller.is_platform or caller.is_admin_of(community_id)
 
 
 async def _load_after_sync(
     resources: Resources, caller: Caller, event_id: UUID, prefer: str | None
 ) -> tuple[schemas.Event, dict[str, str]]:
-    """The event after a committed change, with its headers; where the caller prefers, once Zoom has heard of it."""
+    """Return the event after a committed change, with its headers.
+
+    If the caller prefers to wait, this waits until the change has reached Zoom.
+    """
     seconds = preferred_wait(prefer)
     headers = {}
     if seconds is not None:
@@ -285,7 +280,7 @@ async def _load_after_sync(
 
 
 async def _load(tx: Tx, resources: Resources, caller: Caller, event_id: UUID) -> tuple[schemas.Event, str]:
-    """The event as this caller may see it, and its entity tag."""
+    """Return the event as this caller may see it, and its entity tag."""
     row = await query.get_event(tx, caller, event_id)
     if row is None:
         raise not_found("event")
@@ -293,7 +288,7 @@ async def _load(tx: Tx, resources: Resources, caller: Caller, event_id: UUID) ->
 
 
 def _to_schema(row: query.Row, caller: Caller, tx: Tx, resources: Resources) -> schemas.Event:
-    for_admin = _is_admin(caller, row.event.community_id)
+    for_admin = access.can_administer(row.event, caller)
     opens_before = timedelta(minutes=resources.settings.join_opens_minutes)
     return presenter.event(row, caller, tx.now, opens_before, for_admin=for_admin)
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app import web
-from app.core import audit, db, identity, logs
-from app.core.errors import Problem, not_found
+from app.core import audit, logs
 from app.core.text_cleaning import nonblank_line, single_line
+from app.events import access
 from app.events import service as events
 from app.events.models import Event
 from app.invitations import invite_state
@@ -77,7 +77,7 @@ class GuestView(Schema):
 async def invite_guest(event_id: EventId, body: GuestBody, caller: Caller, tx: Tx, once: Idempotency) -> Response:
     """The guest gets a calendar invite with a link of their own, which opens once they typed a code mailed to the same
     address. An event takes a hundred guests; an admin invites fifty a day."""
-    event = await _administered_event(tx, event_id, caller)
+    event = await access.get_administered(tx, event_id, caller)
 
     async def create() -> GuestView:
         await events.lock(tx, event.id)
@@ -99,7 +99,7 @@ async def list_guests(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> Page[GuestView]:
     """Every guest, in the order they were invited, also those whose invitation was taken back."""
-    event = await _administered_event(tx, event_id, caller)
+    event = await access.get_administered(tx, event_id, caller)
     found = await registrants.list_guests(tx, event.id, limit + 1, web.decode_cursor(cursor))
     last = found[limit - 1].guest if len(found) > limit else None
     next_cursor = web.encode_cursor(last.invited_at, str(last.id)) if last else None
@@ -114,18 +114,9 @@ async def revoke_guest(
     tx: Tx,
 ) -> None:
     """The guest's link is refused at once, the place is free again, and the guest's calendar is told."""
-    event = await _administered_event(tx, event_id, caller)
+    event = await access.get_administered(tx, event_id, caller)
     await guests.revoke(tx, event.id, guest_id)
     log.info("guest revoked", event_id=str(event.id), guest_id=str(guest_id), by=caller.member_id)
-
-
-async def _administered_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
-    event = await events.get(tx, event_id)
-    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
-        raise not_found("event")
-    if not (caller.is_platform or caller.is_admin_of(event.community_id)):
-        raise Problem("forbidden", "Only owners and admins of the community may do this.")
-    return event
 
 
 def _view(event: Event, item: GuestItem, now: datetime) -> GuestView:

@@ -31,6 +31,7 @@ from app.accounts.models import Account, Host
 from app.core.db import Tx
 from app.core.identity import Caller
 from app.core.models import Community, OutboxRow
+from app.events import access
 from app.events.models import Event, Space, status_sql
 from app.meetings.models import Instance, Meeting
 from app.meetings.service import RETIRED_STATES
@@ -216,7 +217,7 @@ def _rows(caller: Caller) -> Select[Any]:
 
 async def get_event(tx: Tx, caller: Caller, event_id: UUID) -> Row | None:
     """Return the event if the caller may see it, else None."""
-    found = (await tx.session.execute(_rows(caller).where(Event.id == event_id, *_visible(caller)))).first()
+    found = (await tx.session.execute(_rows(caller).where(Event.id == event_id, *access.visible_to(caller)))).first()
     return Row(*found) if found else None
 
 
@@ -232,7 +233,7 @@ async def attended_by(
 ) -> Sequence[Row]:
     """Return the events the caller answered with going or maybe, in communities the caller still belongs to."""
     return await _list(
-        tx, caller, [MyRegistration.rsvp.in_(["going", "maybe"]), *_visible(caller)], filters, limit, after
+        tx, caller, [MyRegistration.rsvp.in_(["going", "maybe"]), *access.visible_to(caller)], filters, limit, after
     )
 
 
@@ -244,7 +245,7 @@ async def hosted_by(
     Alternative hosts count as hosts.
     """
     own = or_(_is_host, _is_alternative, Event.coach_id == caller.member_id)
-    return await _list(tx, caller, [own, *_visible(caller)], filters, limit, after)
+    return await _list(tx, caller, [own, *access.visible_to(caller)], filters, limit, after)
 
 
 async def _list(
@@ -259,10 +260,3 @@ async def _list(
     if after is not None:
         statement = statement.where(tuple_(Event.starts_at, Event.id) > tuple_(*after))
     return [Row(*found) for found in await tx.session.execute(statement)]
-
-
-def _visible(caller: Caller) -> list[ColumnElement[bool]]:
-    """Return the conditions for what a caller may see: members their communities, the platform everything."""
-    if caller.is_platform:
-        return []
-    return [Event.community_id.in_([membership.community_id for membership in caller.memberships])]

@@ -11,7 +11,7 @@ from app import commands, web
 from app.core import audit, db, identity, logs
 from app.core.errors import PROBLEMS, Problem, not_found
 from app.core.text_cleaning import single_line
-from app.events import service as events
+from app.events import access
 from app.events.models import Event
 from app.invitations import invite_state
 from app.invitations.icalendar import render_download
@@ -108,7 +108,7 @@ class InviteAgain(Schema):
 @router.put("/api/events/{event_id}/rsvp", summary="Answer an event")
 async def put_rsvp(event_id: EventId, body: RsvpBody, caller: Caller, tx: Tx) -> RsvpView:
     """Going, maybe or not going. Whoever comes after the last place waits, in order."""
-    event = await _visible_event(tx, event_id, caller)
+    event = await access.get_visible(tx, event_id, caller)
     registration = await service.rsvp(tx, event.id, service.Person.from_caller(caller), body.status)
     return RsvpView.model_validate(_rsvp_fields(event, await registrants.registration_item(tx, registration)))
 
@@ -118,7 +118,7 @@ async def list_registrations(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> Page[RegistrationView]:
     """Every answer, in the order they came, with what Zoom knows of it. For admins and the event's coach."""
-    event = await _managed_event(tx, event_id, caller)
+    event = await access.get_managed(tx, event_id, caller)
     found = await registrants.list_for_event(tx, event.id, limit + 1, web.decode_cursor(cursor))
     last = found[limit - 1].registration if len(found) > limit else None
     next_cursor = web.encode_cursor(last.created_at, str(last.id)) if last else None
@@ -130,7 +130,7 @@ async def put_registration(
     event_id: EventId, member_id: MemberId, body: BehalfBody, caller: Caller, tx: Tx
 ) -> RegistrationView:
     """For admins and the event's coach. An address that is known here is never overwritten; fifty new ones a day."""
-    event = await _managed_event(tx, event_id, caller)
+    event = await access.get_managed(tx, event_id, caller)
     # Guests are invited and revoked, and answer nothing.
     if is_guest(member_id):
         raise not_found("member")
@@ -156,7 +156,7 @@ async def replace_link(
     """For a link that was passed on. The old one ends at Zoom, which sends nobody out who is inside; the member's own
     join link stays as it is and leads to the new one. If Zoom makes the same link again it stays `cancelled`, with the
     reason beside it. Who has no link yet is registered, if Zoom takes the address today."""
-    event = await _managed_event(tx, event_id, caller)
+    event = await access.get_managed(tx, event_id, caller)
     registration = await service.get_for_member(tx, event.id, member_id)
     if registration is None:
         raise not_found("registration")
@@ -197,25 +197,11 @@ async def send_invite_again(event_id: EventId, caller: Caller, tx: Tx) -> Invite
     return InviteAgain(invite="sending")
 
 
-async def _visible_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
-    event = await events.get(tx, event_id)
-    if event is None or event.deleted_at or not (caller.is_platform or caller.is_member_of(event.community_id)):
-        raise not_found("event")
-    return event
-
-
-async def _managed_event(tx: db.Tx, event_id: UUID, caller: identity.Caller) -> Event:
-    event = await _visible_event(tx, event_id, caller)
-    if not (caller.is_platform or caller.is_admin_of(event.community_id) or event.coach_id == caller.member_id):
-        raise Problem("forbidden", "Only admins of the community and the event's coach may do this.")
-    return event
-
-
 async def _own_invite(
     tx: db.Tx, event_id: UUID, caller: identity.Caller
 ) -> tuple[Event, Registration, invite_state.InviteState]:
     """The caller's own registration, locked, and the invite they hold or are about to."""
-    event = await _visible_event(tx, event_id, caller)
+    event = await access.get_visible(tx, event_id, caller)
     registration = await service.get_for_member(tx, event_id, caller.member_id)
     if registration is None:
         raise Problem("not-registered", "You have not answered this event.")

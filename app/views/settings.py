@@ -1,4 +1,4 @@
-"""The settings of a community over HTTP: they belong to several rooms."""
+"""Routes for the settings of a community, which several packages use."""
 
 from fastapi import APIRouter
 
@@ -13,14 +13,14 @@ log = logs.get("views")
 
 @router.get("/api/communities/{community}/settings", summary="The settings of a community")
 async def get_settings(membership: web.Admin, tx: web.Tx) -> Settings:
-    """What holds for all of its events, the defaults where nobody chose anything."""
+    """Settings that hold for all events of the community, with the defaults where no admin chose anything."""
     return await settings.get(tx, membership.community_id)
 
 
 @router.patch("/api/communities/{community}/settings", summary="Change the settings of a community")
 async def change_settings(changes: CommunitySettingsChanges, membership: web.Admin, tx: web.Tx) -> Settings:
-    """Takes only what changes. Other reminders hold for every event to come; a moment that is over is not made up.
-    Another threshold of attendance holds at once, for events that are over, too."""
+    """Takes only the fields that change. New reminder times apply to every upcoming event; a reminder whose time has
+    passed is not sent late. A new attendance threshold applies at once, also to events that are over."""
     changed = await settings.change(tx, membership.community_id, changes)
     log.info("community settings changed", community_id=membership.community_id, by=membership.caller.member_id)
     return changed

@@ -1,4 +1,4 @@
-"""The page a reminder's link leads to: one sentence, and a button that switches reminders off, or on again."""
+"""The page behind the link in a reminder: a button that switches reminders off, or on again."""
 
 from typing import Annotated
 from urllib.parse import parse_qs
@@ -31,8 +31,8 @@ async def show_unsubscribe(link: Link, tx: Transaction) -> Response:
 
 @router.post("/unsubscribe/{link}", summary="End reminders", response_class=HTMLResponse)
 async def unsubscribe(link: Link, request: Request, tx: Transaction) -> Response:
-    """Takes the one click of a mail program (RFC 8058) and the form of our own page; `reminders=on` switches them on
-    again. Whoever has the link may, so neither a session nor an origin is asked for."""
+    """Takes the one-click request of a mail program (RFC 8058) and the form of our own page. `reminders=on` switches
+    reminders on again. The link alone is enough, so neither a session nor an origin is checked."""
     preference = await _load_preference(tx, link)
     page_texts = reminder_texts.reminder_texts_for(preference.locale)
     enabled = parse_qs((await request.body())[:1024].decode("latin-1")).get("reminders") == ["on"]
@@ -46,6 +46,7 @@ router.head("/unsubscribe/{link}", include_in_schema=False)(head_ok)
 
 
 async def _load_preference(tx: Tx, link: str) -> Preference:
+    """Return the preference that the link belongs to. Raises a 404 if there is none."""
     preference = await preferences.find_by_link(tx, link) if link.isascii() and link.isprintable() else None
     if preference is None:
         raise not_found("link")
@@ -59,7 +60,7 @@ def _page(preference: Preference, page_texts: ReminderTexts, sentence: str, butt
 
 
 def _button(label: str, reminders: str) -> str:
-    # Without an action a form goes to where its page came from.
+    # A form without an action posts to the URL of its page.
     return (
         f'<form method="post"><input type="hidden" name="reminders" value="{reminders}"><button>{label}</button></form>'
     )
