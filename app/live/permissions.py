@@ -121,7 +121,7 @@ async def require_writer(tx: db.Tx, event: Event, caller: Caller) -> Role:
         raise Problem("not-live", "The chat and the questions are open only while the event is live.")
     if not caller.is_platform and await _is_host(tx, event, caller):
         return "host"
-    if caller.is_platform or caller.is_admin_of(event.community_id):
+    if access.can_administer(event, caller):
         return "admin"
     return "coach" if event.coach_id == caller.member_id else "member"
 

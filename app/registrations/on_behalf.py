@@ -9,6 +9,7 @@ from app.accounts import quotas
 from app.core import audit, db
 from app.core.errors import Problem, field_error
 from app.core.identity import Caller
+from app.events import access
 from app.events.models import Event
 from app.registrations import addresses
 from app.registrations.addresses import is_valid_address
@@ -33,7 +34,7 @@ async def resolve_person(tx: db.Tx, event: Event, member_id: str, name: str, ema
         .order_by(Registration.updated_at.desc())
     )
     # An address that an admin enters counts as the member's. One that a coach enters only receives mail.
-    entered_by = by.member_id if by.is_platform or by.is_admin_of(event.community_id) else None
+    entered_by = by.member_id if access.can_administer(event, by) else None
     if latest is not None:
         return _known_person(latest, email, entered_by)
     if email is None or not is_valid_address(email):
