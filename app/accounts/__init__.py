@@ -1,0 +1,1 @@
+"""Connected Zoom accounts: connecting, grants, hosts, reservations of time, limits, disconnecting."""

@@ -1,4 +1,4 @@
-"""What Zoom says about an account: who gave the grant, who else can host, and their settings."""
+"""Reads from Zoom who gave an account's grant, who else can host, and their settings."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -18,17 +18,21 @@ from app.clients.zoom import (
 )
 from app.core import logs
 
-# Missing permission is an answer, not a failure: reading again says the same until an admin connects anew.
+# A missing permission is a result, not a failure: reading again gives the same until an admin reconnects.
 _NOT_PERMITTED_ERRORS = (MissingScopes, NotAllowed)
-# How long somebody who connects waits while Zoom says that calls came too close together.
+# How long the admin who connects waits for Zoom's rate limit to end.
 MAX_RATE_LIMIT_WAIT = timedelta(seconds=5)
 log = logs.get("accounts")
 
 
 @dataclass(frozen=True)
 class AccountSnapshot:
-    """`me` gave the grant. `users` are all that can be offered; `complete` says that nobody else is left at Zoom, so
-    that a failed or empty answer is never taken for people who are gone. `settings` by Zoom user id, where known."""
+    """An account as Zoom reports it.
+
+    `me` gave the grant. `users` are all who can be offered as hosts. `complete` says that Zoom has no other users, so
+    that a failed or empty response never makes anybody disappear. `settings` are by Zoom user id, as far as they could
+    be read.
+    """
 
     me: User
     users: tuple[User, ...]
@@ -37,16 +41,21 @@ class AccountSnapshot:
 
 
 async def fetch(client: AccountClient, granted: Collection[str], *, everyone: bool) -> AccountSnapshot:
-    """Read the grant's user, all pages of users if it permits that, and the settings of that user, or with `everyone`
-    of every licensed one too. Raises ZoomError; what the grant does not permit is left out instead."""
+    """Read the grant's user, all pages of users if the grant permits it, and settings.
+
+    The settings are those of the grant's user, and with `everyone` those of every licensed user too. What the grant
+    does not permit is left out. Raises ZoomError.
+    """
     return await _fetch_details(client, granted, await client.get_me(), everyone=everyone)
 
 
 async def fetch_minimal(
     client: AccountClient, granted: Collection[str], now: Callable[[], datetime]
 ) -> AccountSnapshot:
-    """What can be read while somebody waits. Only the profile must be: without it nobody knows whose grant this is,
-    so a moment's rate limit is waited for. What else does not come is read by the worker in a moment. Raises ZoomError.
+    """Read what an admin who connects has to wait for; the worker reads the rest in a moment.
+
+    Only the profile is required, because it says whose grant this is. So the function waits for a short rate limit
+    there. Raises ZoomError.
     """
     me = await _fetch_profile(client, now)
     try:

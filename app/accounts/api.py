@@ -1,4 +1,4 @@
-"""The Zoom integration of a community as its admins see and steer it."""
+"""HTTP routes of a community's Zoom integration, for its admins."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -18,7 +18,7 @@ router = APIRouter(tags=["Zoom integration"])
 router.include_router(connect_api.router)
 
 BASE = "/api/communities/{community}/integrations/zoom"
-MAX_SYNCS_PER_HOUR = 60  # of one account
+MAX_SYNCS_PER_HOUR = 60  # of one account; a sync reads every licensed user's settings from Zoom
 AccountId = Annotated[UUID, Path(description="A connected account", examples=["5a0c3ab2-54ab-4b1c-86f4-8a5a5e5c0d4e"])]
 HostId = Annotated[UUID, Path(description="A host", examples=["0b8e8a3e-6f0e-4b4e-9d0b-0a2f6b1f0c11"])]
 StartsAt = Annotated[AwareDatetime | None, Query(description="Start of the event", examples=["2026-11-25T11:00:00Z"])]
@@ -131,7 +131,7 @@ def _host_choice(host: Candidate, *, with_email: bool) -> HostChoice:
 
 
 def _page(offered: Sequence[Candidate], limit: int, cursor: str | None) -> tuple[Sequence[Candidate], str | None]:
-    """So many hosts after the one the cursor names, and the cursor of the next page."""
+    """Return `limit` hosts after the one the cursor names, and the cursor of the next page."""
     ids = [str(host.host_id) for host in offered]
     if cursor is not None and cursor not in ids:
         raise field_error("cursor", "is not a cursor of this list")

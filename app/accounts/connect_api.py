@@ -1,4 +1,4 @@
-"""Connecting a Zoom account: begin, come back from Zoom, confirm."""
+"""HTTP routes that connect a Zoom account: begin, Zoom's callback, confirm."""
 
 from html import escape
 from typing import Annotated
@@ -13,7 +13,7 @@ from app.core.errors import PROBLEMS, TOO_MANY_RESPONSE, Problem
 
 router = APIRouter()
 
-# The address bar holds a code: no cache keeps the page, no other page learns where one came from.
+# The callback's URL contains a code, so no cache may store the page and no other page may get its URL as referrer.
 _PRIVATE_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 # https://www.w3.org/TR/CSP3/#framework-directive-source-list
 _CONTENT_SECURITY_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -47,7 +47,10 @@ class Confirmation(web.Schema):
 async def require_admin_without_tx(
     community: web.Community, caller: web.Caller, resources: web.ResourcesDep
 ) -> web.CommunityMembership:
-    """An OWNER or ADMIN, like `web.Admin`, but for a route that calls Zoom and so may hold no transaction."""
+    """Require an OWNER or ADMIN like `web.Admin`, for a route that calls Zoom.
+
+    Such a route must not hold a transaction while it waits for Zoom.
+    """
     async with resources.db.transaction() as tx:
         return await web.require_admin(await web.require_member(community, caller, tx))
 

@@ -1,3 +1,3 @@
-"""How many accounts there are, for operators."""
+"""SQL for the metric that counts accounts by status."""
 
 ACCOUNTS_BY_STATUS = "SELECT status AS name, count(*) AS value FROM accounts GROUP BY 1"

@@ -1,10 +1,12 @@
-"""An account's tokens: sealed where they lie, opened for one call, renewed once across all processes.
+"""Access tokens of accounts: decrypted for one call, and refreshed once across all processes.
 
-Zoom's refresh token is spent by using it (developers.zoom.us/docs/integrations/oauth/#using-a-refresh-token), so a
-refresh is the one call to a vendor that is made under a row lock. The lock is on `grants`, which no table references.
-That Zoom is asked is committed before: where the answer was lost, the tokens may be, and admins are told so.
-Where a grant and its account are both locked, the grant comes first. What Zoom answers is written whoever has the row
-of the job by now, for it is spent: `generation` tells whether it is still the word on this grant.
+Zoom's refresh token is spent by using it (developers.zoom.us/docs/integrations/oauth/#using-a-refresh-token). So a
+refresh is the one vendor call that is made under a row lock. The lock is on `grants`, which no other table references.
+If a transaction locks a grant and its account, it locks the grant first.
+
+`refresh_started_at` is committed before the call to Zoom. If the answer gets lost, the new tokens may be lost with it,
+and the admins' message says so. The answer is stored even if the job that caused the refresh has lost its lease,
+because the refresh token is spent. `generation` tells whether the answer is about the present grant.
 """
 
 import asyncio
@@ -27,15 +29,16 @@ from app.core.outbox import RetryLater
 from app.facts import AccountNeedsReauth
 from app.resources import Resources
 
-REFRESH_MARGIN = timedelta(minutes=5)
-REFRESH_JITTER = timedelta(minutes=1)  # so that processes do not all notice in the same moment
-REFRESH_TIMEOUT = 5.0  # seconds: waiting for the locks and for Zoom together
-MAX_RATE_LIMIT_PAUSE = timedelta(minutes=1)  # a lane that is closed for longer waits for a daily limit
+REFRESH_MARGIN = timedelta(minutes=5)  # a token is refreshed so long before it expires, so that no call meets the end
+REFRESH_JITTER = timedelta(minutes=1)  # spreads the refresh, so that processes do not all start it at the same moment
+REFRESH_TIMEOUT = 5.0  # seconds, for the locks and Zoom together
+MAX_RATE_LIMIT_PAUSE = timedelta(minutes=1)  # a queue that is paused for longer waits for a daily limit
 CALLS_PAUSED = "Zoom takes no more calls of this account for now; it goes on by itself."
 _CONNECTION_ERRORS = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
 log = logs.get("accounts")
 
-# Tasks of one process queue here, so that only one of them waits in the database. Unused turns vanish by themselves.
+# The tasks of one process wait for these locks, so that only one of them waits in the database. An unused lock
+# disappears by itself.
 _LOCKS: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 _RUNNING_REFRESHES: set[asyncio.Task[str]] = set()
 
@@ -43,10 +46,11 @@ _RUNNING_REFRESHES: set[asyncio.Task[str]] = set()
 async def client_for(
     resources: Resources, account_id: UUID, label: Label = Label.LIGHT, *, urgent: bool = False
 ) -> AccountClient:
-    """Calls to Zoom in the name of an account, the first of them, of rate label `label`, to be made now.
+    """Return a Zoom client for the account, with a rate-limit slot reserved for its first call.
 
-    Raises UntrustedHost, and RetryLater: parked where the account is not connected, "at" where the call would wait longer
-    than a moment (5 seconds if `urgent`), or where one of the Zoom account's connections has met a daily limit.
+    `label` is the rate label of that call. Raises UntrustedHost. Raises RetryLater "when_reconnected" if the account is
+    not connected. Raises RetryLater "at" if the call would have to wait longer than 250 ms (5 seconds if `urgent`), or
+    if one of the Zoom account's connections has hit a daily limit (not if `urgent`).
     """
     grant = await token_store.read_grant(resources, account_id)
     if grant.paused_until and grant.paused_until > resources.clock.now() + MAX_RATE_LIMIT_PAUSE and not urgent:
@@ -57,24 +61,30 @@ async def client_for(
 
 
 class AccountTokens:
-    """The access tokens of one account, for the Zoom client (`TokenSource`). `prefetched` was read a moment ago."""
+    """The access tokens of one account, for the Zoom client (`TokenSource`).
+
+    `prefetched` is a grant that was read a moment ago, and saves one query.
+    """
 
     def __init__(
         self, resources: Resources, account_id: UUID, prefetched: token_store.StoredGrant | None = None
     ) -> None:
-        self._resources, self._account_id, self._prefetched = resources, account_id, prefetched
-        self._refreshing: token_store.StoredGrant | None = (
-            None  # with what Zoom has been asked for a token, while it has not answered
-        )
-        self._answer_lost = False  # whether it was asked before, and no answer was written down
+        self._resources = resources
+        self._account_id = account_id
+        self._prefetched = prefetched
+        # The grant of a refresh that Zoom has not answered yet.
+        self._refreshing: token_store.StoredGrant | None = None
+        # Whether an earlier refresh with the same tokens began and its answer was never stored.
+        self._answer_lost = False
 
     async def access_token(self, *, rejected: str | None = None) -> str:
-        """A token to use now, another than `rejected`. Raises RetryLater: parked once the grant is dead, later where the
-        refresh took longer than 5 seconds; and TokenUnavailable where Zoom gave none, which says nothing about the work."""
-        grant, self._prefetched = (
-            self._prefetched or await token_store.read_grant(self._resources, self._account_id),
-            None,
-        )
+        """Return a token to use now, other than `rejected`.
+
+        Raises RetryLater "when_reconnected" if the grant is dead, and "backoff" if the refresh took longer than 5
+        seconds. Raises TokenUnavailable if Zoom gave no token, which says nothing about the caller's work.
+        """
+        grant = self._prefetched or await token_store.read_grant(self._resources, self._account_id)
+        self._prefetched = None
         token = self._decrypt_access_token(grant)
         if token != rejected and not self._needs_refresh(grant):
             return token
@@ -104,7 +114,7 @@ class AccountTokens:
         try:
             async with self._resources.db.transaction(unlimited=True) as tx:
                 await token_store.lock(tx, self._account_id)
-                await tx.set_idle_timeout(2 * REFRESH_TIMEOUT)  # Zoom is asked under the lock
+                await tx.set_idle_timeout(2 * REFRESH_TIMEOUT)  # the transaction is idle while Zoom answers
                 grant = await token_store.read_grant_in_tx(tx, self._account_id)
                 token = self._decrypt_access_token(grant)
                 if token != rejected and grant.generation != generation:
@@ -114,7 +124,8 @@ class AccountTokens:
         except _CONNECTION_ERRORS:
             if answer is None:
                 raise
-        # The lock went with the connection while Zoom answered, so somebody may have changed or taken the grant since.
+        # The connection, and the lock with it, was lost while Zoom answered. Another process may have changed or
+        # deleted the grant since.
         async with self._resources.db.transaction() as tx:
             await token_store.lock(tx, self._account_id)
             return await self._apply_refresh(tx, grant, answer)
@@ -135,8 +146,11 @@ class AccountTokens:
     async def _apply_refresh(
         self, tx: db.Tx, used_grant: token_store.StoredGrant, answer: Token | ZoomError
     ) -> str | ZoomError | None:
-        """Write down what Zoom said about the grant `used_grant`, if that is still the one; the token to use, why there is
-        none, or None where the account is not connected any more."""
+        """Store Zoom's answer to a refresh of `used_grant`, if that is still the present grant.
+
+        Returns the token to use, or the error that explains why there is none, or None if the account is no longer
+        connected.
+        """
         try:
             current = await token_store.read_grant_in_tx(tx, self._account_id)
         except RetryLater:
@@ -160,7 +174,7 @@ class AccountTokens:
         return None
 
     async def _record_error(self, used_grant: token_store.StoredGrant, error: ZoomError) -> None:
-        """Say what became of asking with a grant; nothing, where somebody else has renewed it meanwhile."""
+        """Record a failed refresh, unless another process has refreshed the grant meanwhile."""
         async with self._resources.db.transaction() as tx:
             if (await token_store.read_grant_in_tx(tx, self._account_id)).generation == used_grant.generation:
                 await token_errors.record(tx, self._account_id, error)
@@ -184,7 +198,10 @@ class AccountTokens:
         await token_errors.clear(tx, self._account_id)
 
     def _new_api_url(self, token: Token) -> str | None:
-        """The address a refresh names; one that is not Zoom's is not believed, and the tokens are kept all the same."""
+        """Return the origin that a refresh names, or None to keep the present one.
+
+        A URL that is not Zoom's is ignored, and the tokens are stored all the same.
+        """
         if not token.api_url:
             return None
         try:
@@ -194,7 +211,7 @@ class AccountTokens:
             return None
 
     async def _revoke_late_tokens(self, tx: db.Tx, answer: Token | ZoomError) -> None:
-        """An answer that comes after the disconnect is used by nobody, and revoked like the tokens before it."""
+        """Queue the revocation of tokens that arrived after the disconnect; nobody uses them."""
         if isinstance(answer, Token):
             expires_at = token_store.expiry(answer, tx.now)
             await revocations.enqueue(
@@ -212,7 +229,7 @@ class AccountTokens:
 
 
 async def _shielded(refresh: Coroutine[Any, Any, str]) -> str:
-    """Await `refresh`, which goes on if whoever waits is cancelled: what Zoom has answered must be stored."""
+    """Await `refresh` and let it finish even if the caller is cancelled: Zoom's answer must be stored."""
     task = asyncio.create_task(refresh, name="token refresh")
     _RUNNING_REFRESHES.add(task)
     task.add_done_callback(_RUNNING_REFRESHES.discard)

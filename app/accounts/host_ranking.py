@@ -1,4 +1,4 @@
-"""Which host an admin or coach is offered first, and why one cannot be had (pure)."""
+"""Ranks the hosts that an admin or coach can choose, and says why one is unavailable (pure)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,9 +11,12 @@ from app.accounts.host_warnings import WarningItem
 
 @dataclass(frozen=True)
 class Candidate:
-    """A host as the picker weighs it. `capacity` counts people, None where Zoom has not said; `quota_left` counts the
-    meetings that can still be made or changed today; `is_own`: this host is the caller. `duration` and `people` are the
-    event's, None where nobody has said."""
+    """A host as the picker sees it.
+
+    `capacity` counts people; None if Zoom has not reported it. `quota_left` counts the meetings that can still be
+    created or changed today. `is_own`: this host is the caller. `duration` and `people` are the event's; None if
+    unknown.
+    """
 
     host_id: UUID
     account_id: UUID
@@ -31,17 +34,17 @@ class Candidate:
 
     @property
     def available(self) -> bool:
-        """Whether an event at that time can be given this host. A spent budget only delays the meeting."""
+        """Whether an event at that time can have this host. A used-up daily limit only delays the meeting."""
         return self.connected and not self.busy
 
     @property
     def can_register(self) -> bool:
-        """Whether members get personal links: Zoom takes registrants for meetings of licensed users only."""
+        """Whether members get personal links: Zoom takes registrants only for meetings of licensed users."""
         return self.licensed
 
     @property
     def warnings(self) -> list[WarningItem]:
-        """What an event does not get from this host, which can be had for it all the same."""
+        """What an event does not get from this host, although it can have the host."""
         exhausted = [host_warnings.quota_exhausted()] if self.quota_left <= 0 else []
         return exhausted + host_warnings.for_host(
             licensed=self.licensed, capacity=self.capacity, duration=self.duration, people=self.people
@@ -49,7 +52,7 @@ class Candidate:
 
     @property
     def reason(self) -> str | None:
-        """What speaks against this host, the worst first, as one sentence."""
+        """The worst thing that speaks against this host, as one sentence; None if there is nothing."""
         if not self.connected:
             return "This Zoom account must be connected again."
         if self.busy:
@@ -58,7 +61,10 @@ class Candidate:
 
 
 def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The best first: available, the caller's own, licensed, roomy enough, with budget, and by name within those."""
+    """Sort hosts, the best first.
+
+    The criteria in order: available, the caller's own, licensed, large enough, daily limit left, name.
+    """
     return sorted(
         candidates,
         key=lambda host: (

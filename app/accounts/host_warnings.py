@@ -1,6 +1,6 @@
-"""What works less than it could, in one place: the sentences admins and coaches are warned with (pure).
+"""Warnings for admins and coaches about what works less than it could (pure).
 
-A warning refuses nothing. What Zoom cannot do for a host is said before an event is given to it and on the event.
+A warning refuses nothing. It is shown before an event gets the host, and afterwards on the event.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ NO_CLOUD_RECORDING_DETAIL = (
     " Kindryn will not be auto-recorded. Either upgrade your Zoom plan or ignore the warning if you don't need"
     " recording."
 )
-# What Zoom may refuse of a meeting, in words.
+# Fields of a meeting that Zoom may refuse, as people know them.
 _FIELD_NAMES = {
     "timezone": "the time zone",
     "settings.alternative_hosts": "the alternative hosts",
@@ -42,19 +42,22 @@ class WarningItem(Schema):
 
 
 def no_cloud_recording() -> WarningItem:
-    """Nobody on the account can record to the cloud."""
+    """Return the warning that nobody on the account can record to the cloud."""
     return WarningItem(type="no-cloud-recording", title=NO_CLOUD_RECORDING, detail=NO_CLOUD_RECORDING_DETAIL)
 
 
 def quota_exhausted() -> WarningItem:
-    """The host's hundred creates and updates of today are spent."""
+    """Return the warning that the host's hundred creates and updates of today are used up."""
     return WarningItem(type="daily-limit", title="Zoom's daily limit of this host is reached", detail=QUOTA_EXHAUSTED)
 
 
 def for_host(
     *, licensed: bool, capacity: int | None, duration: timedelta | None = None, people: int | None = None
 ) -> list[WarningItem]:
-    """What an event of this length, with so many people, does not get from a host; None is what nobody has said."""
+    """Return what an event with this duration and number of people does not get from a host.
+
+    None means that the value is unknown.
+    """
     found = []
     if not licensed:
         found.append(WarningItem(type="not-personal", title="Links are not personal", detail=LINKS_NOT_PERSONAL))
@@ -79,12 +82,12 @@ def for_host(
 
 
 def too_small(capacity: int | None, people: int | None) -> bool:
-    """Whether so many people do not fit, as far as both numbers are known."""
+    """Return whether `people` exceeds `capacity`; False if one of them is unknown."""
     return capacity is not None and people is not None and people > capacity
 
 
 def host_unavailable() -> WarningItem:
-    """An event's host cannot hold it any more."""
+    """Return the warning that an event's host cannot hold it any more."""
     return WarningItem(
         type="host-gone",
         title="The host can no longer hold this event",
@@ -94,30 +97,30 @@ def host_unavailable() -> WarningItem:
 
 
 def alternatives_unavailable(names: Sequence[str]) -> WarningItem:
-    """Some of an event's alternative hosts cannot stand in any more."""
+    """Return the warning that some of an event's alternative hosts cannot start it any more."""
     return WarningItem(
         type="alternative-host-gone",
         title="An alternative host can no longer stand in",
-        detail=f"{_join_names(names)} cannot start this meeting any more: an alternative host is an active, licensed user"
-        " of the host's Zoom account.",
+        detail=f"{_join_names(names)} cannot start this meeting any more: an alternative host is an active, licensed"
+        " user of the host's Zoom account.",
     )
 
 
 def fields_refused(fields: Sequence[str]) -> WarningItem:
-    """Zoom refused some of what an event wants of its meeting, which is there without it."""
+    """Return the warning that Zoom refused some fields of a meeting and created it without them."""
     refused_fields = _join_and(
         [_FIELD_NAMES.get(field, field.removeprefix("settings.").replace("_", " ")) for field in fields]
     )
     return WarningItem(
         type="left-out",
         title="Zoom did not take everything",
-        detail=f"Zoom refused {refused_fields}, so the meeting is without. It is tried again when you change it, when the Zoom"
-        " account changes, or when you bring the event and Zoom together.",
+        detail=f"Zoom refused {refused_fields}, so the meeting is without. It is tried again when you change it, when"
+        " the Zoom account changes, or when you bring the event and Zoom together.",
     )
 
 
 def unavailable_host_with_events(name: str, events: int) -> WarningItem:
-    """On the card: somebody who cannot hold meetings any more still has events to come."""
+    """Return the warning for the card that an unavailable host still has events to come."""
     return WarningItem(
         type="host-gone",
         title="A host can no longer hold meetings",
@@ -127,7 +130,7 @@ def unavailable_host_with_events(name: str, events: int) -> WarningItem:
 
 
 def unlicensed_host_with_events(name: str, events: int) -> WarningItem:
-    """On the card: events to come are on a host without a licence."""
+    """Return the warning for the card that a host without a licence has events to come."""
     return WarningItem(
         type="not-personal",
         title="Links are not personal",
@@ -137,7 +140,10 @@ def unlicensed_host_with_events(name: str, events: int) -> WarningItem:
 
 
 def missing_scopes_message(scopes: Collection[str]) -> str:
-    """The sentence for permissions the grant lacks, as Zoom names them: of a scope and its wider form, the first."""
+    """Return the sentence about scopes that the grant lacks.
+
+    Zoom names a scope and its wider form. The sentence names only the one that we ask for.
+    """
     requested = [scope for scope in scopes if scope in BY_NAME]
     return f"Zoom did not grant {', '.join(requested or scopes)}. Connect again and approve every permission."
 

@@ -1,4 +1,4 @@
-"""Zoom users of the connected accounts who can own meetings: kept equal to Zoom, chosen from, matched with members."""
+"""Hosts of the connected accounts: kept equal to Zoom, offered for events, matched with members."""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,9 +16,9 @@ from app.core.identity import Caller
 from app.core.text_cleaning import single_line
 from app.facts import HostsChanged
 
-BASIC = 1  # `User.type`: may hold meetings, without registration; 4 and 99 may not
-MAX_FREE_HOSTS = 10  # hosts offered in place of one that is busy
-EQUAL_EMAIL = "equal-email"  # instead of the admin who said whose host it is
+BASIC = 1  # a `User.type`: may hold meetings, without registration; 4 and 99 may not
+MAX_FREE_HOSTS = 10  # how many hosts are offered in place of a busy one
+EQUAL_EMAIL = "equal-email"  # the value of `member_set_by` if no admin but the e-mail decided whose host it is
 log = logs.get("accounts")
 
 _CANDIDATES = """
@@ -39,18 +39,20 @@ WHERE accounts.community_id = :community_id AND accounts.status <> 'disconnected
 
 
 def is_host_sql(host: str, member: str, *addresses: str) -> str:
-    """The one rule by which a member is a host, as SQL: the host is assigned to them, or has an e-mail address of
-    theirs and nobody has decided whose it is. `host` is a table, `member` and `addresses` are expressions; only
-    verified addresses may be given, and null where there is none."""
+    """Return the SQL condition under which a member is a host. This is the only rule for it.
+
+    The host is assigned to the member, or has one of the member's e-mail addresses and nobody has decided whose host it
+    is. `host` is a table; `member` and `addresses` are SQL expressions. The addresses must be verified, or null.
+    """
     lowered = ", ".join(f"lower({address})" for address in addresses)
     by_address = f"{host}.member_set_by IS NULL AND lower({host}.email) IN ({lowered})"
     return f"coalesce({host}.member_id = {member} OR ({by_address}), false)"
 
 
 async def update_from_snapshot(tx: db.Tx, account: Account, snapshot: AccountSnapshot) -> None:
-    """Make the account's hosts equal to what was read. Whoever is missing or inactive is no longer listed, but kept.
+    """Make the account's hosts equal to the snapshot. A missing or inactive host stays, but unlisted.
 
-    Records HostsChanged where meetings of a host we knew may want something else now.
+    Records HostsChanged if meetings of a known host may need other settings now.
     """
     rows = await tx.session.scalars(select(Host).where(Host.account_id == account.id))
     unmatched = {host.zoom_user_id: host for host in rows}
@@ -63,25 +65,27 @@ async def update_from_snapshot(tx: db.Tx, account: Account, snapshot: AccountSna
         _update_host(host, user, snapshot)
     if snapshot.complete:
         for missing in unmatched.values():
-            missing.listed, missing.name = False, missing.name or ""
+            missing.listed = False
+            missing.name = missing.name or ""
     if any(_capabilities(host) != capabilities for host, capabilities in capabilities_before.items()):
         tx.record(HostsChanged(account.id))
 
 
 def _capabilities(host: Host) -> tuple[bool, bool, bool]:
-    """What a meeting can have because of its host, and whether its host can hold it at all."""
+    """Return what the host's meetings can have, and whether the host can hold them at all."""
     return host.listed, host.licensed, host.licensed and host.cloud_recording is not False
 
 
 def _update_host(host: Host, user: User, snapshot: AccountSnapshot) -> None:
     if host.member_set_by == EQUAL_EMAIL and user.email and (host.email or "").casefold() != user.email.casefold():
-        # The seat has been handed on, so whose e-mail it was before starts its meetings no more.
+        # The Zoom user now belongs to another person, so the member with the old e-mail may not start its meetings.
         host.member_id = host.member_set_by = host.member_set_at = None
         log.info("host has another e-mail, and is nobody's", host_id=str(host.id))
     host.email = user.email or None
     host.name = single_line(user.display_name or f"{user.first_name} {user.last_name}")
     host.listed = user.status == "active" and user.type in {BASIC, LICENSED}
-    # Who cannot hold meetings for now keeps theirs as they are: nothing is gained by opening them to everybody.
+    # A user who cannot hold meetings at present keeps their licence here. Otherwise their meetings would lose
+    # registration and open to everybody, for no gain.
     if host.listed or host.licensed is None:
         host.licensed = user.licensed
     settings = snapshot.settings.get(user.id)
@@ -91,7 +95,7 @@ def _update_host(host: Host, user: User, snapshot: AccountSnapshot) -> None:
 
 
 async def anonymize(tx: db.Tx, account_id: UUID) -> None:
-    """Keep of an account's hosts only which Zoom users they are, so that history and a reconnect find them."""
+    """Erase everything about an account's hosts except their ids, which history and a reconnect need."""
     await tx.execute(
         "UPDATE hosts SET email = NULL, name = NULL, capacity = NULL, cloud_recording = NULL, listed = false,"
         " member_id = NULL, member_set_by = NULL, member_set_at = NULL WHERE account_id = :account_id",
@@ -100,12 +104,12 @@ async def anonymize(tx: db.Tx, account_id: UUID) -> None:
 
 
 async def get(tx: db.Tx, host_id: UUID) -> Host | None:
-    """The host with that id, whatever became of its account."""
+    """Return the host with that id, whatever the state of its account."""
     return await tx.session.get(Host, host_id)
 
 
 async def get_in_community(tx: db.Tx, community_id: str, host_id: UUID) -> Host | None:
-    """The listed host of the community with that id, if its account's grant reaches it."""
+    """Return the community's listed host with that id, if its account's grant reaches it."""
     host: Host | None = await tx.session.scalar(
         select(Host)
         .join(Account, Account.id == Host.account_id)
@@ -121,7 +125,7 @@ async def get_in_community(tx: db.Tx, community_id: str, host_id: UUID) -> Host 
 
 
 async def require_usable(tx: db.Tx, community_id: str, host_id: UUID, field: str = "host_id") -> Host:
-    """The host, if an event of the community can be given it now; else a 422 that names `field`."""
+    """Return the host if a new event of the community can have it. Raises a 422 that names `field`."""
     host = await get(tx, host_id)
     account = await tx.session.get(Account, host.account_id) if host else None
     if host is None or account is None or account.community_id != community_id or account.status == "disconnected":
@@ -144,8 +148,11 @@ async def candidates(
     member_id: str | None = None,
     people: int | None = None,
 ) -> list[Candidate]:
-    """Every listed host the community's accounts can act for, the best first; busy ones where both times are given.
-    `exclude_event_id` is the event being edited, `member_id` whose own hosts come first, `people` how many may come."""
+    """Return every listed host that the community's accounts can act for, the best first.
+
+    With both times the result says which are busy. `exclude_event_id` is the event being edited, `member_id` the member
+    whose own hosts come first, `people` the number of people expected.
+    """
     duration = ends_at - starts_at if starts_at and ends_at else None
     found = await tx.execute(
         _CANDIDATES,
@@ -161,7 +168,7 @@ async def candidates(
 
 
 async def has_community_event(tx: db.Tx, community_id: str, event_id: UUID) -> bool:
-    """Whether an event is one of the community's; a deleted one is none any more."""
+    """Return whether an event belongs to the community and is not deleted."""
     statement = "SELECT 1 FROM events WHERE id = :id AND community_id = :community_id AND deleted_at IS NULL"
     return (await tx.execute(statement, id=event_id, community_id=community_id)).scalar() is not None
 
@@ -169,7 +176,7 @@ async def has_community_event(tx: db.Tx, community_id: str, event_id: UUID) -> b
 async def free_hosts(
     tx: db.Tx, community_id: str, starts_at: datetime, ends_at: datetime, exclude_event_id: UUID | None = None
 ) -> list[Host]:
-    """The best of the community's hosts that can be had at that time, the best first; the picker lists them all."""
+    """Return the best hosts of the community that are free at that time, at most ten, the best first."""
     ranked_hosts = await candidates(tx, community_id, starts_at, ends_at, exclude_event_id)
     free_ids = [candidate.host_id for candidate in ranked_hosts if candidate.available][:MAX_FREE_HOSTS]
     rows = {host.id: host for host in await tx.session.scalars(select(Host).where(Host.id.in_(free_ids)))}
@@ -177,7 +184,7 @@ async def free_hosts(
 
 
 async def claim_by_email(tx: db.Tx, community_id: str, caller: Caller) -> None:
-    """Make the hosts that have the caller's verified e-mail the caller's, unless somebody has decided otherwise."""
+    """Assign the hosts with the caller's verified e-mail to the caller, unless somebody has decided."""
     if not caller.email or not caller.email_verified:
         return
     claimed = await tx.execute(
@@ -195,6 +202,8 @@ async def claim_by_email(tx: db.Tx, community_id: str, caller: Caller) -> None:
 
 
 async def assign(tx: db.Tx, host: Host, member_id: str | None, by: str) -> None:
-    """Say whose host this is, or with None that it is nobody's; `by` is the admin who says so, and is kept."""
-    host.member_id, host.member_set_by, host.member_set_at = member_id, by, tx.now
+    """Assign the host to a member, or with None to nobody. `by` is the admin who decides, and is stored."""
+    host.member_id = member_id
+    host.member_set_by = by
+    host.member_set_at = tx.now
     log.info("host assigned", host_id=str(host.id), member_id=member_id, by=by)

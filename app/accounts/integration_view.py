@@ -1,4 +1,4 @@
-"""The "Video & meetings" card: what an admin sees of the connected accounts."""
+"""The "Video & meetings" card: the connected accounts as an admin sees them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SELECT hosts.account_id, count(DISTINCT reservations.event_id) AS events
 FROM reservations JOIN hosts ON hosts.id = reservations.host_id
 WHERE hosts.account_id = ANY(:accounts) AND upper(reservations.during) > :now GROUP BY hosts.account_id
 """
-# Hosts with events to come that Zoom cannot hold, or not with personal links.
+# Hosts with events to come which cannot hold them, or only without personal links.
 _UNAVAILABLE_HOSTS = """
 SELECT hosts.account_id, coalesce(hosts.name, '') AS name,
     (hosts.listed OR hosts.name IS NULL) AND accounts.user_scope IN ('', hosts.zoom_user_id) AS offered,
@@ -33,7 +33,7 @@ WHERE hosts.account_id = ANY(:accounts) AND upper(reservations.during) > :now
              AND accounts.user_scope IN ('', hosts.zoom_user_id))
 GROUP BY hosts.id, accounts.user_scope ORDER BY name, hosts.id
 """
-_QUOTA_USED = "SELECT key, used FROM quota_usage WHERE day = :day AND key = ANY(:subjects)"
+_QUOTA_USED = "SELECT key, used FROM quota_usage WHERE day = :day AND key = ANY(:keys)"
 
 
 class HostCard(Schema):
@@ -108,7 +108,7 @@ class IntegrationCard(Schema):
 
 
 async def integration_card(tx: db.Tx, community_id: str, *, configured: bool) -> IntegrationCard:
-    """The whole card; `configured` tells whether the operator has set Zoom up."""
+    """Return the whole card; `configured` says whether the operator has set up Zoom."""
     accounts = await tx.session.scalars(
         select(Account)
         .where(Account.community_id == community_id, Account.status != "disconnected")
@@ -122,7 +122,7 @@ async def integration_card(tx: db.Tx, community_id: str, *, configured: bool) ->
 
 
 async def account_cards(tx: db.Tx, accounts: Sequence[Account]) -> list[AccountCard]:
-    """The rows of the card for these accounts, in their order."""
+    """Return the cards of these accounts, in their order."""
     ids = [account.id for account in accounts]
     listed: dict[UUID, list[Host]] = defaultdict(list)
     found = await tx.session.scalars(
@@ -171,9 +171,9 @@ def _account_card(
 
 
 async def host_cards(tx: db.Tx, hosts: Sequence[Host]) -> dict[UUID, HostCard]:
-    """Hosts as the admin sees them, by their ids."""
+    """Return the hosts as the admin sees them, by id."""
     keys = [reservations.host_key(host.zoom_user_id) for host in hosts]
-    used = {row.subject: row.used for row in await tx.execute(_QUOTA_USED, subjects=keys, day=quotas.utc_day(tx.now))}
+    used = {row.key: row.used for row in await tx.execute(_QUOTA_USED, keys=keys, day=quotas.utc_day(tx.now))}
     return {
         host.id: HostCard(
             id=host.id,
@@ -190,7 +190,7 @@ async def host_cards(tx: db.Tx, hosts: Sequence[Host]) -> dict[UUID, HostCard]:
 
 
 def webhook_card(account: Account, now: datetime) -> WebhookCard:
-    """What is known of the account's notifications; never a secret."""
+    """Return what is known of the account's notifications; never a secret."""
     valid_until = webhook_secrets.previous_valid_until(account)
     return WebhookCard(
         last_received_at=account.notified_at,
@@ -200,14 +200,14 @@ def webhook_card(account: Account, now: datetime) -> WebhookCard:
 
 
 def can_record(account: Account, hosts: Sequence[HostCard]) -> bool | None:
-    """Whether anybody on the account can record to the cloud; None while nothing is known."""
+    """Return whether anybody on the account can record to the cloud; None while nothing is known."""
     values = [account.settings.get("cloud_recording"), *(host.cloud_recording for host in hosts)]
     known_values = [value for value in values if value is not None]
     return any(known_values) if known_values else None
 
 
 def missing_scope_items(account: Account) -> list[MissingScope]:
-    """The required scopes the grant does not meet."""
+    """Return the required scopes that the grant does not meet."""
     return [
         MissingScope(scope=scope.name, lost=f"Kindryn cannot {scope.feature}.")
         for scope in missing_scopes(account.scopes)

@@ -1,7 +1,7 @@
-"""The end of a connect: the code becomes a grant, and Zoom says whose it is.
+"""Second part of the OAuth flow: exchanges the code for a grant and stores the account.
 
-The one request besides the host's start that calls Zoom while somebody waits. The code is marked as used and that is
-committed first, the calls hold no transaction, and what they brought is stored in another.
+Apart from the host's start, this is the only request that calls Zoom while a person waits. First the code is marked as
+used, in a transaction of its own. The calls to Zoom run outside any transaction, and another one stores their results.
 """
 
 from dataclasses import dataclass
@@ -29,19 +29,19 @@ log = logs.get("accounts")
 
 @dataclass(frozen=True)
 class StaticToken:
-    """The access token that has just come, before it is stored (`TokenSource`)."""
+    """A new access token that is not stored yet (`TokenSource`)."""
 
     token: str
 
     async def access_token(self, *, rejected: str | None = None) -> str:
-        """That token. NeedsReauth where Zoom already refuses it."""
+        """Return that token. Raises NeedsReauth if Zoom already refuses it."""
         if rejected is not None:
             raise NeedsReauth("the new token was refused", operation="access_token")
         return self.token
 
 
 async def confirm(resources: Resources, membership: CommunityMembership, handle: str) -> UUID:
-    """Finish the connect that came back with `handle`; returns the account, new or healed.
+    """Finish the connect that came back with `handle`; returns the id of the new or reconnected account.
 
     Problems: `connect-failed` with a `reason`, `zoom-unavailable`, `account-connected-elsewhere`.
     """

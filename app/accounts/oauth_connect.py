@@ -1,7 +1,8 @@
-"""How an admin leaves for Zoom's consent page and comes back: state, PKCE, and the code that waits for confirmation.
+"""First part of the OAuth flow: state, PKCE, and the code that waits for confirmation.
 
-The code comes back through a browser, so anybody can be sent to the callback with somebody else's code. It is parked,
-and exchanged only when the admin who began confirms it, so nobody's Zoom lands in a community by a forged link.
+The code comes back through a browser, so anybody can be sent to the callback with somebody else's code. The app only
+stores it, and exchanges it when the admin who began confirms. So a forged link cannot connect a stranger's Zoom to a
+community.
 """
 
 import hashlib
@@ -22,12 +23,12 @@ from app.core.models import Community
 from app.resources import Resources
 from app.web import CommunityMembership
 
-STATE_TTL = timedelta(minutes=10)
+STATE_TTL = timedelta(minutes=10)  # time for an admin to sign in at Zoom and consent
 MAX_CONNECTS_PER_HOUR = 30  # of one admin in one community
 CODE_TTL = timedelta(minutes=5)  # Zoom's: developers.zoom.us/docs/integrations/oauth/
 
 DECLINED = "access_denied"
-# RFC 6749 section 4.1.2.1. What Zoom says beyond these is not repeated in an address.
+# RFC 6749 section 4.1.2.1. Another value of Zoom's is never repeated in a URL.
 _STANDARD_ERRORS = (
     "invalid_request",
     "unauthorized_client",
@@ -47,22 +48,22 @@ HOW_TO_CONFIGURE = (
 
 @dataclass(frozen=True)
 class AuthorizationCode:
-    """A code that may be exchanged once, and the verifier that goes with it."""
+    """A code that may be exchanged once, with its verifier."""
 
     code: str
     verifier: str
 
 
 def require_configured(resources: Resources) -> None:
-    """Raises the problem `zoom-not-configured` where the operator has not set Zoom up."""
+    """Raise the problem `zoom-not-configured` if the operator has not set up Zoom."""
     if not resources.settings.zoom_configured:
         raise Problem("zoom-not-configured", HOW_TO_CONFIGURE)
 
 
 async def start(tx: db.Tx, resources: Resources, membership: CommunityMembership) -> str:
-    """Where to send the admin's browser; the way back is open for 10 minutes.
+    """Return the URL of the consent page; the state in it is valid for 10 minutes.
 
-    Problems `zoom-not-configured`, `too-many`.
+    Problems: `zoom-not-configured`, `too-many`.
     """
     require_configured(resources)
     quota_key = f"connect:{membership.community_id}:{membership.caller.member_id}"
@@ -84,10 +85,10 @@ async def start(tx: db.Tx, resources: Resources, membership: CommunityMembership
 
 
 async def handle_callback(tx: db.Tx, resources: Resources, state: str, code: str, error: str) -> str:
-    """Somebody came back from Zoom: the page of the SPA to go on with. They declined where Zoom's `error` says so, or
-    where there is neither an error nor a `code`; with any other error the connect failed.
+    """Handle a browser that comes back from Zoom, and return the SPA page to redirect to.
 
-    Raises `bad-request` for a state that was never given out. Calls nobody: the code is only parked.
+    The person declined if Zoom's `error` says so, or if there is neither an error nor a `code`. With any other error
+    the connect failed. Raises `bad-request` for an unknown state. This calls no vendor: it only stores the code.
     """
     digest = _digest(state)
     pending = await tx.session.get(PendingConnect, digest, with_for_update=True)
@@ -114,8 +115,10 @@ async def handle_callback(tx: db.Tx, resources: Resources, state: str, code: str
 async def consume_code(
     tx: db.Tx, resources: Resources, membership: CommunityMembership, handle: str
 ) -> AuthorizationCode:
-    """The parked code, for the admin who began, once. It counts as used when the transaction commits, before anybody
-    calls Zoom. A handle that is unknown or somebody else's is a 422; a used or late one the problem `connect-failed`.
+    """Return the stored code, once, for the admin who began.
+
+    The code counts as used when the transaction commits, which is before the call to Zoom. A handle that is unknown or
+    belongs to somebody else is a 422; a used or expired one is the problem `connect-failed`.
     """
     pending = await tx.session.scalar(
         select(PendingConnect).where(PendingConnect.handle_digest == _digest(handle)).with_for_update()
@@ -133,12 +136,13 @@ async def consume_code(
         resources.encryption.decrypt(pending.code, _associated_data("code", pending.state_digest)),
         resources.encryption.decrypt(pending.verifier, _associated_data("verifier", pending.state_digest)),
     )
-    pending.confirmed_at, pending.code = tx.now, None
+    pending.confirmed_at = tx.now
+    pending.code = None
     return authorization_code
 
 
 def _digest(token: str) -> bytes:
-    """What is kept of a state or handle: 256 random bits need no salt."""
+    """Return the digest that is stored of a state or handle; 256 random bits need no salt."""
     return hashlib.sha256(token.encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""What would go wrong with an account before it does (pure)."""
+"""Checks what would go wrong with an account, before it does (pure)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,14 +24,17 @@ class Check(Schema):
 
 
 class Preflight(Schema):
-    """Every line; `ok` where all that is needed holds (lines that begin with "Optional" do not count)."""
+    """Every check; `ok` if all that is needed holds ("Optional" checks do not count)."""
 
     ok: bool = Field(examples=[True])
     checks: list[Check]
 
 
 def preflight(account: Account, hosts: Sequence[Candidate], can_record: bool | None) -> Preflight:
-    """The lines for an account with these listed hosts; `can_record` as `integration_view.can_record` says."""
+    """Return the checks of an account with these listed hosts.
+
+    `can_record` is the result of `integration_view.can_record`.
+    """
     needed = [
         _connection(account),
         _permissions(account),
@@ -40,7 +43,7 @@ def preflight(account: Account, hosts: Sequence[Candidate], can_record: bool | N
         _notifications(account),
     ]
     optional = [_meeting_length(hosts), _recording(can_record), _livestream(account), *_optional_scopes(account)]
-    return Preflight(ok=all(line.ok for line in needed), checks=[*needed, *optional])
+    return Preflight(ok=all(check.ok for check in needed), checks=[*needed, *optional])
 
 
 def _connection(account: Account) -> Check:

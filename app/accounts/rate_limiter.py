@@ -1,10 +1,12 @@
-"""The pace of calls to one Zoom account, kept together by all processes.
+"""Rate limiter for calls to one Zoom account, shared by all processes.
 
-Zoom limits calls per second by rate label and by the account's plan (developers.zoom.us/docs/api/rate-limits/). One
-statement reserves the next free moment of a Zoom account and label, whichever of its connections here calls; moments
-lie evenly apart, a little wider than Zoom asks, so that a stall and the jitter after it stay within the limit. Moments
-are the database's, as processes' clocks differ. A short wait is waited; for a longer one the whole queue, which is that
-of one connection, goes back to the outbox.
+Zoom limits calls per second by rate label and by the account's plan (developers.zoom.us/docs/api/rate-limits/). One SQL
+statement reserves the next free slot of a Zoom account and label, for whichever of its connections here. Slots are
+evenly spaced, a little wider than Zoom requires, so that a stall and the jitter after it stay within the limit. Slot
+times are the database's, because the clocks of processes differ.
+
+The caller waits for a near slot. For a later one the limiter pauses the queue of the connection, and the job goes back
+to the outbox.
 """
 
 import asyncio
@@ -18,12 +20,18 @@ from app.clients.zoom import LABELS, Label
 from app.core import outbox
 from app.resources import Resources
 
+# The share of Zoom's limit that we use. The rest absorbs calls that leave late and then come close together.
 UTILIZATION = 0.92
+# How long a job waits in the worker; for longer it returns to the outbox and frees its place.
 MAX_WAIT = timedelta(milliseconds=250)
-# What a person at the door will wait, and what a reaction that has begun to call does.
-MAX_URGENT_WAIT, UNLIMITED_WAIT = timedelta(seconds=5), timedelta(days=1)
-MAX_LATENESS = 0.05  # seconds
-BUSINESS_CAPACITY = 300  # Pro meetings take 100 people
+# How long a person who joins may wait.
+MAX_URGENT_WAIT = timedelta(seconds=5)
+# A job that has begun to call waits as long as it takes. A day is longer than any wait that occurs.
+UNLIMITED_WAIT = timedelta(days=1)
+# Seconds. A call that is later than this after its slot takes another slot.
+MAX_LATENESS = 0.05
+# From this meeting capacity on the account is taken for a Business plan; Pro meetings take 100 people.
+BUSINESS_CAPACITY = 300
 
 
 class Plan(StrEnum):
@@ -41,7 +49,8 @@ CALLS_PER_SECOND: Mapping[Plan, Mapping[Label, float]] = {
     Plan.BUSINESS: {Label.LIGHT: 80, Label.MEDIUM: 60, Label.HEAVY: 40, Label.RESOURCE_INTENSIVE: 20 / 60},
 }
 
-# Either the seconds until the moment that was reserved, or, where that would be too late, how far off the next one is.
+# $3 is the spacing, $4 the longest wait. Returns true and the wait until the reserved slot. If the next free slot is
+# too late, returns false and the wait until that slot.
 _RESERVE = """
 WITH reserved AS (
     INSERT INTO rate_limit_slots (zoom_account_id, label, next_at) VALUES ($1, $2, clock_timestamp() + $3::interval)
@@ -58,44 +67,54 @@ WHERE zoom_account_id = $1 AND label = $2 AND NOT EXISTS (SELECT FROM reserved)
 
 
 def infer_plan(max_capacity: int | None) -> Plan:
-    """The plan of an account whose roomiest licensed host has meetings for so many people; None: nobody is licensed."""
+    """Return the plan of an account, by the largest meeting capacity of its licensed hosts.
+
+    None means that nobody is licensed.
+    """
     if max_capacity is None:
         return Plan.FREE
     return Plan.BUSINESS if max_capacity >= BUSINESS_CAPACITY else Plan.PRO
 
 
 def call_interval(plan: Plan, label: Label) -> timedelta:
-    """How far apart calls of a label lie."""
+    """Return the spacing of the calls of a label."""
     return timedelta(seconds=1 / (CALLS_PER_SECOND[plan][label] * UTILIZATION))
 
 
 class RateLimiter:
-    """Reserves the moments of one job's, or one request's, calls.
+    """Reserves slots for the calls of one job or one request.
 
-    `reserve` reserves one before anything is written that a call must follow; later calls wait as long as it takes.
-    `account_id` is the connection in whose queue the caller stands, `zoom_account_id` whose limits it shares.
+    `reserve` reserves the first slot, before anything is written that a call must follow. Later calls wait as long as
+    it takes. `account_id` is the connection whose queue the caller is in; `zoom_account_id` is the Zoom account whose
+    limits it shares.
     """
 
     def __init__(self, resources: Resources, account_id: UUID, zoom_account_id: str, plan: Plan) -> None:
-        self._resources, self._plan = resources, plan
-        self._queue, self._zoom_account_id = str(account_id), zoom_account_id
+        self._resources = resources
+        self._plan = plan
+        self._queue = str(account_id)
+        self._zoom_account_id = zoom_account_id
         self._reserved_slot: tuple[Label, float] | None = None
 
     async def reserve(self, label: Label, *, urgent: bool) -> None:
-        """Hold a moment for the first call. Raises RetryLater ("at") where it would be a wait of over 250 ms."""
+        """Reserve a slot for the first call. Raises RetryLater "at" if it is more than 250 ms away.
+
+        If `urgent` the limit is 5 seconds.
+        """
         reserved, slot_time = await self._reserve_slot(label, MAX_URGENT_WAIT if urgent else MAX_WAIT)
         if not reserved:
-            # The lane opens again a little before, so that the moments to come find somebody. Whoever has lost the row
-            # meanwhile may say so too: it is true of the account, and over by itself.
+            # The queue resumes a little before the next free slot, so that the slot is not wasted. A job that has lost
+            # its lease may pause the queue too: the pause is true for the account, and it ends by itself.
             resumes_at = self._resources.clock.now() + timedelta(seconds=slot_time - time.monotonic()) - MAX_WAIT / 2
             await self._resources.db.pool.execute(outbox.PAUSE_QUEUE, self._queue, resumes_at)
             raise outbox.RetryLater("the Zoom account's calls are paced", "at", resumes_at)
         self._reserved_slot = (label, slot_time)
 
     async def __call__(self, operation: str) -> None:
-        """Wait for this operation's moment; the call is to be sent at once.
+        """Wait for this operation's slot; the caller must send the call at once.
 
-        Whoever comes later than the moment takes another: what a busy process owes must not come in a heap.
+        If the process wakes too late for its slot, it takes another. Otherwise a busy process would send its overdue
+        calls in a burst.
         """
         label = LABELS[operation]
         slot, self._reserved_slot = self._reserved_slot, None
@@ -109,8 +128,12 @@ class RateLimiter:
             slot_time = None
 
     async def _reserve_slot(self, label: Label, max_wait: timedelta) -> tuple[bool, float]:
-        """A moment (as `time.monotonic`) and True; or False, and the next free one, which comes after `max_wait`."""
-        spacing, requested_at = call_interval(self._plan, label), time.monotonic()
+        """Reserve a slot within `max_wait` and return True and its time, by `time.monotonic`.
+
+        If the next free slot is later, return False and the time of that slot.
+        """
+        spacing = call_interval(self._plan, label)
+        requested_at = time.monotonic()
         reserved, wait = await self._resources.db.pool.fetchrow(
             _RESERVE, self._zoom_account_id, label, spacing, max_wait
         )

@@ -1,4 +1,4 @@
-"""Times held for hosts, coaches and members: two of one key never overlap, which the database itself sees to."""
+"""Reserves time for hosts, coaches and members; the database lets no two of one key overlap."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,10 +10,10 @@ from app.accounts.models import Account, Host
 from app.core import db
 from app.core.errors import Problem
 
-# DO NOTHING waits for whoever holds an overlapping time uncommitted; a plain insert of two would deadlock there.
+# DO NOTHING waits for a transaction with an uncommitted overlapping reservation. Two plain inserts would deadlock.
 _RESERVE = """
 INSERT INTO reservations (id, key, during, event_id, host_id)
-VALUES (:id, :subject, tstzrange(:starts_at, :ends_at), :event_id, :host_id)
+VALUES (:id, :key, tstzrange(:starts_at, :ends_at), :event_id, :host_id)
 ON CONFLICT ON CONSTRAINT ex_reservations_overlap DO NOTHING
 """
 _SUSPEND = """
@@ -35,13 +35,18 @@ WHERE reservations.event_id = resumed.event_id AND key = 'suspended:' || resumed
 
 
 def host_key(zoom_user_id: str) -> str:
-    """The key under which the time of a Zoom user is held, and their daily budget counted, whichever connection of
-    whichever community they are a host of."""
+    """Return the key for a Zoom user's reserved time and daily limit.
+
+    It is the same for all connections of all communities in which the user is a host.
+    """
     return f"host:{zoom_user_id}"
 
 
 async def reservation_key(tx: db.Tx, host: Host, event_id: UUID) -> str:
-    """The key under which an event holds the time of its host: set aside where the account is disconnected."""
+    """Return the key under which an event reserves its host's time.
+
+    It is a `suspended:` key, which blocks nobody, while the account is disconnected.
+    """
     account = await tx.session.get_one(Account, host.account_id)
     return f"suspended:{event_id}" if account.status == "disconnected" else host_key(host.zoom_user_id)
 
@@ -54,11 +59,11 @@ async def reserve(
     ends_at: datetime,
     host_id: UUID | None = None,
 ) -> None:
-    """Hold the time from `starts_at` up to `ends_at` for `keys`, in place of what the event held before.
+    """Reserve the time from `starts_at` to `ends_at` for `keys`, in place of the event's former time.
 
-    `host_id` is the host the event is on. Raises the problem `host-busy` with `free_hosts` (id, name) of the community
-    that has this host; the event then still holds what it held. Who holds the time is not said: it may be another
-    community.
+    `host_id` is the event's host. Raises the problem `host-busy` with `free_hosts` (id, name) of the community that has
+    this host; the event then keeps its former time. The problem does not say who has reserved the time, because it may
+    be another community.
     """
     try:
         async with tx.session.begin_nested():
@@ -74,27 +79,27 @@ async def reserve(
 
 
 class _AlreadyReserved(Exception):
-    """Some of the subjects are held already, so nothing is."""
+    """One of the keys is reserved already, so nothing was reserved."""
 
 
 async def _reserve_all(tx: db.Tx, keys: Sequence[str], reservation: Mapping[str, Any]) -> None:
-    results = [await tx.execute(_RESERVE, id=uuid4(), subject=subject, **reservation) for subject in keys]
+    results = [await tx.execute(_RESERVE, id=uuid4(), key=key, **reservation) for key in keys]
     if not all(result.rowcount for result in results):
         raise _AlreadyReserved
 
 
 async def release(tx: db.Tx, event_id: UUID) -> None:
-    """Hold nothing for the event any more."""
+    """Delete the event's reservations."""
     await tx.execute("DELETE FROM reservations WHERE event_id = :event_id", event_id=event_id)
 
 
 async def suspend(tx: db.Tx, account_id: UUID) -> None:
-    """Let others have the time of a disconnected account's hosts, and remember what its events held."""
+    """Free the time of a disconnected account's hosts, and remember what its events had reserved."""
     await tx.execute(_SUSPEND, account_id=account_id)
 
 
 async def resume(tx: db.Tx, account_id: UUID) -> None:
-    """Hold again what was set aside, as far as nobody has taken the time since; the rest stays aside."""
+    """Reserve the suspended times again, except those that somebody has taken since; these stay suspended."""
     await tx.execute(_RESUME, account_id=account_id)
 
 

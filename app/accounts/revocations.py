@@ -1,4 +1,4 @@
-"""Tokens on their way to be revoked at Zoom, after the account was disconnected here."""
+"""Tokens that wait to be revoked at Zoom after a disconnect here."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,10 +9,10 @@ from app.commands import RevokeToken
 from app.core import db
 from app.core.crypto import Encryption
 
-MAX_AGE = timedelta(hours=24)
+MAX_AGE = timedelta(hours=24)  # after that, tokens are deleted even if Zoom never confirmed the revocation
 
-# A live grant of the same Zoom user is the same permission to Zoom: revoking old tokens of it could end the new ones
-# (code 4741, developers.zoom.us/docs/integrations/oauth/).
+# To Zoom, a live grant of the same user is the same permission: revoking old tokens could end the new ones (code 4741,
+# developers.zoom.us/docs/integrations/oauth/).
 _SELECT = """
 SELECT revocations.account_id, revocations.access_token, revocations.refresh_token, revocations.expires_at,
     revocations.created_at,
@@ -26,7 +26,10 @@ FROM revocations WHERE revocations.id = :id
 
 @dataclass(frozen=True)
 class PendingRevocation:
-    """Opened tokens that wait; `superseded`: the same Zoom user has connected again, and they may be forgotten."""
+    """Decrypted tokens that wait to be revoked.
+
+    `superseded`: the same Zoom user has connected again, so the tokens are only deleted.
+    """
 
     account_id: UUID
     access_token: str
@@ -39,7 +42,7 @@ class PendingRevocation:
 async def enqueue(
     tx: db.Tx, encryption: Encryption, account_id: UUID, access_token: str, refresh_token: str, expires_at: datetime
 ) -> None:
-    """Let tokens that no longer open anything here wait, sealed, until Zoom has ended them too."""
+    """Store tokens, encrypted, until Zoom has revoked them, and record the command that starts the job."""
     revocation_id = uuid4()
     await tx.execute(
         "INSERT INTO revocations (id, account_id, access_token, refresh_token, expires_at, created_at)"
@@ -55,7 +58,7 @@ async def enqueue(
 
 
 async def get_pending(tx: db.Tx, encryption: Encryption, revocation_id: UUID) -> PendingRevocation | None:
-    """The tokens that wait under this id, None once they are gone."""
+    """Return the pending revocation with this id, or None if it is gone."""
     row = (await tx.execute(_SELECT, id=revocation_id)).one_or_none()
     if row is None:
         return None
@@ -72,8 +75,11 @@ async def get_pending(tx: db.Tx, encryption: Encryption, revocation_id: UUID) ->
 async def replace_tokens(
     tx: db.Tx, encryption: Encryption, revocation_id: UUID, account_id: UUID, token: Token
 ) -> datetime:
-    """Put fresh tokens in place of those that had expired; when they end. Where those are gone meanwhile, as they were
-    of no use to somebody else, the fresh ones wait by themselves."""
+    """Replace expired tokens of a revocation by new ones and return when the new ones expire.
+
+    If another worker has deleted the revocation meanwhile, because the old tokens had become useless, the new tokens
+    get a revocation of their own.
+    """
     expires_at = tx.now + timedelta(seconds=token.expires_in)
     renewed = await tx.execute(
         "UPDATE revocations SET access_token = :access_token, refresh_token = :refresh_token, expires_at = :expires_at"
@@ -89,7 +95,10 @@ async def replace_tokens(
 
 
 async def delete(tx: db.Tx, revocation_id: UUID, expires_at: datetime) -> None:
-    """Forget the tokens that end then; fresher ones, which somebody else has put there, are still to be revoked."""
+    """Delete the revocation whose tokens expire at `expires_at`.
+
+    If another worker has stored newer tokens there, those still have to be revoked, so the job is queued again.
+    """
     forgotten = "DELETE FROM revocations WHERE id = :id AND expires_at = :expires_at"
     if not (await tx.execute(forgotten, id=revocation_id, expires_at=expires_at)).rowcount:
         tx.record(RevokeToken(revocation_id))

@@ -1,4 +1,4 @@
-"""Connected accounts: found, stored, disconnected. Local changes in the caller's transaction, no network."""
+"""Finds, stores and disconnects accounts: local changes in the caller's transaction, no network."""
 
 from datetime import datetime
 from uuid import UUID
@@ -15,17 +15,17 @@ from app.core.errors import Problem, not_found
 from app.resources import Resources
 from app.web import CommunityMembership
 
-READ_JOB = "accounts.read"  # the reaction
+READ_JOB = "accounts.read"  # the job that reads an account from Zoom
 log = logs.get("accounts")
 
 
 async def get(tx: db.Tx, account_id: UUID) -> Account | None:
-    """The account with that id, also a disconnected one."""
+    """Return the account with that id, even if it is disconnected."""
     return await tx.session.get(Account, account_id)
 
 
 async def list_by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]:
-    """The accounts here, not disconnected, that a notification of that Zoom account is about."""
+    """Return our accounts of that Zoom account that are not disconnected."""
     found = await tx.session.scalars(
         select(Account).where(Account.zoom_account_id == zoom_account_id, Account.status != "disconnected")
     )
@@ -33,7 +33,7 @@ async def list_by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]
 
 
 async def get_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
-    """The community's account, not disconnected; 404 for every other."""
+    """Return the community's account, if it is not disconnected. Raises a 404 for every other."""
     account = await get(tx, account_id)
     if account is None or account.community_id != community_id or account.status == "disconnected":
         raise not_found("account")
@@ -41,7 +41,7 @@ async def get_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Ac
 
 
 async def lock_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
-    """The same, locked until the transaction ends."""
+    """Return the account like `get_in_community`, locked until the transaction ends."""
     await tx.session.get(Account, account_id, with_for_update={"key_share": True}, populate_existing=True)
     return await get_in_community(tx, community_id, account_id)
 
@@ -49,15 +49,16 @@ async def lock_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> A
 async def store_connection(
     tx: db.Tx, resources: Resources, membership: CommunityMembership, token: Token, snapshot: AccountSnapshot
 ) -> Account:
-    """Store a fresh grant: a new account, or the community's own row healed, with all its history.
+    """Store a new grant: in a new account, or in the community's existing row with all its history.
 
-    Raises the problem `account-connected-elsewhere` where another community has it. The fresh tokens are then only
-    forgotten: to Zoom they belong to the same permission of the same user, and revoking them could end the other
-    community's grant.
+    Raises the problem `account-connected-elsewhere` if another community has the account. The new tokens are then only
+    dropped, not revoked. To Zoom they belong to the same permission of the same user, and revoking them could end the
+    other community's grant.
     """
-    zoom_account_id, me = snapshot.me.account_id or "", snapshot.me
+    me = snapshot.me
+    zoom_account_id = me.account_id or ""
     user_scope = "" if is_admin_grant(token.scope) else me.id
-    # Two people finishing the connect of one Zoom account at once go one after the other.
+    # If two people finish the connect of one Zoom account at the same time, one waits for the other.
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"zoom-account:{zoom_account_id}")
     rows = await _find_connections(tx, zoom_account_id, user_scope, me.id)
     if any(row.community_id != membership.community_id and row.status != "disconnected" for row in rows):
@@ -73,10 +74,15 @@ async def store_connection(
     else:
         await token_store.lock(tx, account.id)
         await tx.session.refresh(account, with_for_update={"key_share": True})
-    account.zoom_user_id, account.user_scope = me.id, user_scope
-    account.status, account.reason, account.token_error, account.disconnected_at = "connected", None, None, None
+    account.zoom_user_id = me.id
+    account.user_scope = user_scope
+    account.status = "connected"
+    account.reason = None
+    account.token_error = None
+    account.disconnected_at = None
     account.scopes = sorted(token.scope)
-    account.connected_by, account.connected_at = membership.caller.member_id, tx.now
+    account.connected_by = membership.caller.member_id
+    account.connected_at = tx.now
     await tx.session.flush()
     await token_store.store_tokens(
         tx, resources.encryption, account.id, token, resources.zoom.api_origin(token.api_url)
@@ -92,7 +98,10 @@ async def store_connection(
 
 
 async def _find_connections(tx: db.Tx, zoom_account_id: str, user_scope: str, zoom_user_id: str) -> list[Account]:
-    """Rows of the same connection: of the same reach, or of the same user with another reach than before."""
+    """Return the rows of the same connection, in any community.
+
+    A row counts if it has the same `user_scope`, or if the same user connected before with another one.
+    """
     found = await tx.session.scalars(
         select(Account).where(
             Account.zoom_account_id == zoom_account_id,
@@ -103,7 +112,7 @@ async def _find_connections(tx: db.Tx, zoom_account_id: str, user_scope: str, zo
 
 
 async def apply_snapshot(tx: db.Tx, account: Account, snapshot: AccountSnapshot) -> None:
-    """Write down what Zoom said about the account and its hosts."""
+    """Store what Zoom reported about the account and its hosts."""
     await tx.session.refresh(account, with_for_update={"key_share": True})
     own_settings = snapshot.settings.get(snapshot.me.id)
     account.email = snapshot.me.email or None
@@ -118,18 +127,24 @@ async def apply_snapshot(tx: db.Tx, account: Account, snapshot: AccountSnapshot)
 
 
 async def is_being_read(tx: db.Tx, account_id: UUID) -> bool:
-    """Whether a worker reads the account right now. Asked for again, it is read once more as soon as that has ended."""
+    """Return whether a worker is reading the account right now.
+
+    A request that arrives meanwhile makes the job run once more as soon as this run has ended.
+    """
     running = await tx.execute(
-        "SELECT EXISTS (SELECT FROM outbox WHERE job = :reaction AND key = :key AND lease IS NOT NULL"
+        "SELECT EXISTS (SELECT FROM outbox WHERE job = :job AND key = :key AND lease IS NOT NULL"
         " AND claimed_until > clock_timestamp())",
-        reaction=READ_JOB,
+        job=READ_JOB,
         key=str(account_id),
     )
     return bool(running.scalar_one())
 
 
 async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:
-    """End the connection here at once; the tokens wait, sealed, to be revoked at Zoom. Events and meetings stay."""
+    """Disconnect the account here at once, and queue the revocation of its tokens at Zoom.
+
+    Events and meetings stay.
+    """
     await token_store.lock(tx, account.id)
     await token_store.queue_revocation(tx, resources.encryption, account.id)
     await _mark_disconnected(tx, account, None)
@@ -138,10 +153,11 @@ async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:
 async def handle_deauthorization(
     tx: db.Tx, zoom_account_id: str, zoom_user_id: str, at: datetime, signed_by: UUID | None
 ) -> list[Account]:
-    """A user removed the app inside Zoom at `at`; returns the accounts this disconnects. There is nothing to revoke.
+    """Disconnect the accounts whose user removed the app inside Zoom at `at`, and return them.
 
-    Void for a connection made later, and where an account's own secret signed (`signed_by`): it could only have been
-    sent by somebody who knows that secret, while Zoom signs this with the app's.
+    There is nothing to revoke. A connection made later than `at` stays. Nothing happens if an account's own secret
+    signed the notification (`signed_by`): Zoom signs this one with the app's secret, so the sender must be somebody who
+    knows the account's.
     """
     if signed_by is not None:
         return []
@@ -159,8 +175,13 @@ async def _mark_disconnected(tx: db.Tx, account: Account, reason: str | None) ->
     await tx.session.refresh(account, with_for_update={"key_share": True})
     if account.status == "disconnected":
         return
-    account.status, account.reason, account.token_error, account.disconnected_at = "disconnected", reason, None, tx.now
-    account.email, account.settings, account.scopes = None, {}, []
+    account.status = "disconnected"
+    account.reason = reason
+    account.token_error = None
+    account.disconnected_at = tx.now
+    account.email = None
+    account.settings = {}
+    account.scopes = []
     webhook_secrets.erase(account)
     await hosts.anonymize(tx, account.id)
     await reservations.suspend(tx, account.id)

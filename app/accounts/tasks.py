@@ -1,4 +1,4 @@
-"""Reactions about accounts: reading them, revoking what was disconnected, and tidying up."""
+"""Jobs about accounts: reading them, revoking tokens after a disconnect, and cleaning up."""
 
 from datetime import datetime, timedelta
 
@@ -14,12 +14,13 @@ from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
 from app.resources import Resources
 
+# Notifications may get lost, so every account is read again after this time.
 MAX_SNAPSHOT_AGE = timedelta(days=1)
 log = logs.get("accounts")
 
 
 async def read_account(job: JobContext[Resources]) -> None:
-    """Make our picture of an account equal to Zoom: profile, settings, all pages of users."""
+    """Read an account from Zoom (profile, settings, all pages of users) and store what changed."""
     async with job.read_only() as tx:
         account = await service.get(tx, job.id)
     if account is None or account.status == "disconnected":
@@ -28,14 +29,15 @@ async def read_account(job: JobContext[Resources]) -> None:
     snapshot = await fetch(client, account.scopes, everyone=True)
     async with job.complete() as tx:
         current = await tx.session.get_one(Account, job.id, with_for_update={"key_share": True})
-        # Disconnected, or connected by somebody else, while Zoom answered: that is not what was read.
+        # If the account was disconnected or connected again while Zoom answered, the snapshot is of another grant.
         if current.status != "disconnected" and current.connected_at == account.connected_at:
             await service.apply_snapshot(tx, current, snapshot)
 
 
 async def revoke(job: JobContext[Resources]) -> None:
-    """End at Zoom what was disconnected here; a token Zoom does not know any more is as good as revoked."""
-    encryption, oauth = job.resources.encryption, job.resources.zoom.oauth
+    """Revoke a disconnected account's tokens at Zoom. A token that Zoom does not know counts as revoked."""
+    encryption = job.resources.encryption
+    oauth = job.resources.zoom.oauth
     async with job.read_only() as tx:
         revocation = await revocations.get_pending(tx, encryption, job.id)
         now = tx.now
@@ -43,7 +45,7 @@ async def revoke(job: JobContext[Resources]) -> None:
         return
     access_token, expires_at = revocation.access_token, revocation.expires_at
     if not revocation.superseded and now < revocation.created_at + revocations.MAX_AGE:
-        # Zoom might not recognise an access token that ran out, and leave the grant alive.
+        # Zoom might not recognise an expired access token, and leave the grant alive.
         if now >= revocation.expires_at:
             access_token, expires_at = await _refresh_for_revocation(job, revocation)
         try:
@@ -59,15 +61,18 @@ async def revoke(job: JobContext[Resources]) -> None:
 async def _refresh_for_revocation(
     job: JobContext[Resources], revocation: revocations.PendingRevocation
 ) -> tuple[str, datetime]:
-    """An access token for a grant whose own ran out, and when it ends. The old one where Zoom gives none: the answer
-    that brought another may have been lost, and Zoom may still know the old one."""
+    """Return a new access token for a grant whose own has expired, and when the new one expires.
+
+    Returns the expired one if Zoom gives none: a lost answer may have contained another, and Zoom may still know the
+    old one.
+    """
     try:
         token = await job.resources.zoom.oauth.refresh(revocation.refresh_token)
     except AppMisconfigured as error:
         raise RetryLater(str(error)) from None
     except NeedsReauth:
         return revocation.access_token, revocation.expires_at
-    # The former ones are spent, so these are kept whoever has the row by now.
+    # The old tokens are spent, so the new ones must be stored even if this job has lost its lease.
     async with job.unfenced() as tx:
         expires_at = await revocations.replace_tokens(
             tx, job.resources.encryption, job.id, revocation.account_id, token
@@ -76,11 +81,10 @@ async def _refresh_for_revocation(
 
 
 async def cleanup(job: JobContext[Resources]) -> None:
-    """Delete what has served its time: connects, revocations, secrets that were replaced, answers kept for repeated
-    requests, budgets."""
+    """Delete expired rows: connects, revocations, replaced secrets, idempotency keys and quota usage."""
     async with job.complete() as tx:
         await tx.execute("UPDATE connects SET code = NULL WHERE code IS NOT NULL AND expires_at <= :now", now=tx.now)
-        # Kept for a day, so that a browser that comes back late is told so and led to its community.
+        # A connect stays for a day, so that a browser that comes back late gets a message in its community.
         await tx.execute("DELETE FROM connects WHERE expires_at <= :before", before=tx.now - timedelta(days=1))
         await tx.execute("DELETE FROM revocations WHERE created_at <= :before", before=tx.now - revocations.MAX_AGE)
         await tx.execute("DELETE FROM idempotency_keys WHERE created_at <= :before", before=tx.now - timedelta(days=1))
@@ -89,7 +93,7 @@ async def cleanup(job: JobContext[Resources]) -> None:
 
 
 async def reread_stale(job: JobContext[Resources]) -> None:
-    """Ask for every connected account to be read that has not been for a day."""
+    """Request a read of every connected account that was not read for a day."""
     async with job.complete() as tx:
         stale = await tx.session.scalars(
             select(Account.id).where(Account.status == "connected", Account.read_at <= tx.now - MAX_SNAPSHOT_AGE)

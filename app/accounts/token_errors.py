@@ -1,7 +1,7 @@
-"""What is wrong with a connection whose grant may well be alive: what admins read, and those whose work waits.
+"""Failures of the token endpoint that do not end a grant: their texts, and `token_error`.
 
-Only `invalid_grant` ends a grant. Whatever else the token endpoint answers is no word about a meeting or a registrant,
-so it is kept on the account, shown on its card, and forgotten once a token has come.
+Only `invalid_grant` ends a grant. Every other failure says nothing about a meeting or a registrant. It is stored on the
+account (`token_error`), shown on its card, and cleared when the next token arrives.
 """
 
 import re
@@ -30,7 +30,7 @@ NEEDS_REAUTH_AFTER_LOSS = (
     "Disconnected: Zoom no longer accepts this connection. An earlier answer of Zoom's did not arrive, and the new"
     " permission in it is lost, or the app was removed in Zoom. Connect the account again."
 )
-# Zoom's own codes for a token whose permission has ended, of which only the next `invalid_grant` is believed.
+# Zoom's codes for a token whose permission has ended. Alone they do not end a grant; only `invalid_grant` does.
 _GRANT_ENDED_CODES = {
     4735: "the user who connected the account is gone",
     4737: "the permission was not found",
@@ -40,9 +40,9 @@ _GRANT_ENDED_CODES = {
 
 
 class TokenUnavailable(RetryLater):
-    """Zoom's token endpoint gave no token, and did not end the grant. `kind` is a slug for what it was instead.
+    """The token endpoint gave no token and did not end the grant. `kind` is the slug of the error.
 
-    What only people can put right waits parked; all else is tried again by itself.
+    The job waits for a reconnect if only people can fix the cause. Otherwise it is tried again by itself.
     """
 
     def __init__(self, error: ZoomError) -> None:
@@ -52,34 +52,35 @@ class TokenUnavailable(RetryLater):
 
     @property
     def whole_queue(self) -> bool:
-        """Whether every call to the account has to wait: Zoom said when to ask for a token again."""
+        """Whether every call to the account has to wait: Zoom has said when to ask for a token again."""
         return self.retry == "at"
 
 
 def admin_message(error: ZoomError) -> str:
-    """What an admin is told of an answer that brought no token."""
+    """Return the message for admins about an answer without a token."""
     if isinstance(error, AppDisabled):
         return _DISABLED
     if isinstance(error, AppMisconfigured):
         return _MISCONFIGURED
     if error.code in _GRANT_ENDED_CODES:
         return (
-            f"Zoom gives no new token and says that {_GRANT_ENDED_CODES[error.code]}. It is tried again by itself; if this stays"
-            " so, connect the account again."
+            f"Zoom gives no new token and says that {_GRANT_ENDED_CODES[error.code]}. It is tried again by itself; if"
+            " this stays so, connect the account again."
         )
     status = f"HTTP {error.status}, " if error.status else ""
     return f"Zoom gives no new token at the moment ({status}{error.message}). It is tried again by itself."
 
 
 def error_slug(error: ZoomError) -> str:
-    """`TokenRefused` is `token-refused`."""
+    """Return the class of an error in kebab case: `TokenRefused` is `token-refused`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 async def record(tx: db.Tx, account_id: UUID, error: ZoomError) -> None:
-    """Keep what was answered in place of a token, and since when no token has come."""
+    """Store the error on the account, with the time of the first failure since the last token."""
     await tx.execute(
-        "UPDATE accounts SET token_error = jsonb_build_object('type', CAST(:type AS text), 'detail', CAST(:detail AS text),"
+        "UPDATE accounts SET token_error = jsonb_build_object("
+        "'type', CAST(:type AS text), 'detail', CAST(:detail AS text),"
         " 'since', coalesce(token_error ->> 'since', CAST(:at AS text)), 'at', CAST(:at AS text))"
         " WHERE id = :account_id AND status = 'connected'",
         account_id=account_id,
@@ -90,13 +91,15 @@ async def record(tx: db.Tx, account_id: UUID, error: ZoomError) -> None:
 
 
 def may_have_refreshed(error: ZoomError) -> bool:
-    """Whether new tokens may have been given all the same, in an answer that nobody got."""
+    """Return whether Zoom may have issued new tokens in an answer that did not arrive."""
     return isinstance(error, OutcomeUnknown | NoAnswer) and (error.status is None or error.status < 400)
 
 
 async def mark_needs_reauth(tx: db.Tx, account_id: UUID, *, answer_lost: bool) -> None:
-    """The grant is dead, and admins have to connect again; `answer_lost` where an earlier answer that may have held its
-    successor did not arrive."""
+    """Mark the account as `needs_reauth`: its grant is dead, and an admin has to connect again.
+
+    `answer_lost`: an earlier answer, which may have contained the new tokens, did not arrive. The message then says so.
+    """
     await tx.execute(
         "UPDATE accounts SET status = 'needs_reauth', reason = :reason, token_error = NULL WHERE id = :account_id",
         reason=NEEDS_REAUTH_AFTER_LOSS if answer_lost else NEEDS_REAUTH,
@@ -105,7 +108,10 @@ async def mark_needs_reauth(tx: db.Tx, account_id: UUID, *, answer_lost: bool) -
 
 
 async def clear(tx: db.Tx, account_id: UUID) -> None:
-    """A token has come: forget the trouble, and let go on what waited for its end or was given up meanwhile."""
+    """Clear the account's `token_error` after a token has arrived.
+
+    If there was one, the jobs that waited for the account or were given up meanwhile run again.
+    """
     cleared = await tx.execute(
         "UPDATE accounts SET token_error = NULL WHERE id = :account_id AND token_error IS NOT NULL",
         account_id=account_id,
@@ -116,7 +122,7 @@ async def clear(tx: db.Tx, account_id: UUID) -> None:
 
 
 def stored_message(token_error: dict[str, Any] | None) -> str | None:
-    """The sentence of a trouble that was kept."""
+    """Return the message of a stored `token_error`."""
     return str(token_error["detail"]) if token_error else None
 
 

@@ -1,4 +1,4 @@
-"""Where the tokens of accounts lie, sealed: one row for each connected account."""
+"""Stores the encrypted tokens: one `grants` row for each connected account."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,8 @@ from app.resources import Resources
 NOT_CONNECTED = "the Zoom account is not connected"
 
 _READ = """
-SELECT grants.generation, access_token, refresh_token, api_url, expires_at, grants.stale_since, accounts.zoom_account_id,
+SELECT grants.generation, access_token, refresh_token, api_url, expires_at, grants.stale_since,
+    accounts.zoom_account_id,
     (SELECT max(coalesce(capacity, 0)) FROM hosts JOIN accounts AS peers ON peers.id = hosts.account_id
      WHERE peers.zoom_account_id = accounts.zoom_account_id AND peers.status <> 'disconnected'
          AND licensed AND listed) AS max_capacity,
@@ -32,9 +33,11 @@ ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, acces
     refresh_token = excluded.refresh_token, api_url = excluded.api_url, expires_at = excluded.expires_at,
     refresh_started_at = NULL, stale_since = NULL
 """
-# Whether Zoom was asked before with the same tokens, and has not answered.
+# Returns whether an earlier refresh with the same tokens began and its answer was never recorded.
 MARK_REFRESH_STARTED = """
-WITH present AS (SELECT account_id, refresh_started_at FROM grants WHERE account_id = $1 AND generation = $2 FOR NO KEY UPDATE)
+WITH present AS (
+    SELECT account_id, refresh_started_at FROM grants WHERE account_id = $1 AND generation = $2 FOR NO KEY UPDATE
+)
 UPDATE grants SET refresh_started_at = now() FROM present WHERE grants.account_id = present.account_id
 RETURNING present.refresh_started_at IS NOT NULL
 """
@@ -42,10 +45,11 @@ RETURNING present.refresh_started_at IS NOT NULL
 
 @dataclass(frozen=True)
 class StoredGrant:
-    """A connected account's tokens as they lie in the database; `generation` counts how often they were replaced.
+    """A connected account's encrypted tokens; `generation` counts how often they were replaced.
 
-    The rest is of all connections of the Zoom account: how many people its roomiest licensed host has meetings for, and
-    until when one of their queues is closed, which may be over.
+    `max_capacity` and `paused_until` cover all connections of the Zoom account. `max_capacity` is the largest meeting
+    capacity of its licensed hosts (None: nobody is licensed). `paused_until` is the latest time until which one of
+    their queues is paused; it may be in the past.
     """
 
     generation: int
@@ -60,7 +64,10 @@ class StoredGrant:
 
 
 async def store_tokens(tx: db.Tx, encryption: Encryption, account_id: UUID, token: Token, api_origin: str) -> None:
-    """Store an account's tokens in place of any before, with the origin to call them at, which is one of Zoom's."""
+    """Store an account's tokens in place of any earlier ones.
+
+    `api_origin` is the origin to call with them; the caller has checked that it is Zoom's.
+    """
     await tx.execute(
         _STORE,
         account_id=account_id,
@@ -72,7 +79,7 @@ async def store_tokens(tx: db.Tx, encryption: Encryption, account_id: UUID, toke
 
 
 async def queue_revocation(tx: db.Tx, encryption: Encryption, account_id: UUID) -> None:
-    """Take an account's tokens away from everybody and put them where they wait to be revoked at Zoom."""
+    """Delete an account's tokens here and queue their revocation at Zoom."""
     deleted = await tx.execute(
         "DELETE FROM grants WHERE account_id = :account_id RETURNING access_token, refresh_token, expires_at",
         account_id=account_id,
@@ -90,22 +97,26 @@ async def delete_tokens(tx: db.Tx, account_id: UUID) -> None:
 
 
 async def mark_all_stale(tx: db.Tx) -> None:
-    """Have every account's tokens renewed before they are used again: another life of the database may have spent them
-    since. Whether Zoom still takes them is known then."""
+    """Make every account refresh its tokens before it uses them again.
+
+    The app calls this after a restore from a backup: tokens may have been refreshed since the backup, and the refresh
+    shows whether Zoom still accepts the stored ones.
+    """
     await tx.execute("UPDATE grants SET stale_since = :now", now=tx.now)
 
 
 async def lock(tx: db.Tx, account_id: UUID) -> None:
-    """Hold the tokens as they are until the transaction ends; waits for a refresh that is under way."""
+    """Lock an account's tokens until the transaction ends; this waits for a refresh in progress."""
     await tx.execute("SELECT 1 FROM grants WHERE account_id = :account_id FOR NO KEY UPDATE", account_id=account_id)
 
 
 def expiry(token: Token, now: datetime) -> datetime:
-    """When an access token that came `now` ends."""
+    """Return when an access token that arrived `now` expires."""
     return now + timedelta(seconds=token.expires_in)
 
 
 async def read_grant(resources: Resources, account_id: UUID) -> StoredGrant:
+    """Read a connected account's grant. Raises RetryLater("when_reconnected") if there is none."""
     row = await resources.db.pool.fetchrow(_READ_POSITIONAL, account_id)
     if row is None:
         raise RetryLater(NOT_CONNECTED, "when_reconnected")
@@ -113,6 +124,7 @@ async def read_grant(resources: Resources, account_id: UUID) -> StoredGrant:
 
 
 async def read_grant_in_tx(tx: db.Tx, account_id: UUID) -> StoredGrant:
+    """Read a connected account's grant in the caller's transaction. Raises like `read_grant`."""
     row = (await tx.execute(_READ, account_id=account_id)).mappings().one_or_none()
     if row is None:
         raise RetryLater(NOT_CONNECTED, "when_reconnected")
@@ -120,5 +132,5 @@ async def read_grant_in_tx(tx: db.Tx, account_id: UUID) -> StoredGrant:
 
 
 def associated_data(column: str, account_id: UUID) -> str:
-    """What a sealed token is bound to."""
+    """Return the associated data to which a token's encryption is bound."""
     return f"grants.{column}:{account_id}"

@@ -1,8 +1,8 @@
-"""An account's own webhook secret, and those before it.
+"""An account's own webhook secret, and the previous ones, which stay valid for a day.
 
-At Zoom a new secret counts from one moment to the next, here from when an admin says so; what was signed in between,
-and Zoom's repetitions of it, must not be lost. So former secrets stay good for a day after the last change: where what
-was put in place of one was a slip, and is put right, the one that Zoom signs with is among them.
+At Zoom a new secret counts from one moment to the next, and here from the moment an admin enters it. What Zoom signs in
+between, and its later repetitions, must not be lost. So previous secrets stay valid for a day after the last change. If
+an admin enters a wrong secret and corrects it, the one that Zoom signs with is still among them.
 """
 
 from datetime import datetime, timedelta
@@ -14,11 +14,11 @@ from app.core import db
 from app.core.crypto import Encryption
 
 OVERLAP = timedelta(hours=24)
-MAX_PREVIOUS = 3
+MAX_PREVIOUS = 3  # enough for some corrected mistakes; each secret costs one more comparison
 
 
 class StoredSecrets(NamedTuple):
-    """The columns of an account, as they lie in the database."""
+    """The secret columns of an account, encrypted as in the database."""
 
     webhook_secret: bytes | None
     former_webhook_secret: bytes | None
@@ -26,9 +26,9 @@ class StoredSecrets(NamedTuple):
 
 
 def replace(account: Account, encryption: Encryption, secret: str, now: datetime) -> None:
-    """Put `secret` in place of the present one, which stays good for a day, as do up to `MAX_PREVIOUS` in all.
+    """Make `secret` the present one; up to `MAX_PREVIOUS` previous ones stay valid for a day.
 
-    Said again, a secret changes nothing, so that the day does not begin anew.
+    Entering the present secret again changes nothing, so that the day does not begin anew.
     """
     stored = StoredSecrets(account.webhook_secret, account.former_webhook_secret, account.webhook_secret_changed_at)
     valid = valid_secrets(stored, encryption, account.id, now)
@@ -43,12 +43,12 @@ def replace(account: Account, encryption: Encryption, secret: str, now: datetime
 
 
 def erase(account: Account) -> None:
-    """Take all of them away at once."""
+    """Erase all of an account's secrets at once."""
     account.webhook_secret = account.former_webhook_secret = account.webhook_secret_changed_at = None
 
 
 def valid_secrets(stored: StoredSecrets, encryption: Encryption, account_id: UUID, now: datetime) -> tuple[str, ...]:
-    """The secrets that speak for an account, the present one first."""
+    """Return the valid secrets of an account, the present one first."""
     if stored.webhook_secret is None:
         return ()
     current = encryption.decrypt(stored.webhook_secret, _associated_data("webhook_secret", account_id))
@@ -64,14 +64,14 @@ def valid_secrets(stored: StoredSecrets, encryption: Encryption, account_id: UUI
 
 
 def previous_valid_until(stored: StoredSecrets | Account) -> datetime | None:
-    """Until when former secrets count beside the present one, if there are any."""
+    """Return until when the previous secrets are valid; None if there are none."""
     if stored.former_webhook_secret is None or stored.webhook_secret_changed_at is None:
         return None
     return stored.webhook_secret_changed_at + OVERLAP
 
 
 async def erase_expired(tx: db.Tx) -> None:
-    """Erase former secrets whose day is over."""
+    """Erase previous secrets whose day is over."""
     await tx.execute(
         "UPDATE accounts SET former_webhook_secret = NULL"
         " WHERE former_webhook_secret IS NOT NULL AND webhook_secret_changed_at <= :before",
@@ -80,5 +80,5 @@ async def erase_expired(tx: db.Tx) -> None:
 
 
 def _associated_data(column: str, account_id: UUID) -> str:
-    """What a sealed secret is bound to."""
+    """Return the associated data to which a secret's encryption is bound."""
     return f"accounts.{column}:{account_id}"

@@ -1,7 +1,7 @@
-"""Where Zoom speaks to us: believed only if signed, stored before it is answered, answered before it is understood.
+"""HTTP routes for Zoom's webhooks: verify the signature, store the delivery, answer at once.
 
-Transport, retries and signature: developers.zoom.us/docs/api/webhooks/. Zoom waits 3 seconds, repeats a delivery 5, 20
-and 60 minutes later if the answer was 5xx or none, and never repeats it after a 4xx.
+A job interprets the delivery later. Transport, retries and signature: developers.zoom.us/docs/api/webhooks/. Zoom waits
+3 seconds. It repeats a delivery 5, 20 and 60 minutes later after a 5xx or no answer, and never after a 4xx.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from app.inbox import receive, token_bucket
 from app.web import ResourcesDep
 
 MAX_BODY_BYTES = 1024 * 1024  # bytes
-# Whether Zoom signs a retry anew is not documented, and the last one comes 85 minutes after the first. A longer window
-# costs nothing: a delivery is stored once, however often it is replayed.
+# Zoom does not document whether it signs a repetition anew, and the last one comes 85 minutes after the first attempt.
+# A longer window does no harm: a delivery is stored once, however often somebody replays it.
 MAX_SIGNATURE_AGE = timedelta(hours=2)
-STORE_TIMEOUT = 2.5  # seconds, of the 3 Zoom waits
+STORE_TIMEOUT = 2.5  # seconds, of the 3 that Zoom waits
 CHALLENGE = "endpoint.url_validation"
 
 _TOKEN_BUCKETS = token_bucket.TokenBuckets()
@@ -74,8 +74,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     openapi_extra=_WEBHOOK_REQUEST,
 )
 async def receive_notification(request: Request) -> Response:
-    """For Zoom. Also answers its URL challenge, and hears that the app was removed (`app_deauthorized`)."""
-    resources = await web.get_resources(request)  # a dependency would cost more than verifying the signature
+    """For Zoom. Also answers its URL challenge, and learns that the app was removed (`app_deauthorized`)."""
+    resources = await web.get_resources(request)  # a dependency costs more than verifying the signature
     return await _receive(request, resources, receive.app_identity(resources))
 
 
@@ -91,7 +91,7 @@ async def receive_account_notification(
     request: Request,
     resources: ResourcesDep,
 ) -> Response:
-    """For Zoom, where an account sends through an app of its own. Believed about that account only."""
+    """For Zoom, where an account sends through an app of its own. Accepted for that account only."""
     try:
         async with asyncio.timeout(STORE_TIMEOUT):
             identity = await receive.account_identity(resources, account_id)
@@ -121,7 +121,7 @@ async def _receive(request: Request, resources: ResourcesDep, identity: receive.
 
 
 async def _read_body(request: Request) -> bytes:
-    """The raw body, read no further than what is allowed."""
+    """Return the raw body, without reading more of it than is allowed."""
     content_type = request.headers.get("content-type", "json")
     if "json" not in content_type.lower():
         raise _refusal("malformed", "bad-request", "Content-Type: a notification is application/json.")
@@ -137,7 +137,7 @@ async def _read_body(request: Request) -> bytes:
 
 
 def _verify(request: Request, resources: ResourcesDep, identity: receive.SigningIdentity, body: bytes) -> str:
-    """The secret that signed the body."""
+    """Return the secret that signed the body. Raises a Problem if none did."""
     timestamp, signature = (request.headers.get(name) for name in ("x-zm-request-timestamp", "x-zm-signature"))
     try:
         return notifications.verify(

@@ -1,4 +1,7 @@
-"""What a notification means, as facts (pure). Which events there are: developers.zoom.us/docs/api/meetings/events/."""
+"""Turns a notification into facts (pure).
+
+Sources of the event names: developers.zoom.us/docs/api/meetings/events/.
+"""
 
 from datetime import datetime
 from uuid import UUID
@@ -21,7 +24,7 @@ _MEETING_FACTS = {
     "meeting.live_streaming_started": facts.StreamingChangeReported,
     "meeting.live_streaming_stopped": facts.StreamingChangeReported,
 }
-# These may leave out the meeting's number; its instance always has a UUID.
+# These events may leave out the meeting's number, but always contain the UUID of its instance.
 _PARTICIPANT_FACTS = {
     "meeting.participant_joined": facts.ParticipantJoined,
     "meeting.participant_left": facts.ParticipantLeft,
@@ -30,7 +33,7 @@ _PARTICIPANT_FACTS = {
     "meeting.participant_jbh_waiting": facts.ParticipantWaiting,
     "meeting.participant_jbh_waiting_left": facts.ParticipantLeft,
 }
-# These name no meeting, or several.
+# These events name no meeting, or several.
 _OTHER_FACTS = {
     "app_deauthorized": facts.AppDeauthorized,
     "recording.completed": facts.RecordingChangeReported,
@@ -50,9 +53,10 @@ _OTHER_FACTS = {
 
 
 def interpret(notification: Notification, delivery_id: UUID, source: str = "") -> tuple[object, ...]:
-    """The facts a delivery reports, none for events that mean nothing to us or name no meeting.
+    """Return the facts that a delivery reports.
 
-    They carry the delivery's id and `source`, and nothing of its contents: whoever reacts reads it again.
+    There are none if the event means nothing to us or names no meeting. A fact carries the delivery's id and `source`,
+    but nothing of its contents, so a job reads the delivery again.
     """
     if notification.event in _OTHER_FACTS:
         return (_OTHER_FACTS[notification.event](delivery_id, source),)
@@ -65,17 +69,20 @@ def interpret(notification: Notification, delivery_id: UUID, source: str = "") -
 
 
 def _is_pending_registration(notification: Notification) -> bool:
-    """Whether a registrant waits for approval. Those we add, by the thousand, are approved as they are made."""
+    """Return whether the registrant waits for approval.
+
+    The registrants that we add, by the thousand, are approved from the start.
+    """
     registrant = notification.payload_object.get("registrant")
     return isinstance(registrant, dict) and registrant.get("status") == "pending"
 
 
 def deauthorized_by(notification: Notification) -> str | None:
-    """The Zoom user id of whoever removed the app, if the notification says."""
+    """Return the Zoom user id of the person who removed the app, if the notification contains it."""
     user_id = notification.payload.get("user_id")
     return user_id if isinstance(user_id, str) and user_id else None
 
 
 def deauthorized_at(notification: Notification) -> datetime | None:
-    """When the app was removed, in UTC: `deauthorization_time`, else `event_ts`, else unknown."""
+    """Return when the app was removed, in UTC: `deauthorization_time`, else `event_ts`, else None."""
     return parse_datetime(notification.payload.get("deauthorization_time")) or notification.occurred_at

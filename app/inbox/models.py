@@ -1,4 +1,4 @@
-"""The table of what Zoom delivered."""
+"""The table of Zoom's deliveries."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -11,27 +11,35 @@ from app.core.encrypted_columns import EncryptedColumn
 
 
 class Delivery(Model):
-    """One authentic notification, stored once. The digest stays when the body is pruned, and carries deduplication."""
+    """An authentic notification, stored once. The digest outlives the body and prevents duplicates."""
 
     __tablename__ = "deliveries"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    # The event name, such as `meeting.started`.
     kind: Mapped[str] = mapped_column(Text)
     zoom_account_id: Mapped[str | None] = mapped_column(Text)
-    # The account whose own secret signed it; None where an app secret did, which speaks for any account.
+    # The account whose own secret signed it; None if an app secret did, which is valid for any account.
     signed_by: Mapped[UUID | None]
+    # What Zoom posted, encrypted; None once it is pruned.
     body: Mapped[EncryptedColumn | None]
     received_at: Mapped[datetime] = mapped_column(index=True)
+    # When it was last turned into facts; None until then.
     interpreted_at: Mapped[datetime | None]
+    # `understood`: it became facts. `unknown`: the event means nothing to us. `foreign`: it belongs to no connected
+    # account. `void`: a deauthorization that disconnected nothing. `unread`: the body was pruned before it was read.
     outcome: Mapped[str | None] = mapped_column(Text)
 
     @property
     def source(self) -> str:
-        """Whose delivery it is, as facts say it."""
+        """Whose delivery it is, as facts carry it."""
         return source_of(self.signed_by, self.zoom_account_id)
 
 
 def source_of(signed_by: UUID | None, zoom_account_id: str | None) -> str:
-    """Whose a delivery is: the account's whose own secret signed it, or else the Zoom account's it names."""
+    """Return whose a delivery is.
+
+    That is the account whose own secret signed it, or else the Zoom account it names.
+    """
     return str(signed_by or zoom_account_id or "")

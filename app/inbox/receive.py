@@ -1,4 +1,4 @@
-"""Who may speak here, and how what was said is kept: the hot part of the inbox, on asyncpg alone."""
+"""Finds out who signed a delivery, and stores it. A hot path, so it uses asyncpg alone."""
 
 import hashlib
 import secrets
@@ -12,14 +12,15 @@ from app.core import logs, outbox
 from app.inbox.models import source_of
 from app.resources import Resources
 
-MAX_NAME_LENGTH = 200  # characters of an event name or account id that are kept
+MAX_NAME_LENGTH = 200  # characters; longer event names and account ids are cut
 
 _COLUMNS = (
     "jobs", "keys", "dues", "priorities", "queues", "correlation", "now",
     "id", "digest", "kind", "zoom_account_id", "signed_by", "body",
 )  # fmt: skip
 
-# One statement: a delivery that is known already asks for nothing, and one that is stored is never left unasked for.
+# One statement stores the delivery and enqueues its jobs. A known delivery enqueues nothing, and a stored one is never
+# without its jobs.
 STORE_DELIVERY = outbox.positional(
     f"""
 WITH stored AS (
@@ -44,26 +45,31 @@ WHERE id = $1 AND status <> 'disconnected' AND webhook_secret IS NOT NULL
 
 @dataclass(frozen=True)
 class SigningIdentity:
-    """Whose secrets count for a delivery. The app's (no `account_id`) speak for any account, an account's own for none
-    but that one."""
+    """Whose secrets are valid for a delivery.
+
+    The app's secrets (no `account_id`) are valid for any account, and an account's own secrets for that account only.
+    """
 
     secrets: tuple[str, ...] = field(repr=False)
     account_id: UUID | None = None
     zoom_account_id: str | None = None
 
     def covers(self, notification: Notification) -> bool:
-        """Whether the notification is about an account this speaker speaks for."""
+        """Return whether this identity may send notifications about the notification's account."""
         return self.account_id is None or notification.account_id == self.zoom_account_id
 
 
 def app_identity(resources: Resources) -> SigningIdentity:
-    """The app itself, with every secret that is active."""
+    """Return the app's identity, with all its active secrets."""
     return SigningIdentity(resources.settings.webhook_secrets or _random_secret())
 
 
 async def account_identity(resources: Resources, account_id: str) -> SigningIdentity:
-    """An account with a secret of its own; the one before it counts for a day more. For an unknown account it is one
-    that nobody knows, so that the answer, and the time it takes, are those of a wrong signature."""
+    """Return the identity of an account with a secret of its own.
+
+    For an unknown account the result has a random secret that nobody knows. So the answer, and the time it takes, are
+    those of a wrong signature.
+    """
     try:
         account_uuid = UUID(account_id)
     except ValueError:
@@ -79,9 +85,11 @@ async def account_identity(resources: Resources, account_id: str) -> SigningIden
 
 
 async def store(resources: Resources, identity: SigningIdentity, notification: Notification, body: bytes) -> bool:
-    """Store a delivery once, sealed, with the work it asks for; False if it is known already."""
-    delivery_id, now = uuid4(), resources.clock.now()
-    signed_by, zoom_account_id = identity.account_id, _clean(notification.account_id or "") or None
+    """Store a delivery once, encrypted, and enqueue its jobs; return False if it is stored already."""
+    delivery_id = uuid4()
+    now = resources.clock.now()
+    signed_by = identity.account_id
+    zoom_account_id = _clean(notification.account_id or "") or None
     source = source_of(signed_by, zoom_account_id)
     job_requests = resources.jobs.requests_for(facts.DeliveryStored(delivery_id, source), now)
     values = outbox.upsert_parameters(job_requests, logs.correlation(), now) | {
@@ -99,10 +107,11 @@ async def store(resources: Resources, identity: SigningIdentity, notification: N
 
 
 def delivery_digest(identity: SigningIdentity, body: bytes) -> bytes:
-    """What a delivery is known by: the SHA-256 of its raw body.
+    """Return the digest that identifies a delivery: the SHA-256 of its raw body.
 
-    An account's own deliveries are known among themselves only. Otherwise whoever knows that secret could say first
-    what Zoom is about to tell another connection of the same Zoom account, which would then never hear it.
+    For an account's own deliveries its id goes in too. Otherwise somebody who knows that secret could send first what
+    Zoom is about to send to another connection of the same Zoom account, and Zoom's delivery would be dropped as a
+    duplicate.
     """
     return hashlib.sha256((identity.account_id.bytes if identity.account_id else b"") + body).digest()
 
@@ -112,5 +121,5 @@ def _random_secret() -> tuple[str, ...]:
 
 
 def _clean(text: str) -> str:
-    """PostgreSQL holds neither NUL nor lone surrogates, and JSON may hold both."""
+    """Return text that PostgreSQL can store: without NUL and lone surrogates, which JSON may contain."""
     return text.encode("utf-8", "replace").decode().replace("\0", "")[:MAX_NAME_LENGTH]

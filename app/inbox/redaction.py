@@ -1,13 +1,13 @@
-"""A delivery as an operator may see it: its form, and of its contents what is neither personal nor a secret (pure).
+"""Redacts a delivery for operators: its structure, without personal data or secrets (pure).
 
-What may be shown is named; everything else, also what Zoom may add one day, is not.
+The visible fields are listed. All others are hidden, also those that Zoom may add one day.
 """
 
 from typing import Any
 
 HIDDEN = "[hidden]"
 MAX_DEPTH = 16  # levels; Zoom's notifications have six
-# Ids, kinds, times and sizes. No names, addresses, titles, texts, links, codes, keys or tokens.
+# Ids, kinds, times and sizes, but no names, addresses, titles, texts, links, codes, keys or tokens.
 VISIBLE_FIELDS = frozenset(
     {
         "event",
@@ -70,8 +70,10 @@ VISIBLE_FIELDS = frozenset(
 
 
 def redact(data: Any, levels: int = MAX_DEPTH) -> Any:
-    """`data`, the JSON of a delivery, with the same fields, and `[hidden]` for what is not to be shown, or lies deeper
-    than `levels`."""
+    """Return the JSON `data` of a delivery with the same fields, and `[hidden]` in place of hidden values.
+
+    Everything deeper than `levels` is hidden too.
+    """
     if isinstance(data, dict | list) and not levels:
         return HIDDEN
     if isinstance(data, dict):

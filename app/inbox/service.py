@@ -1,4 +1,4 @@
-"""Reading what was heard, and writing down what became of it."""
+"""Reads stored deliveries, finds their accounts, and prunes them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,15 +14,16 @@ from app.core.db import Tx
 from app.core.outbox import RetryLater
 from app.inbox.models import Delivery
 
-# At the least, and longer than Zoom could still repeat, or anybody replay, a delivery.
+# The minimum. It is longer than Zoom could still repeat a delivery, or anybody replay one.
 DIGEST_RETENTION = timedelta(days=90)
+# `notified_at` is a hint for admins. A burst of notifications should not write the account's row each time.
 NOTIFIED_AT_GRANULARITY = timedelta(seconds=10)
-UNREAD = "unread"
+UNREAD = "unread"  # the outcome of a delivery whose body was pruned before it was interpreted
 log = logs.get("inbox")
 
 
 async def get_delivery(tx: Tx, delivery_id: UUID) -> Delivery:
-    """A delivery whose body is still there; raises RetryLater("never") where it is not."""
+    """Return a delivery that still has its body. Raises RetryLater("never") if it does not."""
     found = await tx.session.get(Delivery, delivery_id)
     if found is None or found.body is None:
         raise RetryLater("the delivery is gone", "never")
@@ -30,25 +31,32 @@ async def get_delivery(tx: Tx, delivery_id: UUID) -> Delivery:
 
 
 async def get_deliveries(tx: Tx, delivery_ids: Sequence[UUID]) -> Sequence[Delivery]:
-    """Many deliveries at once. As long as they are held, the session has them at hand."""
+    """Return many deliveries at once.
+
+    While the caller keeps the result, the session finds these rows without further queries.
+    """
     return (await tx.session.scalars(select(Delivery).where(Delivery.id.in_(delivery_ids)))).all()
 
 
 async def read_body(tx: Tx, encryption: Encryption, delivery_id: UUID) -> bytes:
-    """What Zoom posted, byte for byte. Raises RetryLater("never") where it is gone, CannotOpen where its key is."""
+    """Return the body exactly as Zoom posted it.
+
+    Raises RetryLater("never") if the body is gone, DecryptionError if its key is.
+    """
     found = await get_delivery(tx, delivery_id)
     return encryption.decrypt_bytes(found.body or b"", f"deliveries.body:{delivery_id}")
 
 
 async def read_notification(tx: Tx, encryption: Encryption, delivery_id: UUID) -> Notification:
-    """What a delivery says. Raises RetryLater("never") where its body is gone, CannotOpen where its key is."""
+    """Return the notification of a delivery. Raises like `read_body`."""
     return notifications.parse(await read_body(tx, encryption, delivery_id))
 
 
 async def resolve_account_ids(tx: Tx, delivery_id: UUID, notification: Notification) -> list[UUID]:
-    """The connected accounts a delivery speaks for: those of its Zoom account, or the one whose own secret signed it.
+    """Return the ids of the connected accounts that a delivery concerns.
 
-    A connection that covers one Zoom user only is spoken for where that user hosts, or where no host is named.
+    They are those of its Zoom account, or only the one whose own secret signed it. A connection for one Zoom user only
+    is included if that user is the host, or if the notification names no host.
     """
     rows = await tx.execute(
         """
@@ -66,14 +74,14 @@ async def resolve_account_ids(tx: Tx, delivery_id: UUID, notification: Notificat
 
 
 class AccountResolver:
-    """Whom deliveries speak for, asked for once where many say the same."""
+    """Caches which accounts deliveries concern, for batches in which many are alike."""
 
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
         self._cache: dict[tuple[object, ...], list[UUID]] = {}
 
     async def resolve(self, delivery: Delivery, notification: Notification) -> list[UUID]:
-        """`resolve_account_ids` of a delivery."""
+        """Return the `resolve_account_ids` of a delivery."""
         cache_key = (delivery.signed_by, notification.account_id, notification.host_id)
         if cache_key not in self._cache:
             self._cache[cache_key] = await resolve_account_ids(self._tx, delivery.id, notification)
@@ -83,7 +91,7 @@ class AccountResolver:
 async def created_meeting_ids(
     tx: Tx, encryption: Encryption, account_id: UUID, zoom_user_id: str, since: datetime
 ) -> list[int]:
-    """Numbers of the meetings Zoom said, `since` then, were created on a host of an account."""
+    """Return the numbers of the meetings that Zoom has reported as created on a host since `since`."""
     rows = await tx.execute(
         """
         SELECT deliveries.id, deliveries.body FROM deliveries
@@ -102,7 +110,7 @@ async def created_meeting_ids(
 
 
 async def mentioned_meeting_hosts(tx: Tx, encryption: Encryption, account_id: UUID, since: datetime) -> dict[int, str]:
-    """Numbers of all meetings Zoom has spoken of for an account, `since` then, each with its host's Zoom id."""
+    """Return every meeting that Zoom has mentioned for an account since `since`: number to host's Zoom id."""
     rows = await tx.execute(
         """
         SELECT deliveries.id, deliveries.body FROM deliveries
@@ -120,7 +128,10 @@ async def mentioned_meeting_hosts(tx: Tx, encryption: Encryption, account_id: UU
 
 
 async def mark_notified(tx: Tx, accounts: list[UUID], at: datetime) -> None:
-    """Note that Zoom was heard speaking of these accounts. It is a hint for admins, so it waits for nobody's lock."""
+    """Set `notified_at` of these accounts.
+
+    It is a hint for admins, so it skips a row that another transaction has locked.
+    """
     await tx.execute(
         """
         UPDATE accounts SET notified_at = :at WHERE id IN (
@@ -134,9 +145,9 @@ async def mark_notified(tx: Tx, accounts: list[UUID], at: datetime) -> None:
 
 
 async def prune(tx: Tx, body_retention: timedelta) -> None:
-    """Forget the bodies of old deliveries for which nothing is left to be done, and very old deliveries altogether.
+    """Delete the bodies of old deliveries that no job needs, and very old deliveries altogether.
 
-    One whose interpretation was given up is `unread_count` from then on.
+    The outcome of a delivery that was never interpreted becomes `unread`.
     """
     pruned = await tx.execute(
         """

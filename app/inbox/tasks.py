@@ -1,4 +1,4 @@
-"""Reactions to what was heard."""
+"""Jobs that process deliveries."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -17,13 +17,15 @@ from app.inbox.service import AccountResolver
 from app.resources import Resources
 
 INTERPRET = "inbox.interpret"
-# Where somebody edits a whole company, an account is read for every few of its users.
+# If an admin at Zoom edits all users of a company, one read serves many of the notifications.
 MIN_READ_INTERVAL = timedelta(minutes=1)
 
 
 async def interpret_delivery(job: JobContext[Resources]) -> None:
-    """Turn a delivery (the key), and what waits beside it, into facts. One that speaks for no connected account is kept
-    as `foreign`."""
+    """Turn a delivery (the key), and others that wait beside it, into facts.
+
+    A delivery for no connected account is kept as `foreign`.
+    """
     resources = job.resources
     others = batching.with_batch(
         job, resources.db.pool, INTERPRET, lambda tx, keys: _interpret_all(tx, resources.encryption, keys)
@@ -34,8 +36,10 @@ async def interpret_delivery(job: JobContext[Resources]) -> None:
 
 
 async def _interpret_all(tx: db.Tx, encryption: Encryption, keys: Iterable[str]) -> BatchResult:
-    """Interpret many deliveries, each as if by itself."""
-    resolver, batch, last_received = AccountResolver(tx), BatchResult(), dict[UUID, datetime]()
+    """Interpret many deliveries in one transaction, each with a result of its own."""
+    resolver = AccountResolver(tx)
+    batch = BatchResult()
+    last_received: dict[UUID, datetime] = {}
     for delivery in await service.get_deliveries(tx, [UUID(key) for key in keys]):
         with batch.handling(str(delivery.id)):
             accounts, at = await _interpret(tx, encryption, resolver, delivery.id)
@@ -48,7 +52,7 @@ async def _interpret_all(tx: db.Tx, encryption: Encryption, keys: Iterable[str])
 async def _interpret(
     tx: db.Tx, encryption: Encryption, resolver: AccountResolver, delivery_id: UUID
 ) -> tuple[list[UUID], datetime]:
-    """The accounts a delivery speaks for, and when it was heard."""
+    """Interpret one delivery; return the accounts it concerns and when it was received."""
     delivery = await service.get_delivery(tx, delivery_id)
     notification = await service.read_notification(tx, encryption, delivery_id)
     account_ids = await resolver.resolve(delivery, notification)
@@ -63,9 +67,10 @@ async def _interpret(
 
 
 async def handle_user_change(job: JobContext[Resources]) -> None:
-    """A user changed at Zoom (the key is the delivery that says so): the account is read again, once for many.
+    """Request a read of the account whose user changed at Zoom (the key is the delivery that reports it).
 
-    Raises RetryLater where it is being read at this moment, perhaps without that change.
+    Many changes share one read. Raises RetryLater if the account is being read at this moment, because that read may
+    miss the change.
     """
     async with job.complete() as tx:
         notification = await service.read_notification(tx, job.resources.encryption, job.id)
@@ -79,7 +84,7 @@ async def handle_user_change(job: JobContext[Resources]) -> None:
 
 
 async def deauthorize(job: JobContext[Resources]) -> None:
-    """A user removed the app at Zoom (the key is the delivery that says so): their connection ends here too."""
+    """Disconnect the accounts of a user who removed the app (the key is the delivery that reports it)."""
     async with job.complete() as tx:
         delivery = await service.get_delivery(tx, job.id)
         notification = await service.read_notification(tx, job.resources.encryption, job.id)
@@ -95,6 +100,6 @@ async def deauthorize(job: JobContext[Resources]) -> None:
 
 
 async def cleanup(job: JobContext[Resources]) -> None:
-    """The sweep over deliveries nobody will ask for again."""
+    """Prune the deliveries that no job needs any more."""
     async with job.complete() as tx:
         await service.prune(tx, timedelta(days=job.resources.settings.deliveries_kept_days))
