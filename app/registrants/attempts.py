@@ -1,8 +1,8 @@
-"""What is attempted at Zoom about a registrant, written down before the call.
+"""Attempt markers: a note of the call to Zoom that is about to be made, committed before the call.
 
-An attempt is closed together with what became of it (`seats.keep`), or taken back where Zoom has certainly done
-nothing. One that is found open has an unknown outcome: the answer was lost, or the process died. The record then says
-neither that the registrant is there nor that it is not, and is `pending` until a call or a list tells.
+An attempt is closed together with its result (`registrant_state.save`), or rolled back if Zoom has certainly done
+nothing. An attempt that is found open has an unknown outcome: the response was lost, or the process died. Until a call
+or a list shows the outcome, the record is `pending` and says neither that the registrant exists nor that it does not.
 """
 
 import contextlib
@@ -18,14 +18,15 @@ from app.core.outbox import RetryLater
 from app.registrants.registrant_state import Attempt, AttemptKind, RecordChanged, RegistrantContext, RegistrantRecord
 from app.resources import Resources
 
-# So long after it was sent Zoom may still carry out a call to which it said nothing: twice as long as we wait.
+# For how long after it was sent Zoom may still carry out a call that got no response: twice as long as we wait for one.
 IN_FLIGHT_TIMEOUT = timedelta(seconds=30)
+# How soon to look again whether another registration's cancel of the same address is over.
 RETRY_SOON = timedelta(seconds=2)
-# After these nobody knows what Zoom did; every other error says that it did nothing.
+# After these errors it is unknown what Zoom did. Every other error means that it did nothing.
 UNKNOWN_OUTCOME_ERRORS = (NoAnswer, OutcomeUnknown, ServerError, BadAnswer)
 
-# An addition may make another registrant than the one that was known, so until it is answered no id is known.
-# Who asked for an addition has it now.
+# An addition may create another registrant than the known one, so no id is known until Zoom responds.
+# The addition fulfils the request in `asked_by`, so that is cleared.
 _OPEN = """
 WITH asked AS (
     UPDATE registrations SET asked_by = NULL WHERE id = :registration_id AND asked_by = :asked_by
@@ -45,7 +46,8 @@ ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
         THEN array_append(registrants.former_ids, registrants.zoom_registrant_id) ELSE registrants.former_ids END,
     zoom_registrant_id = CASE WHEN excluded.attempt <> 'add' THEN registrants.zoom_registrant_id END
 WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
-    AND (registrants.last_notified_at IS NOT DISTINCT FROM :told_at OR registrants.state NOT IN ('denied', 'cancelled'))
+    AND (registrants.last_notified_at IS NOT DISTINCT FROM :last_notified_at
+        OR registrants.state NOT IN ('denied', 'cancelled'))
 """
 _ROLL_BACK = """
 UPDATE registrants SET attempt = :attempt, attempted_at = :attempted_at, attempt_ends_at = :ends_at,
@@ -65,7 +67,7 @@ _MARK_FINISHED = "UPDATE registrants SET attempt_ends_at = :now WHERE id = ANY(:
 
 @dataclass(frozen=True)
 class OpenAttempt:
-    """A seat whose record has an open attempt, and the record as it was before."""
+    """A context whose record has an open attempt, that record, and the record as it was before."""
 
     context: RegistrantContext
     record: RegistrantRecord
@@ -76,9 +78,9 @@ class OpenAttempt:
 async def attempting(
     job: JobContext[Resources], context: RegistrantContext, kind: AttemptKind
 ) -> AsyncIterator[RegistrantContext]:
-    """Around one call: the attempt is committed before it, and stays open unless Zoom has certainly done nothing.
+    """Commit an attempt around one call; it stays open unless Zoom has certainly done nothing.
 
-    Gives the seat with the record as it stands meanwhile, with which the result is to be kept.
+    Yields the context with the record as it is meanwhile. The result must be saved with that context.
     """
     async with job.transaction() as tx:
         opened = await open_attempt(tx, context, kind)
@@ -90,12 +92,13 @@ async def attempting(
 
 
 async def open_attempt(tx: db.Tx, context: RegistrantContext, kind: AttemptKind) -> OpenAttempt:
-    """Write down that `kind` is attempted.
+    """Store that a call of `kind` is about to be made.
 
-    Raises RecordChanged where somebody has changed the record since it was read, RetryLater where the address is just being
-    cancelled for another answer.
+    Raises RecordChanged if the record changed since it was read, and RetryLater if the address is being cancelled for
+    another registration.
     """
-    record, ends_at = context.record, tx.now + IN_FLIGHT_TIMEOUT
+    record = context.record
+    ends_at = tx.now + IN_FLIGHT_TIMEOUT
     registrant_id = record.id if record else uuid4()
     if kind == "add":
         await _wait_for_other_cancel(tx, context)
@@ -110,7 +113,7 @@ async def open_attempt(tx: db.Tx, context: RegistrantContext, kind: AttemptKind)
         ends_at=ends_at,
         cancel_sent_at=tx.now if kind == "cancel" else None,
         was_due=record is not None and record.cancel_due,
-        told_at=record.last_notified_at if record else None,
+        last_notified_at=record.last_notified_at if record else None,
         now=tx.now,
     )
     if not result.rowcount:
@@ -120,7 +123,10 @@ async def open_attempt(tx: db.Tx, context: RegistrantContext, kind: AttemptKind)
 
 
 async def _wait_for_other_cancel(tx: db.Tx, context: RegistrantContext) -> None:
-    """To Zoom one address is one registrant: a cancel that is under way would take off who is added now."""
+    """Raise RetryLater while a cancel of the same address is in flight for another registration.
+
+    To Zoom one address is one registrant, so that cancel would remove the one we are about to add.
+    """
     result = await tx.execute(
         _CANCEL_IN_FLIGHT, meeting_id=context.meeting_id, email=context.email, id=context.registration_id, now=tx.now
     )
@@ -131,8 +137,10 @@ async def _wait_for_other_cancel(tx: db.Tx, context: RegistrantContext) -> None:
 async def handle_error(
     job: JobContext[Resources], opened: Sequence[OpenAttempt], error: ZoomError | RetryLater
 ) -> None:
-    """Take the attempts back where Zoom has done nothing; else note that it is done with a call it has answered, or
-    hung up on."""
+    """Roll the attempts back if Zoom has done nothing; otherwise leave them open.
+
+    If the call got a response, or Zoom closed the connection, the call is over: the attempts then end now.
+    """
     async with job.transaction() as tx:
         if isinstance(error, UNKNOWN_OUTCOME_ERRORS):
             if not getattr(error, "timed_out", False):
@@ -158,7 +166,7 @@ async def _roll_back(tx: db.Tx, opened: OpenAttempt) -> None:
 
 
 def _with_attempt(context: RegistrantContext, registrant_id: UUID, attempt: Attempt) -> RegistrantRecord:
-    """The record of a seat once the attempt is written down."""
+    """The record of a context as `_OPEN` leaves it."""
     record = context.record
     if record is None:
         return RegistrantRecord(

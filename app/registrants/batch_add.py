@@ -1,8 +1,9 @@
-"""Many registrations of one event made at once, up to thirty by one call, where the grant allows that.
+"""Registers many people of one event with calls for up to thirty at once, if the grant allows that.
 
-An event that gets another meeting (on another host, on an account connected again) has everybody to register anew. The
-single way is asked for all the same, only a little later, and the batch does the work of those rows it can take: so
-nobody is added by both, whoever Zoom did not take goes the single way, and if the batch dies, everybody does.
+An event that gets another meeting (on another host, or on an account that was reconnected) must register everybody
+anew. A single sync is requested for each person all the same, only a little later, and the batch claims the rows of
+those syncs. So nobody is added twice. Whoever Zoom did not accept in the batch is synced singly, and if the batch dies,
+everybody is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,19 +30,22 @@ from app.registrations.models import Registration
 from app.resources import Resources
 
 BATCH_SCOPE = "meeting:write:batch_registrants"
-SINGLE_JOB = "registrants.sync"  # the reaction whose rows are done here
-MIN_BATCH = 5  # people; fewer are as quick one by one
-SINGLE_JOB_DELAY = timedelta(seconds=30)  # before the single way begins by itself
-LEASE = timedelta(seconds=30)  # longer than a call takes
-MAX_CANDIDATES = 300  # people
-# Adds of one address and day by a batch: one, so that two are left for the single way.
+SINGLE_JOB = "registrants.sync"  # the job whose rows a batch claims
+MIN_BATCH = 5  # people; fewer are registered as fast one by one
+SINGLE_JOB_DELAY = timedelta(seconds=30)  # the head start of the batch before the single syncs
+LEASE = timedelta(seconds=30)  # on the claimed rows; longer than a call takes
+MAX_CANDIDATES = 300  # people that one run looks at
+# How often batches may add one address on one day: once, so that two additions are left for single syncs.
 MAX_ADDS_PER_ADDRESS = 1
 log = logs.get("registrations")
 
 
 async def unregistered(tx: db.Tx, event_id: UUID, limit: int | None = None) -> tuple[UUID | None, Sequence[UUID]]:
-    """Who is coming and not registered at the event's meeting yet, in the order of their answers, and the account that
-    may add them together; nobody where it may not."""
+    """The account that may add them, and who is going but not registered at the event's meeting yet.
+
+    Returns (None, []) if the event has no such meeting or its account may not add in batches. The ids of registrations
+    come in the order of their creation.
+    """
     meeting = await meetings.current(tx, event_id)
     if meeting is None or meeting.zoom_meeting_id is None or meeting.state not in meetings.ACTIVE_STATES:
         return None, []
@@ -63,7 +67,10 @@ async def unregistered(tx: db.Tx, event_id: UUID, limit: int | None = None) -> t
 
 
 async def schedule_batch(tx: db.Tx, event_id: UUID) -> frozenset[UUID]:
-    """Have a batch begin where many are to be registered; whose single way is to begin a little later then."""
+    """Request a batch if enough people are unregistered.
+
+    Returns the registrations whose single sync should wait for the batch.
+    """
     account_id, found = await unregistered(tx, event_id)
     if len(found) < MIN_BATCH:
         return frozenset()
@@ -72,7 +79,10 @@ async def schedule_batch(tx: db.Tx, event_id: UUID) -> frozenset[UUID]:
 
 
 async def add_batch(job: JobContext[Resources]) -> None:
-    """Register up to thirty people of one event (the key) by one call, and go on until nobody is left."""
+    """Register up to thirty people of one event (the key) with one call.
+
+    The job is due again until nobody is left, or until Zoom accepts nobody.
+    """
     async with job.read_only() as tx:
         account_id, found = await unregistered(tx, job.id, MAX_CANDIDATES)
     if account_id is None or not found:
@@ -82,7 +92,7 @@ async def add_batch(job: JobContext[Resources]) -> None:
         job, SINGLE_JOB, [str(registration_id) for registration_id in found], MAX_BATCH, LEASE
     ) as batch:
         zoom_registrants = await _add_people(job, zoom, batch)
-    # Without an answer for anybody the single way is left to find out why.
+    # If Zoom accepted nobody, the single syncs find out why.
     async with job.complete(job.resources.clock.now() if zoom_registrants else None):
         pass
 
@@ -90,7 +100,10 @@ async def add_batch(job: JobContext[Resources]) -> None:
 async def _add_people(
     job: JobContext[Resources], zoom: AccountClient, batch: ClaimedBatch
 ) -> Mapping[str, ZoomRegistrant]:
-    """Add those who wait in the rows taken, and settle these; what Zoom answered, by address."""
+    """Add the people of the claimed rows and finish those rows.
+
+    Returns the registrants in Zoom's response by casefolded address.
+    """
     people = await _open_attempts(job, batch)
     zoom_registrants: Mapping[str, ZoomRegistrant] = {}
     try:
@@ -104,7 +117,7 @@ async def _add_people(
             await attempts.handle_error(job, people, error)
         if isinstance(error, quotas.NOT_COUNTED):
             await _refund(job, people)
-        # The day's batches may be used up by other apps of the account; the single way has no such limit.
+        # Other apps of the account may have used up the day's batches. Single additions have no such limit.
         if isinstance(error, LeaseLost) or (isinstance(error, RateLimited) and error.whole_queue and not error.daily):
             raise
     finally:
@@ -113,8 +126,11 @@ async def _add_people(
 
 
 async def _open_attempts(job: JobContext[Resources], batch: ClaimedBatch) -> list[OpenAttempt]:
-    """Who of the rows taken is to be added at one meeting, as it stands now: no host, no address twice or that is not
-    theirs, and nobody whose address was added before today. Their adds are counted and written down before the call."""
+    """Open an attempt for each person of the claimed rows who can be added in one call to one meeting.
+
+    Hosts, addresses that occur twice or are not the member's, and addresses that were added today are left out. The
+    additions are counted before the call.
+    """
     contexts: dict[str, RegistrantContext] = {}
     for key in sorted(batch.rows):
         context = await registrant_state.load(job.resources, UUID(key))
@@ -134,7 +150,8 @@ async def _open_attempts(job: JobContext[Resources], batch: ClaimedBatch) -> lis
 
 
 async def _refund(job: JobContext[Resources], people: Sequence[OpenAttempt]) -> None:
-    # What this run has counted, and Zoom has not, nobody else gives back.
+    # Unfenced: this run counted them and Zoom did not, so nobody else can give them back, whoever has the row now.
+    """Give the counted additions back."""
     async with job.unfenced() as tx:
         for quota_key in sorted(daily_additions.quota_key(opened.context) for opened in people):
             await quotas.refund(tx, quota_key)
@@ -151,15 +168,17 @@ async def _finish(
     people: Sequence[OpenAttempt],
     zoom_registrants: Mapping[str, ZoomRegistrant],
 ) -> None:
-    """Keep the links Zoom answered with. Whoever else waited for the batch goes the single way now; rows with a moment
-    of their own were not taken."""
+    """Save the links in the response and finish the claimed rows.
+
+    Everybody else is synced singly now. Rows that asked to wait for a time of their own were not claimed.
+    """
     try:
         async with job.unfenced() as tx:
             ready, pending = await _save_links(tx, job, people, zoom_registrants)
             await batching.lock_batch(tx, batch)
             await batching.finish_batch(tx, batch, ready, list(batch.rows), pending, tx.now + sync.RETRY_SOON)
     except LeaseLost:
-        # Some go the single way by now, and find out there what became of them; the others follow.
+        # Another worker syncs some of them singly by now and finds out what became of them. Release the rest.
         async with job.unfenced() as tx:
             await batching.finish_batch(tx, batch, (), list(batch.rows))
         raise
@@ -168,7 +187,10 @@ async def _finish(
 async def _save_links(
     tx: db.Tx, job: JobContext[Resources], people: Sequence[OpenAttempt], zoom_registrants: Mapping[str, ZoomRegistrant]
 ) -> tuple[list[str], list[str]]:
-    """Write down what Zoom answered; the keys of those who are registered, and of those whose link is still to come."""
+    """Save the registrants in Zoom's response.
+
+    Returns the keys of the rows whose people have a link, and of those whose link is still to come.
+    """
     ready, pending = list[str](), list[str]()
     for context in (opened.context for opened in people):
         zoom_registrant = zoom_registrants.get(context.email.casefold())

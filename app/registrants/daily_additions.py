@@ -1,9 +1,9 @@
 """How often a day Zoom is asked to add an address to a meeting.
 
-Zoom takes three additions of an address a day, and counts also those whose answer never came. By ourselves we spend
-two; the third is kept for when a person asks: the member answers or joins, an organiser answers for them, wants a new
-link, or has everything tried again. Where additions had no answer, nobody but Zoom knows how many it has counted: then
-an organiser may have it asked once more, whatever our own count says.
+Zoom accepts three additions of an address a day and also counts those whose response was lost. We spend two on our own.
+The third is reserved for a person who asks: the member answers or joins, or an organiser answers for them, wants a new
+link, or requests a retry of everything. If responses were lost, only Zoom knows how many additions it has counted. Then
+an organiser may have it asked again, beyond our own count.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from app.registrants.registrant_state import RegistrantContext
 from app.registrations.models import MEMBER, ORGANISER
 from app.resources import Resources
 
-RESERVED_FOR_PEOPLE = 1  # of the day's additions
-EXTRA_FOR_ORGANISERS = 3  # a day, beyond our own count
+RESERVED_FOR_PEOPLE = 1  # of the day's additions, for a person who asks
+EXTRA_FOR_ORGANISERS = 3  # additions a day beyond our own count, after responses were lost
 ADDITIONS_EXHAUSTED = "Zoom takes three registrations of one address a day; this one is made after midnight UTC."
 LAST_ADDITION_RESERVED = (
     "Zoom takes three registrations of one address a day and has not answered two of them: the last one is made when"
@@ -31,18 +31,24 @@ _SET_ASKED_BY = "UPDATE registrations SET asked_by = $2 WHERE id = $1 AND asked_
 
 
 def quota_key(context: RegistrantContext) -> str:
-    """Under which the day's additions of an address at a meeting are counted."""
+    """The key under which the day's additions of an address at a meeting are counted."""
     return f"registrant:{_address_key(context)}"
 
 
 async def request_at_join(pool: AsyncpgPool, registration_id: UUID) -> None:
-    """A member stands at the door: the next addition may be the one that is kept for them."""
+    """Note that the member asks for the registrant by joining.
+
+    The next addition may then be the one that is reserved for people.
+    """
     await pool.execute(_SET_ASKED_BY, registration_id, MEMBER)
 
 
 @contextlib.asynccontextmanager
 async def consuming(job: JobContext[Resources], context: RegistrantContext) -> AsyncIterator[None]:
-    """Around one addition. Raises UsedUp where nothing is left of the day, or only what is kept for a person."""
+    """Count one addition around the call for it.
+
+    Raises QuotaExhausted if the day's additions are used up, or only the one reserved for people is left.
+    """
     key, limit = quota_key(context), quotas.ADDS_PER_REGISTRANT
     used = await quotas.used(job.resources, key) if context.record else 0
     if not context.asked_by and used == limit - RESERVED_FOR_PEOPLE:
@@ -56,7 +62,7 @@ async def consuming(job: JobContext[Resources], context: RegistrantContext) -> A
 
 
 async def none_left_today(tx: db.Tx, context: RegistrantContext) -> bool:
-    """Whether nothing an organiser asks for can have the seat's address registered today."""
+    """Whether an organiser's request cannot get the address registered today any more."""
     if context.can_list and context.unresolved_attempt:
         return False
     left = await quotas.remaining(tx, quota_key(context), quotas.ADDS_PER_REGISTRANT)

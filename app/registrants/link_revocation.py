@@ -1,7 +1,7 @@
-"""A personal link taken back, because somebody else may have come in by it, and a new one made in its place.
+"""Revokes a personal link that somebody else may have used, and has a new one made in its place.
 
-It ends at Zoom by cancelling the registrant, and adding the address again makes another. If Zoom answers with the very
-link that was taken back, that one is cancelled once more, and stays so until somebody asks again.
+Zoom ends a link when its registrant is cancelled, and adding the address again creates another. If Zoom responds with
+the very link that was revoked, the registrant is cancelled once more and stays so until somebody asks again.
 """
 
 import math
@@ -32,11 +32,13 @@ log = logs.get("registrations")
 async def replace_link(
     resources: Resources, tx: db.Tx, event: Event, registration: Registration, by: str
 ) -> Registrant:
-    """Take back the link of a registration, and have a new one made; who asked (`by`) is kept.
+    """Revoke the link of a registration and request a new one; `by` is the member id of whoever asked.
 
-    Raises the problem `event-closed` for an event that is over, `no-link` where there is none to take back. A link two
-    answers under one address share is taken from both. Who has none because registering did not work is tried again;
-    `no-link` with `Retry-After` where Zoom takes the address no more today.
+    If two registrations with one address share the link, both lose it. If the registration has no link because
+    registering failed, it is retried.
+
+    Raises the problem `event-closed` if the event is over, and `no-link` if there is no link to revoke; `no-link` has
+    `Retry-After` if Zoom accepts the address no more today.
     """
     if event.status(tx.now) in {"cancelled", "ended"}:
         raise Problem("event-closed", "This event is over or was cancelled, so its links lead nowhere any more.")
@@ -64,7 +66,7 @@ async def replace_link(
 async def _request_retry(
     resources: Resources, tx: db.Tx, event: Event, registration: Registration, account_id: UUID
 ) -> None:
-    """There is nothing to be taken back, but somebody asks for a link: it is tried again."""
+    """Sync a registration that has no link to revoke. Raises `no-link` if that cannot help."""
     context = await registrant_state.load(resources, registration.id)
     if context is None or not context.should_be_registered:
         raise Problem("no-link", NO_LINK_YET)
@@ -79,15 +81,20 @@ async def _request_retry(
 def _revoke(tx: db.Tx, encryption: Encryption, registrant: Registrant, by: str) -> None:
     if registrant.join_url is not None:
         link = encryption.decrypt(registrant.join_url, f"registrants.join_url:{registrant.id}")
-        revoked = RevokedLink(id=uuid4(), registrant_id=registrant.id, digest=link_digest(link), revoked_by=by)
-        revoked.revoked_at = tx.now
-        tx.session.add(revoked)
-    registrant.state, registrant.reason, registrant.join_url = "pending", LINK_REPLACED, None
-    registrant.cancel_due, registrant.link_blocked, registrant.updated_at = True, False, tx.now
+        digest = link_digest(link)
+        tx.session.add(
+            RevokedLink(id=uuid4(), registrant_id=registrant.id, digest=digest, revoked_by=by, revoked_at=tx.now)
+        )
+    registrant.state = "pending"
+    registrant.reason = LINK_REPLACED
+    registrant.join_url = None
+    registrant.cancel_due = True
+    registrant.link_blocked = False
+    registrant.updated_at = tx.now
 
 
 async def was_revoked(resources: Resources, registrant_id: UUID, link: str) -> bool:
-    """Whether this very link of a registrant was taken back before."""
+    """Whether this very link of a registrant was revoked before."""
     found: bool = await resources.db.pool.fetchval(
         "SELECT EXISTS (SELECT FROM revoked_links WHERE registrant_id = $1 AND digest = $2)",
         registrant_id,
@@ -97,6 +104,6 @@ async def was_revoked(resources: Resources, registrant_id: UUID, link: str) -> b
 
 
 def link_digest(link: str) -> bytes:
-    """What a link is known by: the SHA-256 of its secret (`tk`), as the passcode beside it may change."""
+    """The SHA-256 of the link's secret (`tk`). The passcode beside it may change, so it is left out."""
     secret = parse_qs(urlsplit(link).query).get("tk", [link])[0]
     return sha256(secret.encode()).digest()

@@ -1,4 +1,4 @@
-"""Tables of what Zoom knows of a registration: its registrant at one meeting, and links that were revoked."""
+"""Tables of what Zoom knows of registrations: registrants, and personal links that were revoked."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -11,7 +11,7 @@ from app.core.encrypted_columns import EncryptedColumn
 
 
 class Registrant(Model):
-    """Zoom's record of a registration at one meeting."""
+    """Zoom's record of one registration at one meeting."""
 
     __tablename__ = "registrants"
     __table_args__ = (
@@ -32,36 +32,44 @@ class Registrant(Model):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     registration_id: Mapped[UUID] = mapped_column(ForeignKey("registrations.id"))
     meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"))
+    # Zoom's id; None while none is known.
     zoom_registrant_id: Mapped[str | None] = mapped_column(Text)
-    # Ids it had before: who came in by one of their links is the same member.
+    # Earlier ids. A participant who came in with one of their links is the same member.
     former_ids: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    # The address it was added with, which may no longer be the registration's.
     email: Mapped[str] = mapped_column(Text)
-    # The name it was added with, which Zoom shows ever after.
+    # The name it was added with. Zoom renames no registrant and shows this name ever after.
     name: Mapped[str | None] = mapped_column(Text)
+    # The personal link; only while the state is `ready`, or an attempt is open.
     join_url: Mapped[EncryptedColumn | None]
+    # pending: we do not know that Zoom let them in yet. ready: the link is there. cancelled: we took them off, or they
+    # were never added. denied: a host took them off inside Zoom. unsupported: the meeting has no registration. host:
+    # Zoom takes no host as a registrant. failed: Zoom refused them, or the address is not theirs at Zoom.
     state: Mapped[str] = mapped_column(Text)
+    # One sentence for the member and the organisers of why the state is not `ready`.
     reason: Mapped[str | None] = mapped_column(Text)
-    # The link was taken back, and Zoom has yet to be told.
+    # The link was revoked, and the registrant is still to be cancelled at Zoom.
     cancel_due: Mapped[bool] = mapped_column(server_default="false")
-    # Zoom has no other link for this address than one that was taken back, so none is asked for by itself.
+    # For this address Zoom only has a link that was revoked, so no job asks for one until somebody requests it.
     link_blocked: Mapped[bool] = mapped_column(server_default="false")
-    # What was attempted at Zoom and is not known to be done or not done; until when Zoom may still be at it.
+    # The attempt marker: a call to Zoom that was made, or was about to be, and whose outcome is unknown.
     attempt: Mapped[str | None] = mapped_column(Text)
     attempted_at: Mapped[datetime | None]
+    # Until then Zoom may still carry out that call.
     attempt_ends_at: Mapped[datetime | None]
-    # When Zoom was last asked to cancel the registrant: a cancel it tells of then is that one.
+    # When we last asked Zoom to cancel the registrant. A cancel that Zoom reports soon after is our own.
     cancel_sent_at: Mapped[datetime | None]
-    # When it goes on by itself, where that takes long.
+    # When the sync goes on by itself, if it waits long.
     retry_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
-    # Of what moment the last is that Zoom told of it: what comes later and is older means nothing any more.
+    # The time of the latest notification about the registrant. An older one that arrives later is ignored.
     last_notified_at: Mapped[datetime | None]
-    # Since when Zoom may have it otherwise than we know, as the database was restored; None where nothing says so.
+    # Since when our copy may be stale because the database was restored; None if nothing suggests it.
     stale_since: Mapped[datetime | None]
 
 
 class RevokedLink(Model):
-    """A personal link that was taken back, known by a digest, so that it is noticed if Zoom hands it out again."""
+    """A personal link that was revoked, known by a digest, so that we notice if Zoom issues it again."""
 
     __tablename__ = "revoked_links"
 

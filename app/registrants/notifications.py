@@ -1,9 +1,12 @@
-"""What people do to registrants inside Zoom, as it tells: approve, deny, cancel, and fill in Zoom's own form.
+"""Applies what people do to registrants inside Zoom: approve, deny, cancel, use Zoom's own form.
 
-Whoever a host took off there is not put back by us: that would be a quarrel of machines. They are told so at our door,
-and an admin who answers on their behalf, or invites a guest again, has them added again. Of notifications about one
-registrant the one of the latest moment counts, however late the others come, and none that is older than our own last
-cancel. A cancel is our own where we had sent one a moment before, whatever became of its answer.
+If a host takes somebody off inside Zoom, we do not add them again: the two sides would undo each other for ever. The
+member is told so when they join. They are added again if an admin answers on their behalf or invites the guest once
+more. Of several notifications about one registrant the one with the latest time counts, in whatever order they arrive.
+A notification older than our own last cancel is ignored. A cancel is our own if we sent one shortly before, whatever
+became of its response.
+
+A *stranger* is somebody who registered with Zoom's own form and has no registration here.
 """
 
 from collections.abc import Sequence
@@ -37,12 +40,13 @@ REMOVED_INSIDE_ZOOM = (
     " inviting the guest once more."
 )
 STATUS_CHANGE_LIMIT = "Zoom takes ten changes of one registrant a day."
-# Zoom may tell what happens to a registrant before its answer to our add is written.
+# Zoom may notify us of a registrant before we have saved the response to our own addition.
 MAX_SAVE_DELAY = timedelta(minutes=1)
-# Where Zoom's list may not be read, a stranger is denied who was told of soon, and soon after: later a host may have
-# approved them.
-MAX_NOTIFICATION_DELAY, DENY_WITHIN = timedelta(minutes=5), timedelta(hours=1)
-# So long after we asked for it Zoom may still carry out a cancel.
+# Without the scope to list registrants we cannot see whether a host has approved a stranger meanwhile. So we deny one
+# only if the notification came within the first of these, and we handle it within the second.
+MAX_NOTIFICATION_DELAY = timedelta(minutes=5)
+DENY_WITHIN = timedelta(hours=1)
+# For how long after our request Zoom may still carry out a cancel.
 OWN_CANCEL_WINDOW = timedelta(minutes=1)
 log = logs.get("registrations")
 
@@ -50,7 +54,7 @@ _MATCHING = """
 SELECT id FROM registrants WHERE meeting_id = :meeting_id AND zoom_registrant_id = :zoom_registrant_id
 ORDER BY id FOR UPDATE
 """
-# It is our own call that is told of: the cancel we sent a moment before, or the denial of somebody who was a stranger.
+# The notification is about our own call: a cancel that we sent shortly before, or the denial of a former stranger.
 _IS_OUR_CALL = """
 (:what = 'cancelled' AND coalesce(
         registrants.cancel_sent_at BETWEEN :at - CAST(:late AS interval) AND :at + CAST(:skew AS interval), false)
@@ -59,7 +63,8 @@ _IS_OUR_CALL = """
 """
 _REMOVED_BY_HOST = f"""
 (registrants.state = 'denied'
-    OR {registrant_state.SHOULD_BE_REGISTERED} AND lower(registrations.email) = lower(registrants.email) AND NOT {_IS_OUR_CALL})
+    OR {registrant_state.SHOULD_BE_REGISTERED}
+        AND lower(registrations.email) = lower(registrants.email) AND NOT {_IS_OUR_CALL})
 """
 _DENY = f"""
 UPDATE registrants SET join_url = NULL, last_notified_at = :at,
@@ -73,14 +78,14 @@ WHERE registrants.id IN ({_MATCHING}) AND registrations.id = registrants.registr
   AND registrants.state IN ('ready', 'pending', 'denied') AND NOT registrants.cancel_due
   AND (registrants.last_notified_at IS NULL OR registrants.last_notified_at < :at)
 RETURNING registrants.registration_id
-"""  # noqa: S608 - the parts put in are constants
+"""  # noqa: S608 - the inserted parts are constants
 _APPROVE = f"""
 UPDATE registrants SET last_notified_at = :at,
   state = CASE state WHEN 'denied' THEN 'pending' ELSE state END,
   reason = CASE state WHEN 'denied' THEN NULL ELSE reason END
 WHERE id IN ({_MATCHING}) AND (last_notified_at IS NULL OR last_notified_at < :at)
 RETURNING CASE state WHEN 'pending' THEN registration_id END
-"""  # noqa: S608 - the part put in is a constant
+"""  # noqa: S608 - the inserted part is a constant
 _BEING_ADDED = """
 SELECT EXISTS (
   SELECT FROM registrations
@@ -94,7 +99,11 @@ SELECT EXISTS (
 
 @dataclass(frozen=True)
 class RegistrantNotification:
-    """Zoom speaks, of the moment `occurred_at`, of a registrant at a meeting of ours."""
+    """A notification about a registrant at one of our meetings.
+
+    `event` is `created`, `approved`, `cancelled` or `denied`. `occurred_at` is Zoom's time of the event, or
+    `received_at` if Zoom gave none.
+    """
 
     event: str
     occurred_at: datetime
@@ -105,9 +114,9 @@ class RegistrantNotification:
 
 
 async def handle(job: JobContext[Resources]) -> None:
-    """Take down what Zoom said (the key is a delivery); a stranger who waits for approval is denied.
+    """Apply one notification (the key is a delivery), and deny a stranger who waits for approval.
 
-    Raises RetryLater where it speaks of somebody whom we are adding at this moment.
+    Raises RetryLater if we are adding the person at this moment.
     """
     async with job.read_only() as tx:
         notification = await _load_notification(tx, job)
@@ -129,7 +138,7 @@ async def handle(job: JobContext[Resources]) -> None:
 
 
 async def reinstate(tx: db.Tx, registration_id: UUID, account_id: UUID | None, community_id: str) -> None:
-    """An organiser wants somebody in whom a host took off inside Zoom: they are added again."""
+    """Have somebody added again whom a host took off inside Zoom, because an organiser wants them in."""
     result = await tx.execute(
         "UPDATE registrants SET state = 'cancelled', reason = NULL, updated_at = :now, last_notified_at = :now"
         " WHERE registration_id = :id AND state = 'denied'",
@@ -140,6 +149,7 @@ async def reinstate(tx: db.Tx, registration_id: UUID, account_id: UUID | None, c
 
 
 async def _load_notification(tx: db.Tx, job: JobContext[Resources]) -> RegistrantNotification | None:
+    """The notification in a delivery; None if it names no registrant or no meeting of ours."""
     delivery = await inbox.get_delivery(tx, job.id)
     notification = await inbox.read_notification(tx, job.resources.encryption, job.id)
     registrant = notification.payload_object.get("registrant")
@@ -161,13 +171,17 @@ async def _load_notification(tx: db.Tx, job: JobContext[Resources]) -> Registran
 
 
 async def _can_list(tx: db.Tx, notification: RegistrantNotification) -> bool:
+    """Whether the grant has the scope to list registrants."""
     return allows(
         (await tx.session.get_one(Account, notification.meeting.account_id)).scopes, registrant_state.LIST_SCOPE
     )
 
 
 async def _is_stranger(tx: db.Tx, notification: RegistrantNotification) -> bool:
-    """Whether nobody whose address that is has answered the event."""
+    """Whether the notification is about a stranger.
+
+    No registration of the event has the address, verified, and no registrant of ours at the meeting has the id.
+    """
     if notification.meeting.state not in meetings.ACTIVE_STATES:
         return False
     registered = select(Registration.id).where(
@@ -183,7 +197,7 @@ async def _is_stranger(tx: db.Tx, notification: RegistrantNotification) -> bool:
 
 
 async def _deny_stranger(job: JobContext[Resources], notification: RegistrantNotification, *, can_list: bool) -> None:
-    """Deny a stranger, unless a host may have approved them since."""
+    """Deny a stranger, unless a host may have approved them meanwhile."""
     is_recent = (
         notification.received_at - notification.occurred_at < MAX_NOTIFICATION_DELAY
         and job.resources.clock.now() - notification.occurred_at < DENY_WITHIN
@@ -202,6 +216,7 @@ async def _deny_stranger(job: JobContext[Resources], notification: RegistrantNot
 
 
 async def _is_still_pending(zoom: AccountClient, notification: RegistrantNotification) -> bool:
+    """Whether Zoom still lists the registrant as waiting for approval."""
     async for registrant in zoom.list_registrants(notification.meeting.zoom_meeting_id or 0, "pending"):
         if registrant.registrant_id == notification.zoom_registrant_id:
             return True
@@ -209,6 +224,7 @@ async def _is_still_pending(zoom: AccountClient, notification: RegistrantNotific
 
 
 async def _deny_at_zoom(job: JobContext[Resources], zoom: AccountClient, notification: RegistrantNotification) -> None:
+    """Deny the registrant at Zoom, and count the call as one of the day's status changes."""
     reference: RegistrantReference = {"id": notification.zoom_registrant_id, "email": notification.email}
     limit = quotas.STATUS_CHANGES_PER_REGISTRANT
     async with quotas.consuming(job.resources, f"status:{notification.zoom_registrant_id}", limit, STATUS_CHANGE_LIMIT):
@@ -216,7 +232,10 @@ async def _deny_at_zoom(job: JobContext[Resources], zoom: AccountClient, notific
 
 
 async def _apply(tx: db.Tx, notification: RegistrantNotification) -> Sequence[UUID]:
-    """The registrations about which something is to be done now: two answers under one address share a registrant."""
+    """Apply the notification to our records; returns the registrations to sync now.
+
+    There can be two, as registrations with one address share a registrant.
+    """
     registrant_key = {"meeting_id": notification.meeting.id, "zoom_registrant_id": notification.zoom_registrant_id}
     if notification.event in {"cancelled", "denied"}:
         parameters = {

@@ -1,6 +1,7 @@
-"""A registration at the meeting that serves its event, with Zoom's record of it: one statement reads it, one keeps it.
+"""A registration at the meeting that serves its event, with Zoom's record of it.
 
-Thousands of these are looked at when everybody answers at once, so they are read without the ORM.
+One statement loads it and one saves it. When everybody answers at once, thousands of these are loaded, so plain SQL
+takes the place of the ORM.
 """
 
 from collections.abc import Sequence
@@ -23,22 +24,23 @@ from app.resources import Resources
 AttemptKind = Literal["add", "approve", "cancel"]
 LIST_SCOPE = "meeting:read:list_registrants"
 EMAIL_NOT_VERIFIED = "The e-mail address is not verified: verify it in Kindryn, then join again."
-# Zoom's clock and ours may differ by this much.
+# How much Zoom's clock and ours may differ.
 MAX_CLOCK_SKEW = timedelta(seconds=5)
-# Of a registration and its event: it has a place at a meeting on Zoom.
+# A condition on a registration and its event: the member has a place, and the event runs on Zoom.
 SHOULD_BE_REGISTERED = (
     "events.is_virtual AND events.delivery_mode = 'zoom' AND events.cancelled_at IS NULL AND events.deleted_at IS NULL"
     " AND rsvp = 'going' AND waiting_since IS NULL"
 )
 
-# An event has at most one meeting that serves it, and that has a number.
+# An event has at most one meeting in an active state with a number of Zoom's.
 _LOAD = f"""
 SELECT registrations.id AS registration_id, registrations.email, registrations.name, registrations.member_id,
-    registrations.email_verified AS email_verified, {address_conflicts.ADDRESS_TAKEN_SQL} AS email_taken,
-    meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id AS zoom_meeting_id, meetings.protected,
+    registrations.email_verified, {address_conflicts.ADDRESS_TAKEN_SQL} AS email_taken,
+    meetings.id AS meeting_id, meetings.account_id, meetings.zoom_meeting_id, meetings.protected,
     registrants.id AS registrant_id, registrants.zoom_registrant_id, registrants.email AS registrant_email,
-    registrants.state, registrants.cancel_due, registrants.link_blocked, registrants.updated_at AS registrant_updated_at,
-    registrants.last_notified_at, registrants.stale_since IS NOT NULL AS is_stale,
+    registrants.state, registrants.cancel_due, registrants.link_blocked,
+    registrants.updated_at AS registrant_updated_at, registrants.last_notified_at,
+    registrants.stale_since IS NOT NULL AS is_stale,
     registrants.attempt, registrants.attempted_at, registrants.attempt_ends_at,
     {SHOULD_BE_REGISTERED} AS should_be_registered, registrations.asked_by,
     events.cancelled_at IS NOT NULL AS cancelled, events.live_at, events.ended_at, events.ends_at,
@@ -53,28 +55,28 @@ FROM registrations
     JOIN accounts ON accounts.id = meetings.account_id
     LEFT JOIN registrants ON registrants.registration_id = registrations.id AND registrants.meeting_id = meetings.id
 WHERE registrations.id = $1
-"""  # noqa: S608 - the part put in is a constant
-# Whoever comes again after their record was cancelled begins anew.
+"""  # noqa: S608 - the inserted parts are constants
+# The member registers again after their record was cancelled, so the old id becomes a former one.
 _REGISTERS_AGAIN = "(registrants.state = 'cancelled' AND excluded.state <> 'cancelled')"
-# Whom Zoom answers with is another registrant than the last one known.
+# Zoom's response names another registrant than the last one we knew.
 _OTHER_REGISTRANT = """
 (excluded.zoom_registrant_id IS DISTINCT FROM
     coalesce(registrants.zoom_registrant_id, registrants.former_ids[cardinality(registrants.former_ids)]))
 """
-# What Zoom still tells of the time before we cancelled, or began to add, means nothing any more.
+# `last_notified_at` moves to our own cancel, or to the start of our addition, so that older notifications are ignored.
 _SAVE = f"""
 INSERT INTO registrants (id, registration_id, meeting_id, email, name, zoom_registrant_id, join_url, state, reason,
     cancel_due, link_blocked, retry_at, updated_at)
 VALUES (:id, :registration_id, :meeting_id, :email, :name, :zoom_registrant_id, :join_url, :state, :reason,
-    :cancel_due, :barred, :retry_at, :now)
+    :cancel_due, :link_blocked, :retry_at, :now)
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
     state = excluded.state, reason = excluded.reason, updated_at = excluded.updated_at,
     cancel_due = excluded.cancel_due, link_blocked = excluded.link_blocked, retry_at = excluded.retry_at,
-    stale_since = CASE WHEN :in_doubt THEN registrants.stale_since END,
-    join_url = CASE WHEN :in_doubt THEN registrants.join_url ELSE excluded.join_url END,
-    attempt = CASE WHEN :in_doubt THEN registrants.attempt END,
-    attempted_at = CASE WHEN :in_doubt THEN registrants.attempted_at END,
-    attempt_ends_at = CASE WHEN :in_doubt THEN registrants.attempt_ends_at END,
+    stale_since = CASE WHEN :outcome_unknown THEN registrants.stale_since END,
+    join_url = CASE WHEN :outcome_unknown THEN registrants.join_url ELSE excluded.join_url END,
+    attempt = CASE WHEN :outcome_unknown THEN registrants.attempt END,
+    attempted_at = CASE WHEN :outcome_unknown THEN registrants.attempted_at END,
+    attempt_ends_at = CASE WHEN :outcome_unknown THEN registrants.attempt_ends_at END,
     cancel_sent_at = CASE WHEN NOT (:answered AND {_OTHER_REGISTRANT}) THEN registrants.cancel_sent_at END,
     former_ids = array_remove(CASE WHEN (:answered OR {_REGISTERS_AGAIN}) AND registrants.zoom_registrant_id IS NOT NULL
         THEN array_append(registrants.former_ids, registrants.zoom_registrant_id)
@@ -89,13 +91,13 @@ ON CONFLICT (registration_id, meeting_id) DO UPDATE SET
                        registrants.attempted_at)
                    ELSE registrants.last_notified_at END
 WHERE registrants.id = excluded.id AND registrants.cancel_due = :was_due
-    AND (registrants.last_notified_at IS NOT DISTINCT FROM :last_notified_at OR registrants.state NOT IN ('denied', 'cancelled')
-        OR registrants.state = excluded.state)
-"""  # noqa: S608 - the part put in is a constant
+    AND (registrants.last_notified_at IS NOT DISTINCT FROM :last_notified_at
+        OR registrants.state NOT IN ('denied', 'cancelled') OR registrants.state = excluded.state)
+"""  # noqa: S608 - the inserted parts are constants
 
 
 class RecordChanged(RetryLater):
-    """What was read of a registrant is not true any more: it is to be read again."""
+    """Raised if a record changed since it was read, so that the job reads it again."""
 
     def __init__(self) -> None:
         super().__init__("the member was registered or taken off, or their link taken back, meanwhile")
@@ -103,7 +105,10 @@ class RecordChanged(RetryLater):
 
 @dataclass(frozen=True)
 class Attempt:
-    """What was attempted at Zoom `started_at` a moment, with an unknown outcome; until `ends_at` Zoom may still be at it."""
+    """A call to Zoom, started at `started_at`, whose outcome is unknown.
+
+    Zoom may still carry it out until `ends_at`.
+    """
 
     kind: AttemptKind
     started_at: datetime
@@ -112,7 +117,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class RegistrantRecord:
-    """Zoom's record of somebody, as we keep it; with an open `attempt` it is not known whether it is there."""
+    """Our copy of Zoom's record of a registration.
+
+    With an open `attempt` it is unknown whether Zoom has the registrant.
+    """
 
     id: UUID
     zoom_registrant_id: str | None
@@ -127,7 +135,12 @@ class RegistrantRecord:
 
 @dataclass(frozen=True)
 class RegistrantContext:
-    """A registration, the meeting it leads into (`zoom_meeting_id` is Zoom's), and the record of it there, if there is one."""
+    """A registration, the meeting that serves its event, and the record of it there, if there is one.
+
+    `zoom_meeting_id` is Zoom's number of the meeting. `can_list` says whether the grant may list registrants.
+    `email_taken` says that another member has the address at this meeting. `is_stale` says that the record may be out
+    of date because the database was restored.
+    """
 
     registration_id: UUID
     email: str
@@ -148,18 +161,14 @@ class RegistrantContext:
 
     @property
     def email_problem(self) -> str | None:
-        """Why the address does not identify the member at Zoom; None where it does."""
-        return (
-            EMAIL_NOT_VERIFIED
-            if not self.email_verified
-            else address_conflicts.ADDRESS_TAKEN
-            if self.email_taken
-            else None
-        )
+        """Why the address does not identify the member at Zoom; None if it does."""
+        if not self.email_verified:
+            return EMAIL_NOT_VERIFIED
+        return address_conflicts.ADDRESS_TAKEN if self.email_taken else None
 
     @property
     def record_at_zoom(self) -> RegistrantRecord | None:
-        """The record of somebody whom Zoom has, or may have: who may come in with it, now or once approved."""
+        """The record, if Zoom has or may have the registrant, who can come in now or once approved; else None."""
         record = self.record
         if record is None or record.attempt is not None:
             return record
@@ -168,7 +177,7 @@ class RegistrantContext:
 
     @property
     def unresolved_attempt(self) -> AttemptKind | None:
-        """What was attempted at Zoom and may have been done, or not."""
+        """The kind of call whose outcome is unknown, if there is one."""
         return self.record.attempt.kind if self.record and self.record.attempt else None
 
     @property
@@ -183,18 +192,18 @@ class RegistrantContext:
 
     @property
     def is_denied(self) -> bool:
-        """Whether somebody took the member off inside Zoom, and no organiser has asked for them since."""
+        """Whether a host took the member off inside Zoom, and no organiser has asked for them since."""
         return self.record is not None and self.record.state == "denied"
 
     @property
     def link_blocked(self) -> bool:
-        """Whether Zoom has only a link for the member's address that was taken back."""
+        """Whether Zoom only has a link for the member's address that was revoked."""
         record = self.record
         return record is not None and record.link_blocked and record.email.casefold() == self.email.casefold()
 
 
 async def load(resources: Resources, registration_id: UUID) -> RegistrantContext | None:
-    """The seat of a registration; None where there is no meeting to be registered at, or the event is over."""
+    """The context of a registration; None if no meeting serves the event or the event is over."""
     row = await resources.db.pool.fetchrow(_LOAD, registration_id, list(meetings.ACTIVE_STATES))
     if row is None:
         return None
@@ -244,8 +253,10 @@ def _record_from_row(row: Any) -> RegistrantRecord:
 def is_host(
     email: str | None, member_id: str, host_emails: Sequence[str | None], host_member_ids: Sequence[str | None]
 ) -> bool:
-    """Whether a member is among a meeting's hosts, known by verified e-mail and member id; they are never
-    registrants."""
+    """Whether a member is one of a meeting's hosts, by verified e-mail address or member id.
+
+    Zoom takes no host as a registrant.
+    """
     normalized = {other.casefold() for other in host_emails if other}
     return member_id in host_member_ids or (email is not None and email.casefold() in normalized)
 
@@ -263,11 +274,12 @@ async def save(
     outcome_unknown: bool = False,
     retry_at: datetime | None = None,
 ) -> None:
-    """Write the record as it stands now; what Zoom answered is kept with it, the link sealed and only if `is_ready`.
+    """Save the record in `state`, with what Zoom responded.
 
-    An attempt is closed by it, unless its outcome is still `outcome_unknown`. `retry_at` is when it goes on by itself.
+    The link in the response is encrypted, and saved only if `state` is `ready`. The open attempt is closed unless
+    `outcome_unknown`. `retry_at` is when the sync goes on by itself.
 
-    Raises RecordChanged if the row changed since it was read: inserted, its link revoked, or taken off inside Zoom.
+    Raises RecordChanged if the row changed since it was read: inserted, link revoked, or removed inside Zoom.
     """
     registrant_id = context.record.id if context.record else uuid4()
     link = zoom_registrant.join_url if zoom_registrant is not None and state == "ready" else None
@@ -279,8 +291,8 @@ async def save(
         state=state,
         reason=reason,
         cancel_due=cancel_due,
-        barred=link_blocked,
-        in_doubt=outcome_unknown,
+        link_blocked=link_blocked,
+        outcome_unknown=outcome_unknown,
         retry_at=retry_at,
         skew=MAX_CLOCK_SKEW,
         now=tx.now,
@@ -291,7 +303,10 @@ async def save(
 
 
 def _save_parameters(context: RegistrantContext, zoom_registrant: ZoomRegistrant | None) -> dict[str, Any]:
-    """Whose record it is, what Zoom answered, and what was read of it, which must still be true."""
+    """The parameters of `_SAVE` from the context and Zoom's response.
+
+    `was_due` and `last_notified_at` are as they were read; the statement saves nothing if they have changed.
+    """
     return {
         "registration_id": context.registration_id,
         "meeting_id": context.meeting_id,

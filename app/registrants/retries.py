@@ -13,7 +13,10 @@ from app.registrations.models import Registration
 
 
 async def request_retry(tx: db.Tx, event: Event, account_id: UUID | None, requested_by: str) -> None:
-    """Sync everybody now who is going to the event and has no link; `requested_by` is MEMBER or ORGANISER."""
+    """Sync everybody now who is going to the event and has no link.
+
+    `requested_by` is MEMBER or ORGANISER: who may use the addition of the day that is reserved for people.
+    """
     meeting = await meetings.current(tx, event.id)
     at_meeting = (Registrant.registration_id == Registration.id) & (
         Registrant.meeting_id == (meeting.id if meeting else None)

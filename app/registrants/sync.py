@@ -1,4 +1,4 @@
-"""One registration and Zoom's record of it: what is wanted, and the one call that brings them together."""
+"""Compares one registration with Zoom's record of it, and makes the one call that unites them."""
 
 import contextlib
 from datetime import datetime, timedelta
@@ -32,11 +32,12 @@ from app.registrants.registrant_state import RegistrantContext, RegistrantRecord
 from app.registrations.models import Registration
 from app.resources import Resources
 
-# A link that did not come with the answer is looked for soon, and if that did not help, in no hurry: each look may
-# cost one of the three additions a day.
-RETRY_SOON, RETRY_LATE = timedelta(seconds=20), timedelta(minutes=10)
-# So long a registrant is kept who may come back: nothing Zoom says lets one hope that a cancelled registrant can be
-# approved again, so coming back would cost another of the three additions.
+# If Zoom's response contains no link, the sync looks again soon, and after that seldom: each look may cost one of the
+# three additions a day.
+RETRY_SOON = timedelta(seconds=20)
+RETRY_LATE = timedelta(minutes=10)
+# How long to wait before cancelling. Zoom documents no way to approve a cancelled registrant again, so a change of mind
+# would cost another of the three additions a day.
 CANCEL_GRACE = timedelta(minutes=1)
 DAILY_LIMIT_REACHED = "Zoom takes no more of this today; it goes on after midnight UTC."
 ACCOUNT_DISCONNECTED = "The organisers must connect their Zoom account again first."
@@ -45,7 +46,7 @@ ACCOUNT_NEEDS_REPAIR = (
     "The organisers' connection to Zoom does not work at the moment; it goes on by itself afterwards."
 )
 RETRIED_AUTOMATICALLY = "Zoom does not answer as it should right now; it is tried again by itself."
-# Refusals that are a state of the registrant and no fault: (state, what a person is told).
+# Refusals that are a state of the registrant and no failure of ours: (state, reason shown to people).
 REFUSALS: dict[type[ZoomError], tuple[str, str]] = {
     HostCannotRegister: ("host", "Hosts and alternative hosts come in by starting the meeting."),
     RegistrationOff: ("unsupported", "This meeting has no personal links."),
@@ -55,7 +56,10 @@ REFUSALS: dict[type[ZoomError], tuple[str, str]] = {
 
 
 async def sync_registrant(job: JobContext[Resources]) -> None:
-    """Add, approve, cancel or leave alone: whatever makes Zoom's record what the answer wants."""
+    """Make Zoom's record what one registration (the key) asks for.
+
+    The job adds, approves, cancels, or leaves the registrant alone.
+    """
     context = await registrant_state.load(job.resources, job.id)
     if context is None:
         await _complete_unchanged(job)
@@ -76,15 +80,16 @@ async def sync_registrant(job: JobContext[Resources]) -> None:
 
 
 async def _retry_after_reset(job: JobContext[Resources], error: quotas.QuotaExhausted) -> None:
-    """Wait for the day's end, as done as can be: whoever asks meanwhile has it looked at at once."""
-    now, retry_at = job.resources.clock.now(), error.retry_at
-    async with job.complete(retry_at + outbox.jitter(retry_at, now) if retry_at else None) as tx:
+    """Complete the job until the daily quota resets, so that a request meanwhile runs it at once."""
+    retry_at = error.retry_at
+    repeat_at = retry_at + outbox.jitter(retry_at, job.resources.clock.now()) if retry_at else None
+    async with job.complete(repeat_at) as tx:
         await _store_reason(tx, job, error)
         tx.publish(f"registration:{job.id}")
 
 
 async def _store_reason(tx: db.Tx, job: JobContext[Resources], error: ZoomError | RetryLater) -> None:
-    """Tell the member why they have no link; what was attempted meanwhile is still to be found out."""
+    """Store why the member has no link yet. An open attempt stays open."""
     context = await registrant_state.load(job.resources, job.id)
     if (
         context is None
@@ -94,24 +99,24 @@ async def _store_reason(tx: db.Tx, job: JobContext[Resources], error: ZoomError 
         or context.is_denied
     ):
         return
-    cancel_due, link_blocked = (
-        (context.record.cancel_due, context.record.link_blocked) if context.record else (False, False)
-    )
-    retry_at = error.retry_at if error.retry == "at" else None
     await registrant_state.save(
         tx,
         job,
         context,
         "pending",
         user_message(error),
-        cancel_due=cancel_due,
-        link_blocked=link_blocked,
+        cancel_due=context.record is not None and context.record.cancel_due,
+        link_blocked=context.record is not None and context.record.link_blocked,
         outcome_unknown=True,
-        retry_at=retry_at,
+        retry_at=error.retry_at if error.retry == "at" else None,
     )
 
 
 async def _converge(job: JobContext[Resources], context: RegistrantContext) -> None:
+    """Take the first step that is missing.
+
+    The order matters: a revoked link is ended before anything else, and a denial holds against any addition.
+    """
     _wait_for_opposite_call(context, job.resources.clock.now())
     if context.record and context.record.cancel_due:
         await _revoke_link(job, context, context.record)
@@ -133,14 +138,16 @@ async def _converge(job: JobContext[Resources], context: RegistrantContext) -> N
     elif context.should_be_registered and (context.is_stale or not context.is_ready):
         await _ensure_registered(job, context)
     elif context.record and context.record.state == "pending" and not context.should_be_registered:
-        await _save(job, context, "cancelled", None)  # Zoom never had them
+        await _save(job, context, "cancelled", None)  # Zoom never had the registrant, so no call is needed.
     else:
         await _complete_unchanged(job, context)
 
 
 def _wait_for_opposite_call(context: RegistrantContext, now: datetime) -> None:
-    """While Zoom may still be at the opposite of what is wanted now, a call of ours might come first, and be undone.
-    Raises RetryLater until then."""
+    """Raise RetryLater while Zoom may still carry out the opposite of what is desired now.
+
+    A call of ours could otherwise reach Zoom first and then be undone.
+    """
     attempt = context.record.attempt if context.record else None
     if attempt is None or attempt.ends_at <= now:
         return
@@ -152,8 +159,10 @@ def _wait_for_opposite_call(context: RegistrantContext, now: datetime) -> None:
 
 
 async def _refuse_email(job: JobContext[Resources], context: RegistrantContext, reason: str) -> None:
-    """The address does not identify the member at Zoom: no call is made with it, and what is known under it ends. While
-    somebody else has the address it is looked at again, lest word of its becoming free be lost."""
+    """Make no call with an address that does not identify the member, and cancel the registrant it has.
+
+    If another member has the address, the sync looks again later, in case the notice that it became free is lost.
+    """
     if context.record_at_zoom:
         await _cancel(job, context, context.record_at_zoom)
     else:
@@ -161,22 +170,28 @@ async def _refuse_email(job: JobContext[Resources], context: RegistrantContext, 
 
 
 def _cancel_at(context: RegistrantContext, record: RegistrantRecord) -> datetime:
-    """Until when a registrant is not cancelled. A guest does not change their mind: an admin took them off."""
+    """When to cancel a registrant who should not be registered.
+
+    There is no grace for guests: they do not change their mind, an admin revoked them.
+    """
     return record.updated_at + (timedelta() if context.is_guest else CANCEL_GRACE)
 
 
 async def _complete_unchanged(
-    job: JobContext[Resources], seat: RegistrantContext | None = None, again_at: datetime | None = None
+    job: JobContext[Resources], context: RegistrantContext | None = None, repeat_at: datetime | None = None
 ) -> None:
-    async with job.complete(again_at) as tx:
-        if seat:
-            await _resync_address_sharers(tx, seat, "")
+    """Complete the job without a change to the record, and run it again at `repeat_at`, if given."""
+    async with job.complete(repeat_at) as tx:
+        if context:
+            await _resync_address_sharers(tx, context, "")
         tx.publish(f"registration:{job.id}")
 
 
 async def _resync_address_sharers(tx: db.Tx, context: RegistrantContext, state: str) -> None:
-    """Have those looked at again whom it concerns whether this member has the address or not: who waits for it once it
-    is free, and whoever else came by it at the same moment."""
+    """Sync the registrations for which it matters whether this member has the address.
+
+    These are the ones that wait for the address once it is free, and those that got it at the same moment.
+    """
     registration = await tx.session.get_one(Registration, context.registration_id)
     if state == "ready":
         affected = await address_conflicts.others_going(tx, registration, context.email)
@@ -191,7 +206,7 @@ async def _resync_address_sharers(tx: db.Tx, context: RegistrantContext, state: 
 
 
 async def _ensure_registered(job: JobContext[Resources], context: RegistrantContext) -> None:
-    """Register the member, or find out that Zoom has them."""
+    """Register the member, or find the registrant that Zoom has."""
     record = context.record_at_zoom
     label = Label.MEDIUM if record and (context.can_list or _awaits_approval(record)) else Label.LIGHT
     zoom = await grants.client_for(job.resources, context.account_id, label, urgent=job.urgent)
@@ -212,15 +227,17 @@ async def _ensure_registered(job: JobContext[Resources], context: RegistrantCont
 
 
 def _retry_delay(context: RegistrantContext, refusal: ZoomError) -> timedelta | None:
-    """When it is worth while to add somebody again. A full meeting may still hold the place of somebody who withdrew a
-    moment ago, and later that of somebody who will."""
+    """How long to wait before adding somebody again whom Zoom refused; None if it is not worth while.
+
+    A full meeting may still count somebody who withdrew a moment ago, and later somebody may withdraw.
+    """
     if not isinstance(refusal, MeetingFull):
         return None
     return RETRY_LATE if context.record and context.record.state == "failed" else CANCEL_GRACE
 
 
 def _awaits_approval(record: RegistrantRecord) -> bool:
-    """Whether Zoom has answered our addition, and made no link."""
+    """Whether Zoom responded to our addition and made no link."""
     attempt = record.attempt
     return record.zoom_registrant_id is not None and (attempt is None or attempt.kind == "approve")
 
@@ -228,7 +245,10 @@ def _awaits_approval(record: RegistrantRecord) -> bool:
 async def _find_at_zoom(
     job: JobContext[Resources], zoom: AccountClient, context: RegistrantContext, record: RegistrantRecord
 ) -> ZoomRegistrant | None:
-    """The link of a registrant Zoom has, or may have, where it lets us list them; who still waits is approved."""
+    """The registrant that Zoom has or may have, with its link; approves one that still waits for approval.
+
+    Returns None if it has no link, or if the grant may not list registrants.
+    """
     zoom_registrant = await zoom_calls.find_approved(zoom, context) if context.can_list else None
     if zoom_registrant is not None or not _awaits_approval(record):
         return zoom_registrant
@@ -237,19 +257,21 @@ async def _find_at_zoom(
 
 
 async def _save_link(job: JobContext[Resources], context: RegistrantContext, zoom_registrant: ZoomRegistrant) -> None:
-    """Keep the link, sealed, if it is one of Zoom's; without a link the registrant waits and is looked at again."""
+    """Save the link, encrypted, if it leads to Zoom.
+
+    Without a link the record waits, and the sync looks again.
+    """
     if zoom_registrant.join_url and not job.resources.zoom.is_link(zoom_registrant.join_url):
         await _save(job, context, "failed", UNTRUSTED_LINK, zoom_registrant)
     elif zoom_registrant.join_url and await _was_revoked(job, context, zoom_registrant.join_url):
-        # Zoom may have approved it anew, so it is cancelled once more.
-        retry_in = timedelta()
+        # Zoom may have approved the registrant again, so the next run cancels it once more.
         await _save(
             job,
             context,
             "cancelled",
             SAME_LINK_AGAIN,
             zoom_registrant,
-            retry_in=retry_in,
+            retry_in=timedelta(),
             cancel_due=True,
             link_blocked=True,
         )
@@ -261,11 +283,15 @@ async def _save_link(job: JobContext[Resources], context: RegistrantContext, zoo
 
 
 async def _was_revoked(job: JobContext[Resources], context: RegistrantContext, link: str) -> bool:
+    """Whether this very link was revoked before."""
     return context.record is not None and await link_revocation.was_revoked(job.resources, context.record.id, link)
 
 
 async def _revoke_link(job: JobContext[Resources], context: RegistrantContext, record: RegistrantRecord) -> None:
-    """End a link at Zoom, whoever else it was made for; then, if Zoom has not shown to have none, make another."""
+    """Cancel the registrant of a revoked link at Zoom, then have another made.
+
+    No other is made if Zoom has shown that it only has this one. Other registrations that share the link lose it too.
+    """
     zoom = await grants.client_for(job.resources, context.account_id, Label.MEDIUM, urgent=job.urgent)
     with contextlib.suppress(RegistrationOff, MeetingOver):
         context = await zoom_calls.set_status(job, zoom, context, record, "cancel")
@@ -275,23 +301,24 @@ async def _revoke_link(job: JobContext[Resources], context: RegistrantContext, r
 
 
 async def _cancel(job: JobContext[Resources], context: RegistrantContext, record: RegistrantRecord) -> None:
-    """Take the registrant off; Zoom confirms without proof. Who only changed address is then added anew.
+    """Cancel the registrant. A member who only changed their address is then added with the new one.
 
-    To Zoom one address is one registrant, also where a guest and a member have it: it stays while either is coming.
+    Zoom confirms a cancel without proof. To Zoom one address is one registrant, also if a guest and a member have it:
+    it stays while either is going.
     """
     async with job.read_only() as tx:
         registration = await tx.session.get_one(Registration, context.registration_id)
         others_going = await address_conflicts.others_going(tx, registration, record.email)
     if not others_going:
         zoom = await grants.client_for(job.resources, context.account_id, Label.MEDIUM, urgent=job.urgent)
-        # Then there is nothing left to be taken off.
+        # After these refusals there is no registrant left to cancel.
         with contextlib.suppress(RegistrationOff, MeetingOver):
             context = await zoom_calls.set_status(job, zoom, context, record, "cancel")
     await _save(job, context, "cancelled", None, retry_in=timedelta() if context.should_be_registered else None)
 
 
 async def _handle_missing_meeting(job: JobContext[Resources], context: RegistrantContext) -> None:
-    """Zoom says that there is no such meeting: it is read, and if that says otherwise the member is looked at again."""
+    """Have the meeting read, as Zoom says that it does not exist; the registrant is synced again later."""
     async with job.complete(job.resources.clock.now() + RETRY_LATE) as tx:
         meeting = await meetings.lock(tx, context.meeting_id)
         if meeting.state in meetings.ACTIVE_STATES and not await drift.mark_stale(tx, meeting):
@@ -311,6 +338,7 @@ async def _save(
     cancel_due: bool = False,
     link_blocked: bool = False,
 ) -> None:
+    """Save the record and complete the job; it runs again after `retry_in`, if given."""
     async with job.complete(job.resources.clock.now() + retry_in if retry_in is not None else None) as tx:
         await registrant_state.save(
             tx, job, context, state, reason, zoom_registrant, cancel_due=cancel_due, link_blocked=link_blocked
@@ -321,7 +349,7 @@ async def _save(
 
 
 def user_message(error: ZoomError | RetryLater) -> str:
-    """What a member is told of a call that has to wait."""
+    """The reason to show to a member while a call has to wait."""
     if isinstance(error, TokenUnavailable | UntrustedHost):
         return ACCOUNT_NEEDS_REPAIR if error.retry == "when_reconnected" else RETRIED_AUTOMATICALLY
     if error.retry == "when_reconnected":

@@ -1,4 +1,7 @@
-"""The calls that change one registrant at Zoom, each counted, and written down before it is made."""
+"""The calls that change one registrant at Zoom.
+
+Each call is counted, and its attempt is committed before it is made.
+"""
 
 from typing import Literal
 
@@ -11,14 +14,17 @@ from app.registrants import attempts, daily_additions
 from app.registrants.registrant_state import RegistrantContext, RegistrantRecord
 from app.resources import Resources
 
-MAX_NAME_LENGTH = 64  # characters, of the first and of the last name
+MAX_NAME_LENGTH = 64  # characters, for the first and for the last name each
 STATUS_CHANGES_EXHAUSTED = "Zoom takes ten changes of one registrant a day; this one is made after midnight UTC."
 
 
 async def add(
     job: JobContext[Resources], zoom: AccountClient, context: RegistrantContext
 ) -> tuple[RegistrantContext, ZoomRegistrant]:
-    """Add the member. The same address added again is the same registrant, so repeating it is harmless, but counts."""
+    """Add the member; returns the context after the call, and Zoom's registrant.
+
+    An address that is added again is the same registrant, so repeating the call is harmless, but it counts.
+    """
     async with daily_additions.consuming(job, context), attempts.attempting(job, context, "add") as updated:
         zoom_registrant = await zoom.add_registrant(
             context.zoom_meeting_id, registrant_body(context.name, context.email)
@@ -33,7 +39,10 @@ async def set_status(
     record: RegistrantRecord,
     action: Literal["approve", "cancel"],
 ) -> RegistrantContext:
-    """Approve or cancel a registrant; what Zoom confirms need not be true."""
+    """Approve or cancel a registrant; returns the context after the call.
+
+    Zoom also confirms what it did not do.
+    """
     quota_key, limit = f"status:{record.id}", quotas.STATUS_CHANGES_PER_REGISTRANT
     async with (
         quotas.consuming(job.resources, quota_key, limit, STATUS_CHANGES_EXHAUSTED),
@@ -44,7 +53,7 @@ async def set_status(
 
 
 async def find_approved(zoom: AccountClient, context: RegistrantContext) -> ZoomRegistrant | None:
-    """The member among those Zoom lets in, with their link."""
+    """The member's registrant, with its link, in Zoom's list of approved ones; None if it is not there."""
     async for registrant in zoom.list_registrants(context.zoom_meeting_id):
         if registrant.email.casefold() == context.email.casefold() and registrant.join_url:
             return registrant
@@ -52,7 +61,7 @@ async def find_approved(zoom: AccountClient, context: RegistrantContext) -> Zoom
 
 
 def _reference(record: RegistrantRecord) -> RegistrantReference:
-    """Who is meant: by the address alone where the answer to the addition never came."""
+    """How to name the registrant to Zoom: by address alone if the response to the addition was lost."""
     reference: RegistrantReference = {"email": record.email}
     if record.zoom_registrant_id:
         reference["id"] = record.zoom_registrant_id
@@ -60,7 +69,10 @@ def _reference(record: RegistrantRecord) -> RegistrantReference:
 
 
 def registrant_body(name: str, email: str) -> RegistrantBody:
-    """Zoom needs a first name: of somebody without a name it is what stands before the @."""
+    """The body of an addition.
+
+    Zoom requires a first name. For somebody without a name it is the part of the address before the @.
+    """
     full_name = " ".join(single_line(name).split()) or email.partition("@")[0]
     first, _, last = full_name.partition(" ")
     body: RegistrantBody = {"email": email, "first_name": first[:MAX_NAME_LENGTH], "auto_approve": True}
