@@ -1,7 +1,7 @@
-"""The real servers every test may ask for. Each xdist worker has its own; a database is made for each test.
+"""The real servers that every test may use. Each xdist worker has its own; each test has its own database.
 
 DATABASE_URL, REDIS_URL and S3_ENDPOINT_URL (with S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY) name servers to use instead.
-The user of DATABASE_URL may create databases; the Redis databases from the given number on are flushed.
+The user of DATABASE_URL may create databases. The Redis databases from the number in REDIS_URL on are flushed.
 """
 
 import asyncio
@@ -34,20 +34,22 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("here")
 
-# structlog's own choice shows the values of all variables with a traceback, and can take a minute to do so, in which
-# nobody is answered.
+# structlog's default shows the values of all variables with a traceback. That can take a minute, in which the event
+# loop answers nobody.
 _PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`make crash` walks all boundaries, `make test` one of each kind."""
+    """Add the option of `make crash`, which tests all boundaries. `make test` takes one of each kind."""
     parser.addoption("--every-boundary", action="store_true", help="freeze a worker at every boundary of a path")
 
 
 def pytest_collection_finish() -> None:
-    """The garbage collector leaves alone what was collected to be run, as a process of the service does with what it
-    holds: it would walk through all of it again and again."""
+    """Exclude the collected tests from garbage collection, as a process of the service does with what stays.
+
+    Otherwise the collector would walk through all of them again and again.
+    """
     gc.freeze()
 
 
@@ -56,7 +58,7 @@ LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
 
 @pytest.fixture(scope="session", autouse=True)
 async def _remember_loop(request: pytest.FixtureRequest) -> None:
-    """The loop of all tests, so that one that hangs can be asked what it waits for."""
+    """Remember the loop of all tests, so that the tasks of a test that hangs can be listed."""
     request.config.stash[LOOP] = asyncio.get_running_loop()
 
 
@@ -64,7 +66,10 @@ async def _remember_loop(request: pytest.FixtureRequest) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What hung: pytest-timeout tells where the loop stood, and here every thread and every task says where it is."""
+    """Add the stacks of every thread and task to the report of a test that hung.
+
+    pytest-timeout itself only shows where the loop is.
+    """
     report = yield
     if call.excinfo and str(call.excinfo.value).startswith("Timeout (>"):
         report.sections.append(("Threads and tasks", _stacks(item.config.stash.get(LOOP, None))))
@@ -98,7 +103,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 @pytest.fixture(scope="session")
 async def template(stack: Stack) -> AsyncIterator[str]:
-    """The name of a migrated database that others are copied from; nobody connects to it."""
+    """Yield the name of a migrated database that others are copied from. Nobody connects to it."""
     name = f"template_{secrets.token_hex(6)}"
     await migrate(await stack.create_database(name))
     yield name
@@ -107,7 +112,7 @@ async def template(stack: Stack) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def databases(stack: Stack, template: str) -> AsyncIterator[DatabasePool]:
-    """Migrated databases, for one test after the other."""
+    """The pool of migrated databases."""
     databases = DatabasePool(stack, template)
     yield databases
     await databases.close()
@@ -115,7 +120,7 @@ async def databases(stack: Stack, template: str) -> AsyncIterator[DatabasePool]:
 
 @pytest.fixture
 async def database_url(databases: DatabasePool) -> AsyncIterator[str]:
-    """A migrated database without a row in it, this test's own."""
+    """A migrated database without rows for this test alone."""
     name, url = await databases.acquire()
     yield url
     await databases.release(name, url)
@@ -123,7 +128,7 @@ async def database_url(databases: DatabasePool) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def redis_url(stack: Stack, worker_id: str) -> str:
-    """An empty Redis database, this worker's own."""
+    """An empty Redis database for this xdist worker alone."""
     parts = urlsplit(stack.redis_url)
     number = int(parts.path.strip("/") or 0) + int(worker_id.removeprefix("gw").replace("master", "0"))
     url = parts._replace(path=f"/{number}").geturl()
@@ -134,26 +139,26 @@ async def redis_url(stack: Stack, worker_id: str) -> str:
 
 @pytest.fixture(scope="session")
 def every_mail() -> list[Mail]:
-    """The mails of the test, also those it let the mail server forget."""
+    """All mails of the test, also those that it cleared from the mail server."""
     return []
 
 
 @pytest.fixture(scope="session")
 async def mail_server(tmp_path_factory: pytest.TempPathFactory, every_mail: list[Mail]) -> AsyncIterator[Mailbox]:
-    """A real SMTP server that keeps what it gets."""
+    """A real SMTP server that keeps all mails."""
     async with Mailbox(tmp_path_factory.mktemp("mail"), on_arrival=every_mail.append) as mailbox:
         yield mailbox
 
 
 @pytest.fixture(scope="session")
 def mail_url(mail_server: Mailbox) -> str:
-    """smtp://host:port of the mail server."""
+    """The mail server's URL, smtp://host:port."""
     return mail_server.url
 
 
 @pytest.fixture
 def mailbox(mail_server: Mailbox, every_mail: list[Mail]) -> Mailbox:
-    """The mail server, as if no mail had come yet."""
+    """The mail server without the mails of earlier tests."""
     mail_server.clear()
     every_mail.clear()
     return mail_server
@@ -163,7 +168,10 @@ def mailbox(mail_server: Mailbox, every_mail: list[Mail]) -> Mailbox:
 async def service(
     database_url: str, redis_url: str, mailbox: Mailbox, every_mail: list[Mail], request: pytest.FixtureRequest
 ) -> AsyncIterator[RunningService]:
-    """The whole service alive on servers of its own. In the end every member's calendar must agree with the event."""
+    """The whole running service on servers of its own.
+
+    At the end, every member's calendar must match the event.
+    """
     failed = request.session.testsfailed
     async with run_service(database_url, redis_url, mailbox) as running:
         yield running

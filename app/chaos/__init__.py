@@ -1,5 +1,6 @@
-"""A run of the whole service under faults, and what must hold afterwards: `kindryn-zoom chaos`, `make chaos`.
+"""A run of the whole service under faults, and the invariants that must hold afterwards: `make chaos`.
 
-`strikes_plan` and `happenings` say, from a seed, what goes wrong and what a community does meanwhile. `stage` starts
-everything, `strikes` and `stories` do it, `gathering` reads what is left in the end, and `invariants` judges it.
+`fault_plan` and `workload_plan` derive from a seed what fails and what a community does meanwhile. `environment` starts
+everything, `fault_injection` and `workload` carry the plans out, `collect_observed_state` reads the result, and the two
+`invariants_` modules check it. For development only: the wheel and the image do not contain it.
 """

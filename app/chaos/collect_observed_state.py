@@ -1,4 +1,4 @@
-"""Reading what is left once everything is quiet: at the API, in the database, at Zoom, and what came by mail."""
+"""Reads the final state of a run: from the API, the database, Zoom, and the mails."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ MEMBER_BY_ID = {member_id_of(who): who for who in PEOPLE}
 
 
 async def collect_observed_state(community: Community) -> ObservedState:
-    """Everything, as values."""
+    """Read everything as plain values."""
     environment = community.environment
     database = await asyncpg.connect(environment.database_url)
     try:
@@ -79,7 +79,7 @@ async def collect_observed_state(community: Community) -> ObservedState:
 
 
 def observed_values(observed: ObservedState) -> dict[tuple[str, str], Any]:
-    """What the service says, by what it is about, as wishes name it."""
+    """Return the values the API shows, by subject, with the same keys as `ExpectedValues`."""
     found: dict[tuple[str, str], Any] = {(one.event, one.who): one.rsvp for one in observed.registrations}
     for event in observed.events.values():
         found |= {
@@ -91,7 +91,7 @@ def observed_values(observed: ObservedState) -> dict[tuple[str, str], Any]:
 
 
 async def _event(community: Community, event_id: str, number: int | None) -> Event:
-    """`number` is the meeting's that serves it: of what is over it is not shown any more."""
+    """Return an event. `number` is its meeting's number, which the API no longer shows once the event is over."""
     body = await community.clients.get_when_available(ADMIN, f"/api/events/{event_id}")
     zoom = body["zoom"] or {}
     attendance: Mapping[str, tuple[ObservedSession, ...]] = {}
@@ -172,7 +172,7 @@ def _message(row: Mapping[str, Any]) -> HookMessage:
 
 
 def read_invitations(mails: Iterable[mailbox.Mail]) -> Iterable[InvitationMail]:
-    """The invites among the mails, in the order they came."""
+    """Yield the invitations among the mails, in order of arrival."""
     for mail in mails:
         for part in mail.message.walk():
             if part.get_content_type() == "text/calendar":
@@ -193,5 +193,5 @@ def _invitation(text: str) -> InvitationMail:
 
 
 def _parse_time(text: str) -> datetime:
-    """To the second, as Zoom says times."""
+    """Parse a time and cut it to the second, as Zoom reports no fractions."""
     return datetime.fromisoformat(text).astimezone(UTC).replace(microsecond=0)

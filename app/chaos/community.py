@@ -1,4 +1,4 @@
-"""The community of a run: its Zoom account with many hosts, its hook, and what it was told is accepted."""
+"""The community of a run: its Zoom account with many hosts, its hook, and everything the service accepted."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +19,10 @@ HOOK_EVENTS = ["event.live", "event.ended", "registration.changed"]
 
 @dataclass(frozen=True)
 class JoinClick:
-    """Somebody clicked on Join: what Zoom's page answered where they were sent, or the slug of the refusal; and whether
-    they were certainly coming all the while."""
+    """The result of a click on Join: what Zoom's page answered after the redirect, or the slug of the refusal.
+
+    It also records whether the member was certainly registered during the whole click.
+    """
 
     event: str
     who: str
@@ -31,7 +33,7 @@ class JoinClick:
 
 @dataclass
 class Community:
-    """Who asks, what was accepted, and the hosts of its account by number."""
+    """The clients of a run, what the service accepted from them, and the account's hosts by number."""
 
     environment: ChaosEnvironment
     clients: MemberClients
@@ -43,7 +45,7 @@ class Community:
     skipped: list[str] = field(default_factory=list)
 
     async def set_up(self) -> None:
-        """Connect the Zoom account and make the hook, before anything goes wrong."""
+        """Connect the Zoom account and create the hook, before the first fault."""
         users = [
             {"email": host_email(number), "first_name": "Host", "last_name": str(number)} for number in range(HOSTS)
         ]
@@ -77,10 +79,10 @@ class Community:
 
 
 def host_email(number: int) -> str:
-    """The address of a host."""
+    """Return a host's address."""
     return f"host{number}@chaos.example"
 
 
 def idempotency_header() -> dict[str, str]:
-    """The header by which a request that is sent again makes nothing twice."""
+    """Return a header with a new idempotency key, so that a repeated request creates nothing twice."""
     return {"Idempotency-Key": str(uuid4())}

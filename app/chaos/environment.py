@@ -1,4 +1,4 @@
-"""Everything a run happens in: servers, a simulated Zoom, two API processes and three workers, all ours to harm."""
+"""The environment of a run: servers, a simulated Zoom, two API processes and three workers, all exposed to faults."""
 
 import asyncio
 import contextlib
@@ -26,13 +26,13 @@ from app.devstack.stack import Stack
 from app.worker import READY_MESSAGE
 
 PrintLine = Callable[[str], None]
-# Zoom repeats a failed notification after 5, 20 and 60 minutes: 3, 12 and 36 seconds here.
+# Zoom repeats a failed notification after 5, 20 and 60 minutes, which are 3, 12 and 36 seconds here.
 RETRY_COMPRESSION = 100
 
 
 @dataclass(frozen=True)
 class ChaosEnvironment:
-    """What runs, and the ways between."""
+    """The running processes, and the proxies between them."""
 
     stack: Stack
     mailbox: FailingMailbox
@@ -47,21 +47,23 @@ class ChaosEnvironment:
 
     @property
     def processes(self) -> dict[str, SupervisedProcess]:
-        """API and workers by name."""
+        """The API and worker processes by name."""
         return {one.name: one for one in (*self.apis, *self.workers)}
 
     @property
     def api_urls(self) -> list[str]:
-        """Where each API process answers, without a way in between."""
+        """The URL of each API process, without a proxy."""
         return [f"http://{LOOPBACK}:{one.server.port}" for one in self.apis]
 
 
 @contextlib.asynccontextmanager
 async def start_environment(print_line: PrintLine, *, all_scopes: bool) -> AsyncIterator[ChaosEnvironment]:
-    """Starts everything, on free ports and in a folder that is deleted at the end. With `all_scopes` the app asks for
-    every scope there is, otherwise for those the service cannot do without. Raises StartError."""
+    """Start everything on free ports, in a folder that is deleted at the end. Raises StartError.
+
+    With `all_scopes` the app requests every scope, otherwise only those the service cannot do without.
+    """
     async with contextlib.AsyncExitStack() as exits:
-        # What is accepted must survive a crash of PostgreSQL, so it is as durable as in production.
+        # Accepted changes must survive a crash of PostgreSQL, so it flushes commits as in production.
         stack = await exits.enter_async_context(Stack(Path(tempfile.gettempdir()), progress=print_line, durable=True))
         mailbox = await exits.enter_async_context(FailingMailbox(stack.folder / "mail"))
         platform = await exits.enter_async_context(open_platform(COOKIE))
@@ -92,7 +94,7 @@ async def start_environment(print_line: PrintLine, *, all_scopes: bool) -> Async
 
 @contextlib.asynccontextmanager
 async def supervise(environment: ChaosEnvironment) -> AsyncIterator[None]:
-    """Until the block ends, whatever process ends is started again."""
+    """Until the block ends, restart every process that ends."""
     supervising = [asyncio.create_task(one.supervise(), name=one.name) for one in environment.processes.values()]
     try:
         yield
@@ -104,7 +106,7 @@ async def supervise(environment: ChaosEnvironment) -> AsyncIterator[None]:
 
 async def _stop(one: SupervisedProcess) -> None:
     if one.server.process is not None:
-        signal_all([one.server.process.pid], signal.SIGCONT)  # who stands still does not end
+        signal_all([one.server.process.pid], signal.SIGCONT)  # a stopped process cannot end
     await one.server.stop()
 
 
@@ -113,7 +115,7 @@ def _port(url: str) -> int:
 
 
 def _through_proxy(url: str, proxy: TcpProxy) -> str:
-    """The same, by a way of ours."""
+    """Return the same URL with the port of the proxy."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()
 
@@ -134,8 +136,9 @@ def _simulator(stack: Stack, *, all_scopes: bool) -> Server:
 
 
 def _process(stack: Stack, settings: dict[str, str], name: str, port: int | None = None) -> SupervisedProcess:
-    file, shift = stack.folder / f"{name}.settings.json", stack.folder / f"{name}.shift"
-    # Nobody reads metrics here.
+    file = stack.folder / f"{name}.settings.json"
+    shift = stack.folder / f"{name}.shift"
+    # Nobody reads metrics in a run.
     file.write_text(json.dumps(settings | {"METRICS_PORT": "0"}))
     shifted_clock.set_shift(shift, 0.0)
     run: list[str | Path] = [sys.executable, "-m", "app.chaos.shifted_clock", shift, file]

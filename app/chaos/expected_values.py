@@ -1,4 +1,4 @@
-"""What the community was told is accepted, and so what may be found in the end. Pure."""
+"""What the service accepted during a run, and so which values may be found at the end. Pure."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Any
 
 @dataclass
 class ExpectedValue:
-    """One thing somebody may have said: the last word that was accepted, and the words nobody answered.
+    """The values of one subject: the last one that was accepted, and those whose requests got no response.
 
-    A request without an answer may have been heard or not, and may still be heard later: whoever got it may stand
-    still. So its word stays possible, whatever is accepted after it.
+    A request without a response may have had an effect or not, and may still have one later, because the process that
+    received it may be frozen. So its value stays possible, whatever is accepted after it.
     """
 
     accepted: Any = None
@@ -18,34 +18,34 @@ class ExpectedValue:
 
     @property
     def possible(self) -> list[Any]:
-        """What may be found."""
+        """The values that may be found."""
         return [self.accepted, *self.unanswered]
 
     @property
     def certain(self) -> bool:
-        """Whether there is but one possibility."""
+        """Whether only one value is possible."""
         return not self.unanswered
 
 
 class ExpectedValues:
-    """Everything that was said, by what it is about: `(event, attribute)` or `(event, member)`."""
+    """All values by subject: `(event, attribute)` or `(event, member)`."""
 
     def __init__(self) -> None:
         self._values = defaultdict[tuple[str, str], ExpectedValue](ExpectedValue)
 
     def record_accepted(self, subject: tuple[str, str], value: Any) -> None:
-        """The service has said that it will be so."""
+        """Record that the service accepted a value."""
         self._values[subject].accepted = value
 
     def record_unanswered(self, subject: tuple[str, str], value: Any) -> None:
-        """Nobody knows."""
+        """Record a value whose request got no response."""
         self._values[subject].unanswered.append(value)
 
     def get(self, event: str, attribute: str) -> ExpectedValue:
-        """What was said of that."""
+        """Return the values of an event's attribute."""
         return self._values.get((event, attribute), ExpectedValue())
 
     @property
     def all(self) -> dict[tuple[str, str], ExpectedValue]:
-        """Everything that was said."""
+        """Return all values."""
         return dict(self._values)

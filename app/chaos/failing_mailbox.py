@@ -1,4 +1,4 @@
-"""A mail server that can be made to fail, and keeps every mail it takes."""
+"""A mail server that can be made to fail. It keeps every mail it accepts."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ TRANSIENT_REPLY = "451 4.3.0 try again later"
 
 
 class FailingMailbox(Mailbox):
-    """A mailbox that fails as it is told."""
+    """A mailbox with a failure mode."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -22,7 +22,7 @@ class FailingMailbox(Mailbox):
         self._healthy.set()
 
     async def set_failure(self, mode: str | None) -> None:
-        """From now on fail like that; with None be well again, which also ends what hangs."""
+        """Fail in this mode from now on. None ends the failure, and also releases sessions that hang."""
         previous, self._failure = self._failure, mode
         (self._healthy.clear if mode == "mail hangs" else self._healthy.set)()
         if mode == "mail is down":
@@ -41,7 +41,10 @@ class FailingMailbox(Mailbox):
         return await super().handle_RCPT(server, session, envelope, address, options)
 
     async def handle_DATA(self, server: Any, session: object, envelope: "Envelope") -> str:  # noqa: N802 - likewise
-        """aiosmtpd's hook for one mail. One that hangs is not taken if its sender leaves, which cancels this."""
+        """aiosmtpd's hook for one mail.
+
+        A mail that hangs is not accepted if its sender leaves, because aiosmtpd then cancels this call.
+        """
         await self._healthy.wait()
         reply = await super().handle_DATA(server, session, envelope)
         if self._failure == "mail answers are lost":

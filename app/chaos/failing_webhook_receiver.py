@@ -1,4 +1,4 @@
-"""The platform's end of the hooks, which keeps whatever comes, however often, and can be made to fail."""
+"""The platform's receiver of hooks in a run. It keeps every repetition and can be made to fail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from app.devstack.webhook_receiver import WebhookReceiver, verify
 
 @dataclass(frozen=True)
 class HookArrival:
-    """One sending of a message that came, and whether it was told that it had."""
+    """One attempt to send a message, and whether the response confirmed it."""
 
     message_id: str
     body: str
@@ -20,8 +20,11 @@ class HookArrival:
 
 
 class FailingWebhookReceiver(WebhookReceiver):
-    """Every message whose signature is proved, in the order they came. While it is `failing` a message is told 500, but
-    each only once: how much later a third attempt comes is promised elsewhere."""
+    """Every message with a valid signature, in order of arrival.
+
+    While it is `failing`, it answers 500, but to each message only once: other tests cover when a third attempt is
+    made.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +33,7 @@ class FailingWebhookReceiver(WebhookReceiver):
         self._failed = set[str]()
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Keep one sending. Raises BadSignature, and what becomes a 500."""
+        """Keep one attempt. Raises BadSignature, and a failure that becomes a 500."""
         message = verify(self.secret, headers, body)
         message_id = headers["webhook-id"]
         fails = self.failing and message_id not in self._failed

@@ -1,4 +1,4 @@
-"""Doing what the plan of faults says, and putting everything right again at the end of each."""
+"""Carries out the plan of faults, and repairs everything at the end of each."""
 
 import asyncio
 import contextlib
@@ -17,16 +17,16 @@ from app.chaos.processes import children_of, signal_all
 from app.devstack.http_clients import StepFailed
 from app.devstack.servers import Server, StartError
 
-# What may go missing. Without the word that a meeting was made ten minutes pass until it is made once more, and without
-# that of its end an event stays live until the sweep: both are promised, and take longer than anybody waits here. What
-# participants do is known from nothing else.
+# Notifications that may be lost. Two others may not. Without the one that a meeting was created, it takes ten minutes
+# until it is created once more. Without the one that it ended, an event stays live until the periodic job. Both delays
+# are promised, and longer than a run waits. What participants do is known from their notifications alone.
 LOSABLE_NOTIFICATIONS = ("meeting.updated", "meeting.deleted", "meeting.registration_created", "meeting.registration_approved",
            "meeting.registration_cancelled", "meeting.participant_jbh_waiting")  # fmt: skip
 CALL_FAULTS = frozenset({"latency", "status", "rate_per_second", "lose_answer", "close_before", "expired_token"})
 
 
 class FaultInjector:
-    """Strikes the stage as planned. `done` counts by kind."""
+    """Injects the planned faults into the environment. `done` counts them by kind."""
 
     def __init__(self, environment: ChaosEnvironment) -> None:
         self._environment = environment
@@ -36,7 +36,7 @@ class FaultInjector:
         self.failed: list[str] = []
 
     async def run(self, plan: Sequence[Fault]) -> None:
-        """Do all of it, each at its moment; returns when the last is over."""
+        """Inject all faults at their times. Returns when the last is over."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.TaskGroup() as group:
@@ -130,7 +130,7 @@ class FaultInjector:
             }
             await self._environment.zoom.control("PUT", "faults", faults)
             if not any(active_fault.kind == "shuffled" for active_fault in active):
-                with contextlib.suppress(StepFailed):  # what is held goes out; that more is under way does not matter
+                with contextlib.suppress(StepFailed):  # the notifications go out; further ones in flight do not matter
                     await self._environment.zoom.control("POST", "idle?timeout=0.1")
 
 
@@ -152,7 +152,7 @@ def _notification_fault(planned: Fault) -> dict[str, Any] | None:
 
 
 async def _freeze(server: Server, seconds: float) -> None:
-    """Stand still for so long. The process is remembered, for another may run by then."""
+    """Freeze a server's process for this many seconds. It thaws that process even if another runs by then."""
     pids = [server.process.pid] if server.process is not None else []
     signal_all(pids, signal.SIGSTOP)
     try:

@@ -1,4 +1,4 @@
-"""What goes wrong and when: a plan that follows from a seed alone. Pure."""
+"""The plan of faults: what fails and when, derived from a seed alone. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +7,17 @@ from random import Random
 APIS = ("api-1", "api-2")
 WORKERS = ("worker-1", "worker-2", "worker-3")
 PROCESSES = (*APIS, *WORKERS)
-LEASE = 15.0  # seconds a worker that stands still keeps what it does
-QUIET_START = 2.0  # seconds of peace at the beginning
+LEASE = 15.0  # seconds until another worker may take the job of a frozen one
+QUIET_START = 2.0  # seconds without faults at the beginning
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: `at` seconds after the beginning, for so many `seconds` (0 is a moment). `amount` says how much of it:
-    the seconds a clock is ahead, the share of Zoom's calls that are hit."""
+    """One fault, `at` seconds after the beginning, for this many `seconds` (0 is an instant).
+
+    `amount` is its size: the seconds a clock is ahead, or the share of Zoom's calls that are hit.
+    """
 
     at: float
     kind: str
@@ -25,13 +27,13 @@ class Fault:
 
     @property
     def ends_at(self) -> float:
-        """When it is over."""
+        """When it ends, in seconds after the beginning."""
         return self.at + self.seconds
 
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A kind of fault: whom it can hit, how long it lasts, and how much it can be."""
+    """A kind of fault: its possible targets, durations and amounts."""
 
     targets: tuple[str, ...]
     shortest: float = 0.0
@@ -39,7 +41,11 @@ class FaultKind:
     amounts: tuple[float, ...] = (0.0,)
 
 
-ZOOM, MAIL, HOOKS, DATABASE, REDIS = "Zoom", "mail", "hooks", "PostgreSQL", "Redis"
+ZOOM = "Zoom"
+MAIL = "mail"
+HOOKS = "hooks"
+DATABASE = "PostgreSQL"
+REDIS = "Redis"
 FAULT_KINDS: Mapping[str, FaultKind] = {
     "kill": FaultKind(PROCESSES, 0.2, 4.0),
     "end": FaultKind(PROCESSES, 0.2, 1.0),
@@ -69,16 +75,16 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "shuffled": FaultKind((ZOOM,), 3.0, 8.0),
     "lost": FaultKind((ZOOM,), 3.0, 6.0),
 }
-# Of these several can go on at Zoom at once; whatever else hits one target waits until the one before is over.
+# Zoom can have several of these faults at once. Of all others, a target has one at a time.
 CONCURRENT_KINDS = frozenset(name for name, kind in FAULT_KINDS.items() if kind.targets == (ZOOM,))
 
 
 def plan_faults(seed: int, seconds: float, mean_interval: float = 3.0) -> list[Fault]:
-    """The faults of a run, in order, one `mean_interval` so many seconds on average and all over after `seconds`.
+    """Return the faults of a run in order, about one every `mean_interval` seconds and all over after `seconds`.
 
-    Every kind comes once before any comes again, in an order that differs from seed to seed, as far as it fits in.
+    Every kind occurs once before any occurs again, as far as there is room. The order depends on the seed.
     """
-    dice = Random(f"strikes {seed}")  # noqa: S311 - whoever has the seed is to have the plan
+    dice = Random(f"strikes {seed}")  # noqa: S311 - the same seed must give the same plan
     free_at, remaining_kinds, at, found = dict[str, float](), list[str](), QUIET_START, list[Fault]()
     while at < seconds:
         remaining_kinds = remaining_kinds or dice.sample(sorted(FAULT_KINDS), len(FAULT_KINDS))
@@ -90,7 +96,7 @@ def plan_faults(seed: int, seconds: float, mean_interval: float = 3.0) -> list[F
                 free_at[exclusive_target] = fault.ends_at + 1.0
             at += dice.uniform(0.3, 2 * mean_interval - 0.3)
         else:
-            at += 0.1  # what does not fit in now is put off to the next round
+            at += 0.1  # a kind that does not fit now is tried again in the next round
     return found
 
 

@@ -1,4 +1,4 @@
-"""What an invariant found. Pure."""
+"""The result of an invariant. Pure."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ MAX_SHOWN = 20
 
 @dataclass
 class Finding:
-    """One invariant: how many things it looked at, what was wrong with which, and what it does not hold against."""
+    """One invariant: how many things it checked, its violations by object, and what it excused."""
 
     invariant: str
     checked: int = 0
@@ -15,13 +15,13 @@ class Finding:
     excused: list[str] = field(default_factory=list)
 
     def expect(self, condition: bool, violation: str) -> None:
-        """One more thing was looked at."""
+        """Count one check, and record a violation if the condition is false."""
         self.checked += 1
         if not condition:
             self.violations.append(violation)
 
     def excuse(self, reason: str) -> None:
-        """One thing that cannot be looked at, or need not hold."""
+        """Record something that cannot be checked, or need not hold."""
         self.excused.append(reason)
 
     def __str__(self) -> str:

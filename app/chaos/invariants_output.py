@@ -1,4 +1,4 @@
-"""What must hold of everything the service says: mails, hooks, streams, answers; and of its own work. Pure."""
+"""Invariants of everything the service sends: mails, hooks, streams, responses; and of its own jobs. Pure."""
 
 import json
 from collections import Counter, defaultdict
@@ -19,19 +19,21 @@ from app.chaos.observed_state import (
     Registration,
 )
 
-LEASE_GRACE = 10.0  # seconds a row may be held after its lease is out: somebody takes it within that
+LEASE_GRACE = 10.0  # seconds a row may stay claimed after its lease has expired; a worker takes it within that time
 WRONG_REFUSALS = frozenset({400, 401, 404, 405, 408, 413, 415, 422})
-NOT_AVAILABLE, FAULT = 503, 500
+NOT_AVAILABLE = 503
+FAULT = 500
 
 
 def last_mails_are_true(
     events: Mapping[str, Event], registrations: Iterable[Registration], mails: Sequence[InvitationMail]
 ) -> Finding:
-    """The last mail of an answer says it, and the event as it is. What is over is told to nobody."""
+    """The last mail about an RSVP matches it and the event. No mail is sent about events that are over."""
     finding = Finding("the last mail of each registration says the last answer")
     last = {mail.uid: mail for mail in mails}
     for one in registrations:
-        event, mail = events[one.event], last.get(one.id)
+        event = events[one.event]
+        mail = last.get(one.id)
         subject = f"event {one.event}, {one.who} ({one.rsvp}, {event.status})"
         if event.status == "ended":
             finding.excuse(f"{subject} is over")
@@ -46,7 +48,7 @@ def last_mails_are_true(
 
 
 def sequences_rise(mails: Iterable[InvitationMail]) -> Finding:
-    """Of one UID the SEQUENCE rises in the order mails come; what comes twice says the same."""
+    """The SEQUENCE of one UID rises in the order of the mails. A repeated mail has the same content."""
     finding = Finding("SEQUENCE rises, and what comes twice is the same")
     last = dict[str, InvitationMail]()
     for mail in mails:
@@ -61,7 +63,7 @@ def sequences_rise(mails: Iterable[InvitationMail]) -> Finding:
 
 
 def hooks_arrive(messages: Iterable[HookMessage], arrivals: Sequence[HookArrival]) -> Finding:
-    """Every message arrives, with the same body however often."""
+    """Every message arrives, and repetitions have the same body."""
     finding = Finding("every hook message arrives, and is always the same")
     taken = {one.message_id for one in arrivals if one.taken}
     bodies: dict[str, set[str]] = defaultdict(set)
@@ -80,7 +82,7 @@ def hooks_arrive(messages: Iterable[HookMessage], arrivals: Sequence[HookArrival
 def hooks_arrive_in_order(
     events: Mapping[str, Event], meetings: Mapping[str, MeetingAtZoom], arrivals: Sequence[HookArrival]
 ) -> Finding:
-    """Of an event that was held both are told, that it is live before that it ended."""
+    """Of an event that took place, both "live" and "ended" arrive, in this order."""
     finding = Finding("event.live is told before event.ended")
     firsts = dict[tuple[str, str], int]()
     for place, one in enumerate(arrivals):
@@ -101,7 +103,7 @@ def hooks_arrive_in_order(
 
 
 def hooks_report_last_rsvps(registrations: Iterable[Registration], arrivals: Sequence[HookArrival]) -> Finding:
-    """The last message about an answer, by the time it says, says it."""
+    """The last message about an RSVP, by the time in it, has the RSVP's value."""
     finding = Finding("the last registration.changed says the last answer")
     last = dict[str, tuple[str, str]]()
     for one in arrivals:
@@ -118,7 +120,7 @@ def hooks_report_last_rsvps(registrations: Iterable[Registration], arrivals: Seq
 
 
 def notifications_are_interpreted(attempts: Iterable[NotificationAttempt], interpreted: frozenset[str]) -> Finding:
-    """What we told Zoom we have was understood."""
+    """Every notification that we confirmed to Zoom was interpreted."""
     finding = Finding("every accepted notification is interpreted")
     for one in {one.digest: one for one in attempts if one.outcome == "delivered"}.values():
         finding.expect(one.digest in interpreted, f"{one.event} of meeting {one.meeting}, {one.digest[:16]}")
@@ -130,7 +132,7 @@ def streams_are_exact(
     posts: Mapping[str, Sequence[tuple[int, str]]],
     chat: Mapping[str, Sequence[tuple[str, bool]]],
 ) -> Finding:
-    """Each page sees every message of the chat once, in order; and the chat is what was written."""
+    """Each live page received every chat message once and in order, and the chat is what members wrote."""
     finding = Finding("streams of both processes see everything once, in order")
     for event, messages in chat.items():
         written = Counter(text for _, text in posts.get(event, ()))
@@ -151,7 +153,7 @@ def streams_are_exact(
 
 
 def nothing_is_stuck(rows: Iterable[OutboxEntry]) -> Finding:
-    """No row is held by nobody, and what was given up says why."""
+    """No expired lease is left on a row, and every dead job has a reason."""
     finding = Finding("no lease is stuck, and no row is dead without a reason")
     for row in rows:
         about = f"{row.job} {row.key} (row {row.id})"
@@ -164,8 +166,10 @@ def nothing_is_stuck(rows: Iterable[OutboxEntry]) -> Finding:
 
 
 def responses_are_honest(outcomes: Iterable[RequestOutcome]) -> Finding:
-    """Never a fault of ours, and what is not available says when to come again. Nobody is refused what is right, and
-    every refusal has a sentence."""
+    """No response is a fault of ours, and unavailability comes with the time to retry.
+
+    No valid request is refused, and every refusal has a text.
+    """
     finding = Finding("no 500, no refusal of what is right, a sentence each")
     for one in outcomes:
         if one.status is None:
@@ -178,7 +182,7 @@ def responses_are_honest(outcomes: Iterable[RequestOutcome]) -> Finding:
 
 
 def no_process_exited_unexpectedly(exits: Mapping[str, Sequence[int]]) -> Finding:
-    """A process ends only when somebody ends it."""
+    """A process ends only when the run ends it."""
     finding = Finding("no process ended by itself")
     for name, statuses in exits.items():
         finding.expect(not statuses, f"{name} ended with {list(statuses)}")
@@ -186,7 +190,7 @@ def no_process_exited_unexpectedly(exits: Mapping[str, Sequence[int]]) -> Findin
 
 
 def service_recovered(seconds: float | None, limit: float, remaining: Sequence[str]) -> Finding:
-    """Everything is done so soon after the last fault."""
+    """Everything is done this soon after the last fault."""
     finding = Finding(f"healed within {limit:.0f} s of the last fault")
     finding.expect(seconds is not None, f"still to be done: {'; '.join(remaining[:10])}")
     return finding

@@ -1,4 +1,4 @@
-"""What must hold between what was accepted, what the service says, and what Zoom has. Pure."""
+"""Invariants between what was accepted, what the API shows, and what Zoom has. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +11,20 @@ from app.chaos.findings import Finding
 from app.chaos.observed_state import Event, MeetingAtZoom, NotificationAttempt, Registration
 
 Subject = tuple[str, str]
-ADD, CHANGE_STATUS = "meetingRegistrantCreate", "meetingRegistrantStatus"
-CREATE, UPDATE = "meetingCreate", "meetingUpdate"
+ADD = "meetingRegistrantCreate"
+CHANGE_STATUS = "meetingRegistrantStatus"
+CREATE = "meetingCreate"
+UPDATE = "meetingUpdate"
 DAILY = {ADD: 3, CHANGE_STATUS: 10, CREATE: 100, UPDATE: 100}
-TOO_MANY, PAGE_IS_THERE, NOT_READY = 429, 200, "not-ready"
-# What tells of a meeting who was inside, and when.
+TOO_MANY = 429
+PAGE_IS_THERE = 200
+NOT_READY = "not-ready"
+# The notifications that report who was inside a meeting, and when.
 ATTENDANCE_EVENTS = ("meeting.started", "meeting.ended", "meeting.participant_joined", "meeting.participant_left")
 
 
 def nothing_accepted_is_lost(expected: Mapping[Subject, ExpectedValue], found: Mapping[Subject, Any]) -> Finding:
-    """What the service says in the end was the last word that was accepted, or one that nobody answered."""
+    """What the API shows at the end is the last accepted value, or one whose request got no response."""
     finding = Finding("what was accepted last is what the service says")
     for (event, attribute), value in expected.items():
         observed = found.get((event, attribute))
@@ -30,7 +34,7 @@ def nothing_accepted_is_lost(expected: Mapping[Subject, ExpectedValue], found: M
 
 
 def meetings_equal_events(events: Mapping[str, Event], meetings: Mapping[str, MeetingAtZoom]) -> Finding:
-    """Every event that is to come has one meeting at Zoom, as it is; cancelled ones have none, and none is nobody's."""
+    """Every upcoming event has one meeting at Zoom that equals it. Cancelled events have none, and none is left over."""
     finding = Finding("Zoom has one meeting for each event, as the event is")
     for event in events.values():
         meeting = meetings.get(event.meeting or "")
@@ -69,8 +73,10 @@ def registrants_equal_rsvps(
     meetings: Mapping[str, MeetingAtZoom],
     journal: Iterable[Mapping[str, Any]],
 ) -> Finding:
-    """Approved at Zoom is who is going, and nobody else, while the event is to come; and we say so. Who was added three
-    times today waits for midnight, which is excused where Zoom was really asked so often."""
+    """While an event is upcoming, exactly the members who are going are approved at Zoom, and the API says so.
+
+    A member who was added three times today waits for midnight. That is excused if Zoom was really asked that often.
+    """
     finding = Finding("approved at Zoom is who is going, and we say so")
     add_calls = Counter(_quota_key(entry) for entry in journal if entry["operation"] == ADD)
     for one in registrations:
@@ -96,7 +102,7 @@ def registrants_equal_rsvps(
 
 
 def quotas_hold(journal: Sequence[Mapping[str, Any]]) -> Finding:
-    """Zoom is never asked again for what it takes no more of today."""
+    """Zoom is never asked again for what it refuses until tomorrow."""
     finding = Finding("no daily quota of Zoom's is exceeded")
     used = Counter[str]()
     for entry in journal:
@@ -118,8 +124,9 @@ def _quota_key(entry: Mapping[str, Any]) -> str:
 
 
 def _quota_keys(entry: Mapping[str, Any]) -> list[str]:
-    """What a call is counted by: the address at the meeting, the registrant, the host."""
-    parts, body = entry["path"].split("/"), entry["body"] if isinstance(entry["body"], dict) else {}
+    """Return what a call is counted by: the address at the meeting, the registrant, the host."""
+    parts = entry["path"].split("/")
+    body = entry["body"] if isinstance(entry["body"], dict) else {}
     if entry["operation"] == ADD:
         return [f"{ADD} {parts[3]} {body.get('email', '')}"]
     if entry["operation"] == CHANGE_STATUS:
@@ -133,8 +140,10 @@ def attendance_is_exact(
     attempts: Iterable[NotificationAttempt],
     emails: Mapping[str, str],
 ) -> Finding:
-    """Who was inside a meeting, and when, is known to the second, where Zoom could tell all of it. `emails` are the
-    members' addresses."""
+    """The attendance is known to the second, wherever Zoom could report all of it.
+
+    `emails` are the members' addresses.
+    """
     finding = Finding("attendance is to the second what happened inside Zoom")
     attendance_attempts = [one for one in attempts if one.event in ATTENDANCE_EVENTS]
     delivered = {one.digest for one in attendance_attempts if one.outcome == "delivered"}
@@ -161,7 +170,7 @@ def attendance_is_exact(
 
 
 def clicks_end_in_the_meeting(clicks: Iterable[JoinClick]) -> Finding:
-    """Whoever certainly is coming and clicks on Join while the event is held is let in by Zoom, or has to wait."""
+    """Members who certainly are going and click on Join while the event is live are admitted by Zoom, or must wait."""
     finding = Finding("a click on Join ends in the meeting")
     for one in clicks:
         about = f"event {one.event}, {one.who}"

@@ -1,4 +1,4 @@
-"""Pages that follow an event live at one API process, and come back with the last number they know."""
+"""Live pages that follow an event at one API process and reconnect with the last event id they know."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,10 @@ class Frame:
 
 @dataclass
 class LiveStreamClient:
-    """One page. `frames` is everything that came, but for what a page shows at first, which has the number it knew."""
+    """One page. `frames` is everything received, without the snapshot at the start of a connection.
+
+    That snapshot has the id that the page already knew.
+    """
 
     url: str
     event_id: str
@@ -33,10 +36,10 @@ class LiveStreamClient:
     _last_event_id: int = 0
 
     async def follow(self) -> None:
-        """Listen, and come back whenever the stream ends, until there is nothing left to hear."""
+        """Read the stream and reconnect whenever it ends, until the service says that nothing is left."""
         async with httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(10.0, read=READ_TIMEOUT)) as http:
             while not self.ended:
-                with contextlib.suppress(httpx.HTTPError, OSError):  # the process has ended, or stands still
+                with contextlib.suppress(httpx.HTTPError, OSError):  # the process has ended, or is frozen
                     await self._read_stream(http)
                 await asyncio.sleep(RECONNECT_DELAY)
 
@@ -61,7 +64,7 @@ class LiveStreamClient:
                     fields = {}
 
     def _take_frame(self, frame: Frame, *, is_snapshot: bool) -> bool:
-        """Take one in; whether the next may still be part of what a page shows at first."""
+        """Take in one frame. Returns whether the next may still be part of the snapshot."""
         if is_snapshot and frame.kind in SNAPSHOT_KINDS and frame.number == self._last_event_id:
             return True
         self._last_event_id = frame.number

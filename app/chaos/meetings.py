@@ -1,4 +1,4 @@
-"""Holding an event: the host starts it inside Zoom, members come through our door, talk, and leave."""
+"""Runs a meeting: the host starts it inside Zoom; members join through the service, write in the chat, and leave."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -12,13 +12,13 @@ from app.chaos.member_clients import RequestOutcome
 from app.chaos.workload_plan import ADMIN, PlannedMeeting, PlannedMessage, PlannedSession
 from app.devstack.http_clients import StepFailed
 
-MEETING_TIMEOUT = 40.0  # seconds a host waits for the meeting to be there
+MEETING_TIMEOUT = 40.0  # seconds a host waits for the meeting to exist
 MAX_CLICKS = 6
 NOT_READY = 503
 
 
 async def run_meeting(community: Community, meeting: PlannedMeeting, event_id: str, starts_at: datetime) -> None:
-    """Hold it as planned, a while after its start, once there is a meeting; otherwise it does not take place."""
+    """Run a meeting as planned, some time after its start. Without a meeting at Zoom nothing happens."""
     meeting_id = await _wait_for_meeting_id(community, event_id, starts_at.timestamp() + MEETING_TIMEOUT)
     await asyncio.sleep(max(0.0, starts_at.timestamp() + meeting.starts_after - datetime.now(UTC).timestamp()))
     if meeting_id is None or not await _act_in_zoom(community, meeting_id, "start"):
@@ -47,7 +47,7 @@ async def _wait_for_meeting_id(community: Community, event_id: str, until: float
 
 
 async def _act_in_zoom(community: Community, meeting_id: str, action: str, body: Any = None) -> bool:
-    """Something happens inside Zoom; False where Zoom does not let it."""
+    """Do something inside Zoom. Returns False if Zoom does not allow it."""
     try:
         await community.environment.zoom.control("POST", f"meetings/{meeting_id}/{action}", body)
     except StepFailed:
@@ -66,13 +66,13 @@ async def _attend(
             continue
         came = loop.time()
         if await _act_in_zoom(community, meeting_id, "join", {"join_url": link}):
-            # Whoever comes late stays as long all the same.
+            # A participant who is late stays just as long.
             await asyncio.sleep(max(0.0, came + session.leaves - session.joins - loop.time()))
             await _act_in_zoom(community, meeting_id, "leave", {"join_url": link})
 
 
 async def _click_join(community: Community, event_id: str, who: str) -> str | None:
-    """Where a click on Join leads, by way of our redirect; None where it was refused."""
+    """Click on Join and follow the redirect. Returns where it leads, or None if it was refused."""
     certainly_going = _certainly_going(community, event_id, who)
     for _ in range(MAX_CLICKS):
         outcome, response = await community.clients.request_once(who, "POST", f"/api/events/{event_id}/zoom-join", {})
@@ -110,7 +110,7 @@ async def _write_messages(community: Community, event_id: str, messages: list[Pl
 
 
 def _was_accepted(outcomes: list[RequestOutcome]) -> bool | None:
-    """Whether it was certainly taken; None where it certainly was not."""
+    """Return whether the request was certainly accepted; None if it certainly was not."""
     if any(one.accepted for one in outcomes):
         return True
     return False if any(one.unknown for one in outcomes) else None

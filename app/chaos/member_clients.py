@@ -1,4 +1,4 @@
-"""The people of a community, as clients of two API processes: they ask, wait a while, and ask again or let it be."""
+"""The members of a community as clients of two API processes. They retry a few times, then give up."""
 
 import asyncio
 import re
@@ -12,8 +12,8 @@ import httpx
 from app.chaos.workload_plan import ADMIN
 from app.devstack.personas import TokenSigner
 
-REQUEST_TIMEOUT = 12.0  # seconds until somebody gives an answer up
-MAX_RETRIES = 3  # times somebody asks once more
+REQUEST_TIMEOUT = 12.0  # seconds until a client gives up on a response
+MAX_RETRIES = 3  # times a client repeats a request
 MAX_RETRY_DELAY = 3.0
 NOT_AVAILABLE = 503
 _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/j/)[\w-]+|(?<=registrations/)m\d+")
@@ -21,8 +21,11 @@ _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/j/)[\w-]+|(?<=registrations/)
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What somebody was answered; without a status nobody answered. `said` is the sentence, `slug` what kind it is;
-    `excused` is a refusal that whoever asked had to expect. It `took` so many seconds."""
+    """The response to a request. Without a status there was no response.
+
+    It has the text and the `slug` of a refusal. `excused` marks a refusal that the client had to expect. The request
+    `took` this many seconds.
+    """
 
     at: float
     who: str
@@ -36,32 +39,36 @@ class RequestOutcome:
 
     @property
     def accepted(self) -> bool:
-        """Whether it was said that it is done."""
+        """Whether the service confirmed the request."""
         return self.status is not None and 200 <= self.status < 400
 
     @property
     def unknown(self) -> bool:
-        """Whether nobody knows if it is done: without an answer, or where the service says that something of it was
-        away, be it only the answer to its last word."""
+        """Whether it is unknown if the request had an effect.
+
+        That is so without a response, and if the service says that something was unavailable, be it only the result of
+        its commit.
+        """
         return self.status is None or self.status >= 500
 
 
 def email_of(who: str) -> str:
-    """The address of a member."""
+    """Return a member's address."""
     return f"{who}@members.example"
 
 
 def member_id_of(who: str) -> str:
-    """What the platform calls a member."""
+    """Return the platform's id of a member."""
     return f"chaos-{who}"
 
 
 class MemberClients:
-    """Whoever asks, at any of `urls`, and everything they were answered."""
+    """Clients of the API at any of `urls`, with every response they got."""
 
     def __init__(self, urls: list[str], signer: TokenSigner, seed: int) -> None:
-        self._urls, self._signer = urls, signer
-        self._dice = Random(f"people {seed}")  # noqa: S311 - which API process somebody comes to
+        self._urls = urls
+        self._signer = signer
+        self._dice = Random(f"people {seed}")  # noqa: S311 - which API process a client calls
         self._http = httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT)
         self._tokens = dict[str, str]()
         self.outcomes: list[RequestOutcome] = []
@@ -71,7 +78,7 @@ class MemberClients:
         await self._http.aclose()
 
     def auth_headers(self, who: str | None) -> dict[str, str]:
-        """The header that says who asks."""
+        """Return the header that says who calls."""
         if who is None:
             return {}
         if who not in self._tokens:
@@ -89,9 +96,10 @@ class MemberClients:
         headers: dict[str, str] | None = None,
         expected_slug: str = "",
     ) -> tuple[RequestOutcome, httpx.Response | None]:
-        """One request to whichever process. `expected_slug` is the slug of a refusal that is to be expected."""
+        """Send one request to one of the processes. `expected_slug` is the slug of a refusal to expect."""
         url = self._dice.choice(self._urls) + path
-        all_headers, began = {**self.auth_headers(who), **(headers or {})}, perf_counter()
+        all_headers = {**self.auth_headers(who), **(headers or {})}
+        began = perf_counter()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 response = await self._http.request(method, url, json=body, headers=all_headers)
@@ -113,7 +121,10 @@ class MemberClients:
         headers: dict[str, str] | None = None,
         expected_slug: str = "",
     ) -> tuple[list[RequestOutcome], httpx.Response | None]:
-        """The same, again a few times where nobody answers or something is away; every answer, and the last one."""
+        """Send a request, and repeat it if there is no response or something is unavailable.
+
+        Returns every response and the last one.
+        """
         outcomes = list[RequestOutcome]()
         for _ in range(1 + MAX_RETRIES):
             outcome, response = await self.request_once(who, method, path, body, headers, expected_slug)
@@ -124,7 +135,7 @@ class MemberClients:
         return outcomes, response
 
     async def get_when_available(self, who: str, path: str, seconds: float = 120.0) -> Any:
-        """What a GET says, once it does. Raises TimeoutError."""
+        """Return the JSON of a GET, repeated until it succeeds. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while True:
                 outcome, response = await self.request_once(who, "GET", path)

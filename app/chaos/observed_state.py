@@ -1,4 +1,4 @@
-"""What is left in the end, as plain values: what the service says, what Zoom holds, and what came by mail and hook."""
+"""The final state of a run as plain values: what the API shows, what Zoom has, and the mails and hooks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ObservedSession:
-    """Somebody inside, once, to the second."""
+    """A stay of one participant, to the second."""
 
     joined: datetime
     left: datetime | None
@@ -16,7 +16,7 @@ class ObservedSession:
 
 @dataclass(frozen=True)
 class Event:
-    """An event as its admin sees it. `attendance` is of an event that was held: stays by member."""
+    """An event as its admin sees it. `attendance` has the stays by member, once the event took place."""
 
     id: str
     title: str
@@ -30,13 +30,13 @@ class Event:
 
     @property
     def is_upcoming(self) -> bool:
-        """Whether Zoom is to have a meeting for it."""
+        """Whether Zoom must have a meeting for it."""
         return self.status in {"scheduled", "live"}
 
 
 @dataclass(frozen=True)
 class Registration:
-    """An answer as the event's admin sees it; `id` is what its mails are called by."""
+    """An RSVP as the event's admin sees it. Mails refer to it by `id`."""
 
     id: str
     event: str
@@ -49,7 +49,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class EndedInstance:
-    """One holding of a Zoom meeting that is over: stays by the address of who came by a personal link."""
+    """An instance of a Zoom meeting that is over: stays by the address of those who came by a personal link."""
 
     started: datetime
     ended: datetime
@@ -58,7 +58,7 @@ class EndedInstance:
 
 @dataclass(frozen=True)
 class MeetingAtZoom:
-    """A meeting as Zoom holds it: who is approved, by address, and how it was held."""
+    """A meeting as Zoom has it: who is approved, by address, and its instances."""
 
     number: str
     topic: str
@@ -70,7 +70,7 @@ class MeetingAtZoom:
 
 @dataclass(frozen=True)
 class InvitationMail:
-    """A mail with an invite, in the order mails came; `uid` is the registration's id."""
+    """A mail with an invitation. `uid` is the registration's id."""
 
     uid: str
     sequence: int
@@ -82,7 +82,7 @@ class InvitationMail:
 
 @dataclass(frozen=True)
 class HookMessage:
-    """A hook's message as we keep it."""
+    """A hook's message as the service stores it."""
 
     id: str
     kind: str
@@ -93,7 +93,7 @@ class HookMessage:
 
 @dataclass(frozen=True)
 class NotificationAttempt:
-    """A notification of Zoom, and what became of one attempt to deliver it. `meeting` is its number, if it has one."""
+    """One attempt to deliver a notification of Zoom, and its result. `meeting` is its number, if it has one."""
 
     digest: str
     event: str
@@ -103,7 +103,7 @@ class NotificationAttempt:
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """A row of the outbox. `overdue` is by how many seconds its lease is out."""
+    """A row of the outbox. `overdue` is how many seconds ago its lease expired."""
 
     id: int
     job: str

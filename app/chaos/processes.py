@@ -1,4 +1,4 @@
-"""The processes of a run, each looked after as a supervisor does: whatever has ended is started again."""
+"""The processes of a run. Each is supervised: it is restarted when it ends."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,10 @@ POLL_INTERVAL = 0.1
 
 @dataclass
 class SupervisedProcess:
-    """One process of the service. `unexpected_exits` are the exit statuses of those that ended although nobody ended them."""
+    """One process of the service.
+
+    `unexpected_exits` are the exit statuses of the times it ended although the run had not ended it.
+    """
 
     server: Server
     folder: Path
@@ -27,33 +30,34 @@ class SupervisedProcess:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the process."""
         return self.server.name
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, or stands still."""
+        """Whether it runs or is frozen."""
         return self.server.process is not None and self.server.process.poll() is None
 
     async def start(self) -> None:
-        """Start it, with a log of its own for every time. Raises StartError."""
+        """Start it, with a new log each time. Raises StartError."""
         self.starts += 1
         self.server.log = self.folder / f"{self.name}.{self.starts}.log"
         shifted_clock.set_shift(self.shift, 0.0)
         await self.server.start()
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is there."""
+        """Send it a signal if it exists."""
         if self.alive and self.server.process is not None:
             self.server.process.send_signal(number)
 
     def stop_for(self, number: signal.Signals, seconds: float) -> None:
-        """End it, for so long at the least."""
-        self._stopped_on_purpose, self._down_until = True, asyncio.get_running_loop().time() + seconds
+        """End it with a signal and keep it down for at least this many seconds."""
+        self._stopped_on_purpose = True
+        self._down_until = asyncio.get_running_loop().time() + seconds
         self.send(number)
 
     async def supervise(self) -> None:
-        """Start it again whenever it has ended, for ever; also where it does not start at once."""
+        """Restart it whenever it has ended, without end. A failed start is repeated."""
         while True:
             await asyncio.sleep(POLL_INTERVAL)
             if self.alive or asyncio.get_running_loop().time() < self._down_until:
@@ -63,14 +67,16 @@ class SupervisedProcess:
             try:
                 await self.start()
             except StartError:
-                # It says why in its log: what it needs is away. Whatever ends while it starts is not one more death.
-                self._stopped_on_purpose, self._down_until = True, asyncio.get_running_loop().time() + 1.0
+                # Its log says why: something it needs is unavailable. A process that ends while it starts is not an
+                # unexpected exit.
+                self._stopped_on_purpose = True
+                self._down_until = asyncio.get_running_loop().time() + 1.0
             else:
                 self._stopped_on_purpose = False
 
 
 def children_of(parent: int) -> list[int]:
-    """The processes a process has started: field 4 of proc_pid_stat(5)."""
+    """Return the children of a process: field 4 of proc_pid_stat(5)."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -80,7 +86,7 @@ def children_of(parent: int) -> list[int]:
 
 
 def signal_all(pids: list[int], number: signal.Signals) -> None:
-    """Send a signal to those that are still there."""
+    """Send a signal to the processes that still exist."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""One run: everything starts, is harmed while it is used, comes to rest, and is judged."""
+"""One run: start everything, inject faults under load, wait until it is idle, and check the invariants."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ from app.devstack.stack import cancel_on_sigterm
 
 REPORT = Path(__file__).parents[2] / "var" / "chaos.json"
 LOGS = REPORT.with_name("chaos-logs")
-# A member who is not coming is kept at Zoom for a minute; what failed again and again waits up to two more.
+# Zoom keeps a member who is not going for a minute. A job that failed repeatedly waits up to two more.
 RECOVERY_TIMEOUT = 180.0
 WORKLOAD_TIMEOUT = 240.0  # seconds after the last fault at the most
 PrintLine = Callable[[str], None]
@@ -39,7 +39,7 @@ PrintLine = Callable[[str], None]
 
 @dataclass
 class ChaosResult:
-    """What a run came to."""
+    """The result of a run."""
 
     seed: int
     seconds: float
@@ -55,12 +55,12 @@ class ChaosResult:
 
     @property
     def violations(self) -> int:
-        """How many there are."""
+        """The number of violations."""
         return sum(len(finding.violations) for finding in self.findings)
 
     @property
     def report(self) -> dict[str, Any]:
-        """What the file says of it."""
+        """Return the content of var/chaos.json."""
         counts = {"requests": dict(self.requests), "faults": dict(self.faults)}
         names = ("seed", "seconds", "all_scopes", "caught_up", "at_rest", "slowest", "skipped", "dead")
         fields = {name: getattr(self, name) for name in names}
@@ -91,19 +91,21 @@ async def run_chaos(
     recovery_timeout: float = RECOVERY_TIMEOUT,
     logs: Path | None = None,
 ) -> ChaosResult:
-    """Run so many seconds of faults; what came of it. The processes' logs are kept in the folder `logs`, if given."""
+    """Run this many seconds of faults and return the result. Copies the processes' logs to `logs`, if passed."""
     result = ChaosResult(seed, seconds, all_scopes=bool(seed % 2))
     async with start_environment(print_line, all_scopes=result.all_scopes) as environment:
         clients = MemberClients(environment.api_urls, environment.platform.signer, seed)
         community = Community(environment, clients)
-        fault_injector, workload = FaultInjector(environment), Workload(community)
+        fault_injector = FaultInjector(environment)
+        workload = Workload(community)
         try:
             await community.set_up()
             async with supervise(environment):
                 await _run_faults_and_workload(fault_injector, workload, seed, seconds, print_line)
                 print_line("the faults are over")
                 idle = await wait_until_idle(environment, recovery_timeout, print_line)
-                result.caught_up, result.at_rest = idle.caught_up, idle.at_rest
+                result.caught_up = idle.caught_up
+                result.at_rest = idle.at_rest
                 await _wait_for_streams(workload, community)
                 await workload.stop_streams()
                 observed = await collect_observed_state.collect_observed_state(community)
@@ -124,7 +126,8 @@ async def run_chaos(
             result.slowest[_status_label(one.status)] = max(
                 one.took, result.slowest.get(_status_label(one.status), 0.0)
             )
-        result.faults, result.skipped = fault_injector.done, community.skipped
+        result.faults = fault_injector.done
+        result.skipped = community.skipped
         result.dead = [f"{row.job} {row.key}: {row.reason}" for row in observed.rows if row.dead]
     return result
 
@@ -132,8 +135,9 @@ async def run_chaos(
 async def _run_faults_and_workload(
     fault_injector: FaultInjector, workload: Workload, seed: int, seconds: float, print_line: PrintLine
 ) -> None:
-    """Faults and stories begin together; a story may end some time after the last fault."""
-    planned_faults, planned_events = plan_faults(seed, seconds), plan_workload(seed, seconds)
+    """Run faults and workload together. The workload may end some time after the last fault."""
+    planned_faults = plan_faults(seed, seconds)
+    planned_events = plan_workload(seed, seconds)
     print_line(f"{len(planned_faults)} faults and {len(planned_events)} events within {seconds:.0f} s")
     workload_task = asyncio.create_task(workload.run(planned_events))
     try:
@@ -146,8 +150,9 @@ async def _run_faults_and_workload(
 
 
 async def _wait_for_streams(workload: Workload, community: Community) -> None:
-    """Wait until every page has come to its end, or had time to: the stream closes some time after the event."""
-    began, seconds = perf_counter(), 30.0
+    """Wait until every page has ended, or had time to. The stream closes some time after the event."""
+    began = perf_counter()
+    seconds = 30.0
     while perf_counter() - began < seconds:
         received = [len([1 for frame in one.frames if frame.kind == "message"]) for one in workload.stream_clients]
         written = [
@@ -161,7 +166,9 @@ async def _wait_for_streams(workload: Workload, community: Community) -> None:
 
 
 def _check_invariants(observed: ObservedState, community: Community, workload: Workload) -> list[Finding]:
-    events, meetings, arrivals = observed.events, observed.meetings, community.environment.hooks.arrivals
+    events = observed.events
+    meetings = observed.meetings
+    arrivals = community.environment.hooks.arrivals
     return [
         invariants_zoom.nothing_accepted_is_lost(
             community.expected.all, collect_observed_state.observed_values(observed)
@@ -184,7 +191,7 @@ def _check_invariants(observed: ObservedState, community: Community, workload: W
 
 
 def _keep_logs(environment: ChaosEnvironment, logs: Path) -> None:
-    """Copy the logs, for whoever looks into a violation: the folder they are in is deleted."""
+    """Copy the logs for a person who examines a violation, because their folder is deleted."""
     logs.mkdir(parents=True, exist_ok=True)
     for old in logs.iterdir():
         old.unlink()
@@ -205,7 +212,7 @@ def _describe_counts(counted: Counter[str]) -> str:
 
 
 def run_command(seed: int, seconds: float) -> int:
-    """One run; prints what came of it and writes var/chaos.json. Status 1 where something does not hold."""
+    """Run once, print the result and write var/chaos.json. Returns status 1 if an invariant does not hold."""
 
     async def once() -> ChaosResult:
         cancel_on_sigterm()

@@ -1,7 +1,10 @@
-"""Runs a command of this project whose wall clock is moved: `python -m app.chaos.shifted_clock SHIFT SETTINGS.json api ...`.
+"""Run a command of this project with a shifted wall clock.
 
-SHIFT is a file of eight bytes: by how many seconds the clock is ahead. Whoever writes there moves the clock of the
-running process. The service has no setting for that, and none is needed: what it asks for the time is exchanged here.
+Usage: `python -m app.chaos.shifted_clock SHIFT SETTINGS.json api ...`.
+
+SHIFT is a file of eight bytes: how many seconds the clock is ahead. A write to it shifts the clock of the running
+process. The service has no setting for that and needs none, because this module replaces the functions that tell it the
+time.
 """
 
 import mmap
@@ -20,13 +23,13 @@ SHIFT_FORMAT = struct.Struct("d")
 
 
 def set_shift(file: Path, seconds: float) -> None:
-    """From now on the clock of whoever runs with this file is so many seconds ahead."""
+    """Set the clock of all processes that run with this file this many seconds ahead."""
     with file.open("r+b" if file.exists() else "wb") as opened:
         opened.write(SHIFT_FORMAT.pack(seconds))
 
 
 def shift_reader(file: Path) -> Callable[[], float]:
-    """What tells by how many seconds the clock is ahead now."""
+    """Return a function that returns how many seconds the clock is ahead now."""
     with file.open("rb") as opened:
         mapped = mmap.mmap(opened.fileno(), SHIFT_FORMAT.size, access=mmap.ACCESS_READ)
 
@@ -38,7 +41,10 @@ def shift_reader(file: Path) -> Callable[[], float]:
 
 
 def shifted_datetime(ahead: Callable[[], float]) -> type[datetime]:
-    """A `datetime` whose present is moved. What it makes are ordinary datetimes, and all of them count as its own."""
+    """Return a `datetime` class with a shifted present.
+
+    It creates ordinary datetimes, and all datetimes count as its instances.
+    """
 
     class ShiftedDatetimeType(type):
         def __instancecheck__(cls, other: object) -> bool:
@@ -57,8 +63,9 @@ def shifted_datetime(ahead: Callable[[], float]) -> type[datetime]:
 
 
 def install(ahead: Callable[[], float], modules: list[ModuleType]) -> None:
-    """Have the given modules see the moved time, and everybody who asks `time.time()`."""
-    clock, real = shifted_datetime(ahead), time.time
+    """Make the given modules, and all callers of `time.time()`, see the shifted time."""
+    clock = shifted_datetime(ahead)
+    real = time.time
     time.time = lambda: real() + ahead()
     time.time_ns = lambda: int(time.time() * 1e9)
     for module in modules:

@@ -1,4 +1,7 @@
-"""The process that `app.chaos.shifted_clock` becomes: `python -m app.chaos.shifted_clock_process SHIFT api --port 8000`."""
+"""The process that `app.chaos.shifted_clock` replaces itself with.
+
+Usage: `python -m app.chaos.shifted_clock_process SHIFT api --port 8000`.
+"""
 
 import runpy
 import sys
@@ -7,13 +10,13 @@ from pathlib import Path
 from app import main, worker
 from app.chaos import shifted_clock
 
-# Who decides by the time: the service itself, and what reads the platform's tokens for it.
+# The modules that decide by the time: the service itself, and the libraries that verify the platform's tokens for it.
 SHIFTED_PACKAGES = ("app", "jwt")
-PROCESSES = (main, worker)  # what is loaded with them is all that runs
+PROCESSES = (main, worker)  # importing these two loads everything that runs
 
 
 def run_with_shifted_clock(shift: Path, command: list[str]) -> None:
-    """Move the clock of everything that is loaded, then run the command."""
+    """Shift the clock of everything that is loaded, then run the command."""
     loaded = [module for name, module in sys.modules.items() if name.partition(".")[0] in SHIFTED_PACKAGES]
     shifted_clock.install(
         shifted_clock.shift_reader(shift),

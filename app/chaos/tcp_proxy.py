@@ -1,4 +1,4 @@
-"""A way to a server through us, on which open connections can fall silent while new ones work."""
+"""A TCP proxy whose open connections can fall silent while new ones work."""
 
 import asyncio
 import contextlib
@@ -8,17 +8,21 @@ from typing import Self
 
 from app.devstack.servers import LOOPBACK
 
-# So long after the other end has gone silent a server's own probes tell it (`core.limits`), and it hangs up.
+# This long after the other end has fallen silent, a server's own probes detect it (`core.database_timeouts`), and it
+# hangs up.
 HANG_UP_AFTER = 12.0
 CHUNK_SIZE = 64 * 1024
 
 
 class TcpProxy:
-    """Passes every connection to the first of `ports` that takes it, in turn. `blackhole` cuts those that are open
-    without a word: whatever either side sends is lost, and neither is told."""
+    """Passes every connection to the first of `ports`, in turn, that accepts it.
+
+    `blackhole` makes open connections fall silent: whatever either side sends is lost, and neither is notified.
+    """
 
     def __init__(self, ports: Sequence[int]) -> None:
-        self._ports, self._next_port = list(ports), 0
+        self._ports = list(ports)
+        self._next_port = 0
         self._connections = set[_ProxiedConnection]()
         self._blackholed = list[_ProxiedConnection]()
         self._tasks = set[asyncio.Task[None]]()
@@ -40,7 +44,7 @@ class TcpProxy:
             one.hang_up()
 
     def blackhole(self) -> int:
-        """Cut what is open; how many connections that were."""
+        """Make the open connections fall silent. Returns how many there were."""
         connections = [one for one in self._connections if not one.blackholed]
         for one in connections:
             one.blackhole()
@@ -72,7 +76,7 @@ class TcpProxy:
 
 
 class _ProxiedConnection:
-    """One connection through us: what came from `reader` goes to `onward`, and the other way round."""
+    """One connection through the proxy. Data from `reader` goes to `onward`, and the other way round."""
 
     def __init__(
         self,
@@ -81,28 +85,31 @@ class _ProxiedConnection:
         back: asyncio.StreamReader,
         onward: asyncio.StreamWriter,
     ) -> None:
-        self._reader, self._writer, self._back, self._onward = reader, writer, back, onward
+        self._reader = reader
+        self._writer = writer
+        self._back = back
+        self._onward = onward
         self.blackholed = False
 
     def blackhole(self) -> None:
-        """From now on nothing is passed. The server notices some time later that nobody is there."""
+        """Pass nothing from now on. The server detects some time later that nobody is there."""
         self.blackholed = True
         asyncio.get_running_loop().call_later(HANG_UP_AFTER, self.hang_up)
 
     def hang_up(self) -> None:
-        """Leave the server."""
+        """Close the connection to the server."""
         self._onward.transport.abort()
 
     async def run(self) -> None:
-        """Pass everything, until the side that came has left."""
+        """Pass data until the client closes its side."""
         upstream_pump = asyncio.create_task(self._pump(self._reader, self._onward))
         downstream_pump = asyncio.create_task(self._pump(self._back, self._writer))
         try:
             await asyncio.wait({upstream_pump, downstream_pump}, return_when=asyncio.FIRST_COMPLETED)
             if self.blackholed:
-                await upstream_pump  # what the server does is not heard of
+                await upstream_pump  # errors of the server's side are ignored
             else:
-                # What one side has said to its end is still passed to the other.
+                # What one side sent before it closed is still passed to the other.
                 await asyncio.wait({upstream_pump, downstream_pump}, timeout=1.0)
         finally:
             upstream_pump.cancel()

@@ -1,4 +1,4 @@
-"""Waiting until nothing is left to do, and seeing what keeps it."""
+"""Waits until nothing is left to do, and finds out what is still pending."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ from app.chaos.environment import ChaosEnvironment
 
 POLL_INTERVAL = 0.5
 PROGRESS_INTERVAL = 15.0
-IDLE_CHECKS = 3  # looks in a row at which there is nothing
-# What is due later than that waits for a moment of its own: a reminder, the end of a day. A member who is not coming
-# any more is kept at Zoom for a minute, and whatever failed is tried again within ten.
+IDLE_CHECKS = 3  # checks in a row that find nothing
+# A job due later than this waits for a time of its own: a reminder, the end of a day. A member who is not going any
+# more is kept at Zoom for a minute, and failed jobs are repeated within ten.
 HORIZON = 600.0  # seconds
-# What waits by its nature: reminders, whether a host comes, the report ten minutes after the end. So does a meeting of
-# which nobody knows whether it was made: Zoom has ten minutes to tell of it. A change without an answer has its last
-# look ten minutes later.
+# Jobs that wait by their nature: reminders, whether a host comes, the report ten minutes after the end. So does a
+# meeting of which it is unknown whether it was created: Zoom has ten minutes to notify us. A change without a response
+# is checked for the last time ten minutes later.
 WAITING_JOBS = (
     "invitations.send_reminder",
     "invitations.plan_reminders",
@@ -43,8 +43,10 @@ ORDER BY due_at
 
 @dataclass
 class IdleResult:
-    """Seconds until nothing was late any more, and until nothing was left to do at all; None where something still is.
-    `remaining` says what."""
+    """Seconds until nothing was late, and until nothing was left to do; None if something still is.
+
+    `remaining` names it.
+    """
 
     caught_up: float | None = None
     at_rest: float | None = None
@@ -52,9 +54,12 @@ class IdleResult:
 
 
 async def wait_until_idle(environment: ChaosEnvironment, limit: float, print_line: Callable[[str], None]) -> IdleResult:
-    """Wait until nothing is left to do, for `limit` seconds at the most."""
+    """Wait until nothing is left to do, for at most `limit` seconds."""
     loop = asyncio.get_running_loop()
-    result, began, idle_checks, last_printed = IdleResult(), loop.time(), 0, 0.0
+    result = IdleResult()
+    began = loop.time()
+    idle_checks = 0
+    last_printed = 0.0
     while True:
         late, result.remaining = await _find_remaining(environment)
         now = loop.time() - began
@@ -78,7 +83,7 @@ async def wait_until_idle(environment: ChaosEnvironment, limit: float, print_lin
 
 
 async def _find_remaining(environment: ChaosEnvironment) -> tuple[bool, list[str]]:
-    """Whether anything is late, and everything that is left."""
+    """Return whether anything is late, and everything that is left."""
     with suppress(OSError, asyncpg.PostgresError, TimeoutError):
         database = await asyncpg.connect(environment.database_url, timeout=5)
         try:

@@ -1,4 +1,4 @@
-"""Living what was planned: events are made, changed and cancelled, answered and held, each in its own time."""
+"""Carries out the planned workload: events are created, changed, cancelled, answered and run, each at its time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from app.chaos.member_clients import member_id_of
 from app.chaos.workload_plan import ADMIN, PlannedChange, PlannedEvent, PlannedRsvp
 from app.devstack.http_clients import EVENTS
 
-MAX_TRIES = 20  # to make an event
+MAX_TRIES = 20  # to create an event
 
 
 class Workload:
-    """Everything that is planned, and who listens meanwhile."""
+    """The planned events, and the live pages that follow them."""
 
     def __init__(self, community: Community) -> None:
         self._community = community
@@ -24,7 +24,7 @@ class Workload:
         self._stream_tasks = list[asyncio.Task[None]]()
 
     async def run(self, plan: Sequence[PlannedEvent]) -> None:
-        """Live all of it; returns when the last has come to its end."""
+        """Carry out the whole plan. Returns when the last event has ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.TaskGroup() as group:
@@ -33,7 +33,7 @@ class Workload:
                 group.create_task(self._run_event(event), name=event.title)
 
     async def stop_streams(self) -> None:
-        """Close the pages of those who listen."""
+        """Close the live pages."""
         for task in self._stream_tasks:
             task.cancel()
         await asyncio.gather(*self._stream_tasks, return_exceptions=True)
@@ -56,8 +56,13 @@ class Workload:
                 group.create_task(run_meeting(self._community, event.meeting, event_id, starts_at))
 
     async def _create_event(self, event: PlannedEvent) -> tuple[str, datetime] | None:
-        """The event's id and start. One that is to be held begins soon, so what comes too late is asked anew."""
-        body, starts_at, key = _event_body(self._community, event), datetime.now(UTC), idempotency_header()
+        """Create an event and return its id and start.
+
+        An event that will take place begins soon, so a request that comes too late is repeated with a new start.
+        """
+        body = _event_body(self._community, event)
+        starts_at = datetime.now(UTC)
+        key = idempotency_header()
         for _ in range(MAX_TRIES):
             starts_at = datetime.fromisoformat(body["starts_at"])
             outcomes, response = await self._community.clients.request_with_retries(
@@ -69,8 +74,9 @@ class Workload:
                     self._community.expected.record_accepted((event_id, attribute), value)
                 return event_id, starts_at
             if not outcomes[-1].unknown:
-                # As it was refused it was not made, under this key.
-                body, key = _event_body(self._community, event), idempotency_header()
+                # A refused request created nothing, so the next one needs a new key.
+                body = _event_body(self._community, event)
+                key = idempotency_header()
                 await asyncio.sleep(1.0)
         return None
 
@@ -118,7 +124,7 @@ class Workload:
                     expected.record_unanswered((event_id, who), rsvp.status)
 
     def _open_streams(self, event_id: str) -> None:
-        """One page at each API process, from now on."""
+        """Open one live page at each API process."""
         for url in self._community.environment.api_urls:
             client = LiveStreamClient(url, event_id, self._community.clients.auth_headers(ADMIN))
             self.stream_clients.append(client)

@@ -1,4 +1,4 @@
-"""What a community does during a run: a plan that follows from a seed alone. Pure."""
+"""The planned workload: what a community does during a run, derived from a seed alone. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ ADMIN = "admin"
 MEMBERS = 30
 HOSTS = 12
 MEMBERS_OF_AN_EVENT = 6
-MAX_RSVPS = 4  # of one member to one event: more would meet Zoom's daily limits, and ours on mails
-CANCELLED_SHARE = 0.2  # of the events that are planned
+MAX_RSVPS = 4  # of one member to one event; more would meet Zoom's daily limits, and ours on mails
+CANCELLED_SHARE = 0.2  # of the planned events
 STATUSES = ("going", "going", "going", "maybe", "not_going")
 
 
 @dataclass(frozen=True)
 class PlannedRsvp:
-    """A member answers, or an admin on their behalf, `at` seconds after the event was made."""
+    """An RSVP of a member, or of an admin on their behalf, `at` seconds after the event was created."""
 
     at: float
     status: str
@@ -24,8 +24,10 @@ class PlannedRsvp:
 
 @dataclass(frozen=True)
 class PlannedChange:
-    """An admin changes an event: another title and another start, so many minutes later than first planned; or the
-    title alone; or cancels it."""
+    """A change of an event by an admin.
+
+    It is a new title and a start this many minutes later than first planned, or a new title alone, or the cancellation.
+    """
 
     at: float
     title: str
@@ -35,7 +37,7 @@ class PlannedChange:
 
 @dataclass(frozen=True)
 class PlannedSession:
-    """A member clicks on Join and is inside, from and to so many seconds after the meeting started."""
+    """A member clicks on Join and is inside from and to this many seconds after the meeting started."""
 
     who: str
     joins: float
@@ -44,7 +46,7 @@ class PlannedSession:
 
 @dataclass(frozen=True)
 class PlannedMessage:
-    """A member writes something in the chat."""
+    """A chat message of a member."""
 
     at: float
     who: str
@@ -53,7 +55,7 @@ class PlannedMessage:
 
 @dataclass(frozen=True)
 class PlannedMeeting:
-    """How an event is held: it begins `lead` seconds after it was made, and is started so many seconds later."""
+    """How an event takes place: it begins `lead` seconds after it was created, and is started some seconds later."""
 
     lead: float
     starts_after: float
@@ -64,8 +66,10 @@ class PlannedMeeting:
 
 @dataclass(frozen=True)
 class PlannedEvent:
-    """One event: made `at` seconds after the beginning, on the host of that number, `day` days ahead or to be held at
-    once."""
+    """One event: created `at` seconds after the beginning, with the host of that number.
+
+    It begins in `day` days, or takes place at once.
+    """
 
     number: int
     at: float
@@ -78,9 +82,10 @@ class PlannedEvent:
 
 
 def plan_workload(seed: int, seconds: float) -> list[PlannedEvent]:
-    """The events of a run in the order they are made, the last well before `seconds`."""
-    dice = Random(f"happenings {seed}")  # noqa: S311 - whoever has the seed is to have the plan
-    planned, live_count = max(3, int(seconds / 15)), max(2, int(seconds / 40))
+    """Return the events of a run in the order of creation, the last well before `seconds`."""
+    dice = Random(f"happenings {seed}")  # noqa: S311 - the same seed must give the same plan
+    planned = max(3, int(seconds / 15))
+    live_count = max(2, int(seconds / 40))
     last = max(1.0, seconds - 20)
     creation_times = sorted(
         [(round(dice.uniform(0, last), 1), False) for _ in range(planned)]
@@ -109,7 +114,7 @@ def _plan_rsvps(dice: Random, within: float) -> tuple[PlannedRsvp, ...]:
 
 def _plan_changes(dice: Random, title: str) -> tuple[PlannedChange, ...]:
     moments = sorted(round(dice.uniform(0.5, 25), 1) for _ in range(dice.randint(0, 4)))
-    # Back to the first title now and then: what is saved back must be saved back at Zoom, too.
+    # Go back to the first title now and then, because a change that is undone must be undone at Zoom, too.
     names = [title if dice.random() < 0.3 else f"{title}, {at:g}" for at in moments]
     found = [PlannedChange(at, name, dice.randint(0, 10) * 5) for at, name in zip(moments, names, strict=True)]
     if dice.random() < CANCELLED_SHARE:
@@ -118,7 +123,8 @@ def _plan_changes(dice: Random, title: str) -> tuple[PlannedChange, ...]:
 
 
 def _plan_meeting(dice: Random, number: int, people: list[str]) -> PlannedMeeting:
-    sessions, messages = list[PlannedSession](), list[PlannedMessage]()
+    sessions = list[PlannedSession]()
+    messages = list[PlannedMessage]()
     for who in people:
         joins = round(dice.uniform(0.5, 5), 1)
         for _ in range(dice.randint(1, 2)):

@@ -1,8 +1,9 @@
-"""How fast the hot routes are, as ratios: each is measured in turn with its floor, in one run and with the same means.
+"""Benchmark of the hot routes, as ratios to a floor that the same machine reaches in the same run.
 
-The door is a click on Join that ends in a ticket, the ear a delivery that is stored and answered. `bench_floor` says
-what they are compared with. The service is the API process as production runs it, on one core of its own where there
-is more than one; PostgreSQL, which flushes every commit to the disk, and the load are on the others.
+The route `join` is a click on Join that ends in a ticket. The route `inbox` is a delivery of Zoom that is stored and
+answered. `bench_floor` says what they are compared with. The service is the API process as production runs it, on one
+core of its own where there is more than one. PostgreSQL, which flushes every commit to the disk, and the load generator
+use the other cores.
 """
 
 import asyncio
@@ -32,14 +33,15 @@ from app.devstack.stack import Stack, cancel_on_sigterm
 
 REPORT = Path(__file__).parents[2] / "var" / "bench.json"
 ROUNDS = 9
-SECONDS = 1.0  # of each burst
+SECONDS = 1.0  # length of each burst
 TIMEOUT = 240.0  # seconds for everything, however busy the machine is
 ISSUER = "https://platform.example"
 
 
 @dataclass(frozen=True)
 class HotRoute:
-    """A hot route: the ratio to its floor that is wanted, what is sent, and the table an answer leaves a row in."""
+    """A hot route: the ratio to its floor that is the goal, the requests, and the table where each response leaves a
+    row."""
 
     name: str
     goal: float
@@ -49,7 +51,7 @@ class HotRoute:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A row's bursts, the floor's and the service's side by side."""
+    """The bursts of one route, side by side: those of the floor and those of the service."""
 
     route: HotRoute
     floor: Sequence[Burst]
@@ -57,12 +59,12 @@ class Measurement:
 
     @property
     def value(self) -> float:
-        """The median of what each burst of the service reached of the floor's burst just before."""
+        """The median ratio of the service's rate to the rate of the floor's burst just before."""
         return median(ours.rate / theirs.rate for theirs, ours in zip(self.floor, self.service, strict=True))
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What the file says of it."""
+        """The entry of this route in var/bench.json."""
         value, goal = round(self.value, 3), self.route.goal
         return {"row": self.route.name, "value": value, "goal": goal, "unit": "of its floor", "holds": value >= goal}
 
@@ -77,9 +79,9 @@ class Bench:
     routes: Sequence[HotRoute]
 
     async def measure(self, route: HotRoute, rounds: int, seconds: float) -> Measurement:
-        """A row in so many rounds, each one burst for either server. Raises Unmeasured."""
+        """Measure a route in this many rounds, each with one burst for either server. Raises MeasurementError."""
         ports = (self.floor, self.service)
-        # The round before the first fills the pools and plans of both servers.
+        # An extra first round fills the pools and plan caches of both servers. It does not count.
         pairs = [[await burst(port, route.requests, seconds) for port in ports] for _ in range(1 + rounds)]
         await self._check_stored(route, sum(len(service.latencies) for _, service in pairs))
         return Measurement(route, [floor for floor, _ in pairs[1:]], [service for _, service in pairs[1:]])
@@ -100,8 +102,9 @@ class Bench:
 async def start_bench(
     stack: Stack, cores: Collection[int], members: int = bench_fixtures.MEMBERS
 ) -> AsyncIterator[Bench]:
-    """Both servers, on `cores` and a database made for them, an event with so many members, and the rows to measure."""
-    signer, webhook_secret = TokenSigner(ISSUER), secrets.token_urlsafe()
+    """Start both servers on `cores` and a database of their own, with an event of this many members."""
+    signer = TokenSigner(ISSUER)
+    webhook_secret = secrets.token_urlsafe()
     name = f"bench_{secrets.token_hex(6)}"
     url = await stack.create_database(name)
     async with contextlib.AsyncExitStack() as exits:
@@ -126,7 +129,7 @@ async def start_bench(
 async def _start_server(
     exits: contextlib.AsyncExitStack, log: Path, module: Sequence[str | Path], cores: Collection[int]
 ) -> int:
-    """The port of a server of ours that runs until `exits` are closed."""
+    """Start a server of ours that runs until `exits` close, and return its port."""
     program = [sys.executable, "-m", *module]
     server = Server(log.stem, log, lambda port: [*program, str(port)], ready="Uvicorn running on")
     exits.push_async_callback(server.stop)
@@ -138,8 +141,10 @@ async def _start_server(
 
 @contextlib.contextmanager
 def pin_cpu() -> Iterator[Collection[int]]:
-    """The core for the servers under load. Until the block ends, we and whatever we start have all the others; where
-    there is but one, everybody has that."""
+    """Reserve one core for the servers under load and yield it.
+
+    Until the block ends, this process and its children use the other cores. If there is only one core, all share it.
+    """
     cores = os.sched_getaffinity(0)
     first = {min(cores)}
     os.sched_setaffinity(0, cores - first or cores)
@@ -150,13 +155,14 @@ def pin_cpu() -> Iterator[Collection[int]]:
 
 
 def report(measured: Sequence[Measurement | Fairness]) -> str:
-    """The ratios as a table for people, the absolute figures beside them."""
+    """Return the ratios as a table for people, with the absolute figures beside them."""
     lines = [f"{'row':<6}{'ratio':>7}{'goal':>7}  {'':<12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}"]
     for one in measured:
         if isinstance(one, Fairness):
             lines.append(str(one))
             continue
-        name, verdict = one.route.name, "held" if one.entry["holds"] else "not held"
+        name = one.route.name
+        verdict = "held" if one.entry["holds"] else "not held"
         lines.append(f"{name:<6}{one.value:>7.2f}{one.route.goal:>7.2f}  {verdict:<12}{_figures(one.service)}")
         lines.append(f"{'':<20}  {'its floor':<12}{_figures(one.floor)}")
     lines.append("Only the ratios count: the absolute figures are those of this machine, in this minute.")
@@ -187,7 +193,7 @@ async def _bench(print_line: Callable[[str], None]) -> list[Measurement | Fairne
 
 
 def run() -> int:
-    """Measures every row, prints the table and writes var/bench.json. Status 1 where it could not measure."""
+    """Measure every row, print the table and write var/bench.json. Returns status 1 if it could not measure."""
     try:
         measured = uvloop.run(_bench(lambda line: print(line, flush=True)))
     except (StartError, MeasurementError, OSError, asyncio.CancelledError) as error:

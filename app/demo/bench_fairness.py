@@ -1,7 +1,7 @@
-"""How much one account's flood delays what another account's notifications mean: the row `fairness` of a bench.
+"""Benchmark row `fairness`: how much one account's flood of notifications delays those of another account.
 
-Both are heard by the API and interpreted by a worker, each a process as production runs it. The quiet account says
-something at an even pace, first alone and then while the other says thousands of things at once that must wait.
+The API receives the notifications of both and a worker interprets them, each a process as production runs it. The quiet
+account sends at an even pace, first alone, and then while the other account sends thousands at once that must wait.
 """
 
 import asyncio
@@ -25,50 +25,53 @@ from app.devstack.servers import LOOPBACK, Server
 from app.devstack.stack import Stack
 from app.worker import READY_MESSAGE
 
-FLOOD_COUNT, CONNECTIONS = 2_500, 32  # notifications, and connections they come by
-QUIET_COUNT, PACE = 150, 0.02  # notifications, and seconds between two of them
+FLOOD_COUNT = 2_500  # notifications of the flooding account in a round
+CONNECTIONS = 32  # that the flood is sent over
+QUIET_COUNT = 150  # notifications of the quiet account in a measurement
+PACE = 0.02  # seconds between two of them
 ROUNDS = 3
-GOAL = 2.0  # times as long, at the most
-FLOODING_ACCOUNT, QUIET_ACCOUNT = "flooding-account", "zoom-account"
+GOAL = 2.0  # at most this many times as long as without the flood
+FLOODING_ACCOUNT = "flooding-account"
+QUIET_ACCOUNT = "zoom-account"
 
-# When each of the quiet account's deliveries was stored, and when it was interpreted, by the database's clock.
+# Records when each delivery of the quiet account was stored and when it was interpreted, by the database's clock.
 WATCH = """
 CREATE TABLE fairness (id uuid PRIMARY KEY, stored_at timestamptz NOT NULL, done_at timestamptz);
-CREATE FUNCTION fairness_seen() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION record_fairness() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN INSERT INTO fairness VALUES (NEW.id, clock_timestamp());
     ELSE UPDATE fairness SET done_at = clock_timestamp() WHERE id = NEW.id; END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER fairness_stored AFTER INSERT ON deliveries FOR EACH ROW
-    WHEN (NEW.zoom_account_id = 'zoom-account') EXECUTE FUNCTION fairness_seen();
+    WHEN (NEW.zoom_account_id = 'zoom-account') EXECUTE FUNCTION record_fairness();
 CREATE TRIGGER fairness_done AFTER UPDATE OF interpreted_at ON deliveries FOR EACH ROW
-    WHEN (NEW.zoom_account_id = 'zoom-account') EXECUTE FUNCTION fairness_seen();
+    WHEN (NEW.zoom_account_id = 'zoom-account') EXECUTE FUNCTION record_fairness();
 """
 ACCOUNT = """
 INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, status, connected_by, connected_at)
 SELECT $1, community_id, $2, 'somebody', 'connected', connected_by, connected_at FROM accounts LIMIT 1
 """
-# What is left of a flood after its round: the next begins as quiet as the first.
+# Deletes what is left of a flood after its round, so that the next round begins as quiet as the first.
 DRAIN_QUEUES = "DELETE FROM outbox WHERE queue LIKE 'delivery:%'"
 LAGS = "SELECT extract(epoch FROM done_at - stored_at)::float8 AS lag FROM fairness WHERE done_at IS NOT NULL"
 
 
 @dataclass(frozen=True)
 class Fairness:
-    """The 99th percentiles of the quiet account, in seconds: alone, and beside the flood, round by round."""
+    """The quiet account's 99th percentiles in seconds, one per round: alone, and during the flood."""
 
     alone: list[float]
     during_flood: list[float]
 
     @property
     def value(self) -> float:
-        """How many times as long it takes beside the flood: the median of the rounds."""
+        """How many times as long a notification takes during the flood: the median of the rounds."""
         return median(flooded / quiet for quiet, flooded in zip(self.alone, self.during_flood, strict=True))
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What the file says of it."""
+        """The entry of this row in var/bench.json."""
         value = round(self.value, 3)
         return {"row": "fairness", "value": value, "goal": GOAL, "unit": "times as long", "holds": value < GOAL}
 
@@ -81,8 +84,9 @@ class Fairness:
 
 
 async def measure(stack: Stack, issuer: str, rounds: int = ROUNDS) -> Fairness:
-    """Both, in so many rounds, on a database, an API process and a worker of their own."""
-    webhook_secret, name = secrets.token_urlsafe(), f"fairness_{secrets.token_hex(6)}"
+    """Measure both cases in this many rounds, with a database, an API process and a worker of their own."""
+    webhook_secret = secrets.token_urlsafe()
+    name = f"fairness_{secrets.token_hex(6)}"
     url = await stack.create_database(name)
     async with AsyncExitStack() as exits:
         exits.push_async_callback(stack.drop_database, name)
@@ -98,7 +102,7 @@ async def measure(stack: Stack, issuer: str, rounds: int = ROUNDS) -> Fairness:
 
 
 async def _start_processes(exits: AsyncExitStack, stack: Stack, variables: dict[str, str]) -> int:
-    """The port of an API process, with a worker beside it."""
+    """Start an API process and a worker, and return the API's port."""
     file = stack.folder / "fairness.json"
     file.write_text(json.dumps(variables | {"REDIS_URL": stack.redis_url}))
     run: list[str | Path] = [sys.executable, "-m", "app.devstack.run_with_settings", file]
@@ -116,7 +120,7 @@ async def _measure_rounds(database: Any, port: int, webhook_secret: str, rounds:
         bench_fixtures.joins(webhook_secret, QUIET_ACCOUNT),
         bench_fixtures.joins(webhook_secret, FLOODING_ACCOUNT),
     )
-    await _measure_lag(database, port, quiet)  # the first fills pools and plans
+    await _measure_lag(database, port, quiet)  # the first measurement fills the pools and plan caches
     for _ in range(rounds):
         await database.execute(DRAIN_QUEUES)
         alone.append(await _measure_lag(database, port, quiet))
@@ -128,11 +132,12 @@ async def _measure_rounds(database: Any, port: int, webhook_secret: str, rounds:
 
 
 async def _measure_lag(database: Any, port: int, requests: Iterator[bytes]) -> float:
-    """The 99th percentile of so many notifications at an even pace."""
+    """Send QUIET_COUNT notifications at an even pace and return the 99th percentile of their lag in seconds."""
     await database.execute("DELETE FROM fairness")
     await _send(port, requests, QUIET_COUNT, PACE)
     async with asyncio.timeout(60):
-        while len(lags := await database.fetch(LAGS)) < QUIET_COUNT:  # noqa: ASYNC110 - nobody rings when the last is done
+        # noqa: ASYNC110 - nothing signals that the last is done
+        while len(lags := await database.fetch(LAGS)) < QUIET_COUNT:
             await asyncio.sleep(0.05)
     return percentile([row["lag"] for row in lags], 99)
 

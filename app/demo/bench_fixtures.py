@@ -1,4 +1,4 @@
-"""What a bench happens in: the service's settings, a live event with members who may enter, and the requests sent."""
+"""Fixtures of the benchmark: the service's settings, a live event whose members may join, and the requests."""
 
 import hashlib
 import hmac
@@ -15,12 +15,12 @@ from app.devstack.personas import AUDIENCE, COMMUNITY, TokenSigner
 from app.jobs import JOBS
 from app.resources import open_resources
 
-# A member is refused beyond twenty clicks a minute: with so many, no machine comes near that.
+# The service refuses a member beyond twenty clicks a minute. With this many members, no machine comes near that.
 MEMBERS = 10_000
 MEETING_ID = 81234567890
 ZOOM_LINK = f"https://zoom.us/w/{MEETING_ID}?tk=QGq5Wk3bZ0nR9sXvT1uYfA2hLcEoJd7m"
 
-# What the door looks at, complete; foreign keys are checked at the end of the statement.
+# Every row that a click on Join reads. Foreign keys are checked at the end of the statement.
 SEED = """
 WITH community AS (
     INSERT INTO communities (id, slug) VALUES (:community, :slug)
@@ -55,7 +55,7 @@ JOIN unnest(CAST(:members AS text[]), CAST(:registrants AS uuid[]), CAST(:links 
 
 
 def bench_settings(database_url: str, issuer: str, jwks_url: str, webhook_secret: str) -> dict[str, str]:
-    """Every setting the API process needs, by the name of its environment variable."""
+    """Return every setting the API process needs, by the name of its environment variable."""
     return {
         "DATABASE_URL": database_url,
         "REDIS_URL": "redis://127.0.0.1:1/0",  # the API opens no Redis connection
@@ -66,7 +66,7 @@ def bench_settings(database_url: str, issuer: str, jwks_url: str, webhook_secret
         "AUTH_ISSUER": issuer,
         "AUTH_AUDIENCE": AUDIENCE,
         "ENCRYPTION_KEYS": f"bench:{secrets.token_urlsafe(32)}",
-        "SMTP_URL": "smtp://127.0.0.1:1",  # nor does it send mail
+        "SMTP_URL": "smtp://127.0.0.1:1",  # the API sends no mail
         "MAIL_FROM": "Kindryn <events@kindryn.example>",
         "ZOOM_CLIENT_ID": "bench-client",
         "ZOOM_CLIENT_SECRET": secrets.token_urlsafe(),
@@ -76,9 +76,10 @@ def bench_settings(database_url: str, issuer: str, jwks_url: str, webhook_secret
 
 
 async def seed(variables: Mapping[str, str], members: int = MEMBERS) -> UUID:
-    """A live event in the migrated database, with so many registered members whose registrants are ready; its id."""
+    """Insert a live event with this many registered members whose registrants are ready. Returns its id."""
     settings = Settings.model_validate({name.lower(): value for name, value in variables.items()})
-    event, registrants = uuid4(), [uuid4() for _ in range(members)]
+    event = uuid4()
+    registrants = [uuid4() for _ in range(members)]
     async with open_resources(settings, JOBS) as resources, resources.db.transaction() as tx:
         await tx.execute(
             SEED,
@@ -101,7 +102,7 @@ async def seed(variables: Mapping[str, str], members: int = MEMBERS) -> UUID:
 
 
 def clicks(event: UUID, signer: TokenSigner, members: int = MEMBERS) -> Iterator[bytes]:
-    """Endless clicks on Join, by one member of the event after the other."""
+    """Yield clicks on Join without end, from one member of the event after the other."""
     path = f"/api/events/{event}/zoom-join"
     people = map(_member, range(members))
     tokens = (signer.token("member", {"sub": who, "email": f"{who}@members.example"}) for who in people)
@@ -109,12 +110,12 @@ def clicks(event: UUID, signer: TokenSigner, members: int = MEMBERS) -> Iterator
 
 
 def deliveries(webhook_secret: str) -> Iterator[bytes]:
-    """Endless signed notifications of 1.2 KB, each of them new (developers.zoom.us/docs/api/webhooks/)."""
+    """Yield new signed notifications of 1.2 KB without end (developers.zoom.us/docs/api/webhooks/)."""
     return (_signed(_notification(number), webhook_secret) for number in count())
 
 
 def joins(webhook_secret: str, account_id: str) -> Iterator[bytes]:
-    """Endless signed notifications of people who join an instance that nobody knows, so that they must wait."""
+    """Yield signed notifications without end of participants who join an instance nobody knows, so that they must wait."""
     joined = {"event": "meeting.participant_joined"}
     for number in count():
         subject = {"uuid": f"unknown-{account_id}==", "participant": {"user_id": str(number), "user_name": "Somebody"}}
@@ -123,7 +124,8 @@ def joins(webhook_secret: str, account_id: str) -> Iterator[bytes]:
 
 
 def _signed(notification: Mapping[str, object], webhook_secret: str) -> bytes:
-    stamp, body = str(int(time.time())), json.dumps(notification).encode()
+    stamp = str(int(time.time()))
+    body = json.dumps(notification).encode()
     signature = hmac.new(webhook_secret.encode(), f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
     signed = {"x-zm-request-timestamp": stamp, "x-zm-signature": f"v0={signature}"}
     return post("/api/integrations/zoom/webhooks", {"Content-Type": "application/json; charset=utf-8"} | signed, body)

@@ -1,6 +1,6 @@
-"""The floors of a bench: how fast the least that has to be done for a request can be done with the same means.
+"""The floors of the benchmark: the least work a request needs, done with the same libraries.
 
-`python -m app.demo.bench_floor FLOOR.json PORT` serves them, and the platform's keys beside them, on loopback.
+`python -m app.demo.bench_floor FLOOR.json PORT` serves them on loopback, with the platform's keys beside them.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ DELIVERY = "INSERT INTO floor_deliveries VALUES ($1, $2, $3) ON CONFLICT DO NOTH
 
 @dataclass(frozen=True)
 class Floor:
-    """What the floors need to know. `jwks` is a JSON Web Key Set (RFC 7517)."""
+    """What the server of the floors needs to know. `jwks` is a JSON Web Key Set (RFC 7517)."""
 
     database_url: str
     jwks: Mapping[str, Any]
@@ -47,13 +47,16 @@ class Floor:
     webhook_secret: str
 
     def write(self, file: Path) -> None:
-        """Leave it in a file for the process that serves the floors."""
+        """Write it to a file for the process that serves the floors."""
         file.write_text(json.dumps(asdict(self)))
 
 
 def create_floor_app(floor: Floor) -> FastAPI:
-    """The floors at the addresses of what they are compared with: the door's is a verified token and one insert, the
-    ear's a verified signature and one insert."""
+    """Build the floors, at the same paths as the routes that are compared with them.
+
+    The floor of `join` verifies a token and inserts one row. The floor of `inbox` verifies a signature and inserts one
+    row.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,14 +75,16 @@ def create_floor_app(floor: Floor) -> FastAPI:
 
     @app.post("/api/events/{event_id}/zoom-join")
     async def join(event_id: UUID, request: Request) -> dict[str, str]:
-        token, now = request.headers["authorization"].removeprefix("Bearer "), datetime.now(UTC)
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        now = datetime.now(UTC)
         caller = verify(token, keys[identity.kid_of(token)], now=now)
         await app.state.pool.execute(CLICK, event_id, caller.member_id, now)
         return {"url": "https://api.example/j/a-ticket", "expires_at": now.isoformat()}
 
     @app.post("/api/integrations/zoom/webhooks", status_code=204)
     async def receive(request: Request) -> Response:
-        body, timestamp = await request.body(), request.headers["x-zm-request-timestamp"]
+        body = await request.body()
+        timestamp = request.headers["x-zm-request-timestamp"]
         signed = hmac.new(floor.webhook_secret.encode(), f"v0:{timestamp}:".encode() + body, hashlib.sha256)
         if not hmac.compare_digest(f"v0={signed.hexdigest()}", request.headers["x-zm-signature"]):
             return Response(status_code=401)

@@ -1,4 +1,4 @@
-"""The load of a bench: 32 HTTP/1.1 connections, each sending the next request as soon as it has its answer."""
+"""The benchmark's load: 32 HTTP/1.1 connections, each sending its next request as soon as it has a response."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -12,42 +12,42 @@ import httptools
 from app.devstack.servers import LOOPBACK
 
 CONNECTIONS = 32
-RESPONSE_TIMEOUT = 60.0  # seconds for the last answers
+RESPONSE_TIMEOUT = 60.0  # seconds to wait for the last responses
 
 
 class MeasurementError(Exception):
-    """Something was answered or stored otherwise than the bench expects, so that its figures would mean nothing."""
+    """The service responded or stored something unexpected, so the figures would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """How long a burst of load took, and how long each of its answers, in seconds."""
+    """How long a burst of load took, and how long each response took, in seconds."""
 
     seconds: float
     latencies: tuple[float, ...]
 
     @property
     def rate(self) -> float:
-        """Requests answered per second."""
+        """Responses per second."""
         return len(self.latencies) / self.seconds
 
 
 def post(path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
-    """A whole POST request as it goes over the wire (RFC 9112)."""
+    """Return a whole POST request as bytes on the wire (RFC 9112)."""
     fields = {"Host": LOOPBACK, "Accept": "application/json", "Content-Length": str(len(body)), **headers}
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 def percentile(latencies: list[float], percent: int) -> float:
-    """The latency that so many percent of the answers, at least two, do not exceed."""
+    """Return the latency that `percent` percent of the responses do not exceed. It needs at least two latencies."""
     return quantiles(latencies, n=100, method="inclusive")[percent - 1]
 
 
 async def burst(port: int, requests: Iterator[bytes], seconds: float) -> Burst:
-    """Load on a server of this machine for so long, and until the last answer is there.
+    """Load a server on this machine for this many seconds, and wait for the last responses.
 
-    Raises Unmeasured, with the answer, for the first that is not a success.
+    Raises MeasurementError, with the response, for the first that is not a success.
     """
     loop = asyncio.get_running_loop()
     opening = (loop.create_connection(lambda: _Connection(requests), LOOPBACK, port) for _ in range(CONNECTIONS))
@@ -66,7 +66,7 @@ async def burst(port: int, requests: Iterator[bytes], seconds: float) -> Burst:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; its `on_` methods are called by the parser of its answers."""
+    """One connection. The parser of its responses calls the `on_` methods."""
 
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.latencies: list[float] = []
@@ -83,13 +83,13 @@ class _Connection(asyncio.Protocol):
         self._fail(f"the server hung up: {error}")
 
     def send_until(self, until: float) -> "asyncio.Future[None]":
-        """Begin; done with the first answer after `until`, a time of `perf_counter`."""
+        """Send requests until `until`, a time of `perf_counter`. The future is done with the first response after it."""
         self._until = until
         self._send()
         return self._ended
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._ended.cancel()
         self._transport.close()
 
@@ -100,7 +100,8 @@ class _Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        now, status = perf_counter(), self._parser.get_status_code()
+        now = perf_counter()
+        status = self._parser.get_status_code()
         if not 200 <= status < 300:
             self._fail(f"a request was answered {status}: {self._body.decode(errors='replace')}")
             return

@@ -1,7 +1,7 @@
-"""A burst of RSVPs, as a ratio: how much of Zoom's limit four workers use, and who waits meanwhile.
+"""Benchmark of a burst of RSVPs: which share of Zoom's rate limit four workers use, and who waits meanwhile.
 
-The workers are stopped while thousands of members answer, so that everything is due at once when they start. Zoom is
-the simulator, which enforces Zoom's limits, and everything runs on this one machine.
+The workers are stopped while thousands of members RSVP, so that everything is due at once when they start. Zoom is the
+simulator, which enforces Zoom's limits. Everything runs on this one machine.
 """
 
 import asyncio
@@ -31,8 +31,9 @@ WORKERS = 4
 LIMIT = 80  # Zoom's light calls a second on a Business account: developers.zoom.us/docs/api/rate-limits/
 GOAL = 0.9
 PROGRESS_INTERVAL = 10.0
-ARRIVAL_INTERVAL = 2.0  # seconds between people at the door, and between answers next door
-ADD, REFUSED = "meetingRegistrantCreate", 429
+ARRIVAL_INTERVAL = 2.0  # seconds between two clicks on Join, and between two RSVPs for the other account's event
+ADD = "meetingRegistrantCreate"
+REFUSED = 429
 
 READY = """
 SELECT count(*) FROM registrants JOIN meetings ON meetings.id = meeting_id
@@ -47,7 +48,7 @@ WHERE event_id = $1 AND state = 'ready'
 
 @dataclass(frozen=True)
 class BurstResult:
-    """What a burst of `rsvps` came to: calls to Zoom by second, how long it took, and who waited how many seconds."""
+    """The result of a burst of `rsvps`: calls to Zoom by second, its duration, and every waiting time in seconds."""
 
     rsvps: int
     calls: Sequence[int]
@@ -58,7 +59,7 @@ class BurstResult:
 
     @property
     def ideal_seconds(self) -> float:
-        """How many seconds it takes to use the whole limit."""
+        """How many seconds the calls would take with the whole limit in use."""
         return self.rsvps / LIMIT
 
     @property
@@ -68,7 +69,7 @@ class BurstResult:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What the file says of it."""
+        """The entry in var/burst.json."""
         holds = self.utilization >= GOAL and not self.refused
         return {
             "row": "burst",
@@ -99,7 +100,7 @@ def _summarize(waits: Sequence[float]) -> str:
 
 
 async def measure(scenario: BurstScenario, print_line: Callable[[str], None]) -> BurstResult:
-    """One burst: everybody answers, then the workers start; until the last of them has a link."""
+    """Measure one burst: all members RSVP, then the workers start. It ends when the last member has a link."""
     rsvps = len(scenario.events) * MEMBERS_OF_AN_EVENT
     for worker in scenario.environment.worker_processes:
         await worker.stop()
@@ -125,7 +126,10 @@ async def measure(scenario: BurstScenario, print_line: Callable[[str], None]) ->
 
 @contextlib.asynccontextmanager
 async def _join_and_rsvp_meanwhile(scenario: BurstScenario) -> AsyncIterator[Sequence[float]]:
-    """Until the block ends somebody comes to the door, the last to answer first, and somebody answers next door."""
+    """Until the block ends, let members click on Join and others RSVP for the other account's event.
+
+    The members who answered last click first.
+    """
     waits: list[float] = []
 
     async def arrive() -> None:
@@ -146,7 +150,7 @@ async def _join_and_rsvp_meanwhile(scenario: BurstScenario) -> AsyncIterator[Seq
 async def _wait_until_ready(
     database: Any, events: Sequence[str], rsvps: int, print_line: Callable[[str], None]
 ) -> float:
-    """Seconds from the first link to the last."""
+    """Wait for all links, and return the seconds from the first to the last."""
     began, last_printed, previous = 0.0, perf_counter(), 0
     while (ready := await database.fetchval(READY, events)) < rsvps:
         began = began or (perf_counter() if ready else 0.0)
@@ -172,7 +176,7 @@ async def _run_burst(rsvps: int, print_line: Callable[[str], None]) -> BurstResu
 
 
 def run(rsvps: int) -> int:
-    """Measures one burst, prints the figures and writes var/burst.json. Status 1 where it could not measure."""
+    """Measure one burst, print the figures and write var/burst.json. Returns status 1 if it could not measure."""
     try:
         result = uvloop.run(_run_burst(rsvps, lambda line: print(line, flush=True)))
     except (StartError, StepFailed, httpx.HTTPError, OSError, asyncio.CancelledError) as error:

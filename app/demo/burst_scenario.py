@@ -1,4 +1,4 @@
-"""Where a burst of RSVPs happens: two Zoom accounts, events that everybody answers, and one of the neighbours."""
+"""The scenario of the burst benchmark: two Zoom accounts, events for everybody, and one event of the other account."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -14,25 +14,29 @@ from app.devstack.environment import DemoEnvironment
 from app.devstack.http_clients import INTEGRATION, ApiClient, SimulatorClient, until
 
 MEMBERS_OF_AN_EVENT = 500
-CONCURRENCY = 16  # answers on their way to the API
+CONCURRENCY = 16  # concurrent RSVPs on their way to the API
 OTHER_ACCOUNT_EMAIL = "fay@foxglove.example"
 NOT_READY = 503
 
 
 class BurstScenario:
-    """The house with its accounts and events. Of `events` the last has an open door; `neighbour` is on the other
-    account."""
+    """The environment with its accounts and events.
+
+    The last of `events` is open for joining. `neighbour` is on the other account.
+    """
 
     def __init__(
         self, environment: DemoEnvironment, api: ApiClient, zoom: SimulatorClient, http: httpx.AsyncClient
     ) -> None:
-        self.environment, self.zoom = environment, zoom
+        self.environment = environment
+        self.zoom = zoom
         self.events: list[str] = []
         self.other_account_event = ""
-        self._api, self._http = api, http
+        self._api = api
+        self._http = http
 
     async def prepare(self, events: int) -> None:
-        """Connect both accounts and schedule so many events."""
+        """Connect both accounts and schedule this many events."""
         walkthrough = Walkthrough(self.environment, self._api, self.zoom, lambda _: None, event_id="")
         await steps.connect(walkthrough)
         await self.zoom.control("POST", "accounts", {"name": "Foxglove", "users": [{"email": OTHER_ACCOUNT_EMAIL}]})
@@ -54,7 +58,7 @@ class BurstScenario:
         return next((host["id"] for host in picker["items"] if host["email"] == OTHER_ACCOUNT_EMAIL), None)
 
     async def _schedule_event(self, host_id: str, place: int) -> str:
-        """The event that is the `place`th to begin, the first in ten minutes."""
+        """Schedule the event that is the `place`th to begin. The first begins in ten minutes."""
         starts = datetime.now(UTC) + timedelta(minutes=10, hours=2 * (place - 1))
         ends = starts + timedelta(hours=1)
         return await schedule_event(
@@ -63,7 +67,7 @@ class BurstScenario:
         )  # fmt: skip
 
     async def rsvp_all(self) -> None:
-        """Every member of every event is going."""
+        """RSVP "going" for every member of every event."""
         await _run_concurrently(
             self.rsvp(event, member_id(place, number))
             for number in range(MEMBERS_OF_AN_EVENT)
@@ -71,14 +75,14 @@ class BurstScenario:
         )
 
     async def rsvp(self, event: str, member: str) -> None:
-        """A member is going."""
+        """RSVP "going" for a member."""
         response = await self._http.put(
             f"/api/events/{event}/rsvp", json={"status": "going"}, headers=self._authorization(member)
         )
         response.raise_for_status()
 
     async def click_join(self, member: str) -> float:
-        """A member of the last event clicks on Join, again where there is no link yet; seconds until there is one."""
+        """Click on Join as a member of the last event until there is a link. Returns the seconds it took."""
         began = perf_counter()
         while True:
             path = f"/api/events/{self.events[-1]}/zoom-join"
@@ -94,7 +98,7 @@ class BurstScenario:
 
 
 def member_id(place: int, number: int) -> str:
-    """One of the many."""
+    """Return the member id of member `number` of event `place`."""
     return f"m{place}-{number}"
 
 

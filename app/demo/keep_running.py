@@ -1,4 +1,4 @@
-"""`make demo KEEP=1`: after the walk, a fresh workspace and everything a person or a program needs to try it."""
+"""`make demo KEEP=1`: a fresh workspace after the walk, with all that a person or a program needs to try it."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ FILE = Path("var/demo.json")
 
 @contextlib.asynccontextmanager
 async def keep_open(walkthrough: Walkthrough, space_id: str) -> AsyncIterator[None]:
-    """Connects the account again, makes a fresh event, and says where things are: to people, and in var/demo.json."""
+    """Connect the account again, create a fresh event, and report the addresses: on the terminal and in var/demo.json."""
     event_id = await _prepare_fresh_workspace(walkthrough, space_id)
     document = _demo_json(walkthrough.environment, space_id, event_id)
     _write(document)
@@ -39,14 +39,14 @@ def _write(document: dict[str, Any]) -> None:
 
 
 def _remove(document: dict[str, Any]) -> None:
-    """A demo started later has its own there by now, and keeps it."""
+    """Delete var/demo.json, unless a demo that started later has written its own there."""
     with contextlib.suppress(FileNotFoundError):
         if json.loads(FILE.read_text())["port"] == document["port"]:
             FILE.unlink()
 
 
 async def _prepare_fresh_workspace(walkthrough: Walkthrough, space_id: str) -> str:
-    """The workspace as the reviewer finds it, but with Zoom already connected; the id of its event."""
+    """Prepare the workspace as the reviewer finds it, but with Zoom connected. Returns the id of its event."""
     for event in (await walkthrough.api.get("owner", f"{EVENTS}?limit=200"))["items"]:
         await walkthrough.api.call("owner", "DELETE", f"/api/events/{event['id']}", status=204)
     try:
@@ -86,7 +86,10 @@ def _demo_json(environment: DemoEnvironment, space_id: str, event_id: str) -> di
 
 
 def _consent_url(environment: DemoEnvironment) -> str:
-    """Zoom's consent page as its Marketplace opens it, which knows no state; Connect Zoom opens it with one."""
+    """Return the URL of Zoom's consent page as Zoom's Marketplace opens it, without a state.
+
+    The button *Connect Zoom* opens the page with a state.
+    """
     query = {
         "response_type": "code",
         "client_id": environment.settings["ZOOM_CLIENT_ID"],

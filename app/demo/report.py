@@ -1,4 +1,4 @@
-"""Everything the demo said and stored, in one file: for a search that must find no secret in it."""
+"""A report of everything the demo answered and stored, in one file. A test searches it for secrets."""
 
 import asyncio
 import json
@@ -11,8 +11,11 @@ from app.devstack.servers import StartError, postgres_programs
 
 
 async def collect(environment: DemoEnvironment, api: ApiClient, zoom: SimulatorClient) -> str:
-    """A JSON object: `answers` of the API, `mails` and `logs` by name, a `database` dump as SQL (binary columns in
-    hex), and from Zoom its `journal`, its `deliveries` and the `secrets` it issued."""
+    """Return the report as a JSON object.
+
+    It has `answers` of the API, `mails` and `logs` by name, a `database` dump as SQL (binary columns in hex), and from
+    Zoom its `journal`, its `deliveries` and the `secrets` it issued.
+    """
     report = {
         "answers": api.recorded_responses(),
         "mails": {mail.path.name: mail.content.decode("utf-8", "replace") for mail in environment.mailbox.all()},
@@ -27,7 +30,7 @@ async def collect(environment: DemoEnvironment, api: ApiClient, zoom: SimulatorC
 
 async def _dump(database_url: str, folder: Path) -> str:
     url = urlsplit(database_url)
-    # A file, for `ps` shows arguments to everybody.
+    # A file, because `ps` shows arguments to everybody.
     passfile = folder / "passfile"
     passfile.touch(mode=0o600)
     passfile.write_text(f"*:*:*:*:{url.password}\n")

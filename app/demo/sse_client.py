@@ -1,4 +1,4 @@
-"""A page that follows an event live: a reader of server-sent events, as a browser is one."""
+"""A client of the live stream that reads server-sent events as a browser does."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ StreamEvent = tuple[str, dict[str, Any]]
 
 
 class SseClient:
-    """What came on the stream, in order; each is seen once."""
+    """The events of the stream in order. `expect_event` returns each only once."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[StreamEvent | None] = asyncio.Queue()
 
     async def read(self, response: httpx.Response) -> None:
-        """Take events until the stream ends: html.spec.whatwg.org/multipage/server-sent-events.html."""
+        """Read events until the stream ends: html.spec.whatwg.org/multipage/server-sent-events.html."""
         kind, data = "", ""
         async for line in response.aiter_lines():
             name, _, value = line.partition(":")
@@ -34,7 +34,8 @@ class SseClient:
         self._events.put_nowait(None)
 
     async def expect_event(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """The next event of that kind that says this, whatever comes before it. StepFailed where none comes."""
+        """Return the next event of that kind with these fields, and skip all before it. Raises StepFailed if none
+        comes."""
         last: dict[str, Any] = {}
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -50,7 +51,7 @@ class SseClient:
 
 @contextlib.asynccontextmanager
 async def follow(api: ApiClient, who: str, path: str) -> AsyncIterator[SseClient]:
-    """Somebody of the cast with the live page open."""
+    """Open the live stream as a persona."""
     client = SseClient()
     async with api.stream(who, path) as response:
         reading = asyncio.create_task(client.read(response))

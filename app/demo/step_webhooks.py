@@ -1,4 +1,7 @@
-"""Step 5 of the reviewer plan: what Zoom says of a meeting, on the event's page, in the chat, in the platform."""
+"""Step 5 of the reviewer plan: Zoom's notifications about a meeting, and what the platform shows of them.
+
+They appear on the event's live page, in the attendance and in the platform's hooks. Chat and questions are part of it.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +20,7 @@ QUESTION, ANSWER = "Is there a recording?", "Not yet."
 
 
 async def webhooks(walkthrough: Walkthrough) -> None:
-    """Zoom says started, joined, left and ended: live page, chat, questions, attendance, and the platform's hook."""
+    """Let a meeting start, people join and leave, and the meeting end; check the live page, attendance and hooks."""
     await _create_hook(walkthrough)
     starts_at = await walkthrough.reschedule(timedelta(seconds=6))
     await walkthrough.next_invitation("REQUEST")
@@ -32,7 +35,7 @@ async def webhooks(walkthrough: Walkthrough) -> None:
         await _expect_hook(walkthrough, "event.live")
         await _join_and_leave(walkthrough, meeting_id, live_page)
         await _use_chat_and_questions(walkthrough, live_page)
-        # What ends before the event begins was a rehearsal.
+        # An instance that ends before the event begins was a rehearsal.
         await until("the event's start has come", lambda: _is_past(starts_at))
         await walkthrough.zoom.control("POST", f"meetings/{meeting_id}/end")
         await live_page.expect_event("closed", status="ended")
@@ -57,11 +60,11 @@ async def _expect_hook(walkthrough: Walkthrough, kind: str) -> None:
 
 
 async def _join_and_leave(walkthrough: Walkthrough, meeting_id: str, live_page: SseClient) -> None:
-    """The member comes by the personal link, leaves, and comes again."""
+    """Let the member join by the personal link, leave, and join again."""
     for joined, left in SESSIONS:
         link = {"join_url": await walkthrough.join("member")}
         await walkthrough.zoom.control("POST", f"meetings/{meeting_id}/join", link | {"minutes_ago": joined})
-        # The host is in, too.
+        # The host is inside, too.
         await live_page.expect_event("state", status="live", participants=2)
         await walkthrough.zoom.control("POST", f"meetings/{meeting_id}/leave", link | {"minutes_ago": left})
         await live_page.expect_event("state", status="live", participants=1)
@@ -70,7 +73,7 @@ async def _join_and_leave(walkthrough: Walkthrough, meeting_id: str, live_page: 
 
 
 async def _use_chat_and_questions(walkthrough: Walkthrough, live_page: SseClient) -> None:
-    """A message, a question, its answer."""
+    """Send a chat message, ask a question and answer it."""
     message = await walkthrough.api.call(
         "member", "POST", f"{walkthrough.event_path}/messages", {"text": "Hello!"}, status=201
     )
@@ -91,7 +94,7 @@ async def _use_chat_and_questions(walkthrough: Walkthrough, live_page: SseClient
 
 
 async def _check_ended(walkthrough: Walkthrough) -> None:
-    """Ended for everybody, and the attendance is right."""
+    """Check that the event has ended for everybody and that the attendance is right."""
     await walkthrough.wait_for_status("ended")
     join_refusal = (
         await walkthrough.api.call("member", "POST", f"{walkthrough.event_path}/zoom-join", {}, status=410)
@@ -107,7 +110,7 @@ async def _check_ended(walkthrough: Walkthrough) -> None:
 
 
 async def _attendance_is_complete(walkthrough: Walkthrough) -> bool:
-    """Whether the attendance is right to the minute."""
+    """Return whether the attendance is right to the minute."""
     attendance: dict[str, Any] = await walkthrough.api.get("admin", f"{walkthrough.event_path}/attendance")
     member = next((attendee for attendee in attendance["items"] if attendee["name"] == PERSONAS["member"].name), None)
     if member is None or len(member["sessions"]) < len(SESSIONS):

@@ -1,4 +1,4 @@
-"""The reviewer plan of the product document (section 7), step by step, as a person in the SPA and Zoom would do it."""
+"""The steps of the reviewer plan (product document, section 7), as people do them in the SPA and in Zoom."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,11 +13,12 @@ from app.devstack.personas import PERSONAS
 ZOOM_USER = "ada@riverside.example"
 TITLE = "Demo event — now on Zoom"
 UNAVAILABLE_TITLE = "Meeting unavailable"
-REGISTRANT_GRACE = 75.0  # seconds: a registrant is kept for a minute, in which coming back costs nothing
+# seconds; the service keeps a registrant for a minute after "not going", in which coming back costs nothing
+REGISTRANT_GRACE = 75.0
 
 
 async def connect(walkthrough: Walkthrough) -> None:
-    """Step 1: Connect Zoom, consent, confirm; the card shows e-mail and hosts."""
+    """Step 1: connect Zoom, consent and confirm. The integration card shows the e-mail address and the hosts."""
     begun = (await walkthrough.api.call("admin", "POST", f"{INTEGRATION}/connect")).json()
     consent = await walkthrough.zoom.visit(
         f"{begun['authorize_url']}&{urlencode({'as': ZOOM_USER, 'decision': 'approve'})}"
@@ -49,7 +50,7 @@ async def connect(walkthrough: Walkthrough) -> None:
 
 
 async def provision(walkthrough: Walkthrough) -> None:
-    """Step 2: delivery switched to Zoom makes the meeting, a new title changes it."""
+    """Step 2: switch the event's delivery to Zoom, which creates the meeting; a new title changes it."""
     event = await walkthrough.patch_event(delivery_mode="zoom", host_id=walkthrough.host["id"])
     zoom = event["zoom"]
     expect(zoom["protected"] is True, "registration is not on, so links would not be personal")
@@ -65,7 +66,7 @@ async def provision(walkthrough: Walkthrough) -> None:
 
 
 async def rsvp(walkthrough: Walkthrough) -> None:
-    """Step 3: RSVP, invite, Join too early and in time, not going, going again."""
+    """Step 3: RSVP and invitation; join too early and in time; not going, and going again."""
     walkthrough.report(
         f"the reviewer, who hosts on Zoom, answers as a second member, {PERSONAS['member'].name}:"
         " Zoom refuses a host as registrant of its own meeting"
@@ -106,7 +107,7 @@ async def rsvp(walkthrough: Walkthrough) -> None:
 
 
 async def cancel(walkthrough: Walkthrough) -> None:
-    """Step 7: Cancel event deletes the meeting and tells everyone."""
+    """Step 7: cancel the event. The meeting is deleted and everybody is notified."""
     meeting_id = await walkthrough.meeting_id()
     event = (
         await walkthrough.api.call("admin", "POST", f"{walkthrough.event_path}/cancel", headers=WAIT_FOR_SYNC)
@@ -122,7 +123,7 @@ async def cancel(walkthrough: Walkthrough) -> None:
 
 
 async def second_event(walkthrough: Walkthrough) -> None:
-    """Before step 8: an event on Zoom that is still to come, with the member registered."""
+    """Before step 8: schedule another event on Zoom, with the member registered."""
     changes = {"delivery_mode": "zoom", "host_id": walkthrough.host["id"]}
     walkthrough.cancelled_event, walkthrough.event_id = (
         walkthrough.event_path,
@@ -133,7 +134,7 @@ async def second_event(walkthrough: Walkthrough) -> None:
 
 
 async def disconnect(walkthrough: Walkthrough) -> None:
-    """Step 8: tokens revoked and erased, hosts gone, the door of a scheduled event says so."""
+    """Step 8: disconnect. Tokens are revoked and erased, hosts are gone, and joining a scheduled event says so."""
     await walkthrough.api.call("admin", "DELETE", f"{INTEGRATION}/accounts/{walkthrough.account_id}", status=204)
     card = await walkthrough.api.get("admin", INTEGRATION)
     expect(card["accounts"] == [], "the account is still on the card")

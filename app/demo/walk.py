@@ -1,4 +1,4 @@
-"""`make demo`: opens the house, walks the reviewer plan, says what it saw and how many steps passed."""
+"""`make demo`: starts the environment, walks the reviewer plan, and prints what happened and how many steps passed."""
 
 import asyncio
 import contextlib
@@ -19,16 +19,17 @@ from app.devstack.http_clients import SLUG, ApiClient, SimulatorClient, StepFail
 from app.devstack.servers import StartError, tail
 from app.devstack.stack import cancel_on_sigterm
 
-# Scopes of a step here whose use comes with a step that is not here yet.
+# Scopes that a step here lists, but that only a later version of the service uses.
 SCOPES_OF_LATER_STEPS = {"cloud_recording:read:recording": "recordings come with step 6"}
 DELIVERED = (200, 204)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the plan, under the plan's number. `prepare` sets up what it needs, and counts for no step.
+    """A step of the plan, with the plan's number.
 
-    `revokes`: Zoom must have been asked to end the grant.
+    `prepare` sets up what the step needs and is not part of it. `revokes`: Zoom must have been asked to revoke the
+    grant.
     """
 
     number: int
@@ -39,12 +40,12 @@ class Step:
 
     @property
     def scopes(self) -> list[str]:
-        """The scopes the plan says this step exercises, but for those whose use comes later."""
+        """The scopes that the plan says this step exercises, without those that are used later."""
         return [scope.name for scope in SCOPES if scope.step == self.number and scope.name not in SCOPES_OF_LATER_STEPS]
 
     @property
     def later_scopes(self) -> list[str]:
-        """Those whose use comes later."""
+        """The scopes of this step that are used later."""
         return [scope.name for scope in SCOPES if scope.step == self.number and scope.name in SCOPES_OF_LATER_STEPS]
 
 
@@ -60,7 +61,7 @@ STEPS = (
 
 @dataclass
 class StepTraffic:
-    """What Zoom was asked, and what it said by itself, during a step."""
+    """The requests Zoom received and the notifications it delivered during a step."""
 
     requests: list[dict[str, Any]]
     deliveries: list[dict[str, Any]]
@@ -74,7 +75,7 @@ class StepTraffic:
         self.scopes = {scope.name for scope in SCOPES if scope.name.removesuffix(":admin") in granular} | gating
 
     def lines(self) -> list[str]:
-        """One line for each kind of request and notification, in order."""
+        """Return one line for each kind of request and notification, in order."""
         requests = Counter(
             f"{entry['method']} {entry['path']} {entry['status']}" + (f"  ({entry['scope']})" if entry["scope"] else "")
             for entry in self.requests
@@ -91,7 +92,7 @@ def _times(count: int) -> str:
 
 
 async def run(external: ExternalServers, *, keep: bool, report: Path | None) -> int:
-    """The whole demo; 0 if every step passed. With `keep` it stays up until Ctrl-C or SIGTERM."""
+    """Run the whole demo. Returns 0 if every step passed. With `keep` it stays up until Ctrl-C or SIGTERM."""
     _stop_on_signals()
     watch = Stopwatch()
     try:
@@ -123,7 +124,10 @@ async def _walk_and_keep(environment: DemoEnvironment, *, keep: bool, report_fil
 
 
 def _stop_on_signals() -> None:
-    """SIGTERM and SIGINT cancel the walk, SIGINT also where a shell started it in the background, to ignore it."""
+    """Make SIGTERM and SIGINT cancel the walk.
+
+    A shell lets a background process ignore SIGINT; the handler overrides that.
+    """
     cancel_on_sigterm()
     if task := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
@@ -141,7 +145,7 @@ def _summary(passed: int) -> str:
 
 
 async def _run_steps(walkthrough: Walkthrough) -> int:
-    """How many steps passed. What follows a step that failed is not tried: it rests on it."""
+    """Run the steps and return how many passed. Stops at the first failure, because later steps need the earlier ones."""
     for passed, step in enumerate(STEPS):
         _print_line(f"Step {step.number}  {step.title}")
         watch = Stopwatch()

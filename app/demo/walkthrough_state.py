@@ -1,4 +1,4 @@
-"""What the steps of the walk share: the callers, what was found so far, and the invites in the order they came."""
+"""What the steps of the walk share: the clients, the ids found so far, and the order of the invitations."""
 
 import time
 from collections.abc import Callable
@@ -30,7 +30,7 @@ WAIT_FOR_SYNC = {"Prefer": "wait=5"}
 
 @dataclass
 class Walkthrough:
-    """The walk so far. `report` prints one thing that was done."""
+    """The state of the walk. `report` prints one thing that was done."""
 
     environment: DemoEnvironment
     api: ApiClient
@@ -49,7 +49,10 @@ class Walkthrough:
         return f"/api/events/{self.event_id}"
 
     async def next_invitation(self, method: str) -> str:
-        """The member's next mail, whose invite must have that METHOD, the same UID as before and a higher SEQUENCE."""
+        """Wait for the member's next invitation and return a description of it.
+
+        Raises StepFailed unless it has this METHOD, the same UID as before and a higher SEQUENCE.
+        """
         try:
             mail = await self.environment.mailbox.next(TIMEOUT, to=PERSONAS["member"].email)
         except TimeoutError as error:
@@ -66,7 +69,7 @@ class Walkthrough:
         return f'"{mail.message["Subject"]}" (METHOD {found}, UID {uid}, SEQUENCE {sequence})'
 
     async def wait_for_registrant(self, state: str, seconds: float = TIMEOUT) -> None:
-        """Waits until the member's registrant at Zoom is in that state."""
+        """Wait until the member's registrant is in this state."""
 
         async def reached() -> bool:
             rsvp = (await self.api.get("member", self.event_path))["my_rsvp"]
@@ -75,7 +78,7 @@ class Walkthrough:
         await until(f"the member's registrant is {state}", reached, seconds)
 
     async def wait_for_status(self, status: str) -> None:
-        """Waits until the demo event is in that state."""
+        """Wait until the demo event has this status."""
 
         async def reached() -> bool:
             return bool((await self.api.get("member", self.event_path))["status"] == status)
@@ -83,7 +86,7 @@ class Walkthrough:
         await until(f"the event is {status}", reached)
 
     async def patch_event(self, **changes: Any) -> dict[str, Any]:
-        """A PATCH of the demo event by the admin, answered once Zoom has heard of it."""
+        """PATCH the demo event as the admin and wait until Zoom has the change."""
         response = await self.api.call("admin", "PATCH", self.event_path, changes, headers=WAIT_FOR_SYNC)
         event: dict[str, Any] = response.json()
         state = event["zoom"] and event["zoom"]["state"]
@@ -91,17 +94,17 @@ class Walkthrough:
         return event
 
     async def reschedule(self, ahead: timedelta) -> datetime:
-        """Moves the demo event to so long from now, for an hour; returns its start."""
+        """Move the demo event to this long from now, with a duration of an hour. Returns its start."""
         starts = (datetime.now(UTC) + ahead).replace(microsecond=0)
         await self.patch_event(starts_at=starts.isoformat(), ends_at=(starts + timedelta(hours=1)).isoformat())
         return starts
 
     async def meeting_id(self) -> str:
-        """The number of the demo event's Zoom meeting."""
+        """Return the number of the demo event's Zoom meeting."""
         return str((await self.api.get("admin", self.event_path))["zoom"]["meeting_id"])
 
     async def join(self, who: str) -> str:
-        """Clicks Join and follows our redirect; returns the personal link, which is for a browser's eyes only."""
+        """Click on Join and follow the redirect. Returns the personal link, which only a browser may see."""
         ticket = (await self.api.call(who, "POST", f"{self.event_path}/zoom-join", {})).json()
         response = await self.api.call(None, "GET", urlsplit(ticket["url"]).path, status=303)
         link = response.headers["location"]
@@ -112,14 +115,14 @@ class Walkthrough:
 
 
 async def seed_workspace(api: ApiClient) -> tuple[str, str]:
-    """The reviewer's workspace: one space, and the event of the plan in it; their ids."""
+    """Create the reviewer's workspace: one space with the event of the plan. Returns their ids."""
     space = {"name": "Reviewer events", "description": "Where reviewers try things."}
     space_id = (await api.call("owner", "POST", f"/api/communities/{SLUG}/spaces", space, status=201)).json()["id"]
     return space_id, await schedule_event(api, "Demo event — switch delivery to Zoom", space_id)
 
 
 async def schedule_event(api: ApiClient, title: str, space_id: str | None = None, **overrides: Any) -> str:
-    """A virtual event next Wednesday at 11:00 in Berlin, unless `overrides` say otherwise; its id."""
+    """Create a virtual event next Wednesday at 11:00 in Berlin, unless `overrides` say otherwise. Returns its id."""
     starts = next_wednesday(datetime.now(BERLIN))
     event = {
         "title": title,
@@ -135,13 +138,13 @@ async def schedule_event(api: ApiClient, title: str, space_id: str | None = None
 
 
 def next_wednesday(now: datetime) -> datetime:
-    """11:00 on the first Wednesday after the day of `now`."""
+    """Return 11:00 on the first Wednesday after the day of `now`."""
     days = (WEDNESDAY - now.weekday() - 1) % 7 + 1
     return (now + timedelta(days=days)).replace(hour=11, minute=0, second=0, microsecond=0)
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Seconds since it was created."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()

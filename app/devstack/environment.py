@@ -1,6 +1,7 @@
-"""Everything the demo runs: real servers, a mail server, a simulated Zoom, the platform's stand-in, API and worker.
+"""The complete environment of the demo: servers, mail catcher, simulated Zoom, platform stand-in, API and workers.
 
-One temporary folder holds all data and logs; it is deleted, and every process is gone, when the house closes.
+One temporary folder holds all data and logs. When the environment closes, every process has ended and the folder is
+deleted.
 """
 
 import asyncio
@@ -34,13 +35,13 @@ U = TypeVar("U")
 CALLBACK = "/api/integrations/zoom/callback"
 WEBHOOKS = "/api/integrations/zoom/webhooks"
 COOKIE = "kindryn_demo"
-# Zoom repeats a failed delivery after 5, 20 and 60 minutes; nobody watches a demo for so long.
+# Zoom repeats a failed delivery after 5, 20 and 60 minutes. Nobody watches a demo for that long.
 RETRY_COMPRESSION = 300
 
 
 @dataclass(frozen=True)
 class ExternalServers:
-    """Servers to use instead of starting them; None is started."""
+    """Servers to use instead of starting our own. A server whose URL is None is started."""
 
     database_url: str | None = None
     redis_url: str | None = None
@@ -51,7 +52,7 @@ class ExternalServers:
 
 @dataclass(frozen=True)
 class DemoEnvironment:
-    """What runs, and where. A worker's settings differ from the API's in METRICS_PORT only."""
+    """The running processes and their addresses. A worker's settings differ from the API's only in METRICS_PORT."""
 
     stack: Stack
     mailbox: Mailbox
@@ -62,23 +63,23 @@ class DemoEnvironment:
 
     @property
     def api_url(self) -> str:
-        """Where the API answers."""
+        """The base URL of the API."""
         return self.settings["PUBLIC_URL"]
 
     @property
     def zoom_url(self) -> str:
-        """Where the simulator answers."""
+        """The base URL of the simulator."""
         return self.settings["ZOOM_API_URL"]
 
     @property
     def logs(self) -> dict[str, Path]:
-        """The processes' logs by name."""
+        """The log file of each process by name."""
         return {name: _log(self.stack, name) for name in ("API", "worker", "simulator")}
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports nobody else gets while the processes that are to listen there have not started."""
+    """Ports reserved for processes that have not started yet."""
 
     api: int
     simulator: int
@@ -90,9 +91,9 @@ class Ports:
 async def start_environment(
     external: ExternalServers, print_line: PrintLine, workers: int = 1
 ) -> AsyncIterator[DemoEnvironment]:
-    """Starts everything, on free ports, with so many worker processes; `print_line` gets a line for each thing.
+    """Start everything on free ports, with this many worker processes.
 
-    Raises StartError for one that does not start.
+    `print_line` gets one line for each thing that started. Raises StartError if one does not start.
     """
     async with AsyncExitStack() as exits:
         ports = Ports(
@@ -118,7 +119,7 @@ async def start_environment(
 async def _start_servers(
     exits: AsyncExitStack, external: ExternalServers, print_line: PrintLine
 ) -> tuple[Stack, Mailbox, Platform]:
-    """What the processes stand on."""
+    """Start what the processes need: the embedded servers, the mailbox and the platform stand-in."""
     stack = Stack(Path(tempfile.gettempdir()), progress=print_line, **asdict(external))
     await exits.enter_async_context(stack)
     mailbox = await exits.enter_async_context(Mailbox(stack.folder / "mail"))
@@ -129,7 +130,11 @@ async def _start_servers(
 
 
 def reserve_port(exits: AsyncExitStack) -> int:
-    """A free port. It stays bound here, which with SO_REUSEADDR on both sides keeps only others from it (socket(7))."""
+    """Reserve a free port.
+
+    The socket stays bound until `exits` close. With SO_REUSEADDR on both sides, our own server can still bind the port,
+    but no other process gets it (socket(7)).
+    """
     placeholder = exits.enter_context(socket.socket())
     placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     placeholder.bind((LOOPBACK, 0))
@@ -137,7 +142,7 @@ def reserve_port(exits: AsyncExitStack) -> int:
 
 
 async def _run_both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """Both results; the failure of one ends the other, and is raised as it is."""
+    """Run both and return both results. If one fails, the other is cancelled and the error is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
             first, second = group.create_task(one), group.create_task(other)
@@ -151,7 +156,7 @@ async def _run_all(starts: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 async def create_private_database(stack: Stack, exits: AsyncExitStack) -> str:
-    """A database of this demo's own, also where the server is somebody else's."""
+    """Create and migrate a database for this run only, also on an external server. It is dropped when `exits` close."""
     name = f"demo_{secrets.token_hex(6)}"
     url = await stack.create_database(name)
     exits.push_async_callback(stack.drop_database, name)
@@ -212,8 +217,9 @@ def _command_with_settings(stack: Stack, command: str, settings: dict[str, str],
 
 
 def settings_for(stack: Stack, database_url: str, mailbox: Mailbox, platform: Platform, ports: Ports) -> dict[str, str]:
-    """Every setting of the API process; secrets are made for this run."""
-    public_url, zoom_url = f"http://{LOOPBACK}:{ports.api}", f"http://{LOOPBACK}:{ports.simulator}"
+    """Return every setting of the API process. The secrets are random and valid for this run only."""
+    public_url = f"http://{LOOPBACK}:{ports.api}"
+    zoom_url = f"http://{LOOPBACK}:{ports.simulator}"
     return {
         "PUBLIC_URL": public_url,
         "DATABASE_URL": database_url,
@@ -247,7 +253,10 @@ def settings_for(stack: Stack, database_url: str, mailbox: Mailbox, platform: Pl
 
 
 async def register_app(settings: dict[str, str]) -> None:
-    """What an operator enters at Zoom's Marketplace: secrets, redirect URI, event subscription; Zoom tries the URL."""
+    """Register the app as an operator does at Zoom's Marketplace: secrets, redirect URI and event subscription.
+
+    Then Zoom sends its URL challenge. Raises RuntimeError if the API does not answer it correctly.
+    """
     app = {"client_secret": settings["ZOOM_CLIENT_SECRET"], "redirect_uris": [settings["ZOOM_REDIRECT_URI"]]}
     subscription = {
         "url": settings["PUBLIC_URL"] + WEBHOOKS,

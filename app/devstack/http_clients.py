@@ -1,4 +1,4 @@
-"""Calls over HTTP as the SPA, a browser and Zoom make them, and what must hold of their answers."""
+"""HTTP clients that call as the SPA, a browser and Zoom do, and the checks the demo makes on their responses."""
 
 import asyncio
 import contextlib
@@ -13,27 +13,30 @@ from app.devstack.personas import COMMUNITY, TokenSigner
 T = TypeVar("T")
 Headers = Mapping[str, str]
 
-# Paths of the API for the community of the personas.
+# Paths of the API for the personas' community.
 SLUG = COMMUNITY["slug"]
 INTEGRATION = f"/api/communities/{SLUG}/integrations/zoom"
 EVENTS = f"/api/communities/{SLUG}/events"
 
-TIMEOUT = 60.0  # seconds for whatever happens by itself
+TIMEOUT = 60.0  # seconds until the demo gives up on something that should happen by itself
 POLL_INTERVAL = 0.05
 
 
 class StepFailed(Exception):
-    """A step did not show what the plan promises; the text says what came instead."""
+    """A step did not show what the plan promises. The text says what came instead."""
 
 
 def expect(condition: bool, message: str) -> None:
-    """Raises StepFailed unless what was expected holds."""
+    """Raise StepFailed with `message` unless the condition is true."""
     if not condition:
         raise StepFailed(message)
 
 
 async def until(description: str, probe: Callable[[], Awaitable[T | None]], seconds: float = TIMEOUT) -> T:
-    """The first true thing `probe` finds, asked again and again; StepFailed names what was awaited in vain."""
+    """Call `probe` repeatedly and return the first true result.
+
+    Raises StepFailed after `seconds`; `description` names what was awaited.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while not (found := await probe()):
@@ -45,7 +48,7 @@ async def until(description: str, probe: Callable[[], Awaitable[T | None]], seco
 
 @dataclass(frozen=True)
 class RecordedResponse:
-    """What the API answered somebody; `location` stands apart, for it alone may hold a Zoom link."""
+    """A response of the API. `location` is separate because only this header may contain a Zoom link."""
 
     who: str | None
     method: str
@@ -57,7 +60,7 @@ class RecordedResponse:
 
 
 class ApiClient:
-    """The service as its callers see it. Every answer is kept."""
+    """A client of the API for all personas. It records every response."""
 
     def __init__(self, url: str, signer: TokenSigner) -> None:
         self.url = url
@@ -75,7 +78,10 @@ class ApiClient:
         status: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """A request as somebody of the cast, or as nobody. StepFailed names the answer that is not `status`."""
+        """Send a request as the persona `who`, or without a token if None.
+
+        Raises StepFailed, with the response, unless its status is `status`.
+        """
         authorization = {"Authorization": f"Bearer {self._signer.token(who)}"} if who else {}
         response = await self._http.request(method, path, json=body, headers={**authorization, **(headers or {})})
         self._record(who, response)
@@ -86,18 +92,18 @@ class ApiClient:
 
     @contextlib.asynccontextmanager
     async def stream(self, who: str, path: str) -> AsyncIterator[httpx.Response]:
-        """A GET whose answer goes on for as long as it is wanted. StepFailed where it is refused."""
+        """Open a GET whose response does not end by itself. Raises StepFailed if the status is not 200."""
         authorization = {"Authorization": f"Bearer {self._signer.token(who)}"}
         async with self._http.stream("GET", path, headers=authorization, timeout=None) as response:
             expect(response.status_code == 200, f"GET {path} answered {response.status_code}")
             yield response
 
     async def get(self, who: str | None, path: str) -> Any:
-        """The JSON a GET answers."""
+        """Return the JSON of a GET."""
         return (await self.call(who, "GET", path)).json()
 
     def recorded_responses(self) -> list[dict[str, Any]]:
-        """Every answer so far, as JSON."""
+        """Return every response so far as JSON."""
         return [asdict(response) for response in self.responses]
 
     async def aclose(self) -> None:
@@ -123,28 +129,28 @@ def _describe(response: httpx.Response) -> str:
 
 
 class SimulatorClient:
-    """The simulated Zoom: its pages as a browser sees them, what people do inside it, and what it wrote down."""
+    """A client of the simulated Zoom: its pages as a browser sees them, its controls, and its journal."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=TIMEOUT)
 
     async def visit(self, url: str) -> httpx.Response:
-        """Open a page; a redirect is not followed."""
+        """Open a page without following redirects."""
         return await self._http.get(url)
 
     async def control(self, method: str, path: str, body: Any = None) -> Any:
-        """One of its controls. StepFailed where it does not do that."""
+        """Call a control of the simulator and return its JSON. Raises StepFailed if it refuses."""
         response = await self._http.request(method, f"/simulator/{path}", json=body)
         expect(response.is_success, f"inside Zoom, {path} answered {response.status_code}: {response.text[:200]}")
         return response.json()
 
     async def journal(self, since: int = 0) -> list[dict[str, Any]]:
-        """Every request it got, from entry number `since` on."""
+        """Return every request Zoom received, from entry number `since` on."""
         entries: list[dict[str, Any]] = await self.control("GET", f"journal?since={since}")
         return entries
 
     async def deliveries(self, since: int = 0) -> list[dict[str, Any]]:
-        """Every attempt to deliver a notification, and what was withheld."""
+        """Return every attempt to deliver a notification, and those that were withheld."""
         attempts: list[dict[str, Any]] = await self.control("GET", "deliveries")
         return attempts[since:]
 

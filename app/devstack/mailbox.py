@@ -1,6 +1,7 @@
 """A real SMTP server that keeps every mail as an .eml file, for people and for tests to read.
 
-`python -m app.devstack.mailbox FOLDER [--port PORT] [--refuse ADDRESS ...]` prints its URL, then a line of JSON per mail.
+`python -m app.devstack.mailbox FOLDER [--port PORT] [--refuse ADDRESS ...]` prints its URL, and then one line of JSON
+for each mail.
 """
 
 import argparse
@@ -15,18 +16,17 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from weakref import WeakSet
 
-if TYPE_CHECKING:
-    from aiosmtpd.smtp import SMTP, Envelope
+from aiosmtpd.smtp import SMTP, Envelope
 
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail as it arrived; `content` is what followed DATA, byte for byte, dots unstuffed (RFC 5321 section 4.5.2)."""
+    """A mail as it arrived. `content` holds the bytes after DATA, with dots unstuffed (RFC 5321 section 4.5.2)."""
 
     path: Path
     sender: str
@@ -40,9 +40,9 @@ class Mail:
 
 
 class Mailbox:
-    """Takes mail at `url` from `async with` to its end; the files stay. `port` 0 is a free one.
+    """An SMTP server at `url` while the context is open. `port` 0 picks a free one. The files stay.
 
-    Files are named by time of arrival and first recipient: `20260131T120000.123456-member@example.org.eml`.
+    A file is named by time of arrival and first recipient: `20260131T120000.123456-member@example.org.eml`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Mailbox:
 
     @property
     def url(self) -> str:
-        """smtp://host:port, without TLS and without a user."""
+        """The URL, smtp://host:port, without TLS and without a user."""
         return f"smtp://{LOOPBACK}:{self._port}"
 
     async def __aenter__(self) -> Self:
@@ -82,23 +82,23 @@ class Mailbox:
                 session.transport.close()
 
     def all(self) -> list[Mail]:
-        """Every mail since the start or the last `clear`, oldest first."""
+        """Return every mail since the start or the last `clear`, oldest first."""
         return list(self._mails)
 
     def clear(self) -> None:
-        """Forgets the mails and refuses nobody any more; the files stay."""
+        """Forget the mails and the refused addresses. The files stay."""
         self._mails.clear()
         self._unread.clear()
         self._refused.clear()
 
     def refuse(self, address: str) -> None:
-        """From now on `address` is answered as an unknown mailbox: 550, for good (RFC 5321 section 4.2.3)."""
+        """Answer `address` as an unknown mailbox from now on: 550, a permanent failure (RFC 5321 section 4.2.3)."""
         self._refused.add(address.lower())
 
     async def next(self, timeout: float = 60.0, *, to: str | None = None) -> Mail:
-        """The oldest mail (to that address, if one is given) that was not handed out yet, waiting for it if need be.
+        """Wait for the oldest mail that `next` has not returned yet, and return it. `to` selects a recipient.
 
-        `timeout` is in seconds. Raises TimeoutError, which says what is there instead.
+        `timeout` is in seconds. Raises TimeoutError, whose text lists the mails that did arrive.
         """
         try:
             async with asyncio.timeout(timeout), self._arrival:
@@ -113,25 +113,22 @@ class Mailbox:
     def _first_unread(self, to: str | None) -> Mail | None:
         return next((mail for mail in self._unread if to is None or to in mail.recipients), None)
 
-    def _open_session(self) -> "SMTP":
-        # Imported here: the production image has no aiosmtpd, but its command line knows the demo.
-        from aiosmtpd.smtp import SMTP
-
+    def _open_session(self) -> SMTP:
         session = SMTP(self, hostname="mailbox.localhost", ident="Mailbox", enable_SMTPUTF8=True)
         self._sessions.add(session)
         return session
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _server: object, _session: object, envelope: "Envelope", address: str, _options: list[str]
+        self, _server: object, _session: object, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """aiosmtpd's hook for one recipient; returns the SMTP answer."""
+        """aiosmtpd's hook for one recipient. Returns the SMTP response."""
         if address.lower() in self._refused:
             return "550 5.1.1 no such mailbox"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 recipient accepted"
 
-    async def handle_DATA(self, _server: object, _session: object, envelope: "Envelope") -> str:  # noqa: N802 - likewise
-        """aiosmtpd's hook for one mail; it is kept on disk before it is answered."""
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802 - likewise
+        """aiosmtpd's hook for one mail. The mail is on disk before the response is sent."""
         mail = self._save(envelope.mail_from or "", tuple(envelope.rcpt_tos), envelope.original_content or b"")
         self._mails.append(mail)
         self._unread.append(mail)
@@ -155,7 +152,7 @@ def _print_mail(mail: Mail) -> None:
 
 
 async def run_mailbox() -> None:
-    """Runs a mailbox as the command line says, until the process is ended."""
+    """Run a mailbox with the arguments of the command line until the process ends."""
     parser = argparse.ArgumentParser(
         prog="python -m app.devstack.mailbox", description="An SMTP server that keeps mails."
     )

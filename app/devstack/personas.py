@@ -1,4 +1,4 @@
-"""Who is who in the demo, and the platform's signature that says so."""
+"""The people of the demo's community, and the platform's key that signs their tokens."""
 
 import time
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 COMMUNITY = {"id": "community-zoom-reviewer", "slug": "zoom-reviewer"}
 AUDIENCE = "kindryn-zoom"
 KEY_ID = "demo"
-TOKEN_LIFETIME = 24 * 60 * 60  # seconds; the service takes none that is older
+TOKEN_LIFETIME = 24 * 60 * 60  # seconds; the service rejects tokens that are older
 
 
 @dataclass(frozen=True)
 class Persona:
-    """Somebody of the platform; `role` is theirs in COMMUNITY, None for who is not in it."""
+    """A person of the platform. `role` is the role in COMMUNITY, or None for a person who is not a member."""
 
     name: str
     email: str
     role: str | None
 
 
-# Ada and Ben have the e-mails of hosts of the simulated Zoom account Riverside, so those hosts are theirs.
+# Ada and Ben have the e-mail addresses of hosts of the simulated Zoom account Riverside, so they own those hosts.
 PERSONAS = {
     "owner": Persona("Olga Owner", "olga@members.example", "OWNER"),
     "admin": Persona("Ada Marsh", "ada@riverside.example", "ADMIN"),
@@ -43,7 +43,7 @@ class TokenSigner:
 
     @property
     def pem(self) -> str:
-        """The private key, for whoever wants to sign more."""
+        """The private key as PEM, for programs that sign further tokens."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     @property
@@ -53,8 +53,9 @@ class TokenSigner:
         return {"keys": [key | {"kid": KEY_ID, "alg": "ES256", "use": "sig"}]}
 
     def claims(self, who: str) -> dict[str, Any]:
-        """What the platform says of somebody of the cast, from now on for 24 hours. KeyError for nobody of it."""
-        person, now = PERSONAS[who], int(time.time())
+        """Return the claims of a persona's token, valid from now on for 24 hours. Raises KeyError for an unknown name."""
+        person = PERSONAS[who]
+        now = int(time.time())
         return {
             "iss": self.issuer,
             "aud": AUDIENCE,
@@ -68,7 +69,7 @@ class TokenSigner:
         }
 
     def token(self, who: str, changes: dict[str, Any] | None = None) -> str:
-        """A signed token; `changes` replace claims, and null takes one away."""
+        """Return a signed token. `changes` replace claims; a null value removes one."""
         claims = self.claims(who) | (changes or {})
         return jwt.encode(
             {claim: value for claim, value in claims.items() if value is not None},

@@ -1,4 +1,4 @@
-"""Stands where the platform would: public keys, sign-in, an ear for hooks, and one page of the SPA to click in."""
+"""A stand-in for the platform: its public keys, sign-in, a receiver of hooks, and one page that acts as the SPA."""
 
 import asyncio
 import contextlib
@@ -20,15 +20,17 @@ SPA_PAGE = Path(__file__).with_name("spa.html")
 
 
 class Platform:
-    """The stand-in at `url`. `api_url` is where its page finds the service, once that runs."""
+    """The stand-in at `url`. Its page calls the service at `api_url`, which is set once the service runs."""
 
     def __init__(self, url: str, cookie: str) -> None:
-        self.url, self.cookie, self.api_url = url, cookie, ""
+        self.url = url
+        self.cookie = cookie
+        self.api_url = ""
         self.signer = TokenSigner(issuer=url)
         self.hooks = WebhookReceiver()
 
     def app(self) -> FastAPI:
-        """The stand-in as an ASGI app."""
+        """Build the stand-in as an ASGI app."""
         app = FastAPI(title="A stand-in for the platform", openapi_url=None)
         app.add_api_route("/jwks.json", self.jwks)
         app.add_api_route("/mint", self.mint, methods=["POST"])
@@ -37,26 +39,26 @@ class Platform:
         return app
 
     async def jwks(self) -> dict[str, Any]:
-        """The platform's public keys."""
+        """Return the platform's public keys."""
         return self.signer.jwks
 
     async def mint(
         self, who: Annotated[str, Body()] = "member", claims: Annotated[dict[str, Any] | None, Body()] = None
     ) -> dict[str, str]:
-        """A token of somebody of the cast; `claims` replace what it says, null takes a claim away."""
+        """Return a persona's token. `claims` replace its claims; a null value removes one."""
         if who not in PERSONAS:
             raise HTTPException(422, f"who: is none of {', '.join(PERSONAS)}")
         return {"token": self.signer.token(who, claims)}
 
     async def hook(self, request: Request) -> None:
-        """A message of the service."""
+        """Receive a hook of the service."""
         try:
             await self.hooks.receive(request.headers, await request.body())
         except BadSignature as reason:
             raise HTTPException(401, str(reason)) from None
 
     async def page(self) -> str:
-        """Every page of the SPA; which one, its script reads from the address."""
+        """Return the page. It serves every address of the SPA; its script reads from the address what to show."""
         people = "".join(
             f'<option value="{who}">{person.name} ({person.role or "of no community"})</option>'
             for who, person in PERSONAS.items()
@@ -71,13 +73,13 @@ class Platform:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the demo's, whose process this is."""
+        """Leave signal handlers alone: they belong to the demo, which runs in this process."""
         yield
 
 
 @contextlib.asynccontextmanager
 async def open_platform(cookie: str) -> AsyncIterator[Platform]:
-    """The stand-in on a free port, in this process."""
+    """Run the stand-in on a free port in this process."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         platform = Platform(f"http://{LOOPBACK}:{listener.getsockname()[1]}", cookie)
         server = _Server(uvicorn.Config(platform.app(), log_config=None, access_log=False, timeout_keep_alive=60))

@@ -1,6 +1,9 @@
-"""Runs a command of this project with settings from a file: `python -m app.devstack.run_with_settings SETTINGS.json api --port 8000`.
+"""Run a command of this project with settings from a file.
 
-A file, not arguments of env(1): `ps` shows arguments to everybody. The file is a JSON object, variable to text.
+Usage: `python -m app.devstack.run_with_settings SETTINGS.json api --port 8000`.
+
+The file is a JSON object that maps variables to texts. It is a file, not arguments of env(1), because `ps` shows
+arguments to everybody.
 """
 
 import json
@@ -10,8 +13,7 @@ from pathlib import Path
 
 
 def run(settings: Path, command: list[str], module: str = "app.cli") -> None:
-    """Becomes that command, of the command line or of another module; what the file says wins over the environment we
-    have."""
+    """Replace this process with `python -m module command`. The file's settings override the environment."""
     for name, value in json.loads(settings.read_text()).items():
         os.putenv(name, value)
     os.execv(sys.executable, [sys.executable, "-m", module, *command])  # noqa: S606 - the project's own command

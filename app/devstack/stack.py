@@ -1,6 +1,6 @@
-"""Real PostgreSQL, Redis (Valkey) and S3 (Swift) from wheels, up in about a second, gone without a trace.
+"""Real PostgreSQL, Redis (Valkey) and S3 (Swift) servers from wheels. They start in about a second and leave no trace.
 
-`python -m app.devstack.stack FOLDER` keeps one running and prints where it is, as one line of JSON.
+`python -m app.devstack.stack FOLDER` runs them and prints their addresses as one line of JSON.
 """
 
 import asyncio
@@ -42,14 +42,15 @@ class S3:
 
 
 class Stack:
-    """The three servers, from `async with` to its end; what is given is used, and nothing is started for it.
+    """The three servers while the context is open. For a server whose URL is passed, none is started.
 
-    `folder` is where a private folder (mode 0700) for data and logs is made, and deleted at the end. `database_url` has
-    the form postgresql://... of a user who may create databases; with `s3_endpoint_url` its keys must be given too.
-    `progress` gets one line per server. `durable=False` lets PostgreSQL forget commits when the machine crashes.
+    A private folder (mode 0700) for data and logs is made in `folder` and deleted at the end. `database_url` has the
+    form postgresql://... and names a user who may create databases. With `s3_endpoint_url`, the keys must be passed
+    too. `progress` gets one line for each server. `durable=False` lets PostgreSQL lose commits when the machine
+    crashes.
 
-    Servers listen on loopback only, on free ports, with passwords made for this run. They end with the thread that
-    entered, even if it is killed. Raises StartError, with the end of the log, when one does not start.
+    Servers listen only on loopback, on free ports, with passwords made for this run. They end with the thread that
+    opened the context, even if it is killed. Raises StartError, with the end of the log, if a server does not start.
     """
 
     database_url: str
@@ -90,11 +91,11 @@ class Stack:
 
     @property
     def processes(self) -> dict[str, subprocess.Popen[bytes]]:
-        """The running children by name: PostgreSQL, Redis, S3; those that were given are not there."""
+        """The running children by name: PostgreSQL, Redis, S3. External servers are not among them."""
         return {name: server.process for name, server in self._servers.items() if server.process}
 
     def server(self, name: str) -> Server:
-        """A server by its name. Raises KeyError where it was given, and is not ours to stop or start."""
+        """Return a server by name. Raises KeyError for an external server, which the stack cannot stop or start."""
         return self._servers[name]
 
     async def __aenter__(self) -> Self:
@@ -118,22 +119,22 @@ class Stack:
         await self._exits.aclose()
 
     async def create_database(self, name: str, template: str | None = None) -> str:
-        """Makes a database, empty or a copy of `template` (to which nobody may be connected), and returns its URL."""
+        """Create a database, empty or a copy of `template`, and return its URL. Nobody may be connected to `template`."""
         # Copying files is several times faster than the default, which sends every page through the log.
         copy = f" TEMPLATE {_identifier(template)} STRATEGY FILE_COPY" if template else ""
         await self._administer(f"CREATE DATABASE {_identifier(name)}{copy}")
         return urlsplit(self.database_url)._replace(path=f"/{name}").geturl()
 
     async def drop_database(self, name: str) -> None:
-        """Deletes a database and ends the connections to it."""
+        """Drop a database and end the connections to it."""
         await self._administer(f"DROP DATABASE IF EXISTS {_identifier(name)} WITH (FORCE)")
 
     async def stop_redis(self) -> None:
-        """Ends Redis; what it held is lost. Raises LookupError when it was given and is not ours to stop."""
+        """Stop Redis and lose its data. Raises LookupError if Redis is an external server."""
         await self._embedded_redis().stop()
 
     async def start_redis(self) -> None:
-        """Starts a stopped Redis again, empty, on the port it had."""
+        """Start a stopped Redis again, empty, on the same port."""
         await self._embedded_redis().start()
 
     def _embedded_redis(self) -> Server:
@@ -189,7 +190,7 @@ class Stack:
 
 
 def cancel_on_sigterm() -> None:
-    """From now on SIGTERM cancels the current task, as Ctrl-C does under `asyncio.run`, so that `async with` ends."""
+    """Make SIGTERM cancel the current task, as Ctrl-C does under `asyncio.run`, so that contexts are closed."""
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("cancel_on_sigterm is called from the task that is to end")
@@ -208,9 +209,10 @@ def _identifier(name: str) -> str:
 
 
 async def _create_bucket(s3: S3) -> None:
-    """CreateBucket; https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+    """Create the bucket (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html).
 
-    Signed by botocore but sent by httpx: a botocore client would take longer to load than the servers take to start.
+    botocore signs the request and httpx sends it, because a botocore client takes longer to load than the servers take
+    to start.
     """
     request = AWSRequest("PUT", f"{s3.endpoint_url}/{s3.bucket}")
     S3SigV4Auth(Credentials(s3.access_key_id, s3.secret_access_key), "s3", s3.region).add_auth(request)
@@ -221,7 +223,7 @@ async def _create_bucket(s3: S3) -> None:
 
 
 async def run_stack(folder: Path) -> None:
-    """Runs a stack until SIGTERM or Ctrl-C; one line of JSON on standard output says where it is."""
+    """Run a stack until SIGTERM or Ctrl-C. One line of JSON on standard output has the addresses."""
     cancel_on_sigterm()
     async with Stack(folder, progress=lambda line: print(line, file=sys.stderr)) as stack:
         pids = {name: process.pid for name, process in stack.processes.items()}

@@ -1,4 +1,4 @@
-"""The platform's end of the hooks: takes messages and proves their signatures knowing only the standard."""
+"""The platform's receiver of hooks. It verifies signatures by the Standard Webhooks specification alone."""
 
 import asyncio
 import base64
@@ -10,20 +10,21 @@ from typing import Any
 
 import orjson
 
-TOLERANCE = 300.0  # seconds between the sender's clock and ours
+TOLERANCE = 300.0  # seconds that the sender's clock may differ from ours
 
 
 class BadSignature(Exception):
-    """The message was not signed with our secret, or not now."""
+    """The message was not signed with our secret, or its timestamp is too far from now."""
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """What a message says, once its signature is proved. Raises BadSignature.
+    """Verify the signature of a message and return its content. Raises BadSignature.
 
     standardwebhooks.com, "Verifying webhook authenticity".
     """
     try:
-        message_id, timestamp = headers["webhook-id"], headers["webhook-timestamp"]
+        message_id = headers["webhook-id"]
+        timestamp = headers["webhook-timestamp"]
         signatures = [text.partition(",") for text in headers["webhook-signature"].split()]
         is_recent = abs(time.time() - int(timestamp)) <= TOLERANCE
     except (KeyError, ValueError):
@@ -40,7 +41,7 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, An
 
 
 class WebhookReceiver:
-    """The messages that came and were proved, in the order they came. `secret` is what the service showed once."""
+    """The verified messages in order of arrival. `secret` is the signing secret that the service showed once."""
 
     def __init__(self) -> None:
         self.secret = ""
@@ -48,14 +49,14 @@ class WebhookReceiver:
         self._arrived = asyncio.Condition()
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Keep one message; one that came before, by its id, changes nothing. Raises BadSignature."""
+        """Verify and store one message. A repetition, recognized by its id, changes nothing. Raises BadSignature."""
         message = verify(self.secret, headers, body)
         async with self._arrived:
             self._messages.setdefault(headers["webhook-id"], message)
             self._arrived.notify_all()
 
     async def wait_for(self, kind: str, event_id: str, seconds: float) -> dict[str, Any]:
-        """The first message of a kind about an event, waiting for it if need be. Raises TimeoutError."""
+        """Wait for the first message of a kind about an event, and return it. Raises TimeoutError."""
         async with asyncio.timeout(seconds), self._arrived:
             while not (found := self._matching(kind, event_id)):
                 await self._arrived.wait()

@@ -1,6 +1,8 @@
-"""A Zoom one can run: one ASGI app that obeys what is known of Zoom, with controls under /simulator.
+"""A simulated Zoom: one ASGI app that behaves as far as Zoom is known to, with controls under /simulator.
 
-It shares no code with the rest of the service, so that a misreading cannot hide on both sides.
+It shares no code with the rest of the service, so that a misreading of Zoom's documentation cannot hide on both sides.
+"Contract" in its docstrings is the project's description of Zoom, with sections and numbered rows. For development
+only: the wheel and the image do not contain it.
 """
 
 from app.simulator.asgi import create_app, serve, server

@@ -35,14 +35,14 @@ OPERATION_TABLES = (
     recordings.OPERATIONS,
 )
 ROUTE_FACTORIES = (oauth.routes, browser_pages.routes)
-# What they take and give is analysed once in a process: tests start hundreds of simulators in one.
+# FastAPI analyses these routes once in a process, because tests start hundreds of simulators in one.
 CONTROLS = APIRouter()
 for router in (controls.router, meeting_controls.router, notification_controls.router):
     CONTROLS.include_router(router)
 
 
 def create_app(config: Config) -> FastAPI:
-    """A Zoom that knows one app. Served by `server`, it can also break connections.
+    """Return a Zoom that knows one app. If `server` serves it, it can also break connections.
 
     `app.state.simulator` is the `Simulator` inside.
     """
@@ -67,7 +67,7 @@ def create_app(config: Config) -> FastAPI:
 
 
 def server(config: Config, host: str, port: int) -> uvicorn.Server:
-    """A uvicorn server of its own, not yet running; port 0 takes a free one."""
+    """Return a uvicorn server that is not running yet. Port 0 takes a free one."""
     app = create_app(config)
     return uvicorn.Server(
         uvicorn.Config(
@@ -76,7 +76,8 @@ def server(config: Config, host: str, port: int) -> uvicorn.Server:
             port=port,
             http=AbortableProtocol,
             log_level="warning",
-            timeout_keep_alive=60,  # uvicorn's five seconds are httpx's too, and one would hang up on the other
+            # uvicorn's default of five seconds equals httpx's, and one side would hang up on the other
+            timeout_keep_alive=60,
             access_log=False,
             timeout_graceful_shutdown=2,
         )
@@ -84,7 +85,7 @@ def server(config: Config, host: str, port: int) -> uvicorn.Server:
 
 
 def serve(config: Config, host: str, port: int) -> None:
-    """Run until stopped."""
+    """Serve until stopped."""
     server(config, host, port).run()
 
 

@@ -17,7 +17,7 @@ Page = Callable[[Simulator, Meeting, Request], Response]
 
 
 def routes(simulator: Simulator) -> list[Route]:
-    """The pages as routes."""
+    """Return the pages as routes."""
 
     async def form(request: Request) -> Response:
         meeting = _find_by_registration_key(simulator, request.path_params["key"])

@@ -1,4 +1,4 @@
-"""Zoom's clock, and the two ways Zoom writes a moment."""
+"""Zoom's clock, and the two formats in which Zoom writes a time."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,29 +10,29 @@ _TIME_FORMAT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z?)")
 
 @dataclass(frozen=True)
 class Clock:
-    """The real time, moved by a shift."""
+    """The real time plus a shift."""
 
     shift: timedelta = field(default_factory=timedelta)
 
     def now(self) -> datetime:
-        """The simulator's present, UTC."""
+        """Return the simulator's current time in UTC."""
         return datetime.now(UTC) + self.shift
 
 
 def zoom_time(moment: datetime) -> str:
-    """A moment as Zoom writes it: UTC, `yyyy-MM-ddTHH:mm:ssZ`, no fractions (contract 3)."""
+    """Format a time as Zoom does: UTC, `yyyy-MM-ddTHH:mm:ssZ`, no fractions (contract 3)."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def epoch_ms(moment: datetime) -> int:
-    """A moment in milliseconds since 1970, as in `event_ts`."""
+    """Return a time in milliseconds since 1970, as in `event_ts`."""
     return int(moment.timestamp() * 1000)
 
 
 def parse_time(text: str, zone: str) -> datetime:
-    """The moment a client wrote: UTC with `Z`, otherwise local to `zone`; fractions are dropped (contract 5.1).
+    """Parse a client's time: UTC with `Z`, otherwise local to `zone`. Fractions are dropped (contract 5.1).
 
-    Raises `ValueError` when the text is neither.
+    Raises `ValueError` if the text is neither.
     """
     match = _TIME_FORMAT.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""What a simulator is started with: the app as it is registered at Zoom, and how lenient time and limits are."""
+"""The configuration of a simulator: the app's registration at Zoom, and how strict time and limits are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 class Config:
     """The app's registration at Zoom's Marketplace.
 
-    `redirect_uris` are compared character for character. `scopes` is what a person grants when approving; an app
-    that names a scope with `:admin` is admin-managed, and only owners and admins of a Zoom account can add it.
-    `webhook_url` receives notifications signed with `webhook_secret`; `None` means nobody subscribed.
-    `deauthorization_url` receives `app_deauthorized`, and is `webhook_url` unless given.
-    `public_url` is the base of every link that is handed out (no trailing slash), by default that of the request.
-    `retry_compression` divides Zoom's waits of 5, 20 and 60 minutes: 6000 turns the first into 50 ms.
+    `redirect_uris` are compared character for character. `scopes` are what a person grants when approving. An app that
+    names a scope with `:admin` is admin-managed: only owners and admins of a Zoom account can add it. `webhook_url`
+    receives notifications signed with `webhook_secret`; `None` means that nobody is subscribed. `deauthorization_url`
+    receives `app_deauthorized` and defaults to `webhook_url`. `public_url` is the base of every link that is issued (no
+    trailing slash) and defaults to that of the request. `retry_compression` divides Zoom's waits of 5, 20 and 60
+    minutes: 6000 turns the first into 50 ms.
     """
 
     client_id: str

@@ -1,4 +1,4 @@
-"""Controls under /simulator: what it saw, what it holds, how it behaves, what goes wrong."""
+"""Controls under /simulator: its journal, its state, its switches, and its faults."""
 
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/simulator", tags=["controls"])
 
 
 def get_simulator(request: Request) -> Simulator:
-    """The simulator this app runs."""
+    """Return the simulator this app runs."""
     simulator: Simulator = request.app.state.simulator
     return simulator
 
@@ -29,7 +29,7 @@ Sim = Annotated[Simulator, Depends(get_simulator)]
 
 
 class ControlBody(BaseModel):
-    """A body of a control: unknown fields are refused."""
+    """The body of a control. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ class NewUser(ControlBody):
 
 
 class NewAccount(ControlBody):
-    """A new Zoom account; without an owner among them, the first user is it."""
+    """A new Zoom account. If none of the users is an owner, the first one becomes it."""
 
     name: str
     plan: Plan = "business"
@@ -55,7 +55,7 @@ class NewAccount(ControlBody):
 
 
 class UserChange(ControlBody):
-    """What an admin changes about a user in Zoom's web portal; `settings` is merged, group by group."""
+    """Changes that an admin makes to a user in Zoom's web portal. `settings` is merged group by group."""
 
     type: Literal[1, 2, 4, 99] | None = None
     status: Literal["active", "inactive", "pending"] | None = None
@@ -66,13 +66,13 @@ class UserChange(ControlBody):
 
 
 class ClockShift(ControlBody):
-    """How far the simulator's clock is ahead of the real one."""
+    """How many seconds the simulator's clock is ahead of the real one."""
 
     seconds: float
 
 
 class AppRegistration(ControlBody):
-    """The app as it is registered at Zoom; what is absent stays. Tokens keep the scopes they were granted."""
+    """Changes to the app's registration. Absent fields stay. Tokens keep the scopes they were granted."""
 
     client_secret: str | None = None
     redirect_uris: list[str] | None = None
@@ -83,14 +83,14 @@ class AppRegistration(ControlBody):
 async def journal(
     simulator: Sim, operation: str | None = None, since: Annotated[int, Query(ge=0)] = 0
 ) -> list[dict[str, Any]]:
-    """Every request, oldest first: of one operation, or from entry number `since` on."""
+    """Return every request, oldest first: those of one operation, or from entry number `since` on."""
     entries = list(simulator.journal)[since:]
     return [entry.to_json() for entry in entries if operation in (None, entry.operation)]
 
 
 @router.get("/state")
 async def state(simulator: Sim) -> dict[str, Any]:
-    """Everything Zoom holds, except tokens."""
+    """Return everything Zoom stores, except tokens."""
     zoom_state = simulator.state
     return {
         "now": simulator.now(),
@@ -107,14 +107,14 @@ async def state(simulator: Sim) -> dict[str, Any]:
 
 @router.post("/reset")
 async def reset(simulator: Sim) -> dict[str, bool]:
-    """Back to the start."""
+    """Reset the simulator to its initial state."""
     await simulator.reset()
     return {"reset": True}
 
 
 @router.post("/accounts", status_code=201)
 async def create_account(simulator: Sim, body: NewAccount) -> dict[str, Any]:
-    """One more Zoom account with users."""
+    """Create one more Zoom account with users."""
     taken = [user.email for user in body.users if simulator.state.user(user.email) is not None]
     if taken or any(account.name == body.name for account in simulator.state.accounts.values()):
         raise HTTPException(409, f"name or e-mail already in use: {', '.join(taken) or body.name}")
@@ -130,7 +130,7 @@ async def create_account(simulator: Sim, body: NewAccount) -> dict[str, Any]:
 
 @router.patch("/users/{user}")
 async def change_user(simulator: Sim, user: str, change: UserChange) -> dict[str, Any]:
-    """Change a user's licence, status, role, name or settings; a new licence brings its settings."""
+    """Change a user's licence, status, role, name or settings. A new licence brings its default settings."""
     zoom_user = find_user(simulator, user)
     if change.type is not None and change.type != zoom_user.type:
         zoom_user.type = change.type
@@ -145,13 +145,13 @@ async def change_user(simulator: Sim, user: str, change: UserChange) -> dict[str
 
 @router.get("/switches")
 async def read_switches(simulator: Sim) -> Switches:
-    """How this Zoom behaves where the sources disagree."""
+    """Return how this Zoom behaves where the sources disagree."""
     return simulator.switches
 
 
 @router.put("/switches")
 async def set_switches(simulator: Sim, change: Annotated[dict[str, Any], Body()]) -> Switches:
-    """Set the switches that are named; the others stay."""
+    """Set the switches that are named. The others stay."""
     try:
         simulator.switches = Switches.model_validate(simulator.switches.model_dump() | change)
     except ValidationError as wrong:
@@ -168,7 +168,7 @@ async def set_clock(simulator: Sim, shift: ClockShift) -> dict[str, Any]:
 
 @router.put("/faults")
 async def set_faults(simulator: Sim, faults: Faults) -> Faults:
-    """What goes wrong from now on, in place of what did. Calls that are held up by a latency go on."""
+    """Replace the faults in force. Calls that wait for a latency go on."""
     simulator.set_faults(faults)
     return faults
 
@@ -183,12 +183,12 @@ async def set_app(simulator: Sim, body: AppRegistration) -> dict[str, Any]:
 
 @router.get("/secrets")
 async def issued_secrets(simulator: Sim) -> list[dict[str, Any]]:
-    """Every secret that ever left the house, for a search that must find none of them."""
+    """Return every secret that was ever issued, so that a test can search for them."""
     return simulator.secrets
 
 
 def find_user(simulator: Simulator, key: str) -> User:
-    """The user with an id or e-mail; 404 names what was asked for."""
+    """Return the user with this id or e-mail address. Raises 404, which names the key."""
     user = simulator.state.user(key)
     if user is None:
         raise HTTPException(404, f"no Zoom user {key!r}")
@@ -196,7 +196,7 @@ def find_user(simulator: Simulator, key: str) -> User:
 
 
 def meeting_json(meeting: Meeting) -> Json:
-    """A meeting with all it holds."""
+    """Return a meeting with everything stored about it."""
     return asdict(meeting) | {
         "join_url": meeting.join_url,
         "registration_url": meeting.registration_url,

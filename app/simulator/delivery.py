@@ -1,6 +1,6 @@
-"""Delivering notifications as Zoom does: three seconds to answer, and three more attempts (contract 11.1).
+"""Delivers notifications as Zoom does: three seconds to respond, and three more attempts (contract 11.1).
 
-The simulator is a program of its own, so it speaks HTTP by itself, with httpx, and not through the service's clients.
+The simulator is a separate program, so it uses httpx directly and not the service's clients.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _random = secrets.SystemRandom()
 
 @dataclass(frozen=True)
 class Envelope:
-    """One notification on its way. `headers` is asked before every attempt, so that each can be signed anew."""
+    """One notification to deliver. `headers` is called before every attempt, so that each can be signed anew."""
 
     event: str
     account_id: str
@@ -33,7 +33,7 @@ class Envelope:
 
 
 class NotificationSender:
-    """Sends envelopes in the order they come, repeats what failed, and writes down every attempt."""
+    """Sends envelopes in order, retries failed ones, and records every attempt."""
 
     def __init__(self, compression: float, now: Callable[[], datetime]) -> None:
         self.compression = compression
@@ -45,21 +45,21 @@ class NotificationSender:
         self._order = asyncio.Lock()
 
     def send(self, envelope: Envelope, delay: float = 0.0) -> None:
-        """Deliver, after `delay` seconds, in a task of its own."""
+        """Deliver an envelope after `delay` seconds, in a task of its own."""
         task = asyncio.get_running_loop().create_task(self._deliver(envelope, delay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def hold_back(self, envelope: Envelope) -> None:
-        """Keep back until `wait_idle` is asked for; then everything held goes out in random order."""
+        """Keep an envelope back until `wait_idle` is called. Then all of these go out in random order."""
         self._held_back.append(envelope)
 
     def record_unsent(self, event: str, account_id: str, outcome: str) -> None:
-        """Write down a notification that is not sent, and why."""
+        """Record a notification that is not sent, and why."""
         self._record(event, account_id, outcome=outcome)
 
     async def wait_idle(self, timeout: float) -> bool:
-        """Whether nothing is queued, in flight or waiting for a retry, within so many seconds."""
+        """Wait until nothing is queued, in flight or waiting for a retry. Returns False after `timeout` seconds."""
         _random.shuffle(self._held_back)
         while self._held_back:
             self.send(self._held_back.pop())
@@ -72,9 +72,11 @@ class NotificationSender:
         return True
 
     async def attempt(self, envelope: Envelope, number: int, headers: dict[str, str]) -> httpx.Response | None:
-        """Send once. `None` is no answer: refused, broken off, or later than three seconds."""
+        """Send once. Returns `None` if there is no response: refused, broken off, or later than three seconds."""
         self._client = self._client or httpx.AsyncClient(follow_redirects=False, trust_env=False)
-        at, response, error = self._now(), None, None
+        at = self._now()
+        response = None
+        error = None
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT):
                 response = await self._client.post(envelope.url, content=envelope.body, headers=headers, timeout=None)
@@ -85,7 +87,7 @@ class NotificationSender:
         return response
 
     async def clear(self) -> None:
-        """Drop what is under way and what was written down."""
+        """Drop all pending deliveries and all records."""
         self._held_back.clear()
         for task in list(self._tasks):
             task.cancel()

@@ -1,4 +1,4 @@
-"""Zoom's refusals as data: HTTP status, code and the exact sentence (contract 2.2, 3.1, 3.3, 6.1)."""
+"""Zoom's error responses as data: HTTP status, code and exact message (contract 2.2, 3.1, 3.3, 6.1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ FieldProblems = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class ZoomResponse:
-    """What goes back: an HTTP status, a JSON body (`None` is an empty one) and headers."""
+    """A response: an HTTP status, a JSON body (`None` is an empty one) and headers."""
 
     status: int
     body: Any = None
@@ -19,7 +19,7 @@ class ZoomResponse:
 
 
 class RefusalError(Exception):
-    """A call Zoom refuses."""
+    """A call that Zoom refuses."""
 
     def __init__(self, response: ZoomResponse) -> None:
         super().__init__(response.body)
@@ -27,80 +27,80 @@ class RefusalError(Exception):
 
 
 def refusal(status: int, code: int, message: str, headers: Mapping[str, str] | None = None) -> RefusalError:
-    """A refusal of the REST API: `{"code", "message"}`; `code` is not the HTTP status."""
+    """Build a refusal of the REST API: `{"code", "message"}`. `code` is not the HTTP status."""
     return RefusalError(ZoomResponse(status, {"code": code, "message": message}, headers or {}))
 
 
 def validation_failed(problems: FieldProblems) -> RefusalError:
-    """Fields, by their dotted names, that Zoom does not accept."""
+    """Fields that Zoom does not accept, by their dotted names."""
     errors = [{"field": name, "message": message} for name, message in problems]
     return RefusalError(ZoomResponse(400, {"code": 300, "message": "Validation Failed.", "errors": errors}))
 
 
 def broken_json() -> RefusalError:
-    """A body that is no JSON object."""
+    """The body is not a JSON object."""
     return refusal(400, 300, "Request Body should be a valid JSON object.")
 
 
 def not_recognized() -> RefusalError:
-    """A path or method Zoom does not have."""
+    """Zoom does not have this path or method."""
     return refusal(400, 2300, "This API endpoint is not recognized.")
 
 
 def token_missing() -> RefusalError:
-    """A call without a bearer token."""
+    """The call has no bearer token."""
     return refusal(401, 124, "Requires an access token.")
 
 
 def token_invalid() -> RefusalError:
-    """A token Zoom never issued, or one that died with its grant."""
+    """The token was never issued, or its grant has ended."""
     return refusal(401, 124, "Invalid access token.")
 
 
 def token_expired(switches: Switches) -> RefusalError:
-    """A token past its hour (row 3)."""
+    """The token is older than an hour (row 3)."""
     return refusal(switches.expired_token_status, 124, "Access token is expired.")
 
 
 def scopes_missing(names: Sequence[str], switches: Switches) -> RefusalError:
-    """A token without any scope that would do; the sentence names them (row 2)."""
+    """The token has none of the scopes that would permit the call. The message names them (row 2)."""
     status, code = map(int, switches.missing_scope.split("/"))
     return refusal(status, code, f"Invalid access token, does not contain scopes:[{', '.join(names)}].")
 
 
 def user_missing(user_id: str) -> RefusalError:
-    """No such user in the account."""
+    """The account has no such user."""
     return refusal(404, 1001, f"User does not exist: {user_id}.")
 
 
 def meeting_missing(meeting_id: str | int, code: int = 3001) -> RefusalError:
-    """No such meeting, or one deleted or expired."""
+    """There is no such meeting, or it was deleted or has expired."""
     return refusal(404, code, f"Meeting does not exist: {meeting_id}.")
 
 
 def recording_missing() -> RefusalError:
-    """Nothing was recorded, or nothing of it is left, or there is no such meeting."""
+    """Nothing was recorded, no recording is left, or there is no such meeting."""
     return refusal(404, 3301, "There is no recording for this meeting.")
 
 
 def hosting_not_allowed() -> RefusalError:
-    """A user of a type that cannot hold meetings."""
+    """A user of this type cannot host meetings."""
     return refusal(400, 3161, "Your user account is not allowed meeting hosting and scheduling capabilities.")
 
 
 def registration_off(meeting_id: int, shape: str) -> RefusalError:
-    """An operation on registrants where nobody needs to register; `shape` is `status/code` (row 4)."""
+    """An operation on registrants of a meeting without registration. `shape` is `status/code` (row 4)."""
     status, code = map(int, shape.split("/"))
     return refusal(status, code, f"Registration has not been enabled for this meeting: {meeting_id}.")
 
 
 def host_cannot_register() -> RefusalError:
-    """The host's or an alternative host's e-mail as registrant."""
+    """The registrant's e-mail address is that of the host or of an alternative host."""
     return refusal(400, 3027, "Host can not register")
 
 
 def meeting_over() -> RefusalError:
-    """Registering for what is past."""
+    """The meeting to register for is over."""
     return refusal(
         400,
         3038,
@@ -109,15 +109,15 @@ def meeting_over() -> RefusalError:
 
 
 def meeting_full() -> RefusalError:
-    """More registrants than a meeting takes."""
+    """The meeting has as many registrants as it takes."""
     return refusal(400, 3043, "Meeting has reached maximum attendee capacity.")
 
 
 def oauth_refusal(status: int, reason: str, error: str) -> RefusalError:
-    """A refusal of the token endpoint: `{"reason", "error"}` (contract 2.2)."""
+    """Build a refusal of the token endpoint: `{"reason", "error"}` (contract 2.2)."""
     return RefusalError(ZoomResponse(status, {"reason": reason, "error": error}))
 
 
 def invalid_grant(switches: Switches, reason: str = "Invalid Token!") -> RefusalError:
-    """A refresh token or code that is dead (row 9)."""
+    """The refresh token or code is no longer valid (row 9)."""
     return oauth_refusal(switches.invalid_grant_status, reason, "invalid_grant")

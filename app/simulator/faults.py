@@ -1,4 +1,4 @@
-"""What can be made to go wrong: with a call, and with a notification."""
+"""The faults a test can set: of calls, and of notifications."""
 
 import secrets
 from typing import Any, Literal
@@ -11,9 +11,9 @@ _random = secrets.SystemRandom()
 
 
 class CallFault(BaseModel):
-    """What happens to the next `times` calls of an operation, or to a share of them.
+    """A fault of the next `times` calls of an operation, or of a share of them.
 
-    `close_before` closes the connection and does nothing, `lose_answer` does everything and then closes it.
+    `close_before` closes the connection before doing anything. `lose_answer` does everything and then closes it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -38,7 +38,7 @@ class CallFault(BaseModel):
 
 
 class NotificationFault(BaseModel):
-    """What happens to the next `times` notifications of some events."""
+    """A fault of the next `times` notifications of some events."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,7 +51,7 @@ class NotificationFault(BaseModel):
 
 
 class Faults(BaseModel):
-    """Everything that goes wrong at present."""
+    """All faults in force."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,7 +60,7 @@ class Faults(BaseModel):
     notifications: list[NotificationFault] = []
 
     def next_call_fault(self, operation: str) -> CallFault | None:
-        """The fault that hits this call, used up by one."""
+        """Return the fault of this call, and count it as used once."""
         for fault in self.calls:
             if fault.operation in ("*", operation) and fault.times != 0 and _random.random() < fault.rate:
                 fault.times = None if fault.times is None else fault.times - 1
@@ -68,7 +68,7 @@ class Faults(BaseModel):
         return None
 
     def next_notification_fault(self, event: str) -> NotificationFault | None:
-        """The fault that hits this notification, used up by one."""
+        """Return the fault of this notification, and count it as used once."""
         for fault in self.notifications:
             if (not fault.events or event in fault.events) and fault.times != 0:
                 fault.times = None if fault.times is None else fault.times - 1

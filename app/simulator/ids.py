@@ -1,4 +1,4 @@
-"""The identifiers Zoom makes up: their alphabets, their lengths, and the shapes that break clients."""
+"""The identifiers Zoom generates: their alphabets, lengths, and the shapes that break clients."""
 
 import hashlib
 import secrets
@@ -8,24 +8,24 @@ _PASSCODE = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
 def stable_id(name: str) -> str:
-    """A user or account id that is the same in every simulator: 22 characters, like Zoom's."""
+    """Return a user or account id that is the same in every simulator: 22 characters, like Zoom's."""
     return urlsafe_b64encode(hashlib.sha256(name.encode()).digest()[:16]).decode().rstrip("=")
 
 
 def random_id() -> str:
-    """A registrant or participant id, 22 characters, never the same twice."""
+    """Return a new registrant or participant id of 22 characters."""
     return secrets.token_urlsafe(16)
 
 
 def meeting_number(serial: int) -> int:
-    """A meeting id of 9, 10 or 11 digits in turn; those of 11 digits do not fit 32 bits."""
+    """Return a meeting id of 9, 10 or 11 digits in turn. Ids of 11 digits do not fit 32 bits."""
     digits = 9 + serial % 3
     least = int("1".ljust(digits, "0"))
     return least + secrets.randbelow(9 * least)
 
 
 def meeting_uuid(serial: int) -> str:
-    """Base64 of 16 bytes (contract 3). Every third begins with `/`, every fifth contains `//`, some hold both."""
+    """Return Base64 of 16 bytes (contract 3). Every third begins with `/`, every fifth contains `//`, some have both."""
     octets = bytearray(secrets.token_bytes(16))
     if serial % 3 == 0:
         octets[0] |= 0xFC
@@ -35,15 +35,18 @@ def meeting_uuid(serial: int) -> str:
 
 
 def random_token() -> str:
-    """A token that looks like Zoom's JWT and, like it, is longer than 600 characters."""
+    """Return a token that looks like Zoom's JWT and, like it, is longer than 600 characters."""
     return f"eyJ{secrets.token_urlsafe(60)}.{secrets.token_urlsafe(420)}.{secrets.token_urlsafe(64)}"
 
 
 def random_passcode() -> str:
-    """A meeting passcode of the greatest length Zoom allows, so that a search for it finds no other thing."""
+    """Return a meeting passcode of Zoom's maximum length.
+
+    At that length, a search for it finds nothing else by chance.
+    """
     return "".join(secrets.choice(_PASSCODE) for _ in range(10))
 
 
 def random_pin_code() -> int:
-    """A participant's PIN for dialling in, six digits."""
+    """Return a participant's PIN of six digits for dialling in."""
     return 100_000 + secrets.randbelow(900_000)

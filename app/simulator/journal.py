@@ -1,4 +1,4 @@
-"""What the simulator was asked: one entry per request, with every secret in it struck out."""
+"""The journal of the simulator: one entry per request, with every secret replaced."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -27,7 +27,7 @@ _SECRET_NAMES = frozenset(
 
 @dataclass
 class JournalEntry:
-    """One request. `scope` is the granted scope that permitted it; no `status` means that no answer was given."""
+    """One request. `scope` is the granted scope that permitted it. Without `status`, no response was sent."""
 
     at: str
     method: str
@@ -43,12 +43,12 @@ class JournalEntry:
     status: int | None = None
 
     def to_json(self) -> Json:
-        """The entry as JSON."""
+        """Return the entry as JSON."""
         return asdict(self)
 
 
 def redact(value: Any, name: str = "") -> Any:
-    """A JSON value without what a field's name marks as secret."""
+    """Return a JSON value in which fields are replaced whose names mark them as secret."""
     if name in _SECRET_NAMES:
         return REDACTED
     if isinstance(value, dict):
@@ -57,12 +57,12 @@ def redact(value: Any, name: str = "") -> Any:
 
 
 def redacted_query(query: str) -> dict[str, str]:
-    """A query string as a table, secrets struck out."""
+    """Return a query string as a dictionary with secrets replaced."""
     return {name: redact(value, name) for name, value in parse_qsl(query, keep_blank_values=True)}
 
 
 def redacted_body(body: bytes, content_type: str) -> Any:
-    """A JSON or form body, secrets struck out; of anything else only its length."""
+    """Return a JSON or form body with secrets replaced. Of other bodies only the length is kept."""
     if not body:
         return None
     if content_type.startswith("application/x-www-form-urlencoded"):

@@ -1,4 +1,4 @@
-"""Which holding a path speaks of (contract 3): a UUID names one, a number the latest of its meeting."""
+"""Which instance a path names (contract 3): a UUID names one, a number names its meeting's latest."""
 
 from datetime import datetime
 from urllib.parse import quote
@@ -8,9 +8,12 @@ from app.simulator.state import Instance, Meeting
 
 
 def latest_instance(call: Call) -> tuple[Meeting, Instance] | None:
-    """The holding in the path, and its meeting, deleted or not; None where the account has none. Raises 4711 beyond
-    the grant's reach."""
-    path_id, zoom_state = call.path["meeting_id"], call.simulator.state
+    """Return the instance in the path and its meeting, deleted or not, or None if the account has none.
+
+    Raises 4711 if the grant does not reach it.
+    """
+    path_id = call.path["meeting_id"]
+    zoom_state = call.simulator.state
     found: list[tuple[datetime, Meeting, Instance]] = [
         (instance.started_at, meeting, instance)
         for meeting in (*zoom_state.meetings.values(), *zoom_state.deleted.values())
@@ -26,5 +29,5 @@ def latest_instance(call: Call) -> tuple[Meeting, Instance] | None:
 
 
 def _gateway_segment(uuid: str) -> str:
-    """How a UUID arrives behind the gateway, which has decoded it once: some must be encoded twice."""
+    """Return a UUID as it arrives behind the gateway. Some must be encoded twice, as the gateway decodes once."""
     return quote(uuid, safe="") if uuid.startswith("/") or "//" in uuid else uuid

@@ -1,6 +1,6 @@
-"""Zoom's limits (contract 3.2 and 3.3): how many calls, counted by what, until when, and what a 429 says.
+"""Zoom's rate limits (contract 3.2 and 3.3): calls per period, their counters, and the 429 responses.
 
-Everything here is a function of the moment it is given. Days are UTC days.
+Every function takes the time as an argument. Days are UTC days.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Period = Literal["second", "minute", "day"]
 
 @dataclass(frozen=True)
 class Limit:
-    """So many calls per period. Limits with the same `pool` count together."""
+    """A number of calls per period. Limits with the same `pool` count together."""
 
     calls: int
     period: Period
@@ -76,26 +76,26 @@ _HOST_SENTENCE = (
 
 
 def period_start(period: Period, now: datetime) -> datetime:
-    """When the present second, minute or UTC day began."""
+    """Return when the current second, minute or UTC day began."""
     if period == "day":
         return now.replace(hour=0, minute=0, second=0, microsecond=0)
     return now.replace(microsecond=0) if period == "second" else now.replace(second=0, microsecond=0)
 
 
 def resets_at(period: Period, now: datetime) -> datetime:
-    """When counting begins anew."""
+    """Return when the next period begins."""
     length = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "day": timedelta(days=1)}[period]
     return period_start(period, now) + length
 
 
 @dataclass
 class Tally:
-    """How often each limit was used in its present period."""
+    """How often each limit was used in its current period."""
 
     counts: dict[tuple[str, Limit], tuple[datetime, int]] = field(default_factory=dict)
 
     def remaining(self, key: str, limit: Limit, now: datetime) -> int:
-        """How many calls `key` (an account, a host, a registrant) has left."""
+        """Return how many calls `key` (an account, a host, a registrant) has left."""
         start, count = self.counts.get((key, limit), (now, 0))
         return limit.calls - (count if start == period_start(limit.period, now) else 0)
 
@@ -106,7 +106,7 @@ class Tally:
 
 
 def retry_after(style: RetryAfter, until: datetime, now: datetime) -> dict[str, str]:
-    """`Retry-After` in each form Zoom was ever seen or said to write it (row 8)."""
+    """Return `Retry-After` in one of the forms that Zoom is documented or was observed to use (row 8)."""
     if style == "none":
         return {}
     seconds = max(1, round((until - now).total_seconds()))
@@ -117,7 +117,7 @@ def retry_after(style: RetryAfter, until: datetime, now: datetime) -> dict[str, 
 def rate_headers(
     label: Label, limit: Limit | None, remaining: int, now: datetime, switches: Switches
 ) -> dict[str, str]:
-    """What an answer says about limits. `limit` is the one that was hit, if any (contract 3.3)."""
+    """Return the headers about limits. `limit` is the one that was exceeded, if any (contract 3.3)."""
     headers: dict[str, str] = {"X-RateLimit-Category": label}
     if limit is None:
         return headers
@@ -133,7 +133,7 @@ def rate_headers(
 
 
 def rate_refusal(label: Label, limit: Limit, now: datetime, switches: Switches) -> RefusalError:
-    """The 429 of a rate label."""
+    """Return the 429 of a rate label."""
     headers = rate_headers(label, limit, 0, now, switches)
     if limit.period == "day":
         message = (
@@ -146,12 +146,12 @@ def rate_refusal(label: Label, limit: Limit, now: datetime, switches: Switches) 
 
 
 def host_refusal(now: datetime, switches: Switches) -> RefusalError:
-    """The 429 of the hundredth-and-first meeting created or updated for one host in a day."""
+    """Return the 429 for the 101st meeting created or updated for one host in a day."""
     return refusal(429, 429, _HOST_SENTENCE, rate_headers("Light", HOST_DAILY, 0, now, switches))
 
 
 def registrant_refusal(email: str, now: datetime, switches: Switches) -> RefusalError:
-    """The 429 of the fourth add of one registrant in a day."""
+    """Return the 429 for the fourth addition of one registrant in a day."""
     message = (
         "You have exceeded the daily rate limit of (3) for Add meeting registrant API requests for the registrant"
         f" ({email}). You can resume these API requests at GMT 00:00:00."
@@ -160,7 +160,7 @@ def registrant_refusal(email: str, now: datetime, switches: Switches) -> Refusal
 
 
 def status_refusal(email: str, now: datetime, switches: Switches) -> RefusalError:
-    """The 429 of the eleventh change of one registrant's status in a day."""
+    """Return the 429 for the eleventh status change of one registrant in a day."""
     message = (
         "You have exceeded the daily rate limit of (10) for Update registrant's status API requests for the registrant"
         f" ({email}). You can resume these API requests at GMT 00:00:00."

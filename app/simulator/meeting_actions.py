@@ -1,4 +1,4 @@
-"""What people do inside Zoom: start, join, leave, end. Each returns what Zoom says about it."""
+"""What people do inside Zoom: start, join, leave, end. Each action returns Zoom's notifications about it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,10 @@ FIRST_USER_ID = 16_778_240
 
 
 class NotPossibleError(Exception):
-    """What a person sees instead of the meeting; the text says why, `said` is what Zoom says about it."""
+    """Zoom shows a message instead of the meeting.
+
+    The text of the error is that message. The notifications are those that Zoom sends nevertheless.
+    """
 
     def __init__(self, reason: str, notifications_to_send: Sequence[Notification] = ()) -> None:
         super().__init__(reason)
@@ -23,7 +26,7 @@ class NotPossibleError(Exception):
 
 
 def start(simulator: Simulator, meeting: Meeting, *, host_joins: bool = True) -> list[Notification]:
-    """The host opens the meeting, which becomes an instance, and is inside it. Raises `NotPossibleError` if it runs."""
+    """Start a meeting as its host, which creates an instance. Raises `NotPossibleError` if it is running."""
     if meeting.running_instance is not None:
         raise NotPossibleError("The meeting is already running.")
     host = simulator.state.host(meeting)
@@ -37,9 +40,10 @@ def start(simulator: Simulator, meeting: Meeting, *, host_joins: bool = True) ->
 def join_by_link(
     simulator: Simulator, meeting: Meeting, registrant: Registrant, *, waits: bool = False
 ) -> tuple[Participant, list[Notification]]:
-    """A registrant opens the personal link, which works once at a time unless several devices are allowed.
+    """Join by a registrant's personal link.
 
-    Who `waits` comes no further than the waiting room.
+    A link works for one device at a time, unless the meeting allows several. A participant who `waits` stays in the
+    waiting room.
     """
     if registrant.status != "approved":
         raise NotPossibleError(f"The registration is {registrant.status}.")
@@ -62,10 +66,10 @@ def join_by_link(
 def join_by_name(
     simulator: Simulator, meeting: Meeting, name: str, email: str, *, waits: bool = False
 ) -> tuple[Participant, list[Notification]]:
-    """Somebody without a personal link: a user of the account who may host, or anybody where nobody registers.
+    """Join without a personal link: as a user who may host, or as anybody if the meeting has no registration.
 
-    Who `waits` comes no further than the waiting room. Zoom shows an e-mail only for users of the host's account
-    (contract 11.5).
+    A participant who `waits` stays in the waiting room. Zoom reports an e-mail address only for users of the host's
+    account (contract 11.5).
     """
     account = simulator.state.accounts[meeting.account_id]
     user = next((user for user in account.users if user.email.lower() == email.lower()), None)
@@ -81,7 +85,7 @@ def join_by_name(
 
 
 def admit(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[Notification]:
-    """The host lets somebody in from the waiting room. Raises `NotPossibleError` where they do not wait."""
+    """Admit a participant from the waiting room. Raises `NotPossibleError` if they are not in it."""
     instance = meeting.running_instance
     if instance is None or someone not in instance.waiting or someone.leave_time is not None:
         raise NotPossibleError("Nobody like that is waiting.")
@@ -96,7 +100,7 @@ def admit(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[
 
 
 def send_to_waiting_room(simulator: Simulator, meeting: Meeting, someone: Participant) -> list[Notification]:
-    """The host sends somebody who is inside back to the waiting room; they keep their `user_id`."""
+    """Send a participant back to the waiting room. They keep their `user_id`."""
     instance = meeting.running_instance
     if instance is None or someone.leave_time is not None:
         raise NotPossibleError("Nobody to send back.")
@@ -110,8 +114,10 @@ def send_to_waiting_room(simulator: Simulator, meeting: Meeting, someone: Partic
 def toggle_breakout_room(
     simulator: Simulator, meeting: Meeting, someone: Participant
 ) -> tuple[Participant, list[Notification]]:
-    """Somebody goes into a breakout room, or comes back from one: to Zoom they left and joined at the same second, as
-    another `user_id` of the same connection."""
+    """Move a participant into a breakout room or back.
+
+    For Zoom they leave and join in the same second, with another `user_id` of the same connection.
+    """
     instance = meeting.running_instance
     if instance is None or someone.leave_time is not None:
         raise NotPossibleError("Nobody to go there.")
@@ -137,7 +143,7 @@ def toggle_breakout_room(
 def leave(
     simulator: Simulator, meeting: Meeting, someone: Participant, reason: str | None = None
 ) -> list[Notification]:
-    """Somebody leaves, from inside or from the waiting room."""
+    """Leave the meeting, from inside or from the waiting room."""
     instance = meeting.running_instance
     if instance is None or someone.leave_time is not None:
         raise NotPossibleError("Nobody to leave.")
@@ -148,11 +154,12 @@ def leave(
 
 
 def end(simulator: Simulator, meeting: Meeting) -> list[Notification]:
-    """The host ends it for all; the next holding has another UUID. Nothing is said of a meeting that does not run."""
+    """End the meeting for all. The next instance gets another UUID. Returns nothing if it is not running."""
     instance = meeting.running_instance
     if instance is None:
         return []
-    now, outgoing = simulator.now(), []
+    now = simulator.now()
+    outgoing = []
     for someone in instance.participants:
         if someone.leave_time is None:
             someone.leave_time, someone.leave_reason = now, "Host ended the meeting."

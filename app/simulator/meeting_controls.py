@@ -23,7 +23,7 @@ Ago = Annotated[float, Field(ge=0, description="when it was; Zoom says so only n
 
 
 class Start(BaseModel):
-    """How the host starts."""
+    """How the host starts the meeting."""
 
     model_config = ConfigDict(extra="forbid")
     host_joins: bool = True
@@ -31,7 +31,7 @@ class Start(BaseModel):
 
 
 class ParticipantRef(BaseModel):
-    """Who joins or leaves: by personal link, or by name (and e-mail); to leave, `user_id` also says who."""
+    """A participant: by personal link, by name (and e-mail), or by `user_id` if they are inside."""
 
     model_config = ConfigDict(extra="forbid")
     join_url: str | None = None
@@ -43,7 +43,7 @@ class ParticipantRef(BaseModel):
 
 
 class RegistrantChange(BaseModel):
-    """What the host does to the registrant of an address, the last one where there were several."""
+    """The host's change to the registrant with an address. If there were several, it is the last one."""
 
     model_config = ConfigDict(extra="forbid")
     email: str
@@ -59,7 +59,7 @@ class RecordingFileRequest(BaseModel):
 
 
 class RecordingRequest(BaseModel):
-    """What was recorded."""
+    """A recording to make."""
 
     model_config = ConfigDict(extra="forbid")
     files: list[RecordingFileRequest] = Field(
@@ -69,7 +69,7 @@ class RecordingRequest(BaseModel):
 
 
 def get_meeting(simulator: Sim, meeting_id: int) -> Meeting:
-    """The meeting in the path."""
+    """Return the meeting in the path."""
     meeting = simulator.state.meetings.get(meeting_id)
     if meeting is None:
         raise HTTPException(404, f"no meeting {meeting_id}")
@@ -81,7 +81,7 @@ PathMeeting = Annotated[Meeting, Depends(get_meeting)]
 
 @router.post("/start")
 async def start(simulator: Sim, meeting: PathMeeting, options: Start | None = None) -> dict[str, Any]:
-    """The host starts the meeting and is in it."""
+    """Start the meeting, with the host inside."""
     options = options or Start()
     try:
         with simulator.backdated(options.minutes_ago):
@@ -94,7 +94,7 @@ async def start(simulator: Sim, meeting: PathMeeting, options: Start | None = No
 
 @router.post("/end")
 async def end(simulator: Sim, meeting: PathMeeting) -> dict[str, Any]:
-    """The host ends the meeting for all."""
+    """End the meeting for all."""
     if meeting.running_instance is None:
         raise HTTPException(409, "The meeting is not running.")
     simulator.send_notifications(meeting_actions.end(simulator, meeting))
@@ -103,7 +103,7 @@ async def end(simulator: Sim, meeting: PathMeeting) -> dict[str, Any]:
 
 @router.post("/join")
 async def join(simulator: Sim, meeting: PathMeeting, who: ParticipantRef) -> dict[str, Any]:
-    """Somebody joins, with a personal link or by name."""
+    """Join, with a personal link or by name."""
     if who.join_url is None and who.name is None:
         raise HTTPException(422, "join_url or name is needed")
     try:
@@ -124,7 +124,7 @@ def _join(simulator: Simulator, meeting: Meeting, who: ParticipantRef) -> tuple[
 
 @router.post("/admit")
 async def admit(simulator: Sim, meeting: PathMeeting, who: ParticipantRef) -> dict[str, Any]:
-    """The host lets somebody in from the waiting room."""
+    """Admit a participant from the waiting room."""
     someone = _find_participant(_waiting(meeting), meeting, who)
     simulator.send_notifications(meeting_actions.admit(simulator, meeting, someone))
     return asdict(someone)
@@ -132,7 +132,7 @@ async def admit(simulator: Sim, meeting: PathMeeting, who: ParticipantRef) -> di
 
 @router.post("/send-back")
 async def send_to_waiting_room(simulator: Sim, meeting: PathMeeting, who: ParticipantRef) -> dict[str, Any]:
-    """The host sends somebody back to the waiting room."""
+    """Send a participant back to the waiting room."""
     someone = _find_participant(_present(meeting), meeting, who)
     simulator.send_notifications(meeting_actions.send_to_waiting_room(simulator, meeting, someone))
     return asdict(someone)
@@ -140,7 +140,7 @@ async def send_to_waiting_room(simulator: Sim, meeting: PathMeeting, who: Partic
 
 @router.post("/breakout")
 async def toggle_breakout_room(simulator: Sim, meeting: PathMeeting, who: ParticipantRef) -> dict[str, Any]:
-    """Somebody goes into a breakout room, or comes back from it; who they are from now on."""
+    """Move a participant into a breakout room or back. Returns their new ids."""
     someone = _find_participant(_present(meeting), meeting, who)
     with simulator.backdated(who.minutes_ago):
         moved, outgoing = meeting_actions.toggle_breakout_room(simulator, meeting, someone)
@@ -150,7 +150,7 @@ async def toggle_breakout_room(simulator: Sim, meeting: PathMeeting, who: Partic
 
 @router.post("/leave")
 async def leave(simulator: Sim, meeting: PathMeeting, who: ParticipantRef) -> dict[str, Any]:
-    """Somebody leaves, from inside or from the waiting room."""
+    """Leave, from inside or from the waiting room."""
     someone = _find_participant([*_present(meeting), *_waiting(meeting)], meeting, who)
     with simulator.backdated(who.minutes_ago):
         outgoing = meeting_actions.leave(simulator, meeting, someone)
@@ -160,7 +160,7 @@ async def leave(simulator: Sim, meeting: PathMeeting, who: ParticipantRef) -> di
 
 @router.post("/record")
 async def record(simulator: Sim, meeting: PathMeeting, request: RecordingRequest | None = None) -> dict[str, Any]:
-    """A cloud recording of the holding that runs, or of the last one, is made and announced."""
+    """Make a cloud recording of the running instance, or of the last one, and notify the app."""
     request = request or RecordingRequest()
     files = [recordings.NewFile(file.file_type, file.file_size) for file in request.files]
     return _perform(simulator, meeting, lambda: recordings.record(simulator, meeting, files, request.minutes))
@@ -168,7 +168,7 @@ async def record(simulator: Sim, meeting: PathMeeting, request: RecordingRequest
 
 @router.post("/transcript")
 async def transcript(simulator: Sim, meeting: PathMeeting) -> dict[str, Any]:
-    """The last recording is transcribed, which is announced by itself."""
+    """Transcribe the last recording and notify the app with a notification of its own."""
     return _perform(simulator, meeting, lambda: recordings.transcribe(simulator, meeting))
 
 
@@ -183,7 +183,7 @@ def _perform(simulator: Simulator, meeting: Meeting, action: Callable[[], list[N
 
 @router.post("/registrants")
 async def change_registrant(simulator: Sim, meeting: PathMeeting, change: RegistrantChange) -> dict[str, Any]:
-    """The host approves, cancels or denies a registrant in Zoom's web portal."""
+    """Approve, cancel or deny a registrant, as the host does in Zoom's web portal."""
     matching = [each for each in meeting.registrants.values() if each.email.lower() == change.email.lower()]
     if not matching:
         raise HTTPException(404, f"no registrant {change.email!r}")
@@ -193,7 +193,7 @@ async def change_registrant(simulator: Sim, meeting: PathMeeting, change: Regist
 
 @router.post("/edit")
 async def edit(simulator: Sim, meeting: PathMeeting, change: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
-    """The host edits the meeting in Zoom's web portal; fields as in PATCH /meetings/{meetingId}."""
+    """Edit the meeting, as the host does in Zoom's web portal. The fields are those of PATCH /meetings/{meetingId}."""
     try:
         fields = scheduling.accept_fields(change)
         meetings.edit(simulator, meeting, fields, simulator.state.host(meeting))
@@ -204,7 +204,7 @@ async def edit(simulator: Sim, meeting: PathMeeting, change: Annotated[dict[str,
 
 @router.post("/delete")
 async def delete(simulator: Sim, meeting: PathMeeting) -> dict[str, bool]:
-    """The host deletes the meeting in Zoom's web portal."""
+    """Delete the meeting, as the host does in Zoom's web portal."""
     if meeting.running_instance is not None:
         raise HTTPException(409, "The meeting is in progress.")
     meetings.remove(simulator, meeting, simulator.state.host(meeting))

@@ -44,7 +44,7 @@ def create(call: Call) -> ZoomResponse:
 
 
 def get(call: Call) -> ZoomResponse:
-    """GET /meetings/{meetingId}: 200, with a start URL made for this answer."""
+    """GET /meetings/{meetingId}: 200, with a start URL made for this response."""
     meeting = call.meeting()
     document = to_json(call.simulator, meeting, call.host(meeting))
     occurrence_id = call.query.get("occurrence_id")
@@ -60,7 +60,7 @@ def get(call: Call) -> ZoomResponse:
 
 
 def update(call: Call) -> ZoomResponse:
-    """PATCH /meetings/{meetingId}: 204, whatever of it took effect."""
+    """PATCH /meetings/{meetingId}: 204, whether or not all of it took effect."""
     meeting = call.meeting()
     host = call.host(meeting)
     fields = scheduling.accept_fields(call.body)
@@ -71,7 +71,7 @@ def update(call: Call) -> ZoomResponse:
 
 
 def delete(call: Call) -> ZoomResponse:
-    """DELETE /meetings/{meetingId}: 204; one occurrence stays listed as deleted."""
+    """DELETE /meetings/{meetingId}: 204. A deleted occurrence stays in the list as deleted."""
     meeting = call.meeting()
     if meeting.running_instance is not None:
         raise errors.refusal(400, 3002, "Sorry, you cannot delete this meeting since it's in progress.")
@@ -88,7 +88,7 @@ def delete(call: Call) -> ZoomResponse:
 
 
 def status(call: Call) -> ZoomResponse:
-    """PUT /meetings/{meetingId}/status: end a running meeting, or recover a deleted one. 204."""
+    """PUT /meetings/{meetingId}/status: 204. Ends a running meeting, or recovers a deleted one."""
     action = call.body.get("action")
     if action not in ("end", "recover"):
         raise errors.validation_failed([("action", "Invalid field.")])
@@ -104,8 +104,10 @@ def status(call: Call) -> ZoomResponse:
 
 
 def list_meetings(call: Call) -> ZoomResponse:
-    """GET /users/{userId}/meetings: unexpired ones of one `type`, by start, paged."""
-    host, now, list_type = call.user(), call.now, call.query.get("type", "scheduled")
+    """GET /users/{userId}/meetings: unexpired meetings of one `type`, by start, paged."""
+    host = call.user()
+    now = call.now
+    list_type = call.query.get("type", "scheduled")
     if list_type not in ("scheduled", "live", "upcoming", "upcoming_meetings", "previous_meetings"):
         raise errors.validation_failed([("type", "Invalid field.")])
     meetings = [m for m in call.simulator.state.meetings.values() if m.host_id == host.id and not m.is_expired(now)]
@@ -121,7 +123,7 @@ def list_meetings(call: Call) -> ZoomResponse:
 
 
 def new_meeting(simulator: Simulator, host: User, base_url: str) -> Meeting:
-    """A meeting with its identifiers, not yet in the world."""
+    """Return a meeting with its identifiers. It is not stored yet."""
     serial = simulator.state.next_serial()
     number = meeting_number(serial)
     while number in simulator.state.meetings or number in simulator.state.deleted:
@@ -139,7 +141,7 @@ def new_meeting(simulator: Simulator, host: User, base_url: str) -> Meeting:
 
 
 def record_secrets(simulator: Simulator, meeting: Meeting) -> None:
-    """Write down the secrets a meeting was given."""
+    """Record the secrets of a meeting as issued."""
     simulator.issue_secret("passcode", meeting.password)
     simulator.issue_secret("pwd", meeting.pwd)
     simulator.issue_secret("join_url", meeting.join_url)
@@ -148,9 +150,11 @@ def record_secrets(simulator: Simulator, meeting: Meeting) -> None:
 def edit(
     simulator: Simulator, meeting: Meeting, fields: Json, operator: User, occurrence_id: str | None = None
 ) -> None:
-    """Change a meeting, by the API or by a person in the web portal, and say what changed."""
-    host, account = simulator.state.host(meeting), simulator.state.accounts[meeting.account_id]
-    fields_before, pwd = _notified_fields(meeting), meeting.pwd
+    """Change a meeting, by the API or in the web portal, and notify the app of what changed."""
+    host = simulator.state.host(meeting)
+    account = simulator.state.accounts[meeting.account_id]
+    fields_before = _notified_fields(meeting)
+    pwd = meeting.pwd
     if occurrence_id is not None:
         scheduling.change_occurrence(meeting, occurrence_id, fields, simulator.now())
     else:
@@ -166,13 +170,13 @@ def edit(
 
 
 def remove(simulator: Simulator, meeting: Meeting, operator: User) -> None:
-    """Delete a meeting, by the API or by a person in the web portal, and say so."""
+    """Delete a meeting, by the API or in the web portal, and notify the app."""
     simulator.state.deleted[meeting.id] = simulator.state.meetings.pop(meeting.id)
     simulator.send_notifications([notifications.meeting_deleted(meeting, operator)])
 
 
 def to_json(simulator: Simulator, meeting: Meeting, host: User) -> Json:
-    """A meeting as create and get answer it, with a fresh start URL that lives for two hours."""
+    """Return a meeting as create and get do, with a fresh start URL that is valid for two hours."""
     document: Json = _list_item(meeting) | {
         "host_email": host.email,
         "assistant_id": "",
@@ -197,7 +201,7 @@ def to_json(simulator: Simulator, meeting: Meeting, host: User) -> Json:
 
 
 def start_url(simulator: Simulator, meeting: Meeting, host: User) -> str:
-    """A link that opens the meeting as its host, for two hours (contract 5.1)."""
+    """Return a link that opens the meeting as its host, for two hours (contract 5.1)."""
     zak = simulator.issue_secret("zak", f"eyJ{secrets.token_urlsafe(90)}")
     simulator.zaks[zak] = (host.id, simulator.now() + timedelta(hours=2))
     return simulator.issue_secret("start_url", f"{meeting.base_url}/s/{meeting.id}?zak={zak}")

@@ -1,4 +1,4 @@
-"""The connection itself: every request written down, paths left as they were sent, connections that break."""
+"""The connection level: records every request, keeps paths undecoded, and breaks connections."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,19 +17,19 @@ from app.simulator.simulator import Simulator
 
 
 class AbortableProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which lets a request break its own connection."""
+    """uvicorn's protocol, extended so that a request can break its own connection."""
 
     def connection_made(self, transport: Any) -> None:
-        """Hand the connection's end to the requests that come over it, as `scope["state"]["hang_up"]`."""
+        """Offer a way to close the connection to its requests, as `scope["state"]["hang_up"]`."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "hang_up": transport.abort}
 
 
 class JournalMiddleware:
-    """ASGI middleware: keeps the journal, and routes the API by the undecoded path.
+    """ASGI middleware that keeps the journal and routes the API by the undecoded path.
 
-    Zoom's gateway decodes a path once and a meeting UUID may hold `%2F` (contract 3), so segments must reach the
-    operations as they were sent.
+    Zoom's gateway decodes a path once, and a meeting UUID may contain `%2F` (contract 3). So operations need the
+    segments as they were sent.
     """
 
     def __init__(self, app: ASGIApp, simulator: Simulator) -> None:
@@ -76,7 +76,7 @@ async def respond(
     handler: Callable[[], Awaitable[ZoomResponse]],
     label: Label = "Light",
 ) -> Response:
-    """What an operation answers, under the faults that are set; `label` is its rate label."""
+    """Run an operation under the faults in force. `label` is its rate label."""
     entry: JournalEntry = request.state.entry
     entry.operation = operation
     fault = simulator.faults.next_call_fault(operation)
@@ -98,7 +98,7 @@ async def respond(
 
 
 def json_response(result: ZoomResponse) -> Response:
-    """An answer on the wire; without a body there is none at all, not even `null`."""
+    """Return an operation's result as a response. Without a body, not even `null` is sent."""
     headers = {"x-zm-trackingid": tracking_id(), **result.headers}
     if result.body is None:
         return Response(status_code=result.status, headers=headers)
@@ -108,7 +108,7 @@ def json_response(result: ZoomResponse) -> Response:
 async def _abort(request: Request) -> Response:
     hang_up = getattr(request.state, "hang_up", None)
     if hang_up is None:
-        # In process there is no connection to close: the caller sees what httpx makes of a closed one.
+        # In process there is no connection to close. The caller sees the error that httpx raises for a closed one.
         raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
     hang_up()
     await request.receive()
@@ -116,7 +116,8 @@ async def _abort(request: Request) -> Response:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    body, more = b"", True
+    body = b""
+    more = True
     while more:
         message = await receive()
         body += message.get("body", b"")

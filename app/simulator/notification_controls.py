@@ -1,4 +1,4 @@
-"""Controls under /simulator for what Zoom says to the app: where to, with which secret, what became of it."""
+"""Controls under /simulator for notifications: where they go, with which secret, and how they were delivered."""
 
 import json
 from typing import Annotated, Any
@@ -26,9 +26,10 @@ class WebhookSettings(ControlBody):
 
 
 class NotificationRequest(ControlBody):
-    """A notification to sign and deliver once, whoever granted what.
+    """A notification to sign and deliver once, whatever scopes are granted.
 
-    `body` is sent as it stands and wins over `event` and `payload`. `secret` and `timestamp` replace the true ones.
+    `body` is sent as it is and takes precedence over `event` and `payload`. `secret` and `timestamp` replace the real
+    ones.
     """
 
     event: str = "meeting.started"
@@ -42,7 +43,7 @@ class NotificationRequest(ControlBody):
 
 
 class AppRemoval(ControlBody):
-    """Who removes the app: id or e-mail. Without `notify`, the app finds out by its next call."""
+    """The user who removes the app: id or e-mail. Without `notify`, the app finds out at its next call."""
 
     user: str
     notify: bool = True
@@ -50,20 +51,20 @@ class AppRemoval(ControlBody):
 
 @router.put("/webhooks")
 async def set_webhooks(simulator: Sim, settings: WebhookSettings) -> dict[str, Any]:
-    """Where notifications go and which secret signs them."""
+    """Set where notifications go and which secret signs them."""
     simulator.subscribe(settings.url, settings.secret, settings.account_id)
     return {"url": simulator.config.webhook_url, "accounts": sorted(simulator.endpoints)}
 
 
 @router.get("/deliveries")
 async def deliveries(simulator: Sim, event: str | None = None) -> list[dict[str, Any]]:
-    """Every attempt to deliver a notification, its answer, and what was withheld and why."""
+    """Return every attempt to deliver a notification with its response, and those withheld with the reason."""
     return [delivery for delivery in simulator.sender.deliveries if event in (None, delivery["event"])]
 
 
 @router.post("/idle")
 async def idle(simulator: Sim, timeout: Annotated[float, Query(gt=0, le=600)] = 10.0) -> dict[str, bool]:
-    """Answers when no notification is queued, in flight or waiting for a retry; 504 if that takes too long."""
+    """Wait until no notification is queued, in flight or waiting for a retry. Raises 504 if that takes too long."""
     if not await simulator.sender.wait_idle(timeout):
         raise HTTPException(504, f"notifications are still under way after {timeout} s")
     return {"idle": True}
@@ -71,13 +72,13 @@ async def idle(simulator: Sim, timeout: Annotated[float, Query(gt=0, le=600)] = 
 
 @router.post("/deauthorize")
 async def deauthorize(simulator: Sim, removal: AppRemoval) -> dict[str, int]:
-    """A user removes the app: their tokens die and `app_deauthorized` is sent."""
+    """Remove the app as a user: the user's tokens become invalid and `app_deauthorized` is sent."""
     return {"grants": simulator.deauthorize(find_user(simulator, removal.user), notify=removal.notify)}
 
 
 @router.post("/notifications")
 async def notify(simulator: Sim, request: NotificationRequest) -> dict[str, Any]:
-    """Sign and deliver any notification, once; answers what the endpoint answered."""
+    """Sign and deliver any notification once. Returns the endpoint's response."""
     account_id = request.account_id or next(iter(simulator.state.accounts))
     document = {
         "event": request.event,
@@ -90,7 +91,7 @@ async def notify(simulator: Sim, request: NotificationRequest) -> dict[str, Any]
 
 @router.post("/webhooks/validate")
 async def validate(simulator: Sim, account_id: str | None = None) -> dict[str, Any]:
-    """Zoom's `endpoint.url_validation`; answers whether the endpoint passed, and what it said."""
+    """Send Zoom's `endpoint.url_validation`. Returns whether the endpoint passed, and its response."""
     plain_token = ids.random_id()
     document = {
         "event": "endpoint.url_validation",

@@ -1,4 +1,4 @@
-"""The shapes of Zoom's notifications about meetings (contract 11.4, 11.5, 12). Pure: what is said, not to whom."""
+"""The payloads of Zoom's notifications about meetings (contract 11.4, 11.5, 12). Pure."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,7 +11,7 @@ from app.simulator.switches import Switches
 
 @dataclass(frozen=True)
 class Subscription:
-    """Who hears of an event: the scope it needs, whether only paid plans have it, and how it writes `object.id`."""
+    """The conditions of an event: the scope it needs, whether only paid plans have it, and how it writes `object.id`."""
 
     scope: str
     classic: str
@@ -29,7 +29,7 @@ REGISTRATION = Subscription("meeting:read:registrant", "meeting:read", paid=True
 
 @dataclass(frozen=True)
 class Notification:
-    """One thing Zoom says about one host's meeting. `payload` lacks the account; `extra` stands beside it."""
+    """A notification about one host's meeting. `payload` lacks the account; `extra` are fields beside it."""
 
     event: str
     subscription: Subscription
@@ -39,7 +39,7 @@ class Notification:
     extra: Json = field(default_factory=dict)
 
     def envelope(self, now: datetime, switches: Switches) -> Json:
-        """The JSON document, stamped now."""
+        """Return the JSON document, with the current time."""
         form = self.subscription.object_id if switches.object_id == "documented" else switches.object_id
         number = self.payload["object"]["id"]
         subject = self.payload["object"] | {"id": str(number) if form == "string" else int(number)}
@@ -48,7 +48,7 @@ class Notification:
 
 
 def meeting_created(meeting: Meeting, operator: User) -> Notification:
-    """`meeting.created`."""
+    """Build `meeting.created`."""
     subject = _meeting_object(meeting) | {
         "join_url": meeting.join_url,
         "password": meeting.password,
@@ -70,7 +70,7 @@ def meeting_created(meeting: Meeting, operator: User) -> Notification:
 def meeting_updated(
     meeting: Meeting, operator: User, old: Json, new: Json, now: datetime, scope: Literal["all", "single"]
 ) -> Notification:
-    """`meeting.updated`; `old` and `new` hold only what changed."""
+    """Build `meeting.updated`. `old` and `new` contain only what changed."""
     payload = _operator(operator) | {
         "scope": scope,
         "object": {"id": meeting.id} | new,
@@ -81,7 +81,7 @@ def meeting_updated(
 
 
 def meeting_deleted(meeting: Meeting, operator: User, occurrence_id: str | None = None) -> Notification:
-    """`meeting.deleted`, of the whole or of one occurrence."""
+    """Build `meeting.deleted`, for the meeting or for one occurrence."""
     subject = _meeting_object(meeting)
     if occurrence_id is not None:
         subject["occurrences"] = [
@@ -96,26 +96,26 @@ def meeting_deleted(meeting: Meeting, operator: User, occurrence_id: str | None 
 
 
 def meeting_started(meeting: Meeting, host: User, instance: Instance) -> Notification:
-    """`meeting.started`."""
+    """Build `meeting.started`."""
     subject = _instance_object(meeting, instance) | {"host_email": host.email}
     return _notification("meeting.started", MEETING_RUN, meeting, {"object": subject})
 
 
 def meeting_ended(meeting: Meeting, host: User, instance: Instance, now: datetime) -> Notification:
-    """`meeting.ended`; its `duration` is the scheduled one."""
+    """Build `meeting.ended`. Its `duration` is the scheduled one."""
     subject = _instance_object(meeting, instance) | {"host_email": host.email, "end_time": zoom_time(now)}
     return _notification("meeting.ended", MEETING_RUN, meeting, {"object": subject})
 
 
 def participant_joined(meeting: Meeting, instance: Instance, someone: Participant, switches: Switches) -> Notification:
-    """`meeting.participant_joined`; row 11 says how the time is named."""
+    """Build `meeting.participant_joined`. Row 11 decides the name of the time field."""
     person = _participant_object(someone) | {switches.participant_time: zoom_time(someone.join_time)}
     payload = {"object": _instance_object(meeting, instance) | {"participant": person}}
     return _notification("meeting.participant_joined", PARTICIPANT, meeting, payload)
 
 
 def participant_left(meeting: Meeting, instance: Instance, someone: Participant) -> Notification:
-    """`meeting.participant_left`."""
+    """Build `meeting.participant_left`."""
     left_at = someone.leave_time or someone.join_time
     person = _participant_object(someone) | {
         "leave_time": zoom_time(left_at),
@@ -131,7 +131,7 @@ def waiting_room(
     instance: Instance,
     someone: Participant,
 ) -> Notification:
-    """`meeting.participant_joined_waiting_room` and its like, at the time of the last join."""
+    """Build `meeting.participant_joined_waiting_room` and similar ones, at the time of the last join."""
     payload = {
         "object": _instance_object(meeting, instance)
         | {"participant": _participant_object(someone) | {"date_time": zoom_time(someone.join_time)}}
@@ -140,7 +140,7 @@ def waiting_room(
 
 
 def waiting_for_host(meeting: Meeting, registrant: Registrant, now: datetime) -> Notification:
-    """`meeting.participant_jbh_waiting`, which names nothing but the registrant."""
+    """Build `meeting.participant_jbh_waiting`, which names nothing but the registrant."""
     instance_object = _instance_object(meeting, Instance(meeting.uuid, now))
     person = {"registrant_id": registrant.id, "date_time": zoom_time(now)}
     return _notification(
@@ -149,7 +149,10 @@ def waiting_for_host(meeting: Meeting, registrant: Registrant, now: datetime) ->
 
 
 def breakout_room(meeting: Meeting, instance: Instance, before: Participant, after: Participant) -> Notification:
-    """`meeting.participant_joined_breakout_room` or `_left_breakout_room`, beside the pair that tells of the move."""
+    """Build `meeting.participant_joined_breakout_room` or `_left_breakout_room`.
+
+    Zoom sends it beside the pair of notifications that report the move.
+    """
     direction, someone = ("joined", after) if after.breakout else ("left", before)
     room = {"breakout_room_uuid": someone.breakout}
     person = _participant_object(someone) | {
@@ -160,7 +163,7 @@ def breakout_room(meeting: Meeting, instance: Instance, before: Participant, aft
 
 
 def registration_created(meeting: Meeting, registrant: Registrant) -> Notification:
-    """`meeting.registration_created`, with the link even while it is pending, as the schema demands."""
+    """Build `meeting.registration_created`. It has the link even while pending, as the schema demands."""
     person = _registrant_object(registrant) | {
         "status": registrant.status,
         "join_url": registrant.join_url,
@@ -171,7 +174,7 @@ def registration_created(meeting: Meeting, registrant: Registrant) -> Notificati
 
 
 def registration_changed(meeting: Meeting, registrant: Registrant, operator: User) -> Notification:
-    """`meeting.registration_approved`, `_cancelled` or `_denied`, whichever the registrant now is."""
+    """Build `meeting.registration_approved`, `_cancelled` or `_denied`, by the registrant's status."""
     person = _registrant_object(registrant)
     if registrant.status == "approved":
         person["join_url"] = registrant.join_url
@@ -182,13 +185,13 @@ def registration_changed(meeting: Meeting, registrant: Registrant, operator: Use
 def recording(
     what: Literal["completed", "transcript_completed"], meeting: Meeting, subject: Json, download_token: str
 ) -> Notification:
-    """`recording.completed` or `recording.transcript_completed`; the token stands beside the payload."""
+    """Build `recording.completed` or `recording.transcript_completed`. The token is beside the payload."""
     notification = _notification(f"recording.{what}", RECORDING, meeting, {"object": subject})
     return replace(notification, extra={"download_token": download_token})
 
 
 def app_deauthorized(user: User, client_id: str, signature: str, now: datetime, switches: Switches) -> Json:
-    """The document sent when a user removes the app; row 19 says where `event_ts` stands."""
+    """Build the document sent when a user removes the app. Row 19 decides where `event_ts` is."""
     payload: Json = {
         "account_id": user.account_id,
         "user_id": user.id,

@@ -25,7 +25,7 @@ REFRESH_TOKEN_LIFETIME = timedelta(days=90)
 
 
 def routes(simulator: Simulator) -> list[Route]:
-    """The OAuth endpoints as routes."""
+    """Return the OAuth endpoints as routes."""
 
     async def authorize(request: Request) -> Response:
         request.state.entry.operation = "oauthAuthorize"
@@ -60,7 +60,7 @@ def routes(simulator: Simulator) -> list[Route]:
 
 
 def may_add_app(simulator: Simulator, user: User) -> bool:
-    """Whether a person can approve: an app with `:admin` scopes is added by owners and admins only."""
+    """Return whether a person can approve the app. With `:admin` scopes, only owners and admins can."""
     return user.status == "active" and (user.role != "member" or not any(map(is_admin_scope, simulator.config.scopes)))
 
 
@@ -138,7 +138,8 @@ def _exchange(simulator: Simulator, form: dict[str, str], base_url: str) -> Zoom
 
 
 def _refresh(simulator: Simulator, form: dict[str, str], base_url: str) -> ZoomResponse:
-    presented, now = form.get("refresh_token", ""), simulator.now()
+    presented = form.get("refresh_token", "")
+    now = simulator.now()
     for grant in simulator.state.grants:
         is_current = (
             presented == grant.refresh_token and grant.refresh_expires is not None and now < grant.refresh_expires

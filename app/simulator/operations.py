@@ -1,7 +1,6 @@
-"""An operation of Zoom's REST API: what it needs before it is done, and what it is handed.
+"""The frame of a REST operation: checks token, scope and limits, and passes a `Call` to its function.
 
-An area (users, meetings, ...) is one file that lists `OPERATIONS`: pairs of an `Operation` and the function that
-does it.
+An area (users, meetings, ...) is one file that lists `OPERATIONS`: pairs of an `Operation` and its function.
 """
 
 import json
@@ -26,7 +25,7 @@ from app.simulator.state import BASIC, LICENSED, Account, Grant, Json, Meeting, 
 
 @dataclass(frozen=True)
 class Operation:
-    """One method on one path: Zoom's `operationId`, rate label and scopes, as its API description publishes them."""
+    """One method on one path, with Zoom's `operationId`, rate label and scopes from its API description."""
 
     id: str
     method: str
@@ -38,7 +37,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Call:
-    """A permitted call. `scope` is the granted scope that permits it; `path` holds decoded segments."""
+    """A permitted call. `scope` is the granted scope that permits it. `path` contains decoded segments."""
 
     simulator: Simulator
     operation: Operation
@@ -51,21 +50,21 @@ class Call:
 
     @property
     def now(self) -> datetime:
-        """The simulator's present."""
+        """The simulator's current time."""
         return self.simulator.now()
 
     @property
     def account(self) -> Account:
-        """The Zoom account that granted."""
+        """The Zoom account of the grant."""
         return self.simulator.state.accounts[self.grant.account_id]
 
     @property
     def caller(self) -> User:
-        """Who granted."""
+        """The user who granted."""
         return next(user for user in self.account.users if user.id == self.grant.user_id)
 
     def user(self) -> User:
-        """The user in the path: `me`, an id or an e-mail of the same account.
+        """Return the user in the path: `me`, an id, or an e-mail address of the same account.
 
         A user-level grant reaches only its own user (contract 1). Raises 404/1001 and 4711.
         """
@@ -77,7 +76,8 @@ class Call:
         return user
 
     def meeting(self, missing_code: int = 3001) -> Meeting:
-        """The meeting in the path. Raises 400/300 for what is no number, 404/3001, 4711 beyond the grant's reach."""
+        """Return the meeting in the path. Raises 400/300 if it is not a number, 404/3001, and 4711 beyond the grant's
+        reach."""
         path_id = self.path["meeting_id"]
         if not path_id.isdecimal():
             raise errors.refusal(400, 300, "Invalid meeting ID.")
@@ -88,7 +88,7 @@ class Call:
         return meeting
 
     def host(self, meeting: Meeting) -> User:
-        """The owner of a meeting."""
+        """Return the owner of a meeting."""
         return self.simulator.state.host(meeting)
 
     def consume_host_quota(self, host: User) -> None:
@@ -100,7 +100,7 @@ class Call:
         self.simulator.tally.spend(host.id, HOST_DAILY, self.now)
 
     def require_reach(self, user_id: str) -> None:
-        """Hold a user-level grant to its own user. Raises 4711."""
+        """Check that the grant reaches a user: a user-level grant reaches only its own. Raises 4711."""
         if not is_admin_scope(self.scope) and user_id != self.grant.user_id:
             raise errors.scopes_missing([f"{self.operation.scope}:admin"], self.simulator.switches)
 
@@ -109,12 +109,12 @@ Handler = Callable[[Call], ZoomResponse]
 
 
 def may_host(user: User) -> bool:
-    """Whether a user can hold meetings at all."""
+    """Return whether a user can host meetings at all."""
     return user.status == "active" and user.type in (BASIC, LICENSED)
 
 
 def route(operation: Operation, handler: Handler, simulator: Simulator) -> Route:
-    """The operation as a route below `/v2`."""
+    """Return the operation as a route below `/v2`."""
 
     async def endpoint(request: Request) -> Response:
         async def answer() -> ZoomResponse:

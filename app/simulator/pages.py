@@ -1,4 +1,4 @@
-"""The web pages a redirect leads to, as HTML. Pure: what a person reads, and what they can click."""
+"""The HTML pages that redirects lead to: what a person reads and can click. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -14,7 +14,7 @@ _STYLE = (
 
 
 def page(title: str, body: str) -> str:
-    """A whole page; `body` is HTML."""
+    """Return a whole page. `body` is HTML."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}"
@@ -23,7 +23,7 @@ def page(title: str, body: str) -> str:
 
 
 def message_page(title: str, text: str) -> str:
-    """A page that only says something."""
+    """Return a page that only shows a message."""
     return page(title, f"<p>{escape(text)}</p>")
 
 
@@ -35,13 +35,17 @@ def consent_page(
     query: Mapping[str, str],
     action: str,
 ) -> str:
-    """What a person approves, as whom, and two buttons; those who may not add the app cannot be chosen."""
+    """Return the consent page: the scopes, a choice of users, and two buttons.
+
+    Users who may not add the app cannot be chosen.
+    """
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
         for name, value in query.items()
         if name not in ("as", "decision")
     )
-    rows, checked = "", " checked"
+    rows = ""
+    checked = " checked"
     for user, may_add_app in people:
         state = checked if may_add_app else " disabled"
         checked = "" if may_add_app else checked
@@ -63,13 +67,13 @@ def consent_page(
 
 
 def joined_page(meeting: Meeting, name: str) -> str:
-    """Somebody followed a link that lets them in."""
+    """Return the page of a person whose link let them in."""
     notice = "" if meeting.running_instance else "<p>The host has not started this meeting yet.</p>"
     return page(f"You are in {meeting.topic} as {name}", f"{notice}<p>Meeting <code>{meeting.id}</code></p>")
 
 
 def host_page(meeting: Meeting, name: str) -> str:
-    """The host followed the start URL; the button does what starting or ending does inside Zoom."""
+    """Return the page behind the start URL. Its button starts or ends the meeting inside Zoom."""
     verb = "end" if meeting.running_instance else "start"
     return page(
         f"You are in {meeting.topic} as {name}",
@@ -80,7 +84,7 @@ def host_page(meeting: Meeting, name: str) -> str:
 
 
 def registration_form(meeting: Meeting) -> str:
-    """The form a stranger sees."""
+    """Return the form where strangers register."""
     boxes = "".join(
         f'<label>{label} <input type="{kind}" name="{name}" required></label>'
         for label, name, kind in (

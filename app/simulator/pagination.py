@@ -1,4 +1,4 @@
-"""Zoom's paging (contract 3): a token that lives fifteen minutes and belongs to one question."""
+"""Zoom's paging (contract 3): a token is valid for fifteen minutes and for one query."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ _TOKEN_LIFETIME = timedelta(minutes=15)
 
 @dataclass
 class PageTokens:
-    """The page tokens that were handed out: which question, where it goes on, until when."""
+    """The page tokens in use: for which query, from where on, and until when."""
 
     tokens: dict[str, tuple[tuple[str, ...], int, datetime]] = field(default_factory=dict)
 
     def paginate(
         self, path: str, query: Mapping[str, str], items: Sequence[Any], now: datetime, max_size: int = 300
     ) -> tuple[Sequence[Any], Json]:
-        """One page of `items`, and the envelope that goes with it.
+        """Return one page of `items` and the envelope that goes with it.
 
-        The other parameters must be those of the first page, otherwise code 300; a `page_size` above `max_size` is
-        taken for it.
+        The other parameters must equal those of the first page, otherwise the error is code 300. A `page_size` above
+        `max_size` counts as `max_size`.
         """
         size = _page_size(query, max_size)
         question = (path, *(f"{name}={query[name]}" for name in sorted(query) if name != "next_page_token"))

@@ -1,4 +1,4 @@
-"""Cloud recordings (contract 8.1, 11.5): made inside Zoom, announced, listed. Nothing is behind their links."""
+"""Cloud recordings (contract 8.1, 11.5): created inside Zoom, notified, listed. Their links lead nowhere."""
 
 import secrets
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ TRANSCRIPT_SIZE = 12_000  # bytes
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be made; `file_size` in bytes."""
+    """A file to create, with `file_size` in bytes."""
 
     file_type: FileType | Literal["TRANSCRIPT"]
     file_size: int
@@ -48,9 +48,9 @@ class NewFile:
 def record(
     simulator: Simulator, meeting: Meeting, files: Sequence[NewFile], minutes: float | None = None
 ) -> list[Notification]:
-    """The last `minutes` of the holding that runs, or of the last one, are recorded: all of it, unless said.
+    """Record the last `minutes` of the running instance, or of the last one; all of it by default.
 
-    Raises `NotPossibleError` where it was never held, or its host has no cloud recording.
+    Raises `NotPossibleError` if the meeting has no instance, or if its host has no cloud recording.
     """
     host = simulator.state.host(meeting)
     if simulator.state.accounts[meeting.account_id].plan == "free" or not host.settings["recording"]["cloud_recording"]:
@@ -69,8 +69,10 @@ def record(
 
 
 def transcribe(simulator: Simulator, meeting: Meeting) -> list[Notification]:
-    """What was said in the last recording is written down. Raises `NotPossibleError` where there is none, or the
-    account's plan makes no transcripts."""
+    """Transcribe the last recording.
+
+    Raises `NotPossibleError` if there is none, or if the account's plan has no transcripts.
+    """
     if simulator.state.accounts[meeting.account_id].plan != "business":
         raise NotPossibleError("The account's plan has no audio transcripts.")
     instance = meeting.instances[-1] if meeting.instances else None
@@ -83,7 +85,7 @@ def transcribe(simulator: Simulator, meeting: Meeting) -> list[Notification]:
 
 
 def list_recordings(call: Call) -> ZoomResponse:
-    """GET /meetings/{meetingId}/recordings: 200, and 404/3301 where there is none."""
+    """GET /meetings/{meetingId}/recordings: 200, or 404/3301 if there is none."""
     found = latest_instance(call)
     if found is None or found[1].recording is None:
         raise recording_missing()

@@ -1,4 +1,4 @@
-"""When a recurring meeting takes place (contract 5.1: `recurrence`). Pure."""
+"""The occurrences of a recurring meeting (contract 5.1: `recurrence`). Pure."""
 
 from calendar import monthrange
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ _MAX_DAYS = 366 * 10
 
 
 def occurrences(rule: Json, start: datetime, duration: int, zone: str) -> list[Occurrence]:
-    """At most fifty holdings, at the same local time in `zone` on both sides of a change of clocks.
+    """Return at most fifty occurrences, at the same local time in `zone` on both sides of a clock change.
 
-    `end_times` counts them, 0 is without end, `end_date_time` is the last moment; neither is once.
+    `end_times` is their number, where 0 means without end. `end_date_time` is the last moment. Without either there is
+    one.
     """
     local = start.astimezone(ZoneInfo(zone))
     until = parse_time(rule["end_date_time"], "UTC") if "end_date_time" in rule else None

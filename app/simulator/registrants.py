@@ -1,4 +1,4 @@
-"""Zoom's registrants (contract 6): adding, listing, reading, removing them, and changing their status."""
+"""Zoom's registrants (contract 6): add, list, read and remove them, and change their status."""
 
 import secrets
 from typing import Any
@@ -31,7 +31,7 @@ _ALLOWED_FROM = {"approve": ("pending", "denied"), "cancel": ("approved", "pendi
 
 
 def add(call: Call) -> ZoomResponse:
-    """POST .../registrants: 201; without `join_url` while the registrant is pending."""
+    """POST .../registrants: 201, without `join_url` while the registrant is pending."""
     switches = call.simulator.switches
     meeting = call.meeting(missing_code=switches.unknown_meeting_on_add)
     person = _person(call.body)
@@ -54,7 +54,7 @@ def add(call: Call) -> ZoomResponse:
 
 
 def batch(call: Call) -> ZoomResponse:
-    """POST .../batch_registrants: 201; at most thirty, and only for a scheduled meeting (type 2)."""
+    """POST .../batch_registrants: 201, at most thirty, and only for a scheduled meeting (type 2)."""
     meeting = call.meeting()
     listed = call.body.get("registrants")
     if not isinstance(listed, list) or not 0 < len(listed) <= 30:
@@ -71,7 +71,7 @@ def batch(call: Call) -> ZoomResponse:
 
 
 def list_registrants(call: Call) -> ZoomResponse:
-    """GET .../registrants: those of one status, paged; cancelled ones are in none of the lists."""
+    """GET .../registrants: those of one status, paged. Cancelled ones are in none of the lists."""
     meeting = _meeting_with_registration(call)
     status = call.query.get("status", "approved")
     if status not in ("approved", "pending", "denied"):
@@ -97,7 +97,7 @@ def delete(call: Call) -> ZoomResponse:
 
 
 def change(call: Call) -> ZoomResponse:
-    """PUT .../registrants/status: 204, also where nobody in the list was found."""
+    """PUT .../registrants/status: 204, also if none of the listed registrants was found."""
     meeting = call.meeting()
     action = call.body.get("action")
     if action not in _ALLOWED_FROM:
@@ -113,9 +113,10 @@ def change(call: Call) -> ZoomResponse:
 
 
 def register(simulator: Simulator, meeting: Meeting, profile: Json, base_url: str) -> Registrant:
-    """Add somebody, or find them: the same e-mail is the same registrant (row 13) until it is cancelled or denied.
+    """Add a registrant, or find an existing one.
 
-    `profile` holds accepted fields. Approval type 0 approves at once, 1 waits unless `auto_approve` is set.
+    The same e-mail address is the same registrant (row 13), unless that one was cancelled or denied. `profile` contains
+    accepted fields. Approval type 0 approves at once; type 1 waits unless `auto_approve` is set.
     """
     profile = dict(profile)
     approved = profile.pop("auto_approve", False) or meeting.settings["approval_type"] == 0
@@ -148,7 +149,7 @@ def register(simulator: Simulator, meeting: Meeting, profile: Json, base_url: st
 
 
 def set_status(simulator: Simulator, meeting: Meeting, registrant: Registrant, action: str, operator: User) -> None:
-    """Approve, cancel or deny; what makes no sense from where the registrant is changes nothing."""
+    """Approve, cancel or deny. A change that makes no sense in the registrant's status does nothing."""
     if registrant.status not in _ALLOWED_FROM[action]:
         return
     registrant.status = "approved" if action == "approve" else "cancelled" if action == "cancel" else "denied"
@@ -156,7 +157,7 @@ def set_status(simulator: Simulator, meeting: Meeting, registrant: Registrant, a
 
 
 def find(meeting: Meeting, email: str) -> Registrant | None:
-    """The registrant with an e-mail who is coming or waits for approval."""
+    """Return the registrant with an e-mail address who is approved or pending."""
     return next(
         (
             registrant
@@ -173,7 +174,7 @@ def _cancelled(meeting: Meeting, email: str) -> Registrant | None:
 
 
 def require_admissible(simulator: Simulator, meeting: Meeting, email: str) -> None:
-    """Raise what keeps somebody out of a meeting with registration: 3027, 3038 or 3043."""
+    """Check that a person can join a meeting with registration. Raises 3027, 3038 or 3043."""
     account = simulator.state.accounts[meeting.account_id]
     hosts = [simulator.state.host(meeting), *alternative_hosts(meeting, account)]
     if email.lower() in [host.email.lower() for host in hosts]:

@@ -1,4 +1,4 @@
-"""What a meeting was and who was in it, told once it is over (contract 9): past meetings, and the account's reports."""
+"""Reports about ended meetings and who was inside (contract 9): past meetings, and the account's reports."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -36,12 +36,13 @@ REPORT = Operation(
 
 
 def details(call: Call) -> ZoomResponse:
-    """GET /past_meetings/{meetingId}: 200, as soon as it has ended."""
+    """GET /past_meetings/{meetingId}: 200 as soon as it has ended."""
     found = latest_instance(call)
     if found is None or found[1].ended_at is None:
         raise meeting_missing(call.path["meeting_id"])
     meeting, instance = found
-    host, ended = call.host(meeting), found[1].ended_at
+    host = call.host(meeting)
+    ended = found[1].ended_at
     people = len({each.participant_uuid for each in instance.participants})
     minutes = int((ended - instance.started_at).total_seconds() // 60)
     return ZoomResponse(
@@ -67,7 +68,7 @@ def details(call: Call) -> ZoomResponse:
 
 
 def past_participants(call: Call) -> ZoomResponse:
-    """GET /past_meetings/{meetingId}/participants: 200; it names no registrant and no breakout room."""
+    """GET /past_meetings/{meetingId}/participants: 200. It names no registrant and no breakout room."""
     meeting, instance = _reported_instance(call)
     rows = [row | {"internal_user": bool(row["id"])} for row in _rows(instance)]
     for row in rows:
@@ -77,7 +78,7 @@ def past_participants(call: Call) -> ZoomResponse:
 
 
 def report(call: Call) -> ZoomResponse:
-    """GET /report/meetings/{meetingId}/participants: 200; registrants only where they are asked for."""
+    """GET /report/meetings/{meetingId}/participants: 200. It names registrants only if the query asks for them."""
     meeting, instance = _reported_instance(call)
     rows = list(_rows(instance))
     if call.query.get("include_fields") != "registrant_id":
@@ -93,8 +94,10 @@ def _page(call: Call, meeting: Meeting, instance: Instance, rows: list[Json]) ->
 
 
 def _reported_instance(call: Call) -> tuple[Meeting, Instance]:
-    """By UUID, or by number the latest. Nothing is told while it runs, before the report is made, or of one person
-    alone: 404/3001."""
+    """Return the instance by UUID, or the latest one by meeting number.
+
+    Raises 404/3001 while it runs, before the report is ready, and if only one person took part.
+    """
     latest_end = call.now - timedelta(seconds=call.simulator.switches.report_after_seconds)
     found = latest_instance(call)
     if found is None:
@@ -107,7 +110,7 @@ def _reported_instance(call: Call) -> tuple[Meeting, Instance]:
 
 
 def _rows(instance: Instance) -> Iterator[Json]:
-    """One for every time somebody was inside, in the waiting room, or in a breakout room."""
+    """Yield one row for every time a participant was inside, in the waiting room, or in a breakout room."""
     ended = instance.ended_at or instance.started_at
     for someone in instance.participants:
         if someone.waited_from is not None:

@@ -1,6 +1,6 @@
-"""What becomes of a meeting when somebody asks for something: what is taken, and what is dropped without a word.
+"""What Zoom makes of the fields of a create or update: which it applies, and which it drops without an error.
 
-Contract 5.1, 5.3 and rows 14 and 15 of its section 17. A client that wants to know reads the meeting back.
+Contract 5.1, 5.3 and rows 14 and 15 of section 17. A client that needs to know must read the meeting back.
 """
 
 import secrets
@@ -68,7 +68,7 @@ _OCCURRENCE_SETTINGS = (
 
 
 def accept_fields(body: Json) -> Json:
-    """The fields Zoom knows in the body of a create or update. Raises 400/300 and names each wrong one."""
+    """Return the fields of a create or update that Zoom knows. Raises 400/300, which names each wrong one."""
     known, wrong = validation.check_fields(body, validation.MEETING)
     for name, rules in (("settings", validation.SETTINGS), ("recurrence", validation.RECURRENCE)):
         if isinstance(known.get(name), dict):
@@ -85,7 +85,7 @@ def accept_fields(body: Json) -> Json:
 
 
 def refuse_fields(body: Json, host: User, switches: Switches) -> None:
-    """Refuse a whole create or update for a field this Zoom does not take (contract 21, Optional fields)."""
+    """Refuse the whole create or update for a field this Zoom does not accept (contract 21, Optional fields)."""
     for name in switches.refused_fields:
         group, _, field = name.rpartition(".")
         value = (body.get(group) or {}).get(field) if group else body.get(field)
@@ -102,7 +102,7 @@ def refuse_fields(body: Json, host: User, switches: Switches) -> None:
 
 
 def initialize(meeting: Meeting, fields: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
-    """Fill in a meeting that is being created. Raises 400/300 or 400/200 where a switch says so."""
+    """Fill in a new meeting. Raises 400/300, or 400/200 if a switch says so."""
     meeting.type = fields.get("type", SCHEDULED)
     _refuse_registration(meeting.type, fields.get("settings", {}).get("approval_type", 2), host, switches)
     meeting.settings = DEFAULTS | {"waiting_room": host.settings["in_meeting"]["waiting_room"]}
@@ -116,7 +116,7 @@ def initialize(meeting: Meeting, fields: Json, host: User, account: Account, swi
 
 
 def update(meeting: Meeting, fields: Json, host: User, account: Account, switches: Switches, now: datetime) -> None:
-    """Apply an update. A `start_time` in the past, and what PATCH does not take, change nothing."""
+    """Apply an update. A `start_time` in the past, and fields PATCH does not take, change nothing."""
     settings: Json = dict(fields.get("settings", {}))
     for name in ("additional_data_center_regions", "show_join_info"):
         settings.pop(name, None)
@@ -131,7 +131,7 @@ def update(meeting: Meeting, fields: Json, host: User, account: Account, switche
 
 
 def change_occurrence(meeting: Meeting, occurrence_id: str, requested: Json, now: datetime) -> None:
-    """Apply an update to one occurrence, of which only a few fields take effect. Raises 400/300 for an unknown one."""
+    """Apply an update to one occurrence, where few fields take effect. Raises 400/300 for an unknown one."""
     occurrence = next((o for o in meeting.occurrences if o.id == occurrence_id and o.status == "available"), None)
     if occurrence is None:
         raise errors.refusal(400, 300, "Invalid parameter: `occurrence_id`.")
@@ -139,7 +139,8 @@ def change_occurrence(meeting: Meeting, occurrence_id: str, requested: Json, now
     if "start_time" in accepted:
         start = parse_time(accepted["start_time"], requested.get("timezone", meeting.timezone))
         if start > now:
-            occurrence.start_time, occurrence.id = start, str(epoch_ms(start))
+            occurrence.start_time = start
+            occurrence.id = str(epoch_ms(start))
     occurrence.duration = accepted.get("duration", occurrence.duration)
     meeting.agenda = accepted.get("agenda", meeting.agenda)
     settings = requested.get("settings", {})
@@ -147,7 +148,7 @@ def change_occurrence(meeting: Meeting, occurrence_id: str, requested: Json, now
 
 
 def alternative_hosts(meeting: Meeting, account: Account) -> list[User]:
-    """The users who may host in the owner's place."""
+    """Return the users who may host in the owner's place."""
     keys = meeting.settings["alternative_hosts"].replace(",", ";").lower().split(";")
     return [user for user in account.users if user.email.lower() in keys or user.id.lower() in keys]
 
@@ -200,7 +201,8 @@ def _apply_settings(meeting: Meeting, requested: Json, host: User, account: Acco
 
 def _set_recurrence(meeting: Meeting, rule: Json | None) -> None:
     if meeting.type != RECURRING or rule is None or meeting.start_time is None:
-        meeting.recurrence, meeting.occurrences = None, []
+        meeting.recurrence = None
+        meeting.occurrences = []
         return
     meeting.recurrence = rule
     meeting.occurrences = occurrences(rule, meeting.start_time, meeting.duration, meeting.timezone)

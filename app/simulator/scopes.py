@@ -1,12 +1,13 @@
-"""Which scope permits what (contract 10). Pure."""
+"""Which granted scope permits what (contract 10). Pure."""
 
 from collections.abc import Iterable, Sequence
 
 
 def granting_scope(scope: str, classic: Sequence[str], granted: Iterable[str]) -> str | None:
-    """The held scope that permits what needs `scope`: it, its `:admin` form, or a classic one; the widest first.
+    """Return the granted scope that permits what needs `scope`, the widest first, or None.
 
-    What needs a scope that ends in `:admin` is permitted by wide scopes only.
+    It may be `scope` itself, its `:admin` form, or a classic scope. What needs a scope that ends in `:admin` is
+    permitted only by wide scopes.
     """
     granted = set(granted)
     admin_scopes = [f"{name.removesuffix(':admin')}:admin" for name in (scope, *classic)]
@@ -15,10 +16,10 @@ def granting_scope(scope: str, classic: Sequence[str], granted: Iterable[str]) -
 
 
 def is_admin_scope(scope: str) -> bool:
-    """Whether a scope reaches every user of the account, not only the one who granted it."""
+    """Return whether a scope reaches every user of the account, not only the one who granted it."""
     return scope.endswith(":admin")
 
 
 def accepted_scopes(scope: str) -> list[str]:
-    """The granular names Zoom lists when none is held."""
+    """Return the granular scopes that Zoom lists if none is granted."""
     return [scope] if is_admin_scope(scope) else [scope, f"{scope}:admin"]

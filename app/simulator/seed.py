@@ -1,4 +1,4 @@
-"""The two Zoom accounts every simulator begins with, and the making of further ones."""
+"""The two Zoom accounts every simulator begins with, and functions to create further ones."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ _CREATED_AT = datetime(2021, 3, 8, 9, 30, tzinfo=UTC)
 
 
 def initial_state() -> ZoomState:
-    """*Riverside*, on Business with two licensed hosts and a basic one, and *Willow*, free with one basic host."""
+    """Return *Riverside*, on Business with two licensed hosts and a basic one, and *Willow*, free with a basic host."""
     state = ZoomState()
     riverside = new_account(state, "Riverside", "business")
     for email, first, last, kind, role in (
@@ -25,7 +25,7 @@ def initial_state() -> ZoomState:
 
 
 def new_account(state: ZoomState, name: str, plan: Plan) -> Account:
-    """An empty Zoom account, known by its name."""
+    """Create a Zoom account without users. Its id follows from the name."""
     number = 10_000_000 + int.from_bytes(stable_id(name).encode()[:3]) % 89_999_999
     account = Account(stable_id(f"account:{name}"), number, name, plan)
     state.accounts[account.id] = account
@@ -42,7 +42,7 @@ def add_user(
     cloud_recording: bool,
     status: str = "active",
 ) -> User:
-    """A user of an account; the personal meeting id follows from the e-mail."""
+    """Add a user to an account. The personal meeting id follows from the e-mail address."""
     pmi = 1_000_000_000 + int.from_bytes(stable_id(email).encode()[:4]) % 8_999_999_999
     settings = user_settings(account.plan, kind, cloud_recording=cloud_recording)
     user_id = stable_id(f"user:{email}")
@@ -52,7 +52,7 @@ def add_user(
 
 
 def user_settings(plan: Plan, kind: int, *, cloud_recording: bool) -> dict[str, Json]:
-    """The settings of contract 4.3 that matter to a client; a basic user has neither recording nor streaming."""
+    """Return the settings of contract 4.3 that matter to a client. A basic user has neither recording nor streaming."""
     licensed = kind == LICENSED
     return {
         "schedule_meeting": {

@@ -1,4 +1,4 @@
-"""One running simulator: what it was told, what it remembers, and how it speaks to the app."""
+"""One running simulator: its configuration, its state, and the sending of notifications."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ JOURNAL_LENGTH = 50_000
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where notifications of one Zoom account go when it has a subscription, and so a secret, of its own."""
+    """Where a Zoom account's notifications go if it has its own subscription, and so its own secret."""
 
     url: str
     secret: str
@@ -37,7 +37,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Code:
-    """An authorization code: whose consent it stands for, and what its exchange must show."""
+    """An authorization code: who consented, and what the exchange must show."""
 
     user_id: str
     redirect_uri: str
@@ -47,7 +47,7 @@ class Code:
 
 
 class Simulator:
-    """Everything one simulated Zoom is. `reset` brings back the start."""
+    """All of one simulated Zoom. `reset` restores the initial state."""
 
     def __init__(self, config: Config) -> None:
         self._initial = config
@@ -70,17 +70,17 @@ class Simulator:
         self.endpoints: dict[str, Endpoint] = {}
 
     async def reset(self) -> None:
-        """Back to the start: what is under way is dropped, what was set is unset."""
+        """Restore the initial state: drop pending work, state and settings."""
         await self.sender.clear()
         self._initialize()
 
     def now(self) -> datetime:
-        """The simulator's present, UTC."""
+        """Return the simulator's current time in UTC."""
         return self.clock.now()
 
     @contextlib.contextmanager
     def backdated(self, minutes: float) -> Iterator[None]:
-        """What people do in the block they did so many minutes ago."""
+        """Let the actions in the block happen this many minutes ago."""
         present = self.clock
         self.clock = Clock(present.shift - timedelta(minutes=minutes))
         try:
@@ -89,30 +89,30 @@ class Simulator:
             self.clock = present
 
     def base_url(self, requested: str) -> str:
-        """The base of links that are handed out: the configured one, or that of the request."""
+        """Return the base of issued links: the configured one, or that of the request."""
         return (self.config.public_url or requested).rstrip("/")
 
     def issue_secret(self, kind: str, value: str) -> str:
-        """Remember a secret that leaves the house, and give it back."""
+        """Record a secret as issued, and return it."""
         if value:
             self.secrets.append({"kind": kind, "value": value, "issued_at": zoom_time(self.now())})
         return value
 
     async def wait_latency(self, fault: CallFault | None) -> None:
-        """The latency that is set, and that of this call's fault; setting faults anew ends it early."""
+        """Wait for the latency in force and for that of this call's fault. New faults end the wait early."""
         seconds = self.faults.latency_seconds + (fault.seconds if fault and fault.kind == "latency" else 0)
         if seconds:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.faults_changed.wait(), seconds)
 
     def set_faults(self, faults: Faults) -> None:
-        """What goes wrong from now on, in place of what did; calls that are held up by a latency go on."""
+        """Replace the faults in force. Calls that wait for a latency go on."""
         self.faults = faults
         self.faults_changed.set()
         self.faults_changed = asyncio.Event()
 
     def raise_fault(self, fault: CallFault, label: Label) -> None:
-        """Raise what a fault makes of a call, if it makes a refusal of it; `label` is the rate label of a 429."""
+        """Raise the refusal that a fault causes, if any. `label` is the rate label of a 429."""
         switches = self.switches
         if fault.retry_after is not None:
             switches = switches.model_copy(update={"retry_after": fault.retry_after})
@@ -128,7 +128,7 @@ class Simulator:
             raise invalid_grant(self.switches)
 
     def send_notifications(self, notifications: Iterable[Notification]) -> None:
-        """Send what the account's plan has and a live grant covers; note why anything else is withheld."""
+        """Send the notifications that the account's plan and a live grant cover. Record why others are withheld."""
         for notification in notifications:
             reason = self._withheld_reason(notification)
             if reason is not None:
@@ -138,7 +138,10 @@ class Simulator:
             self._dispatch(notification.event, notification.account_id, document, self.config.webhook_url)
 
     def deauthorize(self, user: User, *, notify: bool = True) -> int:
-        """The user removes the app: every token of theirs dies and the app is told. Returns how many grants died."""
+        """Remove the app as a user: all their tokens become invalid and the app is notified.
+
+        Returns how many grants ended.
+        """
         grants = [grant for grant in self.state.grants if grant.user_id == user.id and grant.alive]
         for grant in grants:
             grant.alive = False
@@ -151,12 +154,12 @@ class Simulator:
         return len(grants)
 
     def sign(self, body: bytes, secret: str, timestamp: str | None = None) -> dict[str, str]:
-        """The headers of a notification sent now, or at another `timestamp`."""
+        """Return the headers of a notification sent now, or at another `timestamp`."""
         timestamp = timestamp or format_timestamp(self.now(), self.switches.timestamp_unit)
         return notification_headers(self.config.client_id, secret, body, timestamp)
 
     def subscribe(self, url: str | None, secret: str | None, account_id: str | None) -> None:
-        """Set where notifications go and what signs them: the app's, or one account's own. `None` leaves as it is."""
+        """Set where notifications go and what signs them, for the app or for one account. `None` changes nothing."""
         if account_id is None:
             url = self.config.webhook_url if url is None else url
             secret = self.config.webhook_secret if secret is None else secret

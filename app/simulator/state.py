@@ -1,4 +1,4 @@
-"""What Zoom remembers: accounts, users, meetings, registrants, instances, and the grants people gave to the app."""
+"""What Zoom stores: accounts, users, meetings, registrants, instances, and grants to the app."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,13 +11,16 @@ Plan = Literal["free", "pro", "business"]
 Role = Literal["owner", "admin", "member"]
 Json = dict[str, Any]
 
-BASIC, LICENSED = 1, 2
-SCHEDULED, NO_FIXED_TIME, RECURRING = 2, 3, 8
+BASIC = 1
+LICENSED = 2
+SCHEDULED = 2
+NO_FIXED_TIME = 3
+RECURRING = 8
 
 
 @dataclass
 class User:
-    """A Zoom user. `type` is 1 basic, 2 licensed, 4 unassigned, 99 none; only the first two may hold meetings."""
+    """A Zoom user. `type` is 1 basic, 2 licensed, 4 unassigned, 99 none. Only the first two may host meetings."""
 
     id: str
     account_id: str
@@ -34,13 +37,13 @@ class User:
 
     @property
     def name(self) -> str:
-        """What Zoom displays."""
+        """The name Zoom displays."""
         return f"{self.first_name} {self.last_name}".strip()
 
 
 @dataclass
 class Account:
-    """A Zoom account: its plan decides limits and which notifications exist."""
+    """A Zoom account. Its plan decides limits and which notifications exist."""
 
     id: str
     number: int
@@ -51,11 +54,11 @@ class Account:
 
 @dataclass
 class Participant:
-    """One connection to one instance, in one of its rooms, from its join to its leave.
+    """One connection to one instance, in one of its rooms, from join to leave.
 
-    `user_id` is unique only inside the instance, and another one after each room move; `participant_uuid` stays for the
-    whole connection (contract 21). `waited_from` is since when it stood in the waiting room, if it did: until the join.
-    `breakout` is the breakout room it is in, None in the main one.
+    `user_id` is unique only in the instance and changes at each room move. `participant_uuid` stays for the whole
+    connection (contract 21). `waited_from` is when the participant entered the waiting room, if they did; they waited
+    until the join. `breakout` is the breakout room, or None for the main room.
     """
 
     user_id: int
@@ -73,7 +76,7 @@ class Participant:
 
 @dataclass
 class RecordingFile:
-    """One file of a recording; `size` in bytes."""
+    """One file of a recording, with `size` in bytes."""
 
     id: str
     file_type: str
@@ -84,7 +87,7 @@ class RecordingFile:
 
 @dataclass
 class Recording:
-    """The cloud recording of a holding, and the secrets that open it to people."""
+    """The cloud recording of an instance, and the secrets that open it to people."""
 
     share_url: str
     password: str
@@ -94,7 +97,7 @@ class Recording:
 
 @dataclass
 class Instance:
-    """One holding of a meeting."""
+    """One instance of a meeting."""
 
     uuid: str
     started_at: datetime
@@ -106,7 +109,7 @@ class Instance:
 
 @dataclass
 class Registrant:
-    """Zoom's record of somebody who is coming. `tk` is the secret in the personal link."""
+    """Zoom's record of a person who registered. `tk` is the secret in the personal link."""
 
     id: str
     email: str
@@ -122,7 +125,7 @@ class Registrant:
 
 @dataclass
 class Occurrence:
-    """One dated holding of a recurring meeting."""
+    """One dated occurrence of a recurring meeting."""
 
     id: str
     start_time: datetime
@@ -132,7 +135,7 @@ class Occurrence:
 
 @dataclass
 class Meeting:
-    """A Zoom meeting as it is stored, which is not always as it was asked for."""
+    """A Zoom meeting as it is stored, which may differ from what the client sent."""
 
     id: int
     uuid: str
@@ -160,7 +163,7 @@ class Meeting:
 
     @property
     def running_instance(self) -> Instance | None:
-        """The instance people are in now."""
+        """The instance that is running now."""
         return next((instance for instance in self.instances if instance.ended_at is None), None)
 
     @property
@@ -170,28 +173,28 @@ class Meeting:
 
     @property
     def join_url(self) -> str:
-        """The link that is nobody's own: it leads to the registration form where registration is on."""
+        """The link that belongs to no person. With registration on, it leads to the registration form."""
         return f"{self.base_url}/j/{self.id}" + (f"?pwd={self.pwd}" if self.pwd else "")
 
     @property
     def registration_url(self) -> str:
-        """Where a stranger registers."""
+        """The page where strangers register."""
         return f"{self.base_url}/meeting/register/{self.registration_key}"
 
     def occurrence_list(self) -> list[Json]:
-        """The occurrences as the API and notifications write them."""
+        """Return the occurrences as the API and notifications write them."""
         return [
             {"occurrence_id": o.id, "start_time": zoom_time(o.start_time), "duration": o.duration, "status": o.status}
             for o in self.occurrences
         ]
 
     def is_over(self, now: datetime) -> bool:
-        """Whether the last planned holding lies behind: nobody can register any more."""
+        """Return whether the last planned occurrence is over, so that nobody can register any more."""
         last = self._last_end()
         return last is not None and last < now and self.running_instance is None
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether Zoom has forgotten the number: thirty days after the last planned holding (contract 5.2)."""
+        """Return whether Zoom has forgotten the number: thirty days after the last planned occurrence (contract 5.2)."""
         last = self._last_end()
         return last is not None and last + timedelta(days=30) < now and self.running_instance is None
 
@@ -204,7 +207,7 @@ class Meeting:
 
 @dataclass
 class Grant:
-    """What one person allowed the app: scopes, one live refresh token, and access tokens until they expire."""
+    """What one person granted the app: scopes, one valid refresh token, and access tokens until they expire."""
 
     user_id: str
     account_id: str
@@ -219,7 +222,7 @@ class Grant:
 
 @dataclass
 class ZoomState:
-    """Everything one simulated Zoom holds."""
+    """The state of one simulated Zoom."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     meetings: dict[int, Meeting] = field(default_factory=dict)
@@ -228,19 +231,19 @@ class ZoomState:
     serial: int = 0
 
     def next_serial(self) -> int:
-        """The next number of whatever is numbered."""
+        """Return the next serial number."""
         self.serial += 1
         return self.serial
 
     def users(self) -> Iterator[User]:
-        """Every user of every account."""
+        """Yield every user of every account."""
         for account in self.accounts.values():
             yield from account.users
 
     def user(self, key: str) -> User | None:
-        """A user by id or e-mail."""
+        """Return a user by id or e-mail address."""
         return next((user for user in self.users() if key == user.id or key.lower() == user.email.lower()), None)
 
     def host(self, meeting: Meeting) -> User:
-        """Who owns a meeting."""
+        """Return the owner of a meeting."""
         return next(user for user in self.users() if user.id == meeting.host_id)

@@ -1,7 +1,7 @@
-"""Where the sources about Zoom disagree: contract section 17, one switch per row, defaults as its table says.
+"""Switches for what the sources about Zoom disagree on: contract section 17, one switch per row.
 
-Rows without a switch: 6 and 21 leave no choice, 17 is a pair of numbers, 18, 19a and 20 belong to recordings and
-Cloudflare.
+The defaults are those of its table. Rows without a switch: 6 and 21 leave no choice, 17 is a pair of numbers, and 18,
+19a and 20 belong to recordings and Cloudflare.
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ RetryAfter = Literal["none", "seconds", "iso", "http-date"]
 
 
 class Switches(BaseModel):
-    """How this Zoom behaves where Zoom is not known for certain. Unknown names are refused."""
+    """How this Zoom behaves where Zoom's behaviour is not certain. Unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

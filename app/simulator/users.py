@@ -46,7 +46,7 @@ def get_user(call: Call) -> ZoomResponse:
 
 
 def list_users(call: Call) -> ZoomResponse:
-    """GET /users: the account's users of one `status`, paged; a pending one has no id yet."""
+    """GET /users: the account's users of one `status`, paged. A pending user has no id yet."""
     status = call.query.get("status", "active")
     if status not in ("active", "inactive", "pending"):
         raise validation_failed([("status", "Invalid field.")])

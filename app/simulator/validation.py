@@ -1,4 +1,4 @@
-"""Which fields Zoom takes, and what it takes in them (contract 5.1, 6.1). Anything else is dropped in silence."""
+"""The fields Zoom accepts, and their rules (contract 5.1, 6.1). It drops other fields without an error."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ Rule = Callable[[Any], bool]
 
 
 def text_up_to(max_length: int) -> Rule:
-    """A string of at most so many characters."""
+    """A string of at most this many characters."""
     return lambda value: isinstance(value, str) and len(value) <= max_length
 
 
@@ -42,7 +42,7 @@ def is_object(value: Any) -> bool:
 
 
 def is_time(value: Any) -> bool:
-    """A time in one of Zoom's two forms (contract 3)."""
+    """A time in one of Zoom's two formats (contract 3)."""
     try:
         parse_time(value, "UTC")
     except (TypeError, ValueError):
@@ -51,7 +51,7 @@ def is_time(value: Any) -> bool:
 
 
 def is_timezone(value: Any) -> bool:
-    """A time zone's name."""
+    """The name of a time zone."""
     return value in available_timezones()
 
 
@@ -215,7 +215,7 @@ REGISTRANT: Mapping[str, Rule] = {
 
 
 def check_fields(body: Json, rules: Mapping[str, Rule], prefix: str = "") -> tuple[Json, list[tuple[str, str]]]:
-    """The known fields of a body, and the dotted names of those that are wrong; a `null` counts as absent."""
+    """Return the known fields of a body and the dotted names of the wrong ones. A `null` counts as absent."""
     known = {name: body[name] for name in rules if body.get(name) is not None}
     wrong = [(f"{prefix}{name}", "Invalid field.") for name, value in known.items() if not rules[name](value)]
     return known, wrong

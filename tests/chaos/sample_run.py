@@ -1,4 +1,4 @@
-"""A small world in which everything holds, for tests that break one thing of it."""
+"""The observed state of a small run in which every invariant holds. Tests change one thing in it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,7 +45,7 @@ MAILS = (
 
 
 def rsvp_body(registration: str, rsvp: str, second: int = 1) -> str:
-    """The body of a message about an answer."""
+    """Return the body of a message about an RSVP."""
     return (
         f'{{"timestamp":"2027-03-01T18:00:0{second}Z","data":{{"registration_id":"{registration}","rsvp":"{rsvp}"}}}}'
     )
@@ -80,17 +80,17 @@ CHAT = {"e3": [("Hello", True), ("Bye", True), ("Nobody knows", False)]}
 
 
 def stream_client(*frames: tuple[int, str]) -> LiveStreamClient:
-    """A page that saw these messages."""
+    """Return a page that received these messages."""
     messages = [Frame(number, "message", f'{{"text":"{text}"}}') for number, text in frames]
     return LiveStreamClient("http://api-1", "e3", {}, [Frame(1, "state", "{}"), *messages])
 
 
 def journal_entry(operation: str, status: int | None = 201, fault: str | None = None, **fields: Any) -> dict[str, Any]:
-    """An entry of Zoom's journal."""
+    """Return an entry of Zoom's journal."""
     entry = {"operation": operation, "path": "/v2/meetings/81/registrants", "user_id": "host", "body": None}
     return entry | {"status": status, "fault": fault} | fields
 
 
 def add_call(status: int | None = 201, fault: str | None = None) -> dict[str, Any]:
-    """The second member is added at the planned event's meeting."""
+    """Return a call that adds the second member to the planned event's meeting."""
     return journal_entry("meetingRegistrantCreate", status, fault, body={"email": EMAILS["m2"]})

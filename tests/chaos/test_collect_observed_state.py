@@ -1,4 +1,4 @@
-"""What came by mail is read as a calendar reads it."""
+"""The collector reads mails as a calendar program does."""
 
 from datetime import UTC, datetime
 from email.message import EmailMessage

@@ -1,4 +1,4 @@
-"""What may be found in the end follows from what was answered, and from what was not."""
+"""The values that may be found at the end follow from the responses, and from their absence."""
 
 from app.chaos.expected_values import ExpectedValues
 

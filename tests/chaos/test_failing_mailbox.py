@@ -1,4 +1,4 @@
-"""The mail server fails as it is told, and loses no mail that it has taken."""
+"""The mail server fails as set, and loses no mail that it has accepted."""
 
 import asyncio
 from collections.abc import AsyncIterator

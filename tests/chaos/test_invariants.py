@@ -1,4 +1,4 @@
-"""Every invariant holds in a world where all is well, and sees each thing that is not."""
+"""Every invariant holds for a run without errors, and finds each thing that is wrong."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,17 +68,17 @@ HOLDING_CASES: dict[Check, tuple[Any, ...]] = {
 
 
 def events(**changes: Any) -> dict[str, Any]:
-    """The events with the planned one changed."""
+    """Return the events with the planned one changed."""
     return {**w.EVENTS, "e1": replace(w.PLANNED, **changes)}
 
 
 def meetings(number: str = "81", **changes: Any) -> dict[str, Any]:
-    """The meetings with one of them changed."""
+    """Return the meetings with one of them changed."""
     return {**w.MEETINGS, number: replace(w.MEETINGS[number], **changes)}
 
 
 def arrivals(number: int, **changes: Any) -> list[Any]:
-    """What came by hook, with one of it changed."""
+    """Return the arrivals of hooks with one of them changed."""
     return [replace(one, **changes) if place == number else one for place, one in enumerate(w.ARRIVALS)]
 
 

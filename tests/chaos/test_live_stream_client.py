@@ -1,4 +1,4 @@
-"""A page takes in what comes, leaves out what it is only shown at first, and comes back with what it knows."""
+"""A page collects the events of the stream without the snapshot, and reconnects with the last id it knows."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,10 +12,11 @@ HOST = "127.0.0.1"
 
 
 class FakeStream:
-    """A server that has one answer after the other, and notes with which number each was asked for."""
+    """A server with a list of responses. It records the last event id of each request."""
 
     def __init__(self, *responses: str) -> None:
-        self.responses, self.last_event_ids = list(responses), list[str]()
+        self.responses = list(responses)
+        self.last_event_ids = list[str]()
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,7 +27,7 @@ class FakeStream:
 
 
 def stream_response(*events: tuple[int, str, str]) -> str:
-    """An answer that ends without a word."""
+    """Return a response that ends without a closing event."""
     body = "".join(f"id: {number}\nevent: {kind}\ndata: {data}\n\n" for number, kind, data in events)
     return f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: beat\n\n{body}"
 

@@ -1,4 +1,4 @@
-"""The same seed gives the same faults and the same workload, and both can be done."""
+"""The same seed gives the same faults and the same workload, and both can be carried out."""
 
 from collections import Counter
 from itertools import combinations, pairwise

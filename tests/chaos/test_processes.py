@@ -1,4 +1,4 @@
-"""Whatever has ended is started again, and what nobody ended is noted."""
+"""A process that has ended is restarted, and an exit that the run did not cause is recorded."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ RUNS = ["sh", "-c", "echo ready; exec sleep 1000"]
 
 @pytest.fixture
 async def process(tmp_path: Path) -> AsyncIterator[SupervisedProcess]:
-    """A process that is looked after."""
+    """A supervised process."""
     process = SupervisedProcess(
         Server("one", tmp_path / "log", lambda _: RUNS, ready="ready"), tmp_path, tmp_path / "shift"
     )
@@ -54,7 +54,7 @@ async def test_who_ends_without_us_comes_back_and_is_noted(process: SupervisedPr
 
 async def test_who_stands_still_is_alive(process: SupervisedProcess) -> None:
     process.send(signal.SIGSTOP)
-    await asyncio.sleep(0.3)  # longer than it takes to look
+    await asyncio.sleep(0.3)  # longer than the interval of the supervisor
     process.send(signal.SIGCONT)
     assert process.starts == 1
     assert process.alive
@@ -65,7 +65,7 @@ async def test_who_does_not_start_at_once_is_started_again(process: SupervisedPr
     file.touch()
     process.server.command = lambda _: ["sh", "-c", f"test -f {file} && exit 2; echo ready; exec sleep 1000"]
     process.stop_for(signal.SIGKILL, 0.0)
-    await wait_until_tried(process, 3)  # so the second has failed
+    await wait_until_tried(process, 3)  # the second attempt has failed by then
     file.unlink()
     await wait_until_started(process, 3)
     assert process.unexpected_exits == []

@@ -19,19 +19,19 @@ MEETING_INVARIANTS = {
 }
 
 
-@pytest.mark.timeout(1500)  # everything is started, struck, and waited for
+@pytest.mark.timeout(1500)  # start, faults and the wait until idle
 async def test_half_a_minute_of_faults_loses_nothing() -> None:
     printed = list[str]()
     result = await run.run_chaos(SEED, SECONDS, printed.append, recovery_timeout=TIMEOUT)
     assert result.violations == 0, "\n".join([*printed, str(result)])
     assert sum(result.faults.values()) > 3
     assert sum(result.requests.values()) > 30
-    # Whether a meeting can be held within the time, the machine and the faults decide.
+    # The machine and the faults decide whether a meeting can take place within the time.
     assert {finding.invariant for finding in result.findings if not finding.checked} <= MEETING_INVARIANTS
 
 
 def sample_result(*violations: str) -> ChaosResult:
-    """A run with one invariant."""
+    """Return a result with one invariant."""
     return ChaosResult(
         7,
         30.0,

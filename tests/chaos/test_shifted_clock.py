@@ -1,4 +1,4 @@
-"""A process whose clock is moved reads another time, and nothing else is different."""
+"""A process with a shifted clock reads another time, and nothing else is different."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ def shift(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def module(shift: Path) -> Iterator[ModuleType]:
-    """A module that asks for the time, as the service does."""
+    """A module that reads the time as the service does."""
     module = ModuleType("asks")
     module.__dict__.update(datetime=datetime, UTC=UTC)
     exec("def now(): return datetime.now(UTC)", module.__dict__)  # noqa: S102 - a module of ours

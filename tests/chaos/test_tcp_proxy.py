@@ -1,4 +1,4 @@
-"""A way through us: everything is passed, what is open can fall silent, and what is new works."""
+"""The proxy passes everything. Open connections can fall silent, and new ones work."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 
 
 class Echo:
-    """A server that says what it is told, and notes what it heard and who left."""
+    """A server that echoes, and records what it received and which clients left."""
 
     def __init__(self) -> None:
         self.received = list[bytes]()
@@ -62,7 +62,7 @@ async def test_what_is_open_falls_silent_and_what_is_new_works(echo: Echo, monke
         newer = await asyncio.open_connection(HOST, proxy.port)
         assert await echo_back(*newer, b"again") == b"again"
         async with asyncio.timeout(TIMEOUT):
-            await echo.client_left.wait()  # the server has noticed; whoever fell silent is told nothing of it
+            await echo.client_left.wait()  # the server has detected it; the client that fell silent is not notified
         assert echo.received == [b"hello", b"again"]
         assert not reader.at_eof()
         assert proxy.blackhole() == 1
@@ -72,7 +72,7 @@ async def test_what_is_open_falls_silent_and_what_is_new_works(echo: Echo, monke
 
 @pytest.fixture
 def unused_port() -> Iterator[int]:
-    """A port at which nobody listens, and which nobody else gets."""
+    """A port where nobody listens and that nobody else gets."""
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         yield taken.getsockname()[1]

@@ -1,4 +1,4 @@
-"""An evening in the demo that was left running: it happens in Zoom, and its live stream is read as `curl -N` does."""
+"""A live event in a demo that stays up: actions inside Zoom, and a stream that is read as `curl -N` does."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ StreamEvent = tuple[str, dict[str, Any]]
 
 @dataclass
 class RunningDemo:
-    """What var/demo.json tells of the demo, and who asks there."""
+    """The addresses and tokens in var/demo.json, and a client."""
 
     info: dict[str, Any]
     http: httpx.AsyncClient
@@ -30,20 +30,20 @@ class RunningDemo:
         return f"{self.info['api']}/api/events/{self.info['event_id']}"
 
     async def request(self, who: str, method: str, url: str, body: Any = None) -> Any:
-        """What somebody of the cast is answered; an admin waits until Zoom has heard of it."""
+        """Send a request as a persona and return the JSON. A change by an admin waits until Zoom has it."""
         headers = {"Authorization": f"Bearer {self.info['tokens'][who]}", **WAIT_FOR_SYNC}
         response = await self.http.request(method, url, json=body, headers=headers)
         assert response.is_success, f"{url}: {response.text}"
         return response.json()
 
     async def act_in_zoom(self, what: str, body: Any = None) -> None:
-        """Something happens inside the meeting."""
+        """Do something inside the meeting."""
         number = (await self.request("admin", "GET", self.event_url))["zoom"]["meeting_id"]
         response = await self.http.post(f"{self.info['zoom']}/simulator/meetings/{number}/{what}", json=body)
         assert response.is_success, f"{what}: {response.text}"
 
     async def click_join(self) -> str | None:
-        """The member clicks Join; the personal link, or None where it is not there yet."""
+        """Click on Join as the member. Returns the personal link, or None if there is none yet."""
         headers = {"Authorization": f"Bearer {self.info['tokens']['member']}"}
         clicked = await self.http.post(f"{self.event_url}/zoom-join", json={}, headers=headers)
         if clicked.status_code == 503:
@@ -54,7 +54,7 @@ class RunningDemo:
 
     @contextlib.asynccontextmanager
     async def live_lines(self, path: str) -> AsyncIterator[AsyncIterator[str]]:
-        """The lines of the event's live stream, as the member gets them."""
+        """Yield the lines of the event's live stream, as the member receives them."""
         headers = {"Authorization": f"Bearer {self.info['tokens']['member']}"}
         async with self.http.stream("GET", f"{self.event_url}/{path}", headers=headers, timeout=None) as response:
             assert response.status_code == 200
@@ -62,7 +62,7 @@ class RunningDemo:
 
 
 async def read_until(lines: AsyncIterator[str], last: str, **fields: Any) -> list[StreamEvent]:
-    """What comes on the stream, up to an event of that kind that says this."""
+    """Read the stream up to an event of that kind with these fields. Returns the events."""
     events: list[StreamEvent] = []
     kind = ""
     async with asyncio.timeout(TIMEOUT):
@@ -78,7 +78,7 @@ async def read_until(lines: AsyncIterator[str], last: str, **fields: Any) -> lis
 
 
 async def scrape_metrics(info: dict[str, Any]) -> list[str]:
-    """What each process shows at `/metrics` now."""
+    """Return the lines that each process shows at `/metrics` now."""
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
         responses = [await http.get(url) for url in info["metrics"].values()]
     assert {answer.status_code for answer in responses} == {200}
@@ -86,8 +86,10 @@ async def scrape_metrics(info: dict[str, Any]) -> list[str]:
 
 
 async def run_live_event(info: dict[str, Any]) -> tuple[list[StreamEvent], list[StreamEvent], list[str]]:
-    """What somebody heard who listened from the beginning, and somebody who came when it was over; and what metrics
-    showed while it was going on."""
+    """Run a live event. Returns the events of two clients, and the metrics during the event.
+
+    One client reads from the beginning, the other connects after the end.
+    """
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
         demo = RunningDemo(info, http)
         starts = await _schedule_event(demo)
@@ -103,7 +105,7 @@ async def run_live_event(info: dict[str, Any]) -> tuple[list[StreamEvent], list[
             await demo.request(
                 "admin", "POST", f"{info['api']}/api/questions/{question['id']}/answer", {"text": "Because."}
             )
-            # What ends before the event begins was a rehearsal.
+            # An instance that ends before the event begins was a rehearsal.
             await until("the event's start has come", lambda: _is_past(starts))
             await demo.act_in_zoom("end")
             events += await read_until(lines, "closed")
@@ -112,7 +114,7 @@ async def run_live_event(info: dict[str, Any]) -> tuple[list[StreamEvent], list[
 
 
 async def _schedule_event(demo: RunningDemo) -> datetime:
-    """The event takes place on Zoom in a moment, and the member is coming; its start."""
+    """Move the event to shortly from now, with the member registered. Returns its start."""
     hosts = await demo.request("admin", "GET", f"{demo.info['api']}{INTEGRATION}/hosts")
     host_id = next(host["id"] for host in hosts["items"] if host["email"] == ZOOM_USER)
     starts = (datetime.now(UTC) + timedelta(seconds=12)).replace(microsecond=0)

@@ -1,4 +1,4 @@
-"""The bench measures what it says, and says so when it could not."""
+"""The benchmark measures what it claims, and reports if it could not."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ A_REQUEST = post("/somewhere", {"X-Kind": "bench"}, b"a body")
 
 @pytest.fixture
 async def answers() -> list[bytes]:
-    """What the server below answers, the last for ever."""
+    """The responses of the server below. The last one is repeated."""
     return [b"HTTP/1.1 204 No Content\r\n\r\n"]
 
 
@@ -39,7 +39,7 @@ async def port(answers: list[bytes]) -> AsyncIterator[int]:
 
 
 def measurement(floor: list[int], service: list[int]) -> bench.Measurement:
-    """A row whose bursts had so many answers in a second."""
+    """A measurement whose bursts had these numbers of responses in a second."""
     bursts = [[Burst(1.0, (0.002,) * answers) for answers in rates] for rates in (floor, service)]
     return bench.Measurement(bench.HotRoute("join", 0.75, repeat(A_REQUEST), "tickets"), *bursts)
 

@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it: every step passes, it stays up for people, nothing secret leaves, nothing is left."""
+"""The demo as a newcomer runs it: every step passes, it stays up, leaks no secret and leaves nothing behind."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ from tests.demo.live_event_scenario import StreamEvent, run_live_event, scrape_m
 from tests.support.timeouts import PYTHON_COMMAND, TIMEOUT
 
 ROOT = Path(__file__).parents[2]
-# What does not move where nothing goes wrong, or only for a moment. Each has a test of its own in tests/core.
+# Metrics that do not change where nothing fails, or only for a moment. Each has a test of its own in tests/core.
 UNMOVED = {
     "kindryn_zoom_rate_limited": "Zoom refuses a call for its limits",
     "kindryn_zoom_token_refreshes": "a token lasts an hour, the demo minutes",
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(1500)  # a whole walk
 
 @dataclass
 class DemoRun:
-    """A demo that was walked, kept, looked at, and ended by Ctrl-C."""
+    """A demo that was walked, kept up, inspected, and ended by Ctrl-C."""
 
     lines: list[str]
     report: dict[str, Any]
@@ -58,7 +58,7 @@ class DemoRun:
 async def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("walk")
     command = [*PYTHON_COMMAND, "-m", "app.demo", "demo", "--keep", "--report", str(folder / "report.json")]
-    # Elsewhere than in the project, so that its var/demo.json is not disturbed.
+    # Elsewhere than in the project, so that its var/demo.json is not overwritten.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     demo = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT)
     try:
@@ -92,7 +92,7 @@ async def until_line(demo: asyncio.subprocess.Process, last: str) -> list[str]:
 
 
 async def look_around(info: dict[str, Any]) -> dict[str, httpx.Response]:
-    """What a person and a program find there, with nothing but var/demo.json."""
+    """Return what a person and a program find there with nothing but var/demo.json."""
     admin = {"Authorization": f"Bearer {info['tokens']['admin']}"}
     spa = info["spa"]
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
@@ -150,7 +150,7 @@ def test_what_starts_is_shown_with_its_time(demo_run: DemoRun) -> None:
 
 
 def forms(secret: str) -> set[str]:
-    """A secret as it could stand in JSON, HTML, a URL inside a URL, base64, or a dump of binary columns."""
+    """Return the forms a secret has in JSON, HTML, a URL inside a URL, base64, or a dump of binary columns."""
     raw = secret.encode()
     return {
         secret,
@@ -165,7 +165,7 @@ def forms(secret: str) -> set[str]:
 
 
 def texts_of(mail: str) -> str:
-    """A mail as it went over the wire, and what its parts say once decoded."""
+    """Return a mail as it was sent, and the decoded content of its parts."""
     parts = [part.get_payload(decode=True) for part in message_from_string(mail, policy=policy.default).walk()]
     return mail + "".join(part.decode(errors="replace") for part in parts if isinstance(part, bytes))
 
@@ -224,14 +224,14 @@ def test_an_evening_there_is_read_from_its_beginning_and_in_whole_by_who_comes_l
         ("closed", "ended", None),
     ]
     assert all(each in events for each in expected), "whatever comes in between, in this order"
-    # Of states only the present is told to who comes late, and a question comes with its answer.
+    # A late client receives only the present state, and a question comes with its answer.
     assert {data["status"] for kind, data in late if kind == "state"} == {"ended"}
     assert late[0][0] == "state"
     assert [kind for kind, _ in late if kind != "state"] == ["message", "question", "answer", "closed"]
 
 
 def moved(texts: list[str]) -> set[str]:
-    """The metrics that any process showed with anything but zero."""
+    """Return the metrics that any process showed with a value other than zero."""
     return {
         family.name
         for text in texts

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder other users can write to as well, unlike pytest's own."""
+    """A folder that other users can write to, unlike pytest's own."""
     path = Path(tempfile.mkdtemp(prefix="test-stack-"))
     path.chmod(0o777)
     yield path

@@ -1,4 +1,4 @@
-"""The mailbox is a real SMTP server: it keeps what arrives as it arrived, refuses whom it is told to, and says so."""
+"""The mailbox is a real SMTP server: it keeps mails unchanged and refuses the addresses it is told to refuse."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A server that does not start says why, and one that does not stop is stopped."""
+"""A server that does not start reports why, and one that does not stop is killed."""
 
 import signal
 from pathlib import Path

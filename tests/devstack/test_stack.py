@@ -1,4 +1,4 @@
-"""The embedded servers start beside each other, do what real ones do, and leave nothing behind."""
+"""The embedded servers start concurrently, do what real ones do, and leave nothing behind."""
 
 import asyncio
 import json
@@ -36,14 +36,14 @@ Pids = dict[str, int]
 
 @pytest.fixture(scope="module")
 async def embedded() -> AsyncIterator[Stack]:
-    """Our own servers, also where the other tests were given some."""
+    """Our own servers, also if the other tests use external ones."""
     async with Stack(Path(tempfile.gettempdir())) as stack:
         yield stack
 
 
 @asynccontextmanager
 async def running_stack(folder: Path, *prefix: str) -> AsyncIterator[tuple[Process, dict[str, Any]]]:
-    """A stack in a process of its own, and what it says about itself."""
+    """A stack in a process of its own, and the JSON it prints."""
     command = [*prefix, *PYTHON_COMMAND, "-m", "app.devstack.stack", str(folder)]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=DEVNULL, start_new_session=True)
     assert process.stdout is not None
@@ -56,7 +56,7 @@ async def running_stack(folder: Path, *prefix: str) -> AsyncIterator[tuple[Proce
 
 
 async def all_end(pids: Pids) -> None:
-    """Returns when none of the processes is alive; an event each, from the kernel (pidfd_open(2))."""
+    """Return once none of the processes is alive. The kernel signals each end (pidfd_open(2))."""
 
     async def ends(pid: int) -> None:
         try:
@@ -76,7 +76,7 @@ async def all_end(pids: Pids) -> None:
 
 
 async def probe_servers(stack: Stack) -> tuple[int, bool, int]:
-    """One question to each server: a sum, a ping, the S3 status of HeadBucket."""
+    """Send one request to each server: a sum, a ping, and HeadBucket, of which it returns the status."""
     connection = await asyncpg.connect(stack.database_url)
     try:
         total = await connection.fetchval("SELECT 1 + 1")
@@ -94,7 +94,7 @@ async def head_bucket(http: httpx.AsyncClient, s3: S3) -> int:
 
 
 def listeners() -> set[tuple[str, int]]:
-    """Address (as the kernel prints it) and port of every TCP socket of this machine that listens; see proc(5)."""
+    """Return address (as the kernel prints it) and port of every listening TCP socket of this machine; see proc(5)."""
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     local = [fields[1].split(":") for fields in sockets if fields[3] == "0A"]
     return {(address, int(port, 16)) for address, port in local}
@@ -171,7 +171,7 @@ async def test_when_its_process_ends_no_child_is_left(folder: Path, end: signal.
 def can_run_this(prefix: Sequence[str]) -> bool:
     if os.geteuid() != 0:
         return False  # then every other test here shows it already
-    # Behind `env`, for setpriv's own exec still has root's rights to files.
+    # Behind `env`, because setpriv's own exec still has root's rights to files.
     probe = [*prefix, "env", sys.executable, "-c", "import app.devstack.stack"]
     return subprocess.run(probe, check=False, capture_output=True).returncode == 0
 

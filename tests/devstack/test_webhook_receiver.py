@@ -1,4 +1,4 @@
-"""The platform believes a hook only by its signature, which the demo checks with code of its own."""
+"""The platform accepts a hook only by its signature, which the demo verifies with code of its own."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -32,7 +32,7 @@ async def in_process(config: Config) -> AsyncIterator[ZoomDriver]:
 
 @pytest.fixture
 async def zoom() -> AsyncIterator[ZoomDriver]:
-    """A simulator that nobody is connected to."""
+    """A simulator without a connected account."""
     async with in_process(configuration()) as zoom:
         yield zoom
 
@@ -46,7 +46,7 @@ async def connected(zoom: ZoomDriver) -> ZoomDriver:
 
 @pytest.fixture
 async def limited() -> AsyncIterator[ZoomDriver]:
-    """The same, where limits are counted."""
+    """The same, with limits enforced."""
     async with in_process(configuration(enforce_limits=True)) as zoom:
         await zoom.connect()
         yield zoom
@@ -54,7 +54,7 @@ async def limited() -> AsyncIterator[ZoomDriver]:
 
 @asynccontextmanager
 async def running(uvicorn_server: uvicorn.Server) -> AsyncIterator[str]:
-    """A server for the time of a test; its base URL."""
+    """Run a server during a test. Yields its base URL."""
     socket = uvicorn_server.config.bind_socket()
     socket.listen()
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[socket]))
@@ -65,7 +65,7 @@ async def running(uvicorn_server: uvicorn.Server) -> AsyncIterator[str]:
 
 
 def simulator_of(uvicorn_server: uvicorn.Server) -> Simulator:
-    """What runs behind a server."""
+    """Return the simulator behind a server."""
     app = uvicorn_server.config.app
     assert isinstance(app, FastAPI)
     simulator: Simulator = app.state.simulator
@@ -74,7 +74,10 @@ def simulator_of(uvicorn_server: uvicorn.Server) -> Simulator:
 
 @dataclass
 class Receiver:
-    """What an endpoint was sent, and what it answers next: statuses, then 204; `None` is an answer that is too late."""
+    """An endpoint for notifications: what it received, and its next responses.
+
+    They are statuses, then 204. `None` is a response that comes too late.
+    """
 
     url: str = ""
     responses: list[int | None] = field(default_factory=list)
@@ -82,15 +85,15 @@ class Receiver:
     respond: Callable[[bytes], Response] | None = None
 
     def events(self) -> list[str]:
-        """The names of what came, in order."""
+        """The names of the received events, in order."""
         return [json.loads(body)["event"] for _, body in self.received]
 
     def documents(self, event: str) -> list[dict[str, Any]]:
-        """What came of one event."""
+        """Return the received documents of one event."""
         return [document for _, body in self.received if (document := json.loads(body))["event"] == event]
 
     async def receive(self, request: Request) -> Response:
-        """Answer one notification."""
+        """Receive one notification."""
         body = await request.body()
         self.received.append((dict(request.headers), body))
         if self.respond is not None:
@@ -115,7 +118,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def live(receiver: Receiver) -> AsyncIterator[ZoomDriver]:
-    """A simulator behind a real socket that notifies the receiver; retries come within milliseconds."""
+    """A simulator behind a real socket that notifies the receiver. Retries come within milliseconds."""
     config = configuration(webhook_url=receiver.url, retry_compression=30_000)
     zoom_server = server(config, "127.0.0.1", 0)
     async with running(zoom_server) as base_url, httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT) as http:

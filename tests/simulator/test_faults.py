@@ -10,7 +10,7 @@ from tests.simulator.driver import ZoomDriver
 
 
 async def fault(zoom: ZoomDriver, **fields: Any) -> None:
-    """One fault in place of all others."""
+    """Set one fault in place of all others."""
     await zoom.control("PUT", "/faults", {"calls": [fields]})
 
 

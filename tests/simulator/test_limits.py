@@ -27,18 +27,18 @@ class FakeClock(Clock):
     moment: datetime = NOON
 
     def now(self) -> datetime:
-        """Always the same moment."""
+        """Return the same moment each time."""
         return self.moment
 
 
 def spend(zoom: ZoomDriver, key: str, limit: Limit, times: int) -> None:
-    """Calls already made today."""
+    """Count calls as already made today."""
     for _ in range(times):
         zoom.simulator.tally.spend(key, limit, zoom.simulator.now())
 
 
 async def move_to_next_day(zoom: ZoomDriver, email: str = ADA) -> None:
-    """Just past UTC midnight, with a fresh token."""
+    """Move to just after UTC midnight, with a fresh token."""
     now = datetime.now(UTC)
     await zoom.control("PUT", "/clock", {"seconds": (resets_at("day", now) - now).total_seconds() + 1})
     await zoom.connect(email)

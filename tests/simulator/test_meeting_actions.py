@@ -1,4 +1,4 @@
-"""What people do inside Zoom that is not just coming and going, and what Zoom reports of it afterwards."""
+"""Actions inside Zoom beyond joining and leaving, and Zoom's reports about them afterwards."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ REPORTING = (
 
 
 async def running_meeting(zoom: ZoomDriver) -> tuple[dict[str, Any], str, dict[str, str]]:
-    """A meeting that has started, where its controls are, and the personal link of somebody who is coming."""
+    """Return a meeting that has started, the path of its controls, and a registrant's personal link."""
     await zoom.control("PUT", "/app", {"scopes": [*ADMIN_SCOPES, *REPORTING]})
     await zoom.connect()
     meeting = await zoom.meeting()
@@ -24,12 +24,12 @@ async def running_meeting(zoom: ZoomDriver) -> tuple[dict[str, Any], str, dict[s
 
 
 async def set_clock(zoom: ZoomDriver, minutes: float) -> None:
-    """So many minutes after the start."""
+    """Set the clock to this many minutes after the start."""
     await zoom.control("PUT", "/clock", {"seconds": 60 * minutes})
 
 
 async def reported(zoom: ZoomDriver, meeting: dict[str, Any], **query: str) -> list[dict[str, Any]]:
-    """The rows of the report on a meeting's latest holding."""
+    """Return the rows of the report on a meeting's latest instance."""
     answer = await zoom.call("GET", f"/report/meetings/{meeting['id']}/participants", **query)
     assert answer.status_code == 200, answer.text
     rows: list[dict[str, Any]] = answer.json()["participants"]
@@ -37,12 +37,12 @@ async def reported(zoom: ZoomDriver, meeting: dict[str, Any], **query: str) -> l
 
 
 def lengths(rows: list[dict[str, Any]], name: str = "Mia Moss") -> list[tuple[str, int, bool]]:
-    """Status, minutes, and whether it was a breakout room, of somebody's rows."""
+    """Return status, minutes, and whether it was a breakout room, of a participant's rows."""
     return [(row["status"], row["duration"] // 60, "bo_mtg_id" in row) for row in rows if row["name"] == name]
 
 
 def last_participant(receiver: Receiver, event: str) -> dict[str, Any]:
-    """Of whom the last notification of an event tells."""
+    """Return the participant in the last notification of an event."""
     person: dict[str, Any] = receiver.documents(event)[-1]["payload"]["object"]["participant"]
     return person
 

@@ -11,7 +11,7 @@ SCHEDULED = {"uuid", "id", "host_id", "topic", "type", "duration", "timezone", "
 
 
 async def reconnect(zoom: ZoomDriver, *scopes: str) -> None:
-    """The only grant left holds these scopes."""
+    """Replace all grants by one with these scopes."""
     await zoom.control("POST", "/deauthorize", {"user": ADA, "notify": False})
     await zoom.control("PUT", "/app", {"scopes": scopes})
     await zoom.connect()

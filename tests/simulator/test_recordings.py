@@ -1,4 +1,4 @@
-"""Cloud recordings as Zoom makes, announces and lists them."""
+"""Cloud recordings as Zoom creates, announces and lists them."""
 
 from typing import Any
 from urllib.parse import quote
@@ -8,18 +8,19 @@ import pytest
 from tests.simulator.conftest import Receiver
 from tests.simulator.driver import ADA, ADMIN_SCOPES, BEN, WIL, ZoomDriver, wait_for_deliveries
 
-NOTIFICATION_SCOPE, LISTING_SCOPE = "cloud_recording:read:recording", "cloud_recording:read:list_recording_files"
+NOTIFICATION_SCOPE = "cloud_recording:read:recording"
+LISTING_SCOPE = "cloud_recording:read:list_recording_files"
 NOT_FOUND = (404, {"code": 3301, "message": "There is no recording for this meeting."})
 
 
 async def grant_scopes(zoom: ZoomDriver, *scopes: str, who: str = ADA) -> None:
-    """These scopes too."""
+    """Grant these scopes in addition."""
     await zoom.control("PUT", "/app", {"scopes": [*ADMIN_SCOPES, *(f"{scope}:admin" for scope in scopes)]})
     await zoom.connect(who)
 
 
 async def hold_meeting(zoom: ZoomDriver, meeting: dict[str, Any]) -> tuple[str, str]:
-    """The UUID of a holding that ended after an hour, and where the controls of its meeting are."""
+    """Hold a meeting of an hour. Returns the UUID of its instance and the path of its controls."""
     path = f"/meetings/{meeting['id']}"
     await zoom.control("POST", f"{path}/start", {"minutes_ago": 60})
     ended = await zoom.control("POST", f"{path}/end")
@@ -28,7 +29,7 @@ async def hold_meeting(zoom: ZoomDriver, meeting: dict[str, Any]) -> tuple[str, 
 
 
 def encoded(uuid: str) -> str:
-    """A UUID in a path (contract 3)."""
+    """Return a UUID as it is encoded in a path (contract 3)."""
     once = quote(uuid, safe="")
     return quote(once, safe="") if uuid.startswith("/") or "//" in uuid else once
 
@@ -114,7 +115,7 @@ async def test_who_has_no_cloud_recording_records_nothing(
     connected: ZoomDriver, host: str, changed: dict[str, Any] | None
 ) -> None:
     await grant_scopes(connected, NOTIFICATION_SCOPE, LISTING_SCOPE, who=host)
-    # Not even where somebody turns it on: a free account has none.
+    # Not even if an admin turns it on, because a free account has none.
     await connected.control(
         "PATCH", f"/users/{host}", {"settings": changed or {"recording": {"cloud_recording": True}}}
     )

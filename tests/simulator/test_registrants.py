@@ -8,7 +8,7 @@ MIA = "mia@member.example"
 
 
 async def statuses(zoom: ZoomDriver, meeting_id: int) -> dict[str, list[str]]:
-    """Who is in each of Zoom's lists, by e-mail."""
+    """Return who is in each of Zoom's lists, by e-mail address."""
     path = f"/meetings/{meeting_id}/registrants"
     return {
         status: [r["email"] for r in (await zoom.call("GET", path, status=status)).json()["registrants"]]
@@ -17,7 +17,7 @@ async def statuses(zoom: ZoomDriver, meeting_id: int) -> dict[str, list[str]]:
 
 
 async def change(zoom: ZoomDriver, meeting_id: int, action: str, *registrants: dict[str, str]) -> None:
-    """Change a status, which Zoom answers with nothing."""
+    """Change a status, which Zoom answers without a body."""
     body = {"action": action, "registrants": list(registrants)}
     answer = await zoom.call("PUT", f"/meetings/{meeting_id}/registrants/status", body)
     assert (answer.status_code, answer.content) == (204, b"")
@@ -180,7 +180,8 @@ async def test_a_batch_with_one_who_cannot_register_adds_nobody(connected: ZoomD
 async def test_a_batch_costs_each_address_one_of_its_three_additions(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     await connected.control("PUT", "/switches", {"enforce_limits": True})
-    path, people = f"/meetings/{meeting['id']}/batch_registrants", [{"email": MIA, "first_name": "Mia"}]
+    path = f"/meetings/{meeting['id']}/batch_registrants"
+    people = [{"email": MIA, "first_name": "Mia"}]
     for _ in range(2):
         assert (await connected.call("POST", path, {"registrants": people})).status_code == 201
     assert (await connected.add(meeting["id"])).status_code == 201
@@ -203,7 +204,9 @@ async def test_registrants_are_paged(connected: ZoomDriver) -> None:
     meeting = await connected.meeting()
     for number in range(5):
         await connected.add(meeting["id"], f"m{number}@member.example")
-    path, emails, token = f"/meetings/{meeting['id']}/registrants", [], ""
+    path = f"/meetings/{meeting['id']}/registrants"
+    emails = []
+    token = ""
     while True:
         page = (await connected.call("GET", path, page_size="2", next_page_token=token)).json()
         emails += [registrant["email"] for registrant in page["registrants"]]

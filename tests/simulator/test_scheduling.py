@@ -1,4 +1,4 @@
-"""One field a Zoom does not take, and the whole call is refused; links on a customer's own domain."""
+"""A field that a Zoom does not accept makes it refuse the whole call; links on a customer's own domain."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Section 17 of the contract: what the table's defaults are is asserted by the other tests, here is the other side."""
+"""Section 17 of the contract: these tests assert what other tests do not, the settings that are not the default."""
 
 from app.simulator.switches import Switches
 from tests.simulator.driver import CLEO, ZoomDriver

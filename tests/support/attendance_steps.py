@@ -1,4 +1,4 @@
-"""What tests of attendance do inside the simulated Zoom, and what they read."""
+"""Steps of attendance tests: actions inside the simulated Zoom, and reads of the report."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,14 +8,14 @@ from tests.support.steps import zoom_meetings
 
 
 async def advance_to_minute(service: RunningService, event: dict[str, Any], minute: float) -> None:
-    """Put the clocks so many minutes after the event's start."""
+    """Set the clocks to this many minutes after the event's start."""
     await service.advance_clock(
         datetime.fromisoformat(event["starts_at"]) + timedelta(minutes=minute) - service.clock.now()
     )
 
 
 async def act_in_meeting(service: RunningService, event: dict[str, Any], action: str, **who: Any) -> dict[str, Any]:
-    """Somebody does something inside Zoom; what the simulator says of it."""
+    """Do something inside Zoom and return the simulator's response."""
     response = await service.zoom.post(f"/simulator/meetings/{event['zoom']['meeting_id']}/{action}", json=who or None)
     assert response.is_success, response.text
     body: dict[str, Any] = response.json()
@@ -23,14 +23,14 @@ async def act_in_meeting(service: RunningService, event: dict[str, Any], action:
 
 
 async def personal_link(service: RunningService, event: dict[str, Any], who: str) -> str:
-    """A member's personal link, as Zoom knows it."""
+    """Return a member's personal link, as Zoom has it."""
     meeting = next(each for each in await zoom_meetings(service) if str(each["id"]) == event["zoom"]["meeting_id"])
     link: str = next(each["join_url"] for each in meeting["registrants"] if each["email"] == f"{who}@members.example")
     return link
 
 
 async def fetch_attendance(service: RunningService, event: dict[str, Any], who: str = "admin") -> dict[str, Any]:
-    """Who came, as soon as everything said is taken down."""
+    """Return the attendance once all notifications are processed."""
     await service.wait_idle()
     response = await service.get(who, f"/api/events/{event['id']}/attendance")
     assert response.status_code == 200, response.text
@@ -39,14 +39,14 @@ async def fetch_attendance(service: RunningService, event: dict[str, Any], who: 
 
 
 def by_member(report: dict[str, Any]) -> dict[str, Any]:
-    """The known of a report."""
+    """Return the recognized participants of a report by member."""
     return {each["member_id"]: each for each in report["items"]}
 
 
 async def send_notification(
     service: RunningService, event: dict[str, Any], kind: str, person: dict[str, Any], **meeting_fields: Any
 ) -> None:
-    """Zoom says something of a participant; `meeting_fields` replaces or, as None, removes fields of the meeting."""
+    """Send a notification about a participant. `meeting_fields` replace fields of the meeting; None removes one."""
     meeting = next(each for each in await zoom_meetings(service) if str(each["id"]) == event["zoom"]["meeting_id"])
     merged_fields = {"id": str(meeting["id"]), "uuid": "an-instance==", "host_id": meeting["host_id"]} | meeting_fields
     zoom_object = {name: value for name, value in merged_fields.items() if value is not None} | {"participant": person}

@@ -1,7 +1,8 @@
-"""Calendar programs of members: what they hold after every mail that came, read by a parser that is not the writer's.
+"""The members' calendar programs: the entries they show after every mail so far.
 
-They follow RFC 5546: an entry is one UID; a REQUEST or CANCEL counts if its SEQUENCE is higher than what is held, or
-the same with a later DTSTAMP (section 2.1.5); a CANCEL takes the entry away (section 3.2.5).
+The parser (vobject) is not the library that wrote the mails. The programs follow RFC 5546: an entry is one UID. A
+REQUEST or CANCEL takes effect if its SEQUENCE is higher than that of the entry, or equal with a later DTSTAMP (section
+2.1.5). A CANCEL removes the entry (section 3.2.5).
 """
 
 import contextlib
@@ -26,7 +27,7 @@ INVITE_JOB = "invitations.send"
 
 @dataclass(frozen=True)
 class Entry:
-    """An event as a calendar holds it; `is_present` tells whether it is there, or was taken away."""
+    """An event in a calendar. `is_present` is False once it was removed."""
 
     sequence: int
     stamp: datetime
@@ -45,8 +46,10 @@ class Calendars:
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: defaultdict(dict))
 
     def apply(self, mail: Mail) -> None:
-        """Apply what a mail says; one without a calendar part changes nothing. Raises AssertionError for a mail that
-        calendars would not agree about."""
+        """Apply a mail. One without a calendar part changes nothing.
+
+        Raises AssertionError for a mail that calendar programs would read differently.
+        """
         parts = {part.get_content_type(): part for part in mail.message.walk() if not part.is_multipart()}
         assert {"text/plain", "text/html"} <= parts.keys()
         if "text/calendar" not in parts:
@@ -60,15 +63,16 @@ class Calendars:
             raise AssertionError(f"{uid}: SEQUENCE {entry.sequence} came after {current.sequence}")
 
     def showing(self, uid: str) -> dict[str, Entry]:
-        """Who has this event in their calendar."""
+        """Return the recipients who have this event in their calendar."""
         return {
             who: entries[uid] for who, entries in self.entries.items() if uid in entries and entries[uid].is_present
         }
 
 
 def read_invite(parts: Mapping[str, EmailMessage], recipient: str) -> tuple[str, Entry]:
-    """The UID and what becomes of it, by the parts of a mail to a recipient."""
-    part, content = parts["text/calendar"], octets(parts["text/calendar"])
+    """Return the UID and the entry in a mail's parts."""
+    part = parts["text/calendar"]
+    content = octets(parts["text/calendar"])
     assert content == octets(parts["application/ics"]), "the attachment says something else"
     calendar = vobject.readOne(content.decode("utf-8", "strict"))
     calendar.validate(raiseException=True)
@@ -94,17 +98,17 @@ def read_invite(parts: Mapping[str, EmailMessage], recipient: str) -> tuple[str,
 
 
 def octets(part: EmailMessage) -> bytes:
-    """What a part holds, decoded."""
+    """Return the decoded content of a part."""
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
     return content
 
 
 async def assert_calendars_match(service: RunningService, mails: Iterable[Mail]) -> int:
-    """Each member's calendar shows the event as it is, exactly if the member is coming; returns how many were compared.
+    """Assert that each member's calendar shows the event as it is, exactly if the member is going.
 
-    Not compared are registrations a mail is still to be sent for, and members whose address was refused. Once an event
-    is over, calendars are left as they were.
+    Returns how many were compared. Not compared are registrations with a pending mail and members whose address was
+    refused. Once an event is over, calendars stay as they were.
     """
     await _send_delayed_mails(service)
     calendars = Calendars()
@@ -144,7 +148,7 @@ def _expected_fields(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _send_delayed_mails(service: RunningService) -> None:
-    """Let the mails go that wait for an event to be left alone."""
+    """Send the mails that wait until an event has not changed for some time."""
     waiting = await service.resources.db.pool.fetchval(
         "SELECT 1 FROM outbox WHERE job = $1 AND attempts = 0 LIMIT 1", INVITE_JOB
     )
@@ -155,7 +159,7 @@ async def _send_delayed_mails(service: RunningService) -> None:
 
 
 async def _settled_registrations(service: RunningService) -> list[Mapping[str, Any]]:
-    """The registrations for which there is nothing left to be mailed."""
+    """Return the registrations without a pending mail."""
     rows: list[Mapping[str, Any]] = await service.resources.db.pool.fetch(
         "SELECT registrations.*, title, starts_at, ends_at, cancelled_at, deleted_at,"
         " coalesce(delivery_mode = 'zoom', false) AS on_zoom,"

@@ -1,4 +1,7 @@
-"""Real processes that a test may stop and kill, forked from one that has imported everything: a start takes no time."""
+"""Real processes that a test may freeze and kill.
+
+They are forked from a process that has imported everything, so a start takes no time.
+"""
 
 import asyncio
 import multiprocessing
@@ -26,32 +29,35 @@ Main = Callable[..., None]
 
 @dataclass(frozen=True)
 class ChildProcess:
-    """A process that said it is ready."""
+    """A process that has reported it is ready."""
 
     process: BaseProcess
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         return self.process.is_alive()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; one that has ended takes none."""
+        """Send a signal, unless the process has ended."""
         if self.process.pid is not None and self.alive:
             os.kill(self.process.pid, number)
 
     async def wait_ended(self) -> int:
-        """Wait for its end; the exit status, negative for a signal."""
+        """Wait for its end. Returns the exit status, negative for a signal."""
         await asyncio.to_thread(self.process.join)
         assert self.process.exitcode is not None
         return self.process.exitcode
 
 
 async def start_process(main: Main, environment: Mapping[str, str], *arguments: Any) -> ChildProcess:
-    """Run `main(say, *arguments)` in a process with these variables set; returns once it has called `say()`."""
+    """Run `main(say, *arguments)` in a process with these environment variables.
+
+    Returns once it has called `say()`.
+    """
     receiver, sender = FORK_SERVER.Pipe(duplex=False)
     process = FORK_SERVER.Process(target=_run, args=(main, dict(environment), sender, arguments), daemon=True)
-    # A child would first import the main module again, pytest that is; it needs nothing of it.
+    # A child would first import the main module again, which is pytest. It needs nothing of it.
     with patch.dict(vars(sys.modules["__main__"]), __file__=None, __spec__=None):
         await asyncio.to_thread(process.start)
     sender.close()

@@ -1,4 +1,4 @@
-"""Databases that tests use one after the other: emptying one is ten times faster than copying the next."""
+"""A pool of databases that tests use in turn: emptying one is ten times faster than copying the next."""
 
 import secrets
 
@@ -6,13 +6,13 @@ import asyncpg
 
 from app.devstack.stack import Stack
 
-MAX_REUSED_SIZE = 32 * 1024 * 1024  # bytes; rows that were deleted still take their place
+MAX_REUSED_SIZE = 32 * 1024 * 1024  # bytes; deleted rows still take their space
 
-# Whoever is still connected belongs to a test that is over.
+# Sessions that are still open belong to a test that is over.
 _TERMINATE_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
 )
-# Tables with their columns, indexes, constraints and triggers, and how much they hold.
+# Tables with their columns, indexes, constraints and triggers, and their sizes.
 _SCHEMA_DIGEST = """
 SELECT md5(concat(
     (SELECT string_agg(concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default), ';'
@@ -23,7 +23,7 @@ SELECT md5(concat(
     (SELECT string_agg(version_num, ';') FROM alembic_version)
 )) AS shape, pg_database_size(current_database()) AS size
 """
-# Without the triggers that look after foreign keys, the order of the tables means nothing.
+# Without the triggers that check foreign keys, the order of the tables does not matter.
 _DELETE_ALL_ROWS = """
 DO $$
 DECLARE each record;
@@ -41,15 +41,16 @@ END $$
 
 
 class DatabasePool:
-    """Copies of the migrated `template`; one that a test changed in shape is not used again."""
+    """Copies of the migrated `template`. A copy whose schema a test changed is not used again."""
 
     def __init__(self, stack: Stack, template: str) -> None:
-        self._stack, self._template = stack, template
+        self._stack = stack
+        self._template = template
         self._free: list[tuple[str, str]] = []
         self._shape = ""
 
     async def acquire(self) -> tuple[str, str]:
-        """The name and URL of a database without a row."""
+        """Return the name and URL of a database without rows."""
         if self._free:
             return self._free.pop()
         name = f"test_{secrets.token_hex(6)}"
@@ -61,7 +62,7 @@ class DatabasePool:
         return name, url
 
     async def release(self, name: str, url: str) -> None:
-        """Empty it for the next test, or drop it."""
+        """Empty a database for the next test, or drop it."""
         try:
             reusable = await self._empty(url)
         except asyncpg.PostgresError:
@@ -72,7 +73,7 @@ class DatabasePool:
             await self._stack.drop_database(name)
 
     async def close(self) -> None:
-        """Drop what is left."""
+        """Drop the remaining databases."""
         for name, _ in self._free:
             await self._stack.drop_database(name)
 

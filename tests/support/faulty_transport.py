@@ -1,4 +1,4 @@
-"""Calls that change registrants at Zoom, and what becomes of the next one of them on its way."""
+"""A transport to Zoom that can fail at the next call that changes a registrant."""
 
 import contextlib
 import re
@@ -15,22 +15,25 @@ _CHANGES = re.compile(r"/v2/meetings/\d+/(batch_)?registrants(/status)?")
 
 
 class WorkerKilled(BaseException):
-    """The worker is dead: nothing is noted any more."""
+    """The worker was killed: nothing after this point runs."""
 
 
 @dataclass
 class FaultyTransport:
-    """The way to Zoom. `next_fate` is what becomes of the next call that changes a registrant: Zoom does it and the answer
-    is `lost`; the connection breaks and it is `not done`, or cannot be made at all and it is `not sent`; the worker is
-    `killed before` it is sent, or `killed after` Zoom has done it; nobody waits for it any longer and Zoom does it
-    `delayed`, or so because the worker was `killed meanwhile`."""
+    """A transport to Zoom. `next_fate` decides about the next call that changes a registrant.
+
+    `lost`: Zoom does it and the response is lost. `not done`: the connection breaks. `not sent`: there is no
+    connection. `killed before`: the worker is killed before it sends. `killed after`: the worker is killed after Zoom
+    has done it. `delayed`: the client gives up, and Zoom does it later. `killed meanwhile`: the same, because the
+    worker was killed.
+    """
 
     next_fate: Fate | None = None
     delayed: list[httpx.Request] = field(default_factory=list)
 
     @contextlib.contextmanager
     def hung(self) -> Iterator[None]:
-        """In the block all calls of this process go this way."""
+        """Use this transport for all calls of this process until the block ends."""
         original = httpx.AsyncHTTPTransport.handle_async_request
 
         async def handle(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
@@ -50,7 +53,7 @@ class FaultyTransport:
             yield
 
     async def deliver_delayed(self) -> None:
-        """Zoom gets to the calls nobody waits for any more; what is to become of the next one is that one's fate."""
+        """Let Zoom do the calls that were given up. `next_fate` stays for the next call."""
         upcoming, self.next_fate = self.next_fate, None
         async with httpx.AsyncClient() as client:
             while self.delayed:

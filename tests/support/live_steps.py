@@ -1,4 +1,4 @@
-"""What tests of live events do: listen, and wait for what they hear."""
+"""Steps of tests of live events: open streams and wait for their events."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ class StreamEvent:
 
 @dataclass
 class StreamClient:
-    """Somebody who listens: everything heard so far, comments too, and whether it is over."""
+    """A client of a stream: every event so far, comments too, and whether the stream has ended."""
 
     response: httpx.Response
     events: list[StreamEvent] = field(default_factory=list)
@@ -37,7 +37,7 @@ class StreamClient:
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self) -> None:
-        """Take what comes until the stream ends."""
+        """Read events until the stream ends."""
         fields: dict[str, str] = {}
         async for line in self.response.aiter_lines():
             name, _, value = line.partition(": ")
@@ -58,22 +58,22 @@ class StreamClient:
             self._changed.notify_all()
 
     async def wait_until(self, condition: Callable[["StreamClient"], bool], seconds: float = TIMEOUT) -> None:
-        """Return as soon as something is so."""
+        """Return as soon as the condition is true."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(lambda: condition(self))
 
     async def wait_for(self, kind: str, number: int = 1) -> StreamEvent:
-        """The so-manieth of a kind, as soon as it is there."""
+        """Return the event with this number among those of a kind, once it has arrived."""
         await self.wait_until(lambda _: len(self.of_kind(kind)) >= number)
         return self.of_kind(kind)[number - 1]
 
     def of_kind(self, kind: str) -> list[StreamEvent]:
-        """What was heard of a kind."""
+        """Return the events of a kind."""
         return [event for event in self.events if event.kind == kind]
 
     @property
     def ids(self) -> list[int]:
-        """The numbers heard, in the order they came."""
+        """Return the ids of the events in order of arrival."""
         return [event.id for event in self.events]
 
 
@@ -87,7 +87,7 @@ async def open_stream(
     at: str | None = None,
     **claims: Any,
 ) -> AsyncIterator[StreamClient]:
-    """Somebody on the stream of an event, who has heard the first state; `at` another process."""
+    """Open the stream of an event and wait for the first state. `at` names another process."""
     headers = {"Authorization": f"Bearer {service.platform.token(who, service.clock.now(), **claims)}"}
     if after is not None:
         headers["Last-Event-ID"] = str(after)
@@ -108,7 +108,7 @@ async def open_stream(
 
 
 async def event_at_start(service: RunningService, *coming: str, **fields: Any) -> dict[str, Any]:
-    """An event on Zoom some members are coming to, at the minute it begins; nobody has started it."""
+    """Create an event on Zoom for these members, at the minute it begins. Nobody has started it."""
     await service.connect()
     event: dict[str, Any] = await service.create_event(**fields)
     for who in coming:
@@ -118,7 +118,7 @@ async def event_at_start(service: RunningService, *coming: str, **fields: Any) -
 
 
 async def live_event(service: RunningService, *coming: str) -> dict[str, Any]:
-    """The same, started, and nobody inside yet."""
+    """Create the same event and start it. Nobody else is inside."""
     event = await event_at_start(service, *coming)
     await act_in_meeting(service, event, "start", host_joins=False)
     await service.wait_idle()
@@ -128,19 +128,19 @@ async def live_event(service: RunningService, *coming: str) -> dict[str, Any]:
 async def post_message(
     service: RunningService, event: dict[str, Any], text: str, who: str = "member", **options: Any
 ) -> httpx.Response:
-    """A message of somebody."""
+    """Post a chat message."""
     return await service.post(who, f"/api/events/{event['id']}/messages", {"text": text}, **options)
 
 
 async def post_question(
     service: RunningService, event: dict[str, Any], text: str, who: str = "member", **options: Any
 ) -> httpx.Response:
-    """A question of somebody."""
+    """Post a question."""
     return await service.post(who, f"/api/events/{event['id']}/questions", {"text": text}, **options)
 
 
 async def read_chat(service: RunningService, event: dict[str, Any], who: str = "member") -> list[str]:
-    """The texts of the chat as somebody reads them, the newest first."""
+    """Return the texts of the chat as a person reads them, newest first."""
     response = await service.get(who, f"/api/events/{event['id']}/messages")
     assert response.status_code == 200, response.text
     return [each["text"] for each in response.json()["items"]]

@@ -1,4 +1,4 @@
-"""Five hundred people and more at one event: an API process of its own, and a connection for each of them."""
+"""Load of five hundred people and more on one event: its own API process, and a connection for each person."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ ZOOM_MEETING_ID = 81234567890
 
 @dataclass(frozen=True)
 class TimedResponse:
-    """What somebody got, and after how many seconds."""
+    """A response and the seconds it took."""
 
     status: int
     headers: dict[str, str]
@@ -38,36 +38,37 @@ class TimedResponse:
 
     @property
     def json(self) -> Any:
-        """The body."""
+        """The body as JSON."""
         return json.loads(self.body)
 
 
 class LoadClient:
-    """One of the crowd, on a connection of their own; httpx would take longer than the door."""
+    """One person, on a connection of their own. httpx would take longer than the route that is measured."""
 
     def __init__(self, port: int, token: str) -> None:
-        self._port, self._token = port, token
+        self._port = port
+        self._token = token
 
     async def open(self) -> None:
         """Connect."""
         self._reader, self._writer = await asyncio.open_connection(LOOPBACK, self._port)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
     async def post(self, path: str) -> TimedResponse:
-        """A click."""
+        """Send a POST."""
         return await self._send(post(path, {"Authorization": f"Bearer {self._token}"}))
 
     async def get(self, path: str) -> TimedResponse:
-        """A page, opened without a token as browsers do."""
+        """Open a page without a token, as browsers do."""
         return await self._send(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode())
 
     async def open_stream(self, path: str) -> None:
-        """Open a live stream on the connection, and hear how the event stands."""
+        """Open a live stream on the connection and read the event's first state."""
         headers = f"Host: {LOOPBACK}\r\nAuthorization: Bearer {self._token}"
         self._writer.write(f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
         head = await self._reader.readuntil(b"\r\n\r\n")
@@ -75,7 +76,7 @@ class LoadClient:
         await self.read_event(b"event: state")
 
     async def read_event(self, marker: bytes) -> bytes:
-        """All that comes on the stream up to the end of the event that has `marker` in it."""
+        """Return what the stream sends up to the end of the event that contains `marker`."""
         return await self._reader.readuntil(marker) + await self._reader.readuntil(b"\n\n")
 
     async def _send(self, request: bytes) -> TimedResponse:
@@ -92,7 +93,7 @@ class LoadClient:
 
 @dataclass
 class LoadTest:
-    """The event, the people in front of its door, and a way to ask the API about other things meanwhile."""
+    """The event, its clients, and a way to call the API meanwhile."""
 
     service: RunningService
     event: UUID
@@ -100,16 +101,16 @@ class LoadTest:
     api: httpx.AsyncClient
 
     async def join(self, clients: Sequence[LoadClient] | None = None) -> list[TimedResponse]:
-        """Everybody clicks on Join at the same moment."""
+        """Let all clients click on Join at the same moment."""
         path = f"/api/events/{self.event}/zoom-join"
         return await asyncio.gather(*(client.post(path) for client in clients or self.clients))
 
     async def rows(self, sql: str, *values: object) -> list[Any]:
-        """What the database says."""
+        """Return rows of the database."""
         return await self.service.resources.db.pool.fetch(sql, *values)
 
     async def set_registrants(self, state: str) -> None:
-        """Everybody's registrant as it is to be: with a link of its own, or waiting for one."""
+        """Set the state of all registrants: each with a link of its own, or waiting for one."""
         encryption = self.service.resources.encryption
         rows = await self.rows(
             "SELECT registrants.id, member_id FROM registrants JOIN registrations ON registration_id = registrations.id"
@@ -127,19 +128,19 @@ class LoadTest:
         )
 
     async def publish(self) -> None:
-        """Tell everybody who waits that something about them changed, as a worker does."""
+        """Publish that something about each registration changed, as a worker does."""
         topics = [f"registration:{row['id']}" for row in await self.rows("SELECT id FROM registrations")]
         await self.rows(NOTIFY, CHANNEL, topics)
 
 
 def personal_link(member_id: str) -> str:
-    """Zoom's personal link of one of the crowd."""
+    """Return Zoom's personal link of one person."""
     return f"https://zoom.us/w/{ZOOM_MEETING_ID}?tk={member_id}"
 
 
 @contextlib.asynccontextmanager
 async def load_test(service: RunningService, folder: Path, people: int = PEOPLE) -> AsyncIterator[LoadTest]:
-    """A live event and its crowd, connected; `service` has no worker, and its API is left alone."""
+    """Create a live event and connect its clients. `service` has no worker, and its API is left alone."""
     public = "https://api.example"
     variables = environment(service.settings) | {"PUBLIC_URL": public, "ZOOM_REDIRECT_URI": public + CALLBACK_PATH}
     variables["CORS_ORIGINS"] = service.settings.spa_url

@@ -1,4 +1,4 @@
-"""A small service to prove the mechanism with: things, facts about them, and jobs that do as a thing says."""
+"""A small service to test the job runner with: things, facts about them, and jobs whose behaviour a thing decides."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ CREATE TABLE runs (
     attempted_by text, started_at timestamptz NOT NULL DEFAULT clock_timestamp(), ended_at timestamptz
 );
 """
-RUNS_TOPIC = "seen"  # rung whenever a run begins or ends well
+RUNS_TOPIC = "seen"  # published whenever a run begins, or ends without an error
 
 
 @dataclass(frozen=True)
 class Changed:
-    """A thing is to be looked at, as one of its queue."""
+    """A thing changed, in this queue."""
 
     key: str
     queue: str = ""
@@ -39,19 +39,19 @@ class Changed:
 
 @dataclass(frozen=True)
 class Urgent(Changed):
-    """The same, by somebody who waits."""
+    """The same, with a person waiting for it."""
 
 
 @dataclass(frozen=True)
 class SeveralJobs:
-    """Several jobs follow, on one key."""
+    """A fact that several jobs on one key follow from."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class KnownToNewer:
-    """Something only newer workers know."""
+    """A fact that only newer workers know."""
 
     key: str
 
@@ -61,16 +61,16 @@ class _Process:
     name: str = "here"
 
 
-PROCESS = _Process()  # by its name, which runs note
+PROCESS = _Process()  # the name of this process, which each run records
 
 
 async def observe(job: JobContext[Resources]) -> None:
-    """Read what the thing wants; note the attempt; wait at its gate; fail as it says, or note what was read."""
+    """Read the thing, record the attempt, wait at its gate, then fail as it says or record what was read."""
     db = job.resources.db
     async with job.transaction() as tx:
-        thing = (await tx.run("SELECT * FROM things WHERE key = :key", key=job.key)).one()
-        await tx.run("UPDATE things SET attempted_by = :worker WHERE key = :key", key=job.key, worker=PROCESS.name)
-        inserted = await tx.run(
+        thing = (await tx.execute("SELECT * FROM things WHERE key = :key", key=job.key)).one()
+        await tx.execute("UPDATE things SET attempted_by = :worker WHERE key = :key", key=job.key, worker=PROCESS.name)
+        inserted = await tx.execute(
             "INSERT INTO runs (worker, key, wanted, attempted_by)"
             " VALUES (:worker, :key, :wanted, :before) RETURNING id",
             worker=PROCESS.name,
@@ -79,7 +79,7 @@ async def observe(job: JobContext[Resources]) -> None:
             before=thing.attempted_by,
         )
         run_id = inserted.scalar_one()
-        tx.ring(RUNS_TOPIC)
+        tx.publish(RUNS_TOPIC)
     with job.resources.pubsub.subscribe(RUNS_TOPIC) as woken:
         while not await db.pool.fetchval("SELECT open FROM things WHERE key = $1", job.key):
             with contextlib.suppress(TimeoutError):
@@ -91,21 +91,21 @@ async def observe(job: JobContext[Resources]) -> None:
     if thing.again:
         raise RetryLater("the thing says so", thing.again, thing.retry_at)
     async with job.complete() as tx:
-        await tx.run(
+        await tx.execute(
             "UPDATE things SET observed = :wanted, observed_by = :worker, attempted_by = NULL WHERE key = :key",
             key=job.key,
             wanted=thing.wanted,
             worker=PROCESS.name,
         )
-        await tx.run("UPDATE runs SET ended_at = clock_timestamp() WHERE id = :id", id=run_id)
-        tx.ring(RUNS_TOPIC)
+        await tx.execute("UPDATE runs SET ended_at = clock_timestamp() WHERE id = :id", id=run_id)
+        tx.publish(RUNS_TOPIC)
 
 
 async def request_others(job: JobContext[Resources]) -> None:
-    """Ask for the others of the same key once more, some times."""
+    """Request the other jobs of the same key again, several times."""
     async with job.complete() as tx:
         again = "UPDATE things SET wanted = wanted - 1 WHERE key = :key AND wanted > 0 RETURNING 1"
-        if (await tx.run(again, key=job.key)).first():
+        if (await tx.execute(again, key=job.key)).first():
             tx.record(SeveralJobs(job.key))
 
 
@@ -132,7 +132,7 @@ PERIODIC_JOBS: JobTable[Resources] = replace(JOBS, periodic=[PERIODIC], by_name=
 
 
 def settings_for(database_url: str, redis_url: str) -> Settings:
-    """Settings of a process that speaks to nobody but its servers."""
+    """Return the settings of a process that connects to nothing but its servers."""
     values: dict[str, Any] = {
         "database_url": database_url,
         "redis_url": redis_url,
@@ -149,7 +149,7 @@ def settings_for(database_url: str, redis_url: str) -> Settings:
 
 
 def serve(say_ready: Callable[[], None], name: str, lease: timedelta) -> None:
-    """A worker process by that name, with the settings of its environment, until SIGTERM."""
+    """Run a worker process by that name, with the settings of its environment, until SIGTERM."""
     PROCESS.name = name
     logs.configure(sys.stderr.buffer)
     asyncio.run(_run_worker(say_ready, lease))

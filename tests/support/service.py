@@ -1,4 +1,4 @@
-"""The whole service alive: simulator, API and worker in this process, over real HTTP, with tokens for everybody."""
+"""The whole running service for tests: simulator, API and worker in this process, over real HTTP."""
 
 import asyncio
 import contextlib
@@ -49,10 +49,11 @@ PERSONAS: dict[str, dict[str, Any]] = {
 
 
 class FakeClock(Clock):
-    """A clock that runs, and that a test can put forward."""
+    """A running clock that a test can advance."""
 
     def __init__(self) -> None:
-        self.started_at, self.ahead = datetime.now(UTC), timedelta()
+        self.started_at = datetime.now(UTC)
+        self.ahead = timedelta()
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -67,8 +68,9 @@ class Platform:
         self.jwks = {"keys": [public | {"kid": "platform-1", "alg": "ES256", "use": "sig"}]}
 
     def token(self, persona: str, now: datetime | None = None, **claims: Any) -> str:
-        """A token of somebody of the cast; `claims` replace or, as None, remove what it would say."""
-        person, issued = PERSONAS[persona], int((now or datetime.now(UTC)).timestamp())
+        """Return a persona's token. `claims` replace its claims; None removes one."""
+        person = PERSONAS[persona]
+        issued = int((now or datetime.now(UTC)).timestamp())
         community = person.get("community", COMMUNITY)
         all_claims = {
             "iss": ISSUER,
@@ -87,7 +89,7 @@ class Platform:
 
 @contextlib.asynccontextmanager
 async def serve(app: ASGIApp, listener: socket.socket | None = None, **options: Any) -> AsyncIterator[str]:
-    """An ASGI app on a free port of this machine, or on a port held before; its base URL."""
+    """Serve an ASGI app on a free port, or on a reserved one. Yields its base URL."""
     usual = {"log_config": None, "access_log": False, "lifespan": "on", "timeout_keep_alive": KEEP_ALIVE}
     config = uvicorn.Config(app, **usual | options)
     async with run_server(uvicorn.Server(config), listener or reserve_port()) as url:
@@ -96,7 +98,7 @@ async def serve(app: ASGIApp, listener: socket.socket | None = None, **options: 
 
 @contextlib.asynccontextmanager
 async def run_server(server: uvicorn.Server, listener: socket.socket) -> AsyncIterator[str]:
-    """A uvicorn server until the block ends, on a port nobody can take away before it listens; its base URL."""
+    """Run a uvicorn server until the block ends, on a port that nobody else can take. Yields its base URL."""
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:
@@ -112,7 +114,7 @@ async def run_server(server: uvicorn.Server, listener: socket.socket) -> AsyncIt
 
 
 def reserve_port() -> socket.socket:
-    """A free port of this machine, bound so that nobody else gets it; nobody is answered there yet."""
+    """Reserve a free port: it is bound, so that nobody else gets it, but does not listen yet."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
@@ -121,7 +123,7 @@ def reserve_port() -> socket.socket:
 
 @dataclass
 class RunningService:
-    """What a test holds of the running service."""
+    """The running service and what a test needs to drive it."""
 
     settings: Settings
     clock: FakeClock
@@ -134,33 +136,34 @@ class RunningService:
     responses: list[httpx.Response] = field(default_factory=list)
 
     async def call(self, persona: str | None, method: str, path: str, **options: Any) -> httpx.Response:
-        """One request as somebody of the cast, or as nobody."""
+        """Send a request as a persona, or without a token if None."""
         headers = dict(options.pop("headers", {}))
         if persona:
             headers.setdefault("Authorization", f"Bearer {self.platform.token(persona, self.clock.now())}")
         return await self.api.request(method, path, headers=headers, **options)
 
     async def get(self, who: str | None, path: str, **options: Any) -> httpx.Response:
-        """GET as somebody."""
+        """Send a GET."""
         return await self.call(who, "GET", path, **options)
 
     async def post(self, who: str | None, path: str, json: Any = None, **options: Any) -> httpx.Response:
-        """POST as somebody."""
+        """Send a POST."""
         return await self.call(who, "POST", path, json=json, **options)
 
     async def patch(self, who: str | None, path: str, json: Any, **options: Any) -> httpx.Response:
-        """PATCH as somebody."""
+        """Send a PATCH."""
         return await self.call(who, "PATCH", path, json=json, **options)
 
     async def wait_idle(self, timeout: float = TIMEOUT) -> None:
-        """Return when nothing is due or running here, and Zoom has nothing left to say."""
+        """Wait until no job is due or running and Zoom has no notification to deliver."""
         async with asyncio.timeout(timeout):
             with self.resources.pubsub.subscribe(outbox.TOPIC) as woken:
                 while True:
                     due_before = await self.due_jobs()
                     idle = await self.zoom.post("/simulator/idle", params={"timeout": timeout})
                     idle.raise_for_status()
-                    # A run that ended in between may have made Zoom speak: only twice nothing is nothing.
+                    # A job that ended in between may have caused a notification, so the service is idle only if this
+                    # finds nothing twice.
                     if not due_before and not await self.due_jobs():
                         return
                     with contextlib.suppress(TimeoutError):
@@ -169,7 +172,7 @@ class RunningService:
                     woken.clear()
 
     async def due_jobs(self) -> list[Mapping[str, Any]]:
-        """Outbox rows that are due or running."""
+        """Return the outbox rows that are due or running."""
         rows: list[Mapping[str, Any]] = await self.resources.db.pool.fetch(
             "SELECT job, key, reason FROM outbox LEFT JOIN queues USING (queue) WHERE dead_at IS NULL"
             " AND (lease IS NOT NULL OR due_at <= $1 AND (queues.not_before IS NULL OR queues.not_before <= $1))",
@@ -178,20 +181,20 @@ class RunningService:
         return rows
 
     async def advance_clock(self, by: timedelta) -> None:
-        """Put our clock, and the simulator's, forward."""
+        """Advance our clock and the simulator's."""
         self.clock.ahead += by
         shift = {"seconds": self.clock.ahead.total_seconds()}
         (await self.zoom.put("/simulator/clock", json=shift)).raise_for_status()
 
     async def journal(self) -> list[dict[str, Any]]:
-        """Every API request Zoom got."""
+        """Return every API request that Zoom received."""
         entries: list[dict[str, Any]] = (await self.zoom.get("/simulator/journal")).json()
         return entries
 
     async def connect(
         self, who: str = "admin", zoom_email: str = "ada@riverside.example", slug: str = "zoom-reviewer"
     ) -> Any:
-        """Connect a Zoom account as the SPA would; the account's card."""
+        """Connect a Zoom account as the SPA does. Returns the account's card."""
         base = f"/api/communities/{slug}/integrations/zoom"
         started = await self.post(who, f"{base}/connect")
         started.raise_for_status()
@@ -205,13 +208,13 @@ class RunningService:
         return confirmed.json()
 
     async def hosts(self, who: str = "admin") -> dict[str, Any]:
-        """The picker's hosts by e-mail."""
+        """Return the hosts to choose from, by e-mail address."""
         response = await self.get(who, f"/api/communities/{COMMUNITY['slug']}/integrations/zoom/hosts")
         response.raise_for_status()
         return {host["email"]: host for host in response.json()["items"]}
 
     async def create_event(self, who: str = "admin", **overrides: Any) -> Any:
-        """An event on Zoom tomorrow, on Ada's account, unless `overrides` say otherwise."""
+        """Create an event on Zoom tomorrow, on Ada's account, unless `overrides` say otherwise."""
         starts = (self.clock.now() + timedelta(days=1)).replace(second=0, microsecond=0)
         body = {
             "title": "Open evening",
@@ -244,9 +247,14 @@ async def run_service(
     timeouts: Timeouts = RELAXED_LIMITS,
     **overrides: Any,
 ) -> AsyncIterator[RunningService]:
-    """The service on these servers; `overrides` are settings. Without `worker` nothing happens by itself. `hooks` may
-    reach receivers on this machine; `timeouts` are how long a request waits for the database."""
-    platform, clock, api_socket = Platform(), FakeClock(), reserve_port()
+    """Run the service on these servers. `overrides` are settings.
+
+    Without `worker`, no job runs by itself. `hooks` may reach receivers on this machine. `timeouts` limit how long a
+    request waits for the database.
+    """
+    platform = Platform()
+    clock = FakeClock()
+    api_socket = reserve_port()
     public = f"http://127.0.0.1:{api_socket.getsockname()[1]}"
     config = simulator.Config(
         client_id="client-of-the-app",

@@ -1,4 +1,4 @@
-"""A way to a server on which what is open falls silent when a test says so, and new connections work."""
+"""A TCP proxy whose open connections fall silent when a test says so, while new ones work."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 @contextlib.asynccontextmanager
 async def silent_proxy(port: int, target: int) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """A way to a server on which what is open at one moment falls silent, and is never closed."""
-    silent, open_ones, writers = set[asyncio.Task[None]](), set[asyncio.Task[None]](), list[asyncio.StreamWriter]()
+    """Run a proxy to `target`. The yielded function makes open connections fall silent without closing them."""
+    silent = set[asyncio.Task[None]]()
+    open_ones = set[asyncio.Task[None]]()
+    writers = list[asyncio.StreamWriter]()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (data := await reader.read(65536)) and asyncio.current_task() not in silent:

@@ -1,4 +1,4 @@
-"""What tests of meetings and registrations say to the simulated Zoom, and read from it."""
+"""Steps of tests of meetings and registrations: set faults of the simulated Zoom, and read its state."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -9,36 +9,41 @@ from uuid import UUID
 from tests.support.service import COMMUNITY, RunningService
 
 CARD = f"/api/communities/{COMMUNITY['slug']}/integrations/zoom"
-CREATE, READ, PATCH, DELETE = "meetingCreate", "meeting", "meetingUpdate", "meetingDelete"
-ADD, STATUS, LIST = "meetingRegistrantCreate", "meetingRegistrantStatus", "meetingRegistrants"
+CREATE = "meetingCreate"
+READ = "meeting"
+PATCH = "meetingUpdate"
+DELETE = "meetingDelete"
+ADD = "meetingRegistrantCreate"
+STATUS = "meetingRegistrantStatus"
+LIST = "meetingRegistrants"
 
 
 def service_down(operation: str = "*", times: int | None = None) -> dict[str, Any]:
-    """A fault: Zoom answers 503 to an operation, for so many calls or until told otherwise."""
+    """A fault: Zoom answers 503 to an operation, for this many calls or until the faults change."""
     return {"kind": "status", "operation": operation, "status": 503, "times": times}
 
 
 def lost_answer(operation: str, times: int = 1) -> dict[str, Any]:
-    """A fault: it is done, and the connection closes before the answer."""
+    """A fault: the operation is done, and the connection closes before the response."""
     return {"kind": "lose_answer", "operation": operation, "times": times}
 
 
 def lost_notification(event: str, times: int | None = 1) -> dict[str, Any]:
-    """A fault: Zoom never says it."""
+    """A fault: Zoom never sends the notification."""
     return {"events": [event], "lost": True, "times": times}
 
 
 async def set_faults(
     service: RunningService, *calls: dict[str, Any], notifications: tuple[dict[str, Any], ...] = ()
 ) -> None:
-    """What goes wrong at Zoom from now on; nothing, if nothing is named."""
+    """Replace the faults of Zoom. Without arguments there are none."""
     wanted = {"calls": list(calls), "notifications": list(notifications)}
     (await service.zoom.put("/simulator/faults", json=wanted)).raise_for_status()
 
 
 @contextlib.asynccontextmanager
 async def delayed(service: RunningService, operation: str) -> AsyncIterator[None]:
-    """The next call of an operation is under way until the block ends, or our client gives up."""
+    """Delay the next call of an operation until the block ends, or until our client gives up."""
     await set_faults(service, {"kind": "latency", "operation": operation, "seconds": 60})
     try:
         yield
@@ -47,12 +52,12 @@ async def delayed(service: RunningService, operation: str) -> AsyncIterator[None
 
 
 async def set_behavior(service: RunningService, **switches: Any) -> None:
-    """How Zoom behaves where the sources disagree."""
+    """Set how Zoom behaves where the sources disagree."""
     (await service.zoom.put("/simulator/switches", json=switches)).raise_for_status()
 
 
 async def grant(service: RunningService, *scopes: str, lacking: bool = False) -> None:
-    """What the app is granted from the next connect on: these too, or, if `lacking`, all but these."""
+    """Grant these scopes too from the next connect on, or, if `lacking`, all but these."""
     granted: list[str] = (await service.zoom.get("/simulator/state")).json()["scopes"]
     left = [name for name in granted if name.removesuffix(":admin") not in scopes]
     wanted = left if lacking else [*left, *(f"{name}:admin" for name in scopes)]
@@ -60,7 +65,10 @@ async def grant(service: RunningService, *scopes: str, lacking: bool = False) ->
 
 
 async def zoom_calls(service: RunningService, *operations: str, succeeded: bool = False) -> list[dict[str, Any]]:
-    """The calls of these operations, oldest first; `succeeded` leaves out what Zoom refused or never answered."""
+    """Return the calls of these operations, oldest first.
+
+    `succeeded` leaves out those that Zoom refused or did not answer.
+    """
     return [
         entry
         for entry in await service.journal()
@@ -69,20 +77,20 @@ async def zoom_calls(service: RunningService, *operations: str, succeeded: bool 
 
 
 async def zoom_meetings(service: RunningService) -> list[dict[str, Any]]:
-    """The meetings Zoom has, oldest first."""
+    """Return the meetings Zoom has, oldest first."""
     meetings: list[dict[str, Any]] = (await service.zoom.get("/simulator/state")).json()["meetings"]
     return meetings
 
 
 async def only_meeting(service: RunningService) -> dict[str, Any]:
-    """The only meeting Zoom has."""
+    """Return the only meeting Zoom has."""
     meetings = await zoom_meetings(service)
     assert len(meetings) == 1, [meeting["topic"] for meeting in meetings]
     return meetings[0]
 
 
 async def get_event(service: RunningService, event: dict[str, Any], who: str = "admin") -> dict[str, Any]:
-    """The event as somebody sees it now."""
+    """Return the event as a person sees it now."""
     answer = await service.get(who, f"/api/events/{event['id']}")
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
@@ -90,7 +98,7 @@ async def get_event(service: RunningService, event: dict[str, Any], who: str = "
 
 
 async def change(service: RunningService, event: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The event after an admin changed it and everything came to rest."""
+    """Change the event as an admin and wait until the service is idle. Returns the event."""
     answer = await service.patch("admin", f"/api/events/{event['id']}", changes)
     assert answer.status_code == 200, answer.text
     await service.wait_idle()
@@ -98,13 +106,13 @@ async def change(service: RunningService, event: dict[str, Any], **changes: Any)
 
 
 async def cancel(service: RunningService, event: dict[str, Any]) -> None:
-    """The event cancelled, and everything come to rest."""
+    """Cancel the event and wait until the service is idle."""
     (await service.post("admin", f"/api/events/{event['id']}/cancel")).raise_for_status()
     await service.wait_idle()
 
 
 async def sync(service: RunningService, event: dict[str, Any], on_unknown: str = "wait") -> dict[str, Any]:
-    """The event after an admin asked to bring it and Zoom together."""
+    """Request a sync of the event as an admin. Returns the event once the service is idle."""
     answer = await service.post("admin", f"/api/events/{event['id']}/zoom/sync", {"on_unknown": on_unknown})
     assert answer.status_code == 202, answer.text
     await service.wait_idle()
@@ -114,7 +122,7 @@ async def sync(service: RunningService, event: dict[str, Any], on_unknown: str =
 async def rsvp(
     service: RunningService, event: dict[str, Any], who: str = "member", status: str = "going", **claims: Any
 ) -> Any:
-    """Somebody's answer, once everything has come to rest; `claims` are claims of their token."""
+    """RSVP as a person and wait until the service is idle. `claims` are claims of their token."""
     headers = {"Authorization": f"Bearer {service.platform.token(who, service.clock.now(), **claims)}"}
     path = f"/api/events/{event['id']}/rsvp"
     answer = await service.call(who, "PUT", path, json={"status": status}, headers=headers)
@@ -124,20 +132,20 @@ async def rsvp(
 
 
 async def advance(service: RunningService, minutes: float = 11) -> None:
-    """Some minutes on, everything that became due is done."""
+    """Advance by some minutes and run everything that is due."""
     await service.advance_clock(timedelta(minutes=minutes))
     await service.wait_idle()
 
 
 async def advance_to_noon(service: RunningService) -> None:
-    """On to twelve o'clock UTC, so that no midnight comes in between."""
+    """Advance to noon UTC, so that no midnight comes in between."""
     now = service.clock.now()
     noon = now.replace(hour=12, minute=0, second=0, microsecond=0)
     await service.advance_clock(noon + timedelta(days=noon <= now) - now)
 
 
 async def advance_past_midnight(service: RunningService) -> None:
-    """Past the next 00:00 UTC and the few seconds by which everybody waits a little differently."""
+    """Advance past the next 00:00 UTC and the few seconds of jitter."""
     now = service.clock.now()
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
     await service.advance_clock(midnight + timedelta(seconds=70) - now)
@@ -145,7 +153,7 @@ async def advance_past_midnight(service: RunningService) -> None:
 
 
 async def set_quota_used(service: RunningService, key: str, used: int) -> None:
-    """So much of a daily budget is used up already."""
+    """Set how much of a daily quota is used."""
     await service.resources.db.pool.execute(
         "INSERT INTO quota_usage (key, day, used) VALUES ($1, $2, $3)"
         " ON CONFLICT (key, day) DO UPDATE SET used = excluded.used",
@@ -156,7 +164,7 @@ async def set_quota_used(service: RunningService, key: str, used: int) -> None:
 
 
 async def quota_used(service: RunningService, key: str) -> int:
-    """How much of a daily budget is used up."""
+    """Return how much of a daily quota is used."""
     row: int | None = await service.resources.db.pool.fetchval(
         "SELECT used FROM quota_usage WHERE key LIKE $1 AND day = $2", key, service.clock.now().date().isoformat()
     )
@@ -164,19 +172,19 @@ async def quota_used(service: RunningService, key: str) -> int:
 
 
 async def outbox(service: RunningService, job: str) -> list[dict[str, Any]]:
-    """What is still to be done of one job."""
+    """Return the outbox rows of one job."""
     rows = await service.resources.db.pool.fetch("SELECT * FROM outbox WHERE job = $1", job)
     return [dict(row) for row in rows]
 
 
 async def host_quota_key(service: RunningService, host_id: str) -> str:
-    """The key under which the day of a host is counted."""
+    """Return the key of a host's daily quota."""
     user: str = await service.resources.db.pool.fetchval("SELECT zoom_user_id FROM hosts WHERE id = $1", UUID(host_id))
     return f"host:{user}"
 
 
 async def notify_created(service: RunningService, meeting: dict[str, Any]) -> None:
-    """Zoom says after all that it created a meeting."""
+    """Send Zoom's late notification that it created a meeting."""
     created = {key: meeting[key] for key in ("id", "uuid", "host_id", "topic", "type", "duration", "timezone")}
     body = {"event": "meeting.created", "account_id": meeting["account_id"], "payload": {"object": created}}
     (await service.zoom.post("/simulator/notifications", json=body)).raise_for_status()
@@ -184,7 +192,7 @@ async def notify_created(service: RunningService, meeting: dict[str, Any]) -> No
 
 
 async def notify(service: RunningService, meeting: dict[str, Any], event: str, uuid: str, **times: str) -> None:
-    """Zoom says that an instance started or ended; `times` are `start_time` and `end_time`."""
+    """Send Zoom's notification that an instance started or ended. `times` are `start_time` and `end_time`."""
     instance = {"id": str(meeting["id"]), "uuid": uuid, "host_id": meeting["host_id"], **times}
     body = {"event": event, "account_id": meeting["account_id"], "payload": {"object": instance}}
     (await service.zoom.post("/simulator/notifications", json=body)).raise_for_status()
@@ -193,8 +201,9 @@ async def notify(service: RunningService, meeting: dict[str, Any], event: str, u
 
 @contextlib.asynccontextmanager
 async def zoom_unreachable(service: RunningService) -> AsyncIterator[None]:
-    """Nobody listens where Zoom's API should be: no call ever leaves."""
-    zoom, nowhere = service.resources.zoom, "http://127.0.0.1:9"
+    """Point the service to an address where nobody listens, so that no call ever leaves."""
+    zoom = service.resources.zoom
+    nowhere = "http://127.0.0.1:9"
     usual = zoom._api_url
     zoom._api_url = nowhere
     await service.resources.db.pool.execute("UPDATE grants SET api_url = $1", nowhere)
@@ -206,7 +215,7 @@ async def zoom_unreachable(service: RunningService) -> AsyncIterator[None]:
 
 
 async def meeting_rows(service: RunningService, event: dict[str, Any]) -> list[dict[str, Any]]:
-    """Our rows of the event's meetings, oldest first."""
+    """Return our rows of the event's meetings, oldest first."""
     rows = await service.resources.db.pool.fetch(
         "SELECT * FROM meetings WHERE event_id = $1 ORDER BY created_at", UUID(event["id"])
     )

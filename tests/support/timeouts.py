@@ -1,4 +1,4 @@
-"""How long tests wait for what is to come, and how they start programs, whatever else the machine does meanwhile."""
+"""How long tests wait, and how they start programs, independent of the machine's load."""
 
 import sys
 from typing import Final

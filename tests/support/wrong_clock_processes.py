@@ -1,4 +1,4 @@
-"""An API and a worker as they run, on a machine whose clock a test sets."""
+"""An API and a worker process on a machine whose clock a test sets."""
 
 import asyncio
 import sys
@@ -17,21 +17,21 @@ from app.worker import run_worker
 
 
 def serve_api(say_ready: Callable[[], None], ahead: Path, log: Path, port: int) -> None:
-    """An API process at that port."""
+    """Run an API process at that port."""
     _shift_clock(ahead, log)
     say_ready()
     asyncio.run(serve(read_settings(), "127.0.0.1", port))
 
 
 def serve_worker(say_ready: Callable[[], None], ahead: Path, log: Path) -> None:
-    """A worker process."""
+    """Run a worker process."""
     _shift_clock(ahead, log)
     say_ready()
     asyncio.run(run_worker(read_settings()))
 
 
 def _shift_clock(ahead: Path, log: Path) -> None:
-    """From here on this process's machine is so many seconds ahead as a test has written."""
+    """Shift this process's wall clock by the seconds that the test wrote to the file."""
     true_time = time.time
 
     def shifted_time() -> float:
@@ -42,7 +42,7 @@ def _shift_clock(ahead: Path, log: Path) -> None:
         def now(cls, tz: Any = None) -> Any:
             return datetime.fromtimestamp(shifted_time(), tz)
 
-    # The one place of ours that asks the machine (tests/test_architecture.py), and everybody else's.
+    # The one place of ours that asks the machine (tests/test_architecture.py), and every library.
     clock.datetime = ShiftedDatetime  # type: ignore[attr-defined]  # a module's name, exchanged
     time.time = arq.utils.time = shifted_time  # type: ignore[attr-defined]  # arq has the function itself
     logs.configure(log.open("wb", buffering=0))
