@@ -4,30 +4,24 @@ from collections.abc import Sequence
 
 from app.attendance import finalize, service, unreported_meetings
 from app.attendance.participant_inbox import ParticipantEventLoader
-from app.core import batching, db
+from app.core import db
 from app.core.batching import BatchResult
 from app.core.job_runner import JobContext
 from app.resources import Resources
 
-JOB_NAME = "attendance.handle_participant"
-
 
 async def handle_participant(job: JobContext[Resources]) -> None:
-    """Store a participant's notification (the key is a delivery), together with others that are waiting.
-
-    Batching matters: when a meeting ends, a thousand participants leave at once. Order and repetition make no
-    difference.
-    """
-    resources = job.resources
-
-    async def handle_many(tx: db.Tx, keys: Sequence[str]) -> BatchResult:
-        participant_events, batch = await ParticipantEventLoader(tx, resources.encryption).load_many(keys)
-        await service.store(tx, participant_events)
-        return batch
-
-    async with batching.with_batch(job, resources.db.pool, JOB_NAME, handle_many), job.complete() as tx:
-        participant_event = await ParticipantEventLoader(tx, resources.encryption).load(job.id)
+    """Store a participant's notification (the key is a delivery). Order and repetition make no difference."""
+    async with job.complete() as tx:
+        participant_event = await ParticipantEventLoader(tx, job.resources.encryption).load(job.id)
         await service.store(tx, [participant_event] if participant_event else [])
+
+
+async def handle_participants(resources: Resources, tx: db.Tx, keys: Sequence[str]) -> BatchResult:
+    """Store many notifications in one transaction: when a meeting ends, a thousand participants leave at once."""
+    participant_events, batch = await ParticipantEventLoader(tx, resources.encryption).load_many(keys)
+    await service.store(tx, participant_events)
+    return batch
 
 
 async def finalize_attendance(job: JobContext[Resources]) -> None:

@@ -17,11 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import db, logs, outbox
 from app.core.asyncpg_pool import AsyncpgPool
-from app.core.job_runner import JobContext
+from app.core.job_context import JobContext
 
 log = logs.get("batching")
-# Batches are short: while one is written, the event loop keeps the other tenants' requests waiting.
-BATCH_SIZE = 25  # rows
+# A batch must be written within this time.
 LEASE_TIME = timedelta(seconds=5)
 
 _CLAIM = """
@@ -138,7 +137,7 @@ async def claim_batch(tx: db.Tx, job: str, keys: Collection[str], limit: int, le
 
 @contextlib.asynccontextmanager
 async def with_batch(
-    context: JobContext[Any], pool: AsyncpgPool, job: str, handler: BatchHandler, batch_size: int = BATCH_SIZE
+    context: JobContext[Any], pool: AsyncpgPool, job: str, handler: BatchHandler, batch_size: int
 ) -> AsyncIterator[None]:
     """Run the block for the context's own row, then the waiting rows of `job` in its queue, as one batch.
 
@@ -165,7 +164,7 @@ async def run_batch(
     job: str,
     now: datetime,
     handler: BatchHandler,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int,
 ) -> None:
     """Claim further due rows of `job` in the context's queue and run `handler` on all of them.
 

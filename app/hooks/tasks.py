@@ -11,7 +11,7 @@ from app.accounts import service as accounts
 from app.attendance import report
 from app.attendance.schemas import to_view
 from app.clients.hooks import HookError
-from app.core import batching, db, logs
+from app.core import db, logs
 from app.core.batching import BatchResult
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
@@ -25,8 +25,6 @@ from app.registrations.models import Registration, is_guest
 from app.resources import Resources
 
 MESSAGE_RETENTION = timedelta(days=30)
-CREATE_REGISTRATION_MESSAGES = "hooks.create_registration_messages"
-BATCH_SIZE = 50  # registrations; with fifty endpoints each costs a hundred statements
 # `wake_next` requests a message whose turn has come. If that is ever missed, its job checks again after this time.
 TURN_RECHECK_DELAY = timedelta(minutes=1)
 GONE_STATUS = 410
@@ -101,19 +99,15 @@ async def create_attendance_messages(job: JobContext[Resources]) -> None:
 
 
 async def create_registration_messages(job: JobContext[Resources]) -> None:
-    """Announce changed registrations: the key's, and others that wait, as thousands may change at once.
+    """Announce a changed registration (the key).
 
     An endpoint gets no message if its last one about the registration had the same data.
     """
-    resources = job.resources
-    batch = batching.with_batch(
-        job, resources.db.pool, CREATE_REGISTRATION_MESSAGES, _create_registration_messages, BATCH_SIZE
-    )
-    async with batch, job.complete() as tx:
-        await _create_registration_messages(tx, [job.key])
+    async with job.complete() as tx:
+        await create_messages_for_registrations(job.resources, tx, [job.key])
 
 
-async def _create_registration_messages(tx: db.Tx, keys: Sequence[str]) -> BatchResult:
+async def create_messages_for_registrations(_: Resources, tx: db.Tx, keys: Sequence[str]) -> BatchResult:
     """Create messages for the registrations of communities that subscribe; the others cost nothing more."""
     kind = "registration.changed"
     found = await tx.session.execute(

@@ -1,12 +1,12 @@
 """Jobs that process deliveries."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from app import commands
 from app.accounts import service as accounts
-from app.core import batching, db, metrics
+from app.core import db, metrics
 from app.core.batching import BatchResult
 from app.core.crypto import Encryption
 from app.core.job_runner import JobContext
@@ -16,33 +16,25 @@ from app.inbox.interpret import deauthorized_at, deauthorized_by, interpret
 from app.inbox.service import AccountResolver
 from app.resources import Resources
 
-INTERPRET = "inbox.interpret"
 # If an admin at Zoom edits all users of a company, one read serves many of the notifications.
 MIN_READ_INTERVAL = timedelta(minutes=1)
 
 
 async def interpret_delivery(job: JobContext[Resources]) -> None:
-    """Turn a delivery (the key), and others that wait beside it, into facts.
-
-    A delivery for no connected account is kept as `foreign`.
-    """
-    resources = job.resources
-    others = batching.with_batch(
-        job, resources.db.pool, INTERPRET, lambda tx, keys: _interpret_all(tx, resources.encryption, keys)
-    )
-    async with others, job.complete() as tx:
-        accounts, at = await _interpret(tx, resources.encryption, AccountResolver(tx), job.id)
+    """Turn a delivery (the key) into facts. A delivery that belongs to no connected account is stored as `foreign`."""
+    async with job.complete() as tx:
+        accounts, at = await _interpret(tx, job.resources.encryption, AccountResolver(tx), job.id)
         await service.mark_notified(tx, accounts, at)
 
 
-async def _interpret_all(tx: db.Tx, encryption: Encryption, keys: Iterable[str]) -> BatchResult:
-    """Interpret many deliveries in one transaction, each with a result of its own."""
+async def interpret_deliveries(resources: Resources, tx: db.Tx, keys: Sequence[str]) -> BatchResult:
+    """Interpret many deliveries in one transaction, each as if by itself."""
     resolver = AccountResolver(tx)
     batch = BatchResult()
     last_received: dict[UUID, datetime] = {}
     for delivery in await service.get_deliveries(tx, [UUID(key) for key in keys]):
         with batch.handling(str(delivery.id)):
-            accounts, at = await _interpret(tx, encryption, resolver, delivery.id)
+            accounts, at = await _interpret(tx, resources.encryption, resolver, delivery.id)
             last_received |= {account_id: max(at, last_received.get(account_id, at)) for account_id in accounts}
     if last_received:
         await service.mark_notified(tx, sorted(last_received), max(last_received.values()))

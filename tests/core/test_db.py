@@ -146,7 +146,7 @@ async def test_who_lost_rows_to_another_worker_writes_nothing_of_what_was_done_w
         return batching.BatchResult(done=list(keys))
 
     work = JobContext(own, harness.resources, harness.resources.db, None)
-    await batching.run_batch(work, harness.resources.db.pool, "things.observe", harness.clock.now(), slowly)
+    await batching.run_batch(work, harness.resources.db.pool, "things.observe", harness.clock.now(), slowly, 25)
     rows = await harness.resources.db.pool.fetch(
         "SELECT key, lease IS NULL AS free FROM outbox WHERE key <> 'own' ORDER BY key"
     )

@@ -97,9 +97,9 @@ async def test_rows_that_a_batch_holds_take_nobodys_place(flooded: Harness) -> N
         return batching.BatchResult(done=list(keys))
 
     work = JobContext(own, flooded.resources, flooded.resources.db, None)
-    await batching.run_batch(work, flooded.resources.db.pool, OBSERVE, flooded.clock.now(), meanwhile)
+    await batching.run_batch(work, flooded.resources.db.pool, OBSERVE, flooded.clock.now(), meanwhile, 25)
     left = await flooded.resources.db.pool.fetchval("SELECT count(*) FROM outbox WHERE queue = 'delivery:flood'")
-    assert left == 1_001 - batching.BATCH_SIZE, "done, and not handed back because of what was claimed meanwhile"
+    assert left == 1_001 - 25, "done, and not handed back because of what was claimed meanwhile"
 
 
 async def test_a_row_that_asked_to_wait_is_not_read_before_its_moment(harness: Harness) -> None:
@@ -118,7 +118,7 @@ async def test_a_row_that_asked_to_wait_is_not_read_before_its_moment(harness: H
     for number in range(5):
         await harness.change(f"own-{number}", queue="delivery:early")
         work = JobContext(await harness.claim_key(f"own-{number}"), harness.resources, harness.resources.db, None)
-        await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), too_early)
+        await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), too_early, 25)
     assert len(reads) == len(set(reads)) == 50
     rows = await harness.resources.db.pool.fetch(
         "SELECT due_at, not_before, attempts, reason FROM outbox WHERE lease IS NULL"
@@ -139,7 +139,7 @@ async def test_each_row_of_a_batch_fails_as_it_would_by_itself(harness: Harness)
 
     await harness.change("own", queue="delivery:mixed")
     work = JobContext(await harness.claim_key("own"), harness.resources, harness.resources.db, None)
-    await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), fail)
+    await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), fail, 25)
     rows = {key: await harness.read_row(key) for key in errors}
     dead, again, parked = (rows[key] or {} for key in errors)
     assert (dead["dead_at"] is not None, dead["reason"]) == (True, "RetryLater: never")
@@ -159,7 +159,7 @@ async def test_what_spoils_a_batch_is_not_put_into_another_one(harness: Harness)
     for number in range(3):
         await harness.change(f"own-{number}", queue="delivery:spoiled")
         work = JobContext(await harness.claim_key(f"own-{number}"), harness.resources, harness.resources.db, None)
-        await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), break_batch)
+        await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), break_batch, 25)
     assert tries == [20]
     left = await runner_of(harness, {"delivery": ConcurrencyLimits(30, 30, 30)}).claim(30, MAX_PER_QUEUE)
     assert len(left) == 20, "each is run by itself, now"
@@ -173,7 +173,7 @@ async def test_a_row_is_done_although_what_waits_beside_it_cannot_be(harness: Ha
     async def break_batch(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
         raise RuntimeError
 
-    async with batching.with_batch(own, harness.resources.db.pool, OBSERVE, break_batch), own.complete():
+    async with batching.with_batch(own, harness.resources.db.pool, OBSERVE, break_batch, 25), own.complete():
         pass
     assert await harness.read_row("own") is None
 
@@ -187,7 +187,7 @@ async def test_what_waits_beside_a_row_is_done_although_the_row_cannot_be(harnes
         return batching.BatchResult(done=list(keys))
 
     with pytest.raises(RetryLater):
-        async with batching.with_batch(own, harness.resources.db.pool, OBSERVE, do), own.complete():
+        async with batching.with_batch(own, harness.resources.db.pool, OBSERVE, do, 25), own.complete():
             raise RetryLater("too early")
     assert [row["key"] for row in await harness.resources.db.pool.fetch("SELECT key FROM outbox")] == ["own"]
 
