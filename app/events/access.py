@@ -39,7 +39,10 @@ def visible_to(caller: Caller) -> list[ColumnElement[bool]]:
 
 
 async def get_visible(tx: Tx, event_id: UUID, caller: Caller, what: str = "event", *, lock: bool = False) -> Event:
-    """Return an event that the caller may see, locked if asked for. Raises `not-found` with the name `what`."""
+    """Return an event that the caller may see, locked if asked for.
+
+    Raises `not-found` with the name `what`.
+    """
     event = await service.get(tx, event_id)
     if event is not None and can_see(event, caller) and lock:
         # Only now, so that nobody can lock an event of another community.
@@ -57,8 +60,10 @@ async def get_managed(tx: Tx, event_id: UUID, caller: Caller) -> Event:
 
 
 async def get_administered(tx: Tx, event_id: UUID, caller: Caller, *, lock: bool = False) -> Event:
-    """Return an event that the caller may administer, locked for an edit if asked for. Raises `not-found` or
-    `forbidden`."""
+    """Return an event that the caller may administer, locked for an edit if asked for.
+
+    Raises `not-found` or `forbidden`.
+    """
     event = await get_visible(tx, event_id, caller, lock=lock)
     if not can_administer(event, caller):
         raise Problem("forbidden", "Only owners and admins of the community may do this.")

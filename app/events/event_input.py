@@ -1,4 +1,4 @@
-"""What people say of an event, and what it comes to: the terms of an event. Pure."""
+"""The input of an event: what a request may contain, checked and made into complete fields. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -14,7 +14,7 @@ from app.core.text_cleaning import nonblank_line
 from app.events import event_times
 from app.events.models import Event
 
-# One line of what one sees; the database takes no NUL, and no heading needs a line break.
+# One line with something visible in it. PostgreSQL stores no NUL, and no heading needs a line break.
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
@@ -24,13 +24,15 @@ Description = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\
 Delivery = Literal["native", "zoom"]
 TITLE = "What it is called, in one line"
 STARTS_AT = "When it begins: with an offset an instant, without one the time on the wall in `timezone`. Not in the past"
-ENDS_AT = "When it ends, said like `starts_at`: later than that, by 24 hours at the most"
+ENDS_AT = "When it ends, written like `starts_at`: later than that, by 24 hours at the most"
 TIMEZONE = "The zone it is planned in, by its IANA name. Changed alone, it moves nothing"
 SOME_ID = "0197f0a2-6c1b-7a40-8a51-0d7f3c2b9e11"
 WHEN = ["2027-03-01T19:00:00Z"]
 
 
 class _EventBody(TypedDict, total=False):
+    """The optional fields that a new event and a change of one share."""
+
     space_id: Annotated[UUID | None, Field(description="The space that holds it; null for none", examples=[SOME_ID])]
     description: Annotated[Description, Field(examples=["Bring a cup of tea."])]
     is_virtual: Annotated[
@@ -38,7 +40,7 @@ class _EventBody(TypedDict, total=False):
     ]
     delivery_mode: Annotated[
         Delivery | None,
-        Field(description="Where a virtual event runs; saying it makes the event virtual", examples=["zoom"]),
+        Field(description="Where a virtual event runs; setting it makes the event virtual", examples=["zoom"]),
     ]
     host_id: Annotated[
         UUID | None, Field(description="Who owns the Zoom meeting; needed on Zoom, and only there", examples=[SOME_ID])
@@ -57,7 +59,7 @@ class _EventBody(TypedDict, total=False):
 
 
 class NewEvent(_EventBody):
-    """An event to be made. What is left out is empty, unlimited or off."""
+    """An event to create. A field that is left out is empty, unlimited or off."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
@@ -70,7 +72,10 @@ class NewEvent(_EventBody):
 
 
 class EventChanges(_EventBody, total=False):
-    """What is to change of an event; what is left out stays. Null is a value, and only where a field can be empty."""
+    """Changes to an event. A field that is left out stays as it is.
+
+    Only a field that can be empty takes null.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
@@ -84,7 +89,7 @@ class EventChanges(_EventBody, total=False):
 
 @dataclass(frozen=True)
 class EventFields:
-    """All that people can say of an event, complete and consistent; times in UTC."""
+    """The fields of an event that people can set, complete and consistent. Times are in UTC."""
 
     title: str
     starts_at: datetime
@@ -100,32 +105,32 @@ class EventFields:
 
     @classmethod
     def from_event(cls, event: Event) -> Self:
-        """The terms an event has now."""
+        """Return the fields that a stored event has now."""
         stored = {field.name: getattr(event, field.name) for field in fields(cls)}
         return cls(**{**stored, "alternative_hosts": tuple(event.alternative_hosts)})
 
     def columns(self) -> dict[str, Any]:
-        """The terms as the columns of an event."""
+        """Return the fields as values for the columns of an event."""
         stored = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**stored, "alternative_hosts": list(self.alternative_hosts)}
 
     def rescheduled(self, other: Self) -> bool:
-        """Whether `other` is held at another time."""
+        """Return whether `other` takes place at another time."""
         return (self.starts_at, self.ends_at) != (other.starts_at, other.ends_at)
 
     def delivery_changed(self, other: Self) -> bool:
-        """Whether `other` runs elsewhere, or under another host."""
+        """Return whether `other` runs elsewhere, or under another host."""
         return (self.delivery_mode, self.host_id) != (other.delivery_mode, other.host_id)
 
 
 def from_input(new_event: NewEvent) -> EventFields:
-    """The terms of a new event; a 422 names the field that cannot be."""
+    """Return the fields of a new event. A 422 names the field that is not allowed."""
     values = {**new_event, "alternative_hosts": tuple(new_event.get("alternative_hosts", ()))}
-    return _normalized(EventFields(**values), new_event)  # type: ignore[arg-type]  # the keys of NewEvent are the fields of Terms
+    return _normalized(EventFields(**values), new_event)  # type: ignore[arg-type]  # NewEvent has the same fields
 
 
 def merged(before: EventFields, changes: EventChanges) -> EventFields:
-    """`before` with what was said; a 422 names the field that cannot be."""
+    """Return `before` with the changes made. A 422 names the field that is not allowed."""
     values: dict[str, Any] = dict(changes)
     if "alternative_hosts" in values:
         values["alternative_hosts"] = tuple(values["alternative_hosts"])
@@ -133,6 +138,10 @@ def merged(before: EventFields, changes: EventChanges) -> EventFields:
 
 
 def _normalized(draft: EventFields, requested: Mapping[str, Any]) -> EventFields:
+    """Return the draft with times in UTC and a consistent delivery.
+
+    `requested` has the fields that the caller sent.
+    """
     starts_at = event_times.to_utc(draft.starts_at, draft.timezone, "starts_at")
     ends_at = event_times.to_utc(draft.ends_at, draft.timezone, "ends_at")
     event_times.check_span(starts_at, ends_at)
@@ -140,6 +149,11 @@ def _normalized(draft: EventFields, requested: Mapping[str, Any]) -> EventFields
 
 
 def _with_delivery(draft: EventFields, requested: Mapping[str, Any]) -> EventFields:
+    """Make `is_virtual`, `delivery_mode` and the hosts agree.
+
+    The draft alone cannot show what the caller meant: a stored value that no longer fits is dropped, while the same
+    value in the request is refused. So `requested` is consulted, too.
+    """
     if requested.get("delivery_mode") and not requested.get("is_virtual", True):
         raise field_error("delivery_mode", "only a virtual event has one: leave it out, or turn is_virtual on")
     is_virtual = draft.is_virtual or bool(requested.get("delivery_mode"))

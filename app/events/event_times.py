@@ -1,4 +1,4 @@
-"""The rules of times: what people say, read in the zone they mean. Pure."""
+"""The rules for times that people enter: parsing, time zones, limits. Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -22,20 +22,26 @@ _JSON_SCHEMA = {"type": "string", "format": "date-time"}
 
 @cache
 def _zones() -> frozenset[str]:
-    """The names of the IANA database. A machine's own folder has others, such as `localtime`, which is wherever the
-    machine stands. `Factory` is what a machine says that was never set up."""
+    """Return the zone names of the IANA database, as the `tzdata` package lists them.
+
+    The machine's own zone folder is not used: it has further names, such as `localtime`, which means the place where
+    the machine stands. `Factory` is left out because it marks a machine that was never set up.
+    """
     return frozenset(files("tzdata").joinpath("zones").read_text().split()) - {"Factory"}
 
 
 def validate_timezone(name: str) -> str:
-    """`name` if the IANA database has it, spelled like this; else a ValueError."""
+    """Return `name` if the IANA database has it in this spelling. Raises ValueError if not."""
     if name not in _zones():
         raise ValueError("is not a time zone of the IANA database, such as Europe/Berlin")
     return name
 
 
 def parse_time(value: object) -> datetime:
-    """A date and time as RFC 3339 writes it, to the second, naive where no offset is given; else a ValueError."""
+    """Return the datetime of an RFC 3339 string, to the second; naive if it has no offset.
+
+    Raises ValueError for any other value.
+    """
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str) or not _RFC3339.fullmatch(value.upper()):
@@ -49,7 +55,7 @@ def _require_offset(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-# Times people say. A `LocalTime` without an offset is what the clock on the wall shows in the event's zone.
+# Times that people enter. A `LocalTime` without an offset is wall time in the event's zone; an `Instant` needs one.
 LocalTime = Annotated[datetime, BeforeValidator(parse_time), WithJsonSchema(_JSON_SCHEMA)]
 Instant = Annotated[
     datetime, BeforeValidator(parse_time), AfterValidator(_require_offset), WithJsonSchema(_JSON_SCHEMA)
@@ -57,10 +63,10 @@ Instant = Annotated[
 
 
 def to_utc(value: datetime, timezone: str, field: str) -> datetime:
-    """The instant, in UTC, that `value` means in `timezone`.
+    """Return the instant, in UTC, that `value` means in `timezone`.
 
-    Without an offset it is wall time there. A time the clocks skip in spring is a 422 that names `field`; of one that
-    comes twice in autumn the first is meant, and the second can be said with its offset.
+    A value without an offset is wall time in that zone. A wall time that the clocks skip in spring is a 422 that names
+    `field`. A wall time that occurs twice in autumn means the first one; a caller can state the second by its offset.
     """
     if value.tzinfo is not None:
         return value.astimezone(UTC)
@@ -72,7 +78,7 @@ def to_utc(value: datetime, timezone: str, field: str) -> datetime:
 
 
 def check_span(starts_at: datetime, ends_at: datetime) -> None:
-    """422 unless the event ends after it starts, and within 24 hours."""
+    """Raise a 422 unless the event ends after it starts, and within 24 hours."""
     if ends_at <= starts_at:
         raise field_error("ends_at", "must be after starts_at")
     if ends_at - starts_at > MAX_DURATION:
@@ -80,7 +86,7 @@ def check_span(starts_at: datetime, ends_at: datetime) -> None:
 
 
 def check_start(starts_at: datetime, now: datetime) -> None:
-    """The problem `starts-in-past` where an event would begin before `now`."""
+    """Raise the problem `starts-in-past` if the event would begin before `now`."""
     if starts_at < now:
         message = "is in the past"
         raise Problem(

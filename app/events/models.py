@@ -1,4 +1,4 @@
-"""Tables of what the platform schedules, and the state of an event as one pure rule."""
+"""Tables of spaces, community settings and events, and the rule for the state of an event."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core.db import Model
 from app.core.models import Community
 
-# An event nobody ended is over this long after its scheduled end, and an ended one no longer reopens by itself.
+# This long after its scheduled end, an event counts as ended even if no end was reported. From then on the end is
+# final: the host can no longer start the meeting again. 15 minutes are a judgement: meetings overrun a little, and
+# reports come late.
 END_GRACE = timedelta(minutes=15)
 
 
@@ -29,13 +31,13 @@ class Space(Model):
 
 
 class CommunitySettings(Model):
-    """What the admins of a community chose; what they did not choose is as `events.settings` says."""
+    """The settings that the admins of a community chose. `events.settings` has the defaults."""
 
     __tablename__ = "community_settings"
 
     community_id: Mapped[str] = mapped_column(ForeignKey(Community.id), primary_key=True)
     settings: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    # Reminders whose moment was over by then are not made up for.
+    # When the reminder times last changed. A reminder that was due before this moment is not sent late.
     reminders_changed_at: Mapped[datetime | None]
 
 
@@ -62,35 +64,37 @@ class Event(Model):
     ends_at: Mapped[datetime]
     timezone: Mapped[str] = mapped_column(Text)
     is_virtual: Mapped[bool]
-    # None while the event is not virtual.
+    # None if the event is not virtual.
     delivery_mode: Mapped[str | None] = mapped_column(Text)
     host_id: Mapped[UUID | None] = mapped_column(ForeignKey("hosts.id"))
     alternative_hosts: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
     capacity: Mapped[int | None]
+    # Counts edits; it is the ETag. Going live is no edit.
     version: Mapped[int] = mapped_column(server_default="1")
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     cancelled_at: Mapped[datetime | None]
+    # A deleted event is cancelled, too, and no answer shows it.
     deleted_at: Mapped[datetime | None]
-    # What the meeting's instances say: since when one is open, and when the last one that was no rehearsal ended.
+    # Derived from the meeting's instances: since when one is open, and when the last one that was no rehearsal ended.
     live_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
-    # How many instances that were no rehearsals are over.
+    # How many runs of the meeting are over; rehearsals do not count.
     ended_runs: Mapped[int] = mapped_column(server_default="0")
-    # The start for which it was told that no host had come, and how many people were waiting then.
+    # The start for which people were notified that no host had come, and how many people were waiting then.
     host_missed_at: Mapped[datetime | None]
     host_missed_by: Mapped[int | None]
 
     @property
     def on_zoom(self) -> bool:
-        """Whether the platform wants a Zoom meeting for this event."""
+        """Return whether this event needs a Zoom meeting."""
         return (
             self.is_virtual and self.delivery_mode == "zoom" and self.cancelled_at is None and self.deleted_at is None
         )
 
     def status(self, now: datetime) -> str:
-        """`scheduled`, `live`, `ended` or `cancelled` at `now`."""
+        """Return the state at `now`: `scheduled`, `live`, `ended` or `cancelled`."""
         return status(
             cancelled=self.cancelled_at is not None,
             live_at=self.live_at,
@@ -103,7 +107,7 @@ class Event(Model):
 def status(
     *, cancelled: bool, live_at: datetime | None, ended_at: datetime | None, ends_at: datetime, now: datetime
 ) -> str:
-    """The state of an event (design section 5): live overrides the schedule, cancelled overrides everything."""
+    """Return the state of an event: live overrides the schedule, cancelled overrides everything."""
     if cancelled:
         return "cancelled"
     if live_at is not None:
@@ -114,7 +118,7 @@ def status(
 
 
 def status_sql(now: datetime) -> ColumnElement[str]:
-    """`status` for the database: the state of each event at `now`, as an expression a list can be filtered by."""
+    """Return `status` as an SQL expression, by which a query can filter events at `now`."""
     return case(
         (Event.cancelled_at.is_not(None), literal("cancelled")),
         (Event.live_at.is_not(None), literal("live")),

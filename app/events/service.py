@@ -1,4 +1,4 @@
-"""Events made, changed, cancelled and deleted, in the caller's transaction. Nothing here talks to Zoom."""
+"""Create, change, cancel and delete events in the caller's transaction. Nothing here calls Zoom."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -11,30 +11,35 @@ from app.events.event_input import EventChanges, EventFields, NewEvent, from_inp
 from app.events.models import Event
 from app.facts import EventChanged, EventEnded, EventWentLive, LiveStateChanged
 
-MAX_EVENTS_PER_HOUR = 1000  # made in one community
+# Events that one community may create in an hour: far more than people schedule, so only a script that runs wild
+# meets the limit.
+MAX_EVENTS_PER_HOUR = 1000
 
 
 def topic(event_id: UUID) -> str:
-    """What is rung whenever something about an event has changed."""
+    """Return the pub/sub topic on which every change of an event is published."""
     return f"event:{event_id}"
 
 
 async def get(tx: Tx, event_id: UUID) -> Event | None:
-    """An event as it is, deleted ones too."""
+    """Return an event, also if it is deleted; None if there is none."""
     return await tx.session.get(Event, event_id)
 
 
 async def lock(tx: Tx, event_id: UUID) -> Event | None:
-    """An event as it is now, deleted ones too, locked against other changes until the end of the transaction; rows that
-    reference it can still be written, tickets above all."""
+    """Return an event as it is now, also if it is deleted, and lock it until the transaction ends.
+
+    The lock stops other changes of the event. It does not stop inserts of rows that reference the event, above all of
+    tickets: nobody who joins waits for an edit.
+    """
     return await tx.session.get(Event, event_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
 async def create(tx: Tx, community_id: str, created_by: str, new_event: NewEvent) -> Event:
-    """A community event on the terms said; `created_by` is a member id.
+    """Create a community event; `created_by` is a member id.
 
-    422 names a field that cannot be, `starts-in-past` a start before now; `host-busy` (409) carries the free hosts,
-    `too-many` (429) comes after so many of a community in an hour.
+    Raises a 422 that names the field that is not allowed, `starts-in-past` for a start before now, `host-busy` (409)
+    with the hosts that are free, and `too-many` (429) when the community has used up `MAX_EVENTS_PER_HOUR`.
     """
     fields = from_input(new_event)
     event_times.check_start(fields.starts_at, tx.now)
@@ -60,9 +65,10 @@ async def create(tx: Tx, community_id: str, created_by: str, new_event: NewEvent
 
 
 async def change(tx: Tx, event: Event, changes: EventChanges) -> bool:
-    """Change a locked event; returns whether anything did. What comes to the same as before is no change.
+    """Change a locked event and return whether anything changed.
 
-    Beside what `create` refuses: `event-closed` (409) for one that is cancelled or over, and for moving a live one.
+    Values equal to the stored ones are no change. Raises what `create` raises, and `event-closed` (409) for an event
+    that is cancelled or over, and for moving a live event.
     """
     before = EventFields.from_event(event)
     after = merged(before, changes)
@@ -82,7 +88,7 @@ async def change(tx: Tx, event: Event, changes: EventChanges) -> bool:
 
 
 async def cancel(tx: Tx, event: Event) -> bool:
-    """Cancel a locked event, whatever its state; returns whether it was not cancelled before."""
+    """Cancel a locked event in any state. Returns False if it was cancelled already."""
     if event.cancelled_at is not None:
         return False
     event.cancelled_at = tx.now
@@ -91,7 +97,7 @@ async def cancel(tx: Tx, event: Event) -> bool:
 
 
 async def delete(tx: Tx, event: Event) -> bool:
-    """Cancel a locked event and hide it; returns whether it was not deleted before."""
+    """Cancel a locked event and hide it. Returns False if it was deleted already."""
     if event.deleted_at is not None:
         return False
     event.cancelled_at = event.cancelled_at or tx.now
@@ -103,10 +109,12 @@ async def delete(tx: Tx, event: Event) -> bool:
 async def update_live_state(
     tx: Tx, event_id: UUID, live_at: datetime | None, ended_at: datetime | None, ended_runs: int
 ) -> None:
-    """What the meeting's instances say now: since when one is open, when the last one that counts ended, and how many
-    that count are over. One that was over before it was heard of went live, too.
+    """Store what the meeting's instances say now, and record what follows from it.
 
-    It is no edit: the version stays, so that nobody's change is refused because the meeting began meanwhile.
+    `live_at` tells since when an instance is open, `ended_at` when the last one that counts ended, and `ended_runs` how
+    many that count are over. A run whose end is the first thing we learn of it went live as well, so both facts are
+    recorded. This is no edit: the version stays, so that nobody's change is refused because the meeting began
+    meanwhile.
     """
     event = await lock(tx, event_id)
     if event is None or (event.live_at, event.ended_at, event.ended_runs) == (live_at, ended_at, ended_runs):
@@ -125,6 +133,7 @@ async def update_live_state(
 
 
 def _check_open(event: Event, before: EventFields, after: EventFields, now: datetime) -> None:
+    """Raise `event-closed` if the state of the event does not allow the change."""
     status = event.status(now)
     if status == "cancelled":
         raise Problem("event-closed", "This event was cancelled; it takes no more changes.")
@@ -137,6 +146,7 @@ def _check_open(event: Event, before: EventFields, after: EventFields, now: date
 
 
 async def _check(tx: Tx, event: Event, before: EventFields, after: EventFields) -> None:
+    """Check the fields that change. A field that stays is not checked: what it names may be gone by now."""
     if after.starts_at != before.starts_at:
         event_times.check_start(after.starts_at, tx.now)
     if after.ends_at != before.ends_at and after.ends_at <= tx.now:
@@ -153,7 +163,10 @@ async def _check_space(tx: Tx, community_id: str, fields: EventFields) -> None:
 
 
 async def _check_hosts(tx: Tx, community_id: str, fields: EventFields) -> None:
-    """Alternative hosts must be licensed users of the host's account, says Zoom of `settings.alternative_hosts`."""
+    """Check the host and the alternative hosts.
+
+    Zoom documents for `settings.alternative_hosts` that they must be licensed users of the host's account.
+    """
     if fields.host_id is None:
         return
     host = await hosts.require_usable(tx, community_id, fields.host_id)
@@ -166,6 +179,7 @@ async def _check_hosts(tx: Tx, community_id: str, fields: EventFields) -> None:
 
 
 async def _reserve(tx: Tx, event: Event) -> None:
+    """Reserve the host for the time of the event, or release the reservation of an event that needs none."""
     host = await hosts.get(tx, event.host_id) if event.on_zoom and event.host_id else None
     if host:
         key = await reservations.reservation_key(tx, host, event.id)
@@ -175,6 +189,7 @@ async def _reserve(tx: Tx, event: Event) -> None:
 
 
 async def _close(tx: Tx, event: Event) -> None:
+    """Release the host of a cancelled event and record the change."""
     event.version += 1
     event.updated_at = tx.now
     await tx.session.flush()
@@ -183,7 +198,10 @@ async def _close(tx: Tx, event: Event) -> None:
 
 
 async def _record_change(tx: Tx, event: Event, host_id: UUID | None) -> None:
-    """`host_id` is whose account the sync will call: for an event taken off Zoom, the host it had."""
+    """Record that an event changed.
+
+    The sync calls Zoom in the account of `host_id`. For an event taken off Zoom that is the host it had before.
+    """
     host = await hosts.get(tx, host_id) if host_id else None
     tx.record(EventChanged(event.id, host.account_id if host else None))
     tx.publish(topic(event.id))

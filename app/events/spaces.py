@@ -1,4 +1,4 @@
-"""Spaces: parts of a community that hold events, with the meeting settings these share."""
+"""Spaces: parts of a community that hold events and give them shared meeting settings."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +18,8 @@ from app.events.models import Event, Space
 from app.facts import EventChanged
 from app.web import Schema
 
-MAX_SPACES = 200  # of one community
+# Spaces of one community. Nobody can delete a space, so the table needs a limit.
+MAX_SPACES = 200
 RECORD = "Record to Zoom's cloud where the host's plan allows it"
 WAITING_ROOM = "People wait until the host lets them in"
 MUTE = "People come in muted"
@@ -26,7 +27,7 @@ VIDEO = "People come in with their camera on"
 
 
 class MeetingSettings(Schema):
-    """How the Zoom meetings of a space's events are held; an event without a space is held like this too."""
+    """Settings for the Zoom meetings of a space's events. The defaults apply to events without a space."""
 
     record: bool = Field(default=True, strict=True, description=RECORD, examples=[True])
     waiting_room: bool = Field(default=False, strict=True, description=WAITING_ROOM, examples=[False])
@@ -35,7 +36,7 @@ class MeetingSettings(Schema):
 
 
 class SettingsChanges(TypedDict, total=False):
-    """The meeting settings that are to change; what is left out stays."""
+    """Changes to the meeting settings. A field that is left out stays as it is."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
@@ -46,7 +47,7 @@ class SettingsChanges(TypedDict, total=False):
 
 
 class SpaceChanges(TypedDict, total=False):
-    """What is to change of a space; what is left out stays."""
+    """Changes to a space. A field that is left out stays as it is."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # how pydantic configures a TypedDict
 
@@ -56,7 +57,7 @@ class SpaceChanges(TypedDict, total=False):
 
 
 class NewSpace(Schema):
-    """A space to be made."""
+    """A space to create."""
 
     name: Title = Field(examples=["Reviewer events"])
     description: Description = Field(default="", examples=["Where reviewers try things."])
@@ -64,18 +65,18 @@ class NewSpace(Schema):
 
 
 def settings_of(space: Space | None) -> MeetingSettings:
-    """The meeting settings of a space, or of an event that is in none."""
+    """Return the meeting settings of a space; the defaults if there is no space."""
     return MeetingSettings.model_validate(space.settings if space else {})
 
 
 async def get(tx: Tx, community_id: str, space_id: UUID) -> Space | None:
-    """A space of this community."""
+    """Return a space of this community; None if it has no such space."""
     space = await tx.session.get(Space, space_id)
     return space if space and space.community_id == community_id else None
 
 
 async def exists_in(tx: Tx, space_id: UUID, communities: Sequence[str] | None) -> bool:
-    """Whether it is a space of one of these communities, or where they are None of any."""
+    """Return whether one of these communities has the space; with None, whether any has."""
     space = await tx.session.get(Space, space_id)
     return space is not None and (communities is None or space.community_id in communities)
 
@@ -83,7 +84,7 @@ async def exists_in(tx: Tx, space_id: UUID, communities: Sequence[str] | None) -
 async def list_in_community(
     tx: Tx, community_id: str, limit: int, after: tuple[datetime, UUID] | None
 ) -> Sequence[Space]:
-    """Up to `limit` spaces by the time they were made, beginning after the (time, id) given."""
+    """Return up to `limit` spaces by creation time, starting after the (time, id) `after`."""
     statement = select(Space).where(Space.community_id == community_id)
     if after is not None:
         statement = statement.where(tuple_(Space.created_at, Space.id) > tuple_(*after))
@@ -91,7 +92,7 @@ async def list_in_community(
 
 
 async def create(tx: Tx, community_id: str, new_space: NewSpace) -> Space:
-    """A new space. Raises the problem `too-many-spaces`."""
+    """Create a space. Raises the problem `too-many-spaces`."""
     await quotas.lock_community(tx, community_id)
     count = select(func.count()).select_from(Space).where(Space.community_id == community_id)
     if (await tx.session.scalar(count) or 0) >= MAX_SPACES:
@@ -110,7 +111,10 @@ async def create(tx: Tx, community_id: str, new_space: NewSpace) -> Space:
 
 
 async def change(tx: Tx, community_id: str, space_id: UUID, changes: SpaceChanges) -> Space:
-    """Change a space of this community; 404 where there is none. Other settings reach every meeting still to come."""
+    """Change a space of this community. Raises a 404 if it has no such space.
+
+    New meeting settings apply to every upcoming event of the space.
+    """
     space = await tx.session.get(Space, space_id, with_for_update=True, populate_existing=True)
     if space is None or space.community_id != community_id:
         raise not_found("space")
@@ -125,6 +129,7 @@ async def change(tx: Tx, community_id: str, space_id: UUID, changes: SpaceChange
 
 
 async def _record_change(tx: Tx, space: Space) -> None:
+    """Record a change of every upcoming event on Zoom in the space, so that its meeting is synced."""
     upcoming = select(Event.id, Host.account_id).join(Host, Host.id == Event.host_id).where(
         Event.space_id == space.id, Event.cancelled_at.is_(None), Event.ends_at > tx.now
     )  # fmt: skip
