@@ -124,12 +124,17 @@ async def _mark_attempt(job: JobContext[Resources], pending: PendingCreation, le
     """Commit that an attempt without the fields `left_out` is under way; with None, that none is."""
     async with job.transaction() as tx:
         row = await service.lock(tx, pending.row.id)
-        row.state, row.synced_version, row.marker = "pending", pending.event_version, pending.row.marker
+        row.state = "pending"
+        row.synced_version = pending.event_version
+        row.marker = pending.row.marker
         if left_out is None:
-            row.last_sent, row.attempted_at, row.left_out = None, None, {}
+            row.last_sent = None
+            row.attempted_at = None
+            row.left_out = {}
         else:
             row.left_out = remember_refused(pending.plan, pending.row.left_out, left_out)
-            row.last_sent, row.attempted_at = without_refused(pending.plan, row.left_out), tx.now
+            row.last_sent = without_refused(pending.plan, row.left_out)
+            row.attempted_at = tx.now
 
 
 async def _wait_for_outcome(job: JobContext[Resources], pending: PendingCreation, error: OutcomeUnknown) -> None:
@@ -184,7 +189,8 @@ async def _adopt(
     """
     async with job.complete() as tx:
         meeting = await service.lock(tx, row.id)
-        meeting.zoom_meeting_id, meeting.attempted_at = zoom_meeting.id, None
+        meeting.zoom_meeting_id = zoom_meeting.id
+        meeting.attempted_at = None
         meeting.synced_at = tx.now
         sync_outcome.store_observation(meeting, zoom_meeting, job.resources)
         sync_outcome.mark_scheduled(meeting)

@@ -1,4 +1,7 @@
-"""Instances folded into what they mean for their event. Pure, and independent of the order they became known in."""
+"""Derive the state of an event from its meeting's instances. Pure.
+
+The result does not depend on the order in which notifications arrive.
+"""
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
@@ -7,14 +10,15 @@ from typing import NamedTuple
 
 from app.clients.zoom.notifications import Notification, parse_datetime
 
-# Who is told to have come that shortly after the end may have come just before it.
+# Somebody who joined this shortly after the reported end may in truth have joined just before it.
 ROUNDING = timedelta(minutes=1)
 
 
 class InstanceTimes(NamedTuple):
-    """One actual holding: when it started and ended, as far as Zoom has said.
+    """One run of a meeting: when it started and ended, as far as known.
 
-    A start or end that was `inferred` was not told: by then it ran; by then it was over, or nobody was there any more.
+    `inferred` means that Zoom did not report these times. The meeting ran by an inferred start; by an inferred end it
+    was over, or nobody was inside any more.
     """
 
     started_at: datetime | None
@@ -23,7 +27,10 @@ class InstanceTimes(NamedTuple):
 
 
 class EventLiveState(NamedTuple):
-    """Since when an instance is open, when the last one that counts ended, and how many that count are over."""
+    """The live state of an event, derived from its runs.
+
+    Since when a run is open, when the last run that counts ended, and how many runs that count are over.
+    """
 
     live_at: datetime | None
     ended_at: datetime | None
@@ -31,15 +38,16 @@ class EventLiveState(NamedTuple):
 
 
 def summarize(times: Iterable[InstanceTimes], starts_at: datetime) -> EventLiveState:
-    """An instance that ended before `starts_at` was a rehearsal and counts for nothing; an open one makes it live.
-    An instance that was opened again is as many holdings as it had runs.
+    """Return the live state of an event that starts at `starts_at`, from the runs of its meeting.
 
-    A meeting has one instance at a time, so only the last can be open: the end of an earlier one was not heard.
+    A run that ended before `starts_at` was a rehearsal and does not count; an open run makes the event live. An
+    instance that was opened again counts as several runs. A meeting has only one instance at a time, so only the last
+    run can be open. If an earlier one has no end, its notification was lost.
     """
     known = sorted(set(times), key=lambda each: (_start_of(each), each.ended_at is None, each.ended_at))
-    ended = [h.ended_at for h in known if h.ended_at is not None and h.ended_at >= starts_at]
+    ended = [run.ended_at for run in known if run.ended_at is not None and run.ended_at >= starts_at]
     begun_after = [_start_of(after) for after in known[1:]]
-    known_ends = [h.ended_at or after for h, after in zip_longest(known, begun_after)]
+    known_ends = [run.ended_at or after for run, after in zip_longest(known, begun_after)]
     count = sum(at is not None and at >= starts_at for at in known_ends)
     if known and known[-1].ended_at is None:
         return EventLiveState(known[-1].started_at, None, count)
@@ -54,16 +62,15 @@ def runs(
     inferred_end: datetime | None = None,
     joined_at: Collection[datetime] = (),
 ) -> list[InstanceTimes]:
-    """One instance, run by run: an instance that ended is opened again by a start of which Zoom tells a later time.
+    """Split one instance into its runs: a start that is later than an end opens the instance again.
 
-    `starts` and `ends` are all that were told. `earliest_start` is the earliest start that was told or found out, `over_by` an
-    end that was found out, and counts where none was told. `joined_at` is when participants came: long after an end it was
-    opened again, too, even if nobody told. At least one run is returned, though perhaps nothing is known of it.
+    `starts` and `ends` are all that Zoom reported. `earliest_start` is the earliest start, reported or inferred.
+    `inferred_end` counts only if no end was reported. `joined_at` tells when participants joined: somebody who joined
+    clearly after an end shows that the instance was opened again without a report. At least one run is returned, even
+    if nothing is known about it.
     """
-    first, latest = (
-        min([*starts, *([earliest_start] if earliest_start else [])], default=None),
-        max(starts, default=None),
-    )
+    first = min([*starts, *([earliest_start] if earliest_start else [])], default=None)
+    latest = max(starts, default=None)
     found: list[InstanceTimes] = []
     while True:
         ended = min((at for at in ends if not found or first is None or at >= first), default=None)
@@ -78,13 +85,17 @@ def runs(
 
 
 def _start_of(times: InstanceTimes) -> datetime:
+    """Return a time to sort by: the start, else the end, else the beginning of time."""
     return times.started_at or times.ended_at or datetime.min.replace(tzinfo=UTC)
 
 
 def times_from_notification(notification: Notification, received_at: datetime) -> InstanceTimes:
-    """What `meeting.started` or `.ended` says of its instance. A time Zoom left out, or one that cannot be, is when it
-    spoke, else when it was heard."""
-    meeting_object, occurred_at = notification.payload_object, notification.occurred_at or received_at
+    """Return the times that a `meeting.started` or `meeting.ended` notification reports.
+
+    If the start or end is missing or malformed, the time of the notification stands in, else the time we received it.
+    """
+    meeting_object = notification.payload_object
+    occurred_at = notification.occurred_at or received_at
     started = parse_datetime(meeting_object.get("start_time"))
     if notification.event == "meeting.ended":
         return InstanceTimes(started, parse_datetime(meeting_object.get("end_time")) or occurred_at)

@@ -1,5 +1,7 @@
-"""What is known of the instances of a meeting, and what it means for the event: local changes, in the caller's
-transaction. Everything that is learned of an instance is taken down here, under the lock of its event."""
+"""Store what is learned about the instances of a meeting, and update the state of their event.
+
+Every change of an instance's times happens here, in the caller's transaction and under the lock of the event.
+"""
 
 from datetime import datetime
 
@@ -11,14 +13,16 @@ from app.events.models import Event
 from app.meetings.instance_rules import InstanceTimes, runs, summarize
 from app.meetings.models import HAS_TIMES, Instance, Meeting
 
-MAX_TIMES = 50  # starts, and ends, of one instance
+# Starts, and ends, that are kept for one instance. A judgement: real meetings are opened again a few times at most.
+MAX_TIMES = 50
 
 
 async def store(tx: db.Tx, meeting: Meeting, uuid: str, times: InstanceTimes, *, is_complete: bool = False) -> None:
-    """Take down what Zoom said of one instance, in any order and number, and what it means for the event.
+    """Store times of one instance, and update the event.
 
-    The earliest start counts, and the earliest end after the last start that was told; but no end that was found out
-    beside one that was told. One found out in a `is_complete` report takes the place of what was found out before.
+    Reports may come in any order and any number of times.
+    The earliest start counts, and the earliest end after the last reported start. An inferred end counts only if no end
+    was reported. If the times come from an `is_complete` report, their inferred end replaces an earlier inferred one.
     """
     event = await events.lock(tx, meeting.event_id)
     if event is None:
@@ -51,12 +55,15 @@ async def _locked(tx: db.Tx, meeting: Meeting, uuid: str) -> Instance:
 
 
 def _merged(known: list[datetime], at: datetime | None) -> list[datetime]:
-    """Moments in order, so many at the most: whoever may sign for the account could tell of any number."""
+    """Return the times in order with one more, at most `MAX_TIMES`.
+
+    The limit is needed because the account's own secret can sign any number of notifications.
+    """
     return sorted({*known, at})[-MAX_TIMES:] if at else known
 
 
 async def reopen(tx: db.Tx, meeting: Meeting, uuid: str) -> None:
-    """Zoom says that an instance runs which was found out to be over: it is not, unless its end was told."""
+    """Remove the inferred end of an instance that Zoom reports as running. A reported end stays."""
     event = await events.lock(tx, meeting.event_id)
     if event is None:
         return
@@ -69,7 +76,7 @@ async def reopen(tx: db.Tx, meeting: Meeting, uuid: str) -> None:
 
 
 async def _update_event(tx: db.Tx, event: Event) -> None:
-    """Have the event say what its instances mean."""
+    """Derive the live state of the event from its instances and store it."""
     await tx.session.flush()
     found = (
         select(Instance).join(Meeting, Meeting.id == Instance.meeting_id).where(Meeting.event_id == event.id, HAS_TIMES)

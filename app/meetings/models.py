@@ -1,4 +1,4 @@
-"""Tables of the Zoom meetings that serve events, and of their actual holdings."""
+"""Tables of the Zoom meetings that serve events, and of the instances of these meetings."""
 
 from datetime import datetime
 from typing import Any
@@ -38,9 +38,9 @@ STATES = (
 
 
 class Meeting(Model):
-    """The Zoom meeting of an event: what we asked for, what Zoom last told us.
+    """The Zoom meeting of an event: what we sent, and what Zoom last reported.
 
-    An event has at most one that serves it; others are `retiring` (to be deleted at Zoom) or `retired` (history).
+    At most one meeting serves an event. Others are `retiring` (to be deleted at Zoom) or `retired` (history).
     """
 
     __tablename__ = "meetings"
@@ -61,71 +61,80 @@ class Meeting(Model):
     host_id: Mapped[UUID] = mapped_column(ForeignKey("hosts.id"))
     state: Mapped[str] = mapped_column(Text)
     zoom_meeting_id: Mapped[int | None] = mapped_column(BigInteger)
-    # The nonce at the head of the agenda by which a meeting whose creation got no answer is recognised.
+    # The text at the head of the agenda, by which we recognise a meeting whose creation got no answer.
     marker: Mapped[str] = mapped_column(Text)
+    # The attempt marker: when a creation was sent whose outcome is unknown; None if there is none.
     attempted_at: Mapped[datetime | None]
-    # The plan Zoom last accepted, and what it answered when it was read back; both without what is unknown since a
-    # change got no answer. Those changes, `{at, body}` each: Zoom may have made one, or make it yet.
+    # The plan that Zoom last accepted. It lacks the fields that are unknown because a change got no answer.
     last_sent: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # What Zoom reported when the meeting was last read, without unknown fields; None has it read and corrected anew.
     observed: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # The changes without an answer, `{at, body}` each. Zoom may have made one, or may still make it.
     unanswered: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
-    # Optional fields Zoom refused, by name, with the value it did not take: not asked for again with that value.
+    # Optional fields that Zoom refused, by name, with the value it refused. They are not sent again with that value.
     left_out: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    # The general link of the meeting. None until the meeting exists, and if its link does not lead to Zoom.
     join_url: Mapped[EncryptedColumn | None]
+    # Whether only registrants whom we added get in.
     protected: Mapped[bool] = mapped_column(server_default="true")
+    # Why the last sync failed, `{type, detail, retry_at}`, as admins see it.
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    # A second creation leaves a possible orphan: the markers we gave up on.
+    # Markers of attempts that we stopped waiting for. A meeting that carries one is an orphan and is deleted.
     orphan_markers: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
     created_at: Mapped[datetime]
-    # When Zoom was last changed or read.
+    # When the meeting was last changed or read at Zoom.
     synced_at: Mapped[datetime | None]
-    # The version of the event Zoom was last brought in line with: a save after it undoes what was changed inside Zoom.
+    # The version of the event that was last synced. A save after it undoes what people changed inside Zoom.
     synced_version: Mapped[int | None]
-    # Since when Zoom may have it otherwise than we know, so that it is read again; None where nothing says so.
+    # When our copy was last suspected to be stale, so that the meeting is read again; None if it is not.
     stale_since: Mapped[datetime | None]
-    # When Zoom last told of a change that may not be read.
+    # The time of the last change notification whose content we stored, because the grant does not allow to read.
     last_notified_at: Mapped[datetime | None]
-    # When it was last decided to ask Zoom whether it was held, of which nothing had been told.
+    # When a job last decided to ask Zoom whether the meeting took place, because no notification reported it.
     outcome_polled_at: Mapped[datetime | None]
 
 
 class Instance(Model):
-    """One actual holding of a meeting, told apart by its UUID; without times where only its recording was heard of."""
+    """One instance of a meeting, identified by its UUID.
+
+    It has no times if only its recording was reported.
+    """
 
     __tablename__ = "instances"
     __table_args__ = (
         UniqueConstraint("meeting_id", "uuid"),
-        # For the sweep over those whose recording was not told of.
+        # For the periodic job that looks for unreported recordings.
         Index("ix_instances_ended_at", "ended_at", postgresql_where=text("recording_available IS NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     meeting_id: Mapped[UUID] = mapped_column(ForeignKey("meetings.id"), index=True)
     uuid: Mapped[str] = mapped_column(Text)
+    # The first start and the last end, derived from the reported times below and from inferred ones.
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
-    # Every start and every end Zoom told of: an instance that ended may be opened again. `started_at` and `ended_at`
-    # follow from these, and from what was found out.
+    # Every start and every end that Zoom reported: an instance that ended may be opened again.
     starts: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
     ends: Mapped[list[datetime]] = mapped_column(_TIMESTAMPS, server_default="{}")
-    # Whether the end was not told, and is known only as one by which it was over.
+    # Whether `ended_at` is inferred: no end was reported, but the instance was over by then.
     end_inferred: Mapped[bool] = mapped_column(server_default="false")
-    # Whether Zoom holds a recording of it, None while Zoom has said nothing; the moment of its last word counts.
+    # Whether Zoom has a recording of the instance; None while Zoom has reported nothing.
     recording_available: Mapped[bool | None]
+    # The time of the report that counts. An older report does not change it.
     recording_reported_at: Mapped[datetime | None]
-    # When it was last decided to ask Zoom for one.
+    # When a job last decided to ask Zoom for a recording.
     recording_polled_at: Mapped[datetime | None]
 
     @property
     def runs(self) -> list[InstanceTimes]:
-        """Every time it was open, in order; one that ended may be opened again."""
+        """Return the runs of the instance in order. An instance that ended may be opened again."""
         return runs(self.starts, self.ends, earliest_start=self.started_at, inferred_end=self.inferred_end)
 
     @property
     def inferred_end(self) -> datetime | None:
-        """The end that was found out, where none was told."""
+        """Return the inferred end; None if the end was reported or is unknown."""
         return self.ended_at if self.end_inferred else None
 
 
-# What Zoom has told a time of: nothing follows from an instance of which it has not.
+# Selects instances with a known time. An instance without one says nothing about its event.
 HAS_TIMES = or_(Instance.started_at.is_not(None), Instance.ended_at.is_not(None))

@@ -1,4 +1,4 @@
-"""Changing a meeting at Zoom, and reading back what became of it."""
+"""Change a meeting at Zoom, and read back what Zoom made of the change."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -22,10 +22,14 @@ async def patch_and_read_back(
     meeting: Meeting,
     body: MeetingBody,
 ) -> ZoomMeeting | None:
-    """The meeting read back after a PATCH: Zoom drops what it does not support without a word."""
-    assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
+    """PATCH the meeting and return it as Zoom has it then; None if the grant does not allow to read it.
+
+    Zoom silently drops what it does not support, so only reading back shows the result.
+    """
+    assert meeting.zoom_meeting_id is not None  # noqa: S101 - the caller checked it
     await _patch(job, zoom, context, meeting, body)
     zoom_meeting = await read_back(zoom, meeting.zoom_meeting_id)
+    # Automatic approval lets in everybody who fills in Zoom's form, so it is turned off at once.
     if zoom_meeting is not None and auto_approves(context.plan(meeting.marker), from_zoom(zoom_meeting)):
         await _patch(job, zoom, context, meeting, {"settings": {"approval_type": MANUAL_APPROVAL}})
         zoom_meeting = await read_back(zoom, meeting.zoom_meeting_id)
@@ -33,7 +37,7 @@ async def patch_and_read_back(
 
 
 async def read_back(zoom: AccountClient, number: int) -> ZoomMeeting | None:
-    """What Zoom says of a meeting; None where the grant does not permit to ask."""
+    """Return the meeting as Zoom has it; None if the grant does not allow to read it."""
     try:
         return await zoom.get_meeting(number)
     except MissingScopes:
@@ -47,9 +51,11 @@ async def _patch(
     meeting: Meeting,
     body: MeetingBody,
 ) -> None:
-    assert context.host is not None  # noqa: S101 - `wanted` was asked first
-    assert meeting.zoom_meeting_id is not None  # noqa: S101 - asked by the caller
-    quota_key, number = reservations.host_key(context.host.zoom_user_id), meeting.zoom_meeting_id
+    """PATCH the meeting, without the optional fields that Zoom refuses, and store what was sent."""
+    assert context.host is not None  # noqa: S101 - the caller checked `wants_meeting`
+    assert meeting.zoom_meeting_id is not None  # noqa: S101 - the caller checked it
+    quota_key = reservations.host_key(context.host.zoom_user_id)
+    number = meeting.zoom_meeting_id
 
     async def send(left_out: frozenset[str]) -> unanswered_changes.Change | None:
         rest = body_without(body, left_out)
@@ -66,7 +72,9 @@ async def _patch(
     async with job.transaction() as tx:
         row = await service.lock(tx, meeting.id)
         row.left_out = remember_refused(context.plan(meeting.marker), row.left_out, left_out)
-        row.last_sent, row.observed, row.synced_at = context.desired_plan(row), None, tx.now
+        row.last_sent = context.desired_plan(row)
+        row.observed = None
+        row.synced_at = tx.now
         row.unanswered = unanswered_changes.without_change(row.unanswered, change)
 
 
@@ -78,17 +86,21 @@ async def _attempt_marker(
     body: MeetingBody,
     left_out: frozenset[str],
 ) -> AsyncIterator[unanswered_changes.Change]:
-    """Around one call: what it changes is unknown from before it is sent until Zoom's answer is written down. Where
-    Zoom says that it was not made, or it was never sent, everything is known as before."""
+    """Commit an attempt marker around one call.
+
+    Before the call, the fields it changes become unknown; they stay unknown until Zoom's response is stored. If Zoom
+    refuses the change, or the request was never sent, everything is known as before.
+    """
     async with job.transaction() as tx:
         row = await service.lock(tx, meeting.id)
-        last_sent, observed, left_out_before = row.last_sent, row.observed, row.left_out
+        last_sent = row.last_sent
+        observed = row.observed
+        left_out_before = row.left_out
         change = unanswered_changes.new_change(body, tx.now)
-        row.state, row.unanswered = "updating", unanswered_changes.with_change(row.unanswered, change)
-        row.last_sent, row.observed = (
-            unanswered_changes.without_unknown(last_sent, [change]),
-            unanswered_changes.without_unknown(observed, [change]),
-        )
+        row.state = "updating"
+        row.unanswered = unanswered_changes.with_change(row.unanswered, change)
+        row.last_sent = unanswered_changes.without_unknown(last_sent, [change])
+        row.observed = unanswered_changes.without_unknown(observed, [change])
         row.left_out = remember_refused(context.plan(meeting.marker), left_out_before, left_out)
     try:
         yield change
@@ -97,7 +109,8 @@ async def _attempt_marker(
     except (ZoomError, RetryLater):
         async with job.transaction() as tx:
             row = await service.lock(tx, meeting.id)
-            row.last_sent, row.left_out = last_sent, left_out_before
+            row.last_sent = last_sent
+            row.left_out = left_out_before
             if observed is not None and row.observed is not None:
                 row.observed = merged_with_zoom(observed, row.observed)
             row.unanswered = unanswered_changes.without_change(row.unanswered, change)

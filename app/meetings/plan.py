@@ -1,6 +1,6 @@
-"""The plan: what an event wants of its Zoom meeting, and what of that Zoom does not have yet. Pure.
+"""The plan: what the Zoom meeting of an event should be, and how Zoom's meeting differs. Pure.
 
-A plan is a plain JSON object in Zoom's own names, so that the one Zoom last accepted can be stored and compared.
+A plan is a plain JSON object with Zoom's field names, so that the plan Zoom last accepted can be stored and compared.
 Limits: developers.zoom.us/docs/api/meetings/#tag/meetings/POST/users/{userId}/meetings
 """
 
@@ -17,18 +17,19 @@ from app.core.text_cleaning import clean_text, single_line
 AUTOMATIC_APPROVAL: Final = 0
 MANUAL_APPROVAL: Final = 1
 NO_REGISTRATION: Final = 2
-MAX_TOPIC, MAX_AGENDA = 200, 2000
-UNTITLED = "Event"  # where a title has nothing that one sees; Zoom wants a topic
+MAX_TOPIC = 200
+MAX_AGENDA = 2000
+UNTITLED = "Event"  # stands for a title without visible characters, because Zoom requires a topic
 Plan = dict[str, Any]
 
-# What people may change inside Zoom, and what registration depends on: shown when Zoom says otherwise.
+# Fields that people may change inside Zoom, and settings that registration depends on. Admins see it when Zoom differs.
 COMPARED_FIELDS = ("topic", "start_time", "duration")
 COMPARED_SETTINGS = ("approval_type", "waiting_room", "auto_recording", "allow_multiple_devices", "show_share_button")
 
 
 @dataclass(frozen=True)
 class MeetingSpec:
-    """Everything of an event, its space and its host that Zoom is to know."""
+    """Everything about an event, its space and its host that the plan depends on."""
 
     title: str
     description: str
@@ -42,12 +43,15 @@ class MeetingSpec:
     waiting_room: bool = False
     mute_upon_entry: bool = False
     participant_video: bool = False
-    # Zoom user ids: they stay when an address changes, and name nobody.
+    # Zoom user ids. Unlike addresses they never change, and they name nobody.
     alternative_hosts: Sequence[str] = ()
 
 
 def plan(spec: MeetingSpec) -> Plan:
-    """The whole plan. Registration needs a licensed host; without one the waiting room stands in for it."""
+    """Return the whole plan.
+
+    Registration needs a licensed host; meetings of other hosts get a waiting room instead.
+    """
     return {
         "topic": single_line(spec.title)[:MAX_TOPIC] or UNTITLED,
         "agenda": f"{spec.marker}\n{clean_text(spec.description)}"[:MAX_AGENDA].rstrip(),
@@ -74,37 +78,44 @@ def plan(spec: MeetingSpec) -> Plan:
 
 
 def duration_minutes(starts_at: datetime, ends_at: datetime) -> int:
-    """A length in whole minutes, rounded up, within Zoom's 1 to 1440."""
+    """Return the length in whole minutes, rounded up, within Zoom's range of 1 to 1440."""
     return min(1440, max(1, -(-(ends_at - starts_at) // timedelta(minutes=1))))
 
 
 def create_body(plan: Plan, passcode: str) -> MeetingBody:
-    """The body that creates the meeting. A passcode of ours keeps Zoom from imposing the waiting room instead."""
+    """Return the body that creates the meeting.
+
+    It sends a passcode of ours, because Zoom turns on the waiting room for meetings without one.
+    """
     settings = {**plan["settings"], "show_join_info": False}
     return _body({**plan, "type": 2, "password": passcode, "settings": settings})
 
 
 def diff_body(last_sent: Mapping[str, Any], desired: Plan) -> MeetingBody | None:
-    """The body that makes of `last_sent` what is `wanted`: only fields that differ; None if none does."""
+    """Return the body that turns `last_sent` into `desired`: only fields that differ; None if none does."""
     body = {name: value for name, value in desired.items() if name != "settings" and last_sent.get(name) != value}
     current_settings = last_sent.get("settings", {})
     settings = {name: value for name, value in desired["settings"].items() if current_settings.get(name) != value}
     if settings:
         body["settings"] = settings
     if "start_time" in body or "timezone" in body:
-        # Zoom reads a start by the zone sent along.
+        # Zoom reads a start in the time zone of the same request, so the two are always sent together.
         body |= {name: desired[name] for name in ("start_time", "timezone") if name in desired}
     return _body(body) if body else None
 
 
 def new_passcode() -> str:
-    """Ten characters with letters and digits, which satisfies the usual rules of an account."""
-    letters, digits = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ", "23456789"
+    """Return a random passcode of six letters and four digits, which satisfies the usual account rules."""
+    letters = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
+    digits = "23456789"
     return "".join(secrets.choice(letters) for _ in range(6)) + "".join(secrets.choice(digits) for _ in range(4))
 
 
 def from_zoom(meeting: Meeting) -> Plan:
-    """What Zoom says of a meeting, in a plan's shape; what it does not say is left out. Holds no secret."""
+    """Return the compared fields of Zoom's meeting in the shape of a plan.
+
+    Fields that Zoom does not report are left out. The result contains no secret.
+    """
     fields: Plan = {"topic": meeting.topic, "duration": meeting.duration}
     if meeting.start_time:
         fields["start_time"] = _format_utc(meeting.start_time)
@@ -113,13 +124,16 @@ def from_zoom(meeting: Meeting) -> Plan:
 
 
 def merged_with_zoom(last_sent: Mapping[str, Any], observed: Mapping[str, Any]) -> Plan:
-    """The plan Zoom last accepted, corrected by what it says now: what was lost or changed there differs again."""
+    """Return the plan Zoom last accepted, overwritten by what Zoom reports now.
+
+    Compared with the desired plan, it shows again what was lost or changed at Zoom.
+    """
     settings = {**last_sent.get("settings", {}), **observed.get("settings", {})}
     return {**last_sent, **observed, "settings": settings}
 
 
 def from_notification(meeting_object: Mapping[str, Any]) -> Plan:
-    """What a notification says of what is compared, in a plan's shape."""
+    """Return the compared fields that a notification reports, in the shape of a plan."""
     fields = {
         name: meeting_object[name] for name in ("topic", "duration") if isinstance(meeting_object.get(name), str | int)
     }
@@ -133,8 +147,11 @@ def from_notification(meeting_object: Mapping[str, Any]) -> Plan:
 
 
 def patch_body(current: Plan, observed: Mapping[str, Any], desired: Plan) -> MeetingBody | None:
-    """The body that makes the meeting what is `wanted`, of which Zoom `current` so much; None if it is. The door somebody
-    opened inside Zoom to whoever fills in the form is closed in any case."""
+    """Return the body that turns Zoom's `current` meeting into `desired`; None if nothing differs.
+
+    `observed` is what Zoom reported. If somebody turned on automatic approval inside Zoom, it is always turned off
+    again: it would let in everybody who fills in Zoom's form.
+    """
     body = diff_body(current, desired)
     if body is None and auto_approves(desired, observed):
         return {"settings": {"approval_type": MANUAL_APPROVAL}}
@@ -142,9 +159,10 @@ def patch_body(current: Plan, observed: Mapping[str, Any], desired: Plan) -> Mee
 
 
 def differences(last_sent: Mapping[str, Any], observed: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where Zoom says otherwise than we asked: `{field, wanted, observed}` each."""
+    """Return the fields in which Zoom differs from what we sent: `{field, wanted, observed}` each."""
     pairs = [(name, last_sent.get(name), observed.get(name)) for name in COMPARED_FIELDS]
-    desired_settings, observed_settings = last_sent.get("settings", {}), observed.get("settings", {})
+    desired_settings = last_sent.get("settings", {})
+    observed_settings = observed.get("settings", {})
     pairs += [
         (f"settings.{name}", desired_settings.get(name), observed_settings.get(name)) for name in COMPARED_SETTINGS
     ]
@@ -156,23 +174,23 @@ def differences(last_sent: Mapping[str, Any], observed: Mapping[str, Any]) -> li
 
 
 def is_protected(observed: Mapping[str, Any]) -> bool:
-    """Whether only people we pushed get in: registration is on and strangers wait for approval."""
+    """Return whether only registrants we added get in: strangers who register wait for approval."""
     return bool(observed.get("settings", {}).get("approval_type") == MANUAL_APPROVAL)
 
 
 def requires_registration(desired: Plan) -> bool:
-    """Whether only people we push are to get in."""
+    """Return whether the plan lets in only registrants whom we add."""
     return bool(desired["settings"]["approval_type"] == MANUAL_APPROVAL)
 
 
 def auto_approves(desired: Plan, observed: Mapping[str, Any]) -> bool:
-    """Whether somebody has set inside Zoom that whoever fills in the form is approved, where approval is wanted."""
+    """Return whether Zoom approves everybody who fills in its form although the plan asks for approval."""
     approval_type = observed.get("settings", {}).get("approval_type")
     return requires_registration(desired) and approval_type == AUTOMATIC_APPROVAL
 
 
 def from_body(body: Mapping[str, Any]) -> Plan:
-    """The fields of a body that was sent, in a plan's shape."""
+    """Return the fields of a body that was sent, in the shape of a plan."""
     start = body.get("start_time")
     return {**body, **({"start_time": _format_utc(start)} if start else {})}
 
@@ -182,6 +200,7 @@ def _format_utc(moment: datetime) -> str:
 
 
 def _body(plan: Mapping[str, Any]) -> MeetingBody:
+    """Return a plan as the body of a request, in which the start is a datetime."""
     start = plan.get("start_time")
     moment = {"start_time": datetime.fromisoformat(start)} if start else {}
     return cast("MeetingBody", {**plan, **moment})

@@ -1,7 +1,8 @@
-"""Whether Zoom holds a recording of an instance: as it told, or as it answers where it has told nothing.
+"""Keep track of whether Zoom has a recording of an instance.
 
-Notifications come late, twice, in any order or not at all. Zoom's last word counts, by the moment it speaks of; what
-was not told is asked for some time after the end, where the grant permits to. No answer says that there is none.
+Notifications come late, twice, in any order or not at all. The one with the latest event time counts. If none arrives,
+a job asks Zoom some time after the end, if the grant allows it. An empty or failed response never means that there is
+no recording.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,14 @@ from app.meetings.models import Instance, Meeting
 from app.resources import Resources
 
 LIST_SCOPE = "cloud_recording:read:list_recording_files"
-# What is in the trash can no longer be fetched; it may be brought back.
+# A recording in the trash cannot be fetched. Somebody may restore it.
 GONE_NOTIFICATIONS = ("recording.trashed", "recording.deleted", "recording.batch_trashed", "recording.batch_deleted")
-MAX_PER_RUN = 100  # instances a minute
+# Instances that one run of `find_unreported` takes; it runs every minute.
+MAX_PER_RUN = 100
 log = logs.get("meetings")
 
-# Making a recording takes about as long as the meeting did, or far longer. Rehearsals count for nothing.
+# Zoom needs about as long as the meeting took to process a recording, sometimes far longer. So an instance is due 20
+# minutes, two hours and twelve hours after its end. Rehearsals are left out.
 _UNREPORTED = """
 WITH found AS (
     SELECT instances.id, meetings.account_id FROM instances
@@ -36,8 +39,8 @@ WITH found AS (
     WHERE instances.recording_available IS NULL AND instances.ended_at > CAST(:now AS timestamptz) - interval '3 days'
       AND instances.ended_at >= events.starts_at AND events.deleted_at IS NULL
       AND meetings.account_id = ANY(:accounts)
-      AND COALESCE(meetings.observed #>> '{settings,auto_recording}', meetings.last_sent #>> '{settings,auto_recording}')
-        = 'cloud'
+      AND COALESCE(
+        meetings.observed #>> '{settings,auto_recording}', meetings.last_sent #>> '{settings,auto_recording}') = 'cloud'
       AND EXISTS (
         SELECT FROM unnest(ARRAY[interval '20 minutes', interval '2 hours', interval '12 hours']) AS look
         WHERE instances.ended_at + look <= :now
@@ -50,14 +53,17 @@ RETURNING instances.id, found.account_id
 
 
 class RecordingStatus(NamedTuple):
-    """What Zoom said at a moment: that it holds a recording, or that it does not any more."""
+    """What Zoom reported at a time: that it has a recording, or that it no longer has one."""
 
     at: datetime
     available: bool
 
 
 async def handle_notification(tx: db.Tx, account_ids: Sequence[UUID], notification: Notification, at: datetime) -> None:
-    """Take down what Zoom told, of the moment `at`, of recordings. Whatever has a transcript was recorded."""
+    """Store what a notification reports about recordings at the time `at`.
+
+    A notification about a transcript shows as well that there is a recording.
+    """
     status = RecordingStatus(at, notification.event not in GONE_NOTIFICATIONS)
     meeting = await drift.meeting_for(tx, account_ids, notification)
     for uuid in instance_uuids(notification):
@@ -67,16 +73,19 @@ async def handle_notification(tx: db.Tx, account_ids: Sequence[UUID], notificati
 
 
 def instance_uuids(notification: Notification) -> list[str]:
-    """The instances a notification is about: one, or in a batch several, which Zoom writes in two ways."""
+    """Return the UUIDs of the instances a notification is about.
+
+    A batch notification names several, and Zoom has two formats for that.
+    """
     payload_object = notification.payload_object
-    batches = payload_object.get("meetings"), payload_object.get("meeting_uuids")
+    batches = (payload_object.get("meetings"), payload_object.get("meeting_uuids"))
     entries = [entry for each in batches if isinstance(each, list) for entry in each]
     named = [clean_text(entry.get("meeting_uuid") if isinstance(entry, dict) else entry) for entry in entries]
     return sorted({uuid for uuid in (notification.uuid, *named) if uuid})
 
 
 async def store(tx: db.Tx, meeting: Meeting, uuid: str, status: RecordingStatus) -> None:
-    """Take down one word about one instance, which may not have been heard of before."""
+    """Store the recording status of one instance; insert the instance if it is new."""
     await tx.execute(
         "INSERT INTO instances (id, meeting_id, uuid) VALUES (gen_random_uuid(), :meeting, :uuid)"
         " ON CONFLICT (meeting_id, uuid) DO NOTHING",
@@ -84,7 +93,7 @@ async def store(tx: db.Tx, meeting: Meeting, uuid: str, status: RecordingStatus)
     )  # fmt: skip
     found = select(Instance).where(Instance.meeting_id == meeting.id, Instance.uuid == uuid).with_for_update()
     row = (await tx.session.scalars(found)).one()
-    # Of two words of the same moment, that it is gone is the later one.
+    # Of two reports with the same time, the one that the recording is gone counts as the later one.
     if row.recording_reported_at and (row.recording_reported_at, not row.recording_available) >= (
         status.at,
         not status.available,
@@ -97,8 +106,11 @@ async def store(tx: db.Tx, meeting: Meeting, uuid: str, status: RecordingStatus)
 
 
 async def find_unreported(tx: db.Tx) -> None:
-    """Have Zoom asked about instances that were to be recorded and of which it told nothing: 20 minutes, two hours and
-    twelve hours after the end, then no more. The calls themselves are paced like all others."""
+    """Have Zoom asked about instances that should have a recording and of which Zoom reported none.
+
+    Zoom is asked 20 minutes, two hours and twelve hours after the end, and then no more. The rate limiter spaces the
+    calls like all others.
+    """
     connected = await tx.session.execute(select(Account.id, Account.scopes).where(Account.status == "connected"))
     accounts = [account_id for account_id, scopes in connected if allows(scopes, LIST_SCOPE)]
     for row in await tx.execute(_UNREPORTED, now=tx.now, accounts=accounts, limit=MAX_PER_RUN):
@@ -106,13 +118,13 @@ async def find_unreported(tx: db.Tx) -> None:
 
 
 async def fetch(job: JobContext[Resources]) -> None:
-    """Ask Zoom for the recording of one instance (the key), if that is still of use."""
+    """Ask Zoom for the recording of one instance (the key), unless its status is known by now."""
     asked_at = job.resources.clock.now()
     async with job.read_only() as tx:
         row = await tx.session.get(Instance, job.id)
         meeting = await tx.session.get_one(Meeting, row.meeting_id) if row else None
         account = await tx.session.get_one(Account, meeting.account_id) if meeting else None
-    if row is None or meeting is None or account is None or row.recording_held is not None:
+    if row is None or meeting is None or account is None or row.recording_available is not None:
         return
     if (
         account.status == "connected"
@@ -124,7 +136,7 @@ async def fetch(job: JobContext[Resources]) -> None:
 
 
 async def _is_available(job: JobContext[Resources], account_id: UUID, uuid: str) -> bool:
-    """Whether Zoom says that it holds a recording; False where it does not say so, which it may do later."""
+    """Ask Zoom whether it has a recording. False means only that it does not report one yet."""
     zoom = await grants.client_for(job.resources, account_id)
     try:
         return (await zoom.get_recordings(uuid)).available

@@ -69,7 +69,8 @@ class MeetingContext:
         """Return the plan of the meeting, with `marker` in its agenda. Requires `wants_meeting`."""
         assert self.host is not None  # noqa: S101 - the caller checked `wants_meeting`
         settings = self.space.settings if self.space else {}
-        event, host = self.event, self.host
+        event = self.event
+        host = self.host
         return plan(
             MeetingSpec(
                 title=event.title,
@@ -215,7 +216,8 @@ async def request_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
         # The known differences move into `last_sent`. So they are corrected even if the grant does not allow us to read
         # the meeting again.
         meeting.last_sent = merged_with_zoom(meeting.last_sent, meeting.observed or {}) if meeting.last_sent else None
-        meeting.observed, meeting.left_out = None, {}
+        meeting.observed = None
+        meeting.left_out = {}
     elif meeting and meeting.state in {"unknown", "failed"} and meeting.attempted_at and on_unknown == "create":
         abandon_creation(meeting)
     host = await tx.session.get(Host, event.host_id) if event.host_id else None

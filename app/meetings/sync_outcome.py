@@ -1,4 +1,4 @@
-"""What our row of a meeting says once Zoom has spoken of it, or is believed to have what was asked for."""
+"""Update our row of a meeting after a sync: what Zoom reported, and the resulting state."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ FOREIGN_LINK = (
 
 
 def possible_orphan_error(meeting: Meeting) -> dict[str, Any] | None:
-    """What admins are told while a creation that got no answer may have left a second meeting at Zoom."""
+    """Return the error to show while a creation without an answer may have left an orphan; else None."""
     if not meeting.orphan_markers:
         return None
     detail = (
@@ -26,7 +26,10 @@ def possible_orphan_error(meeting: Meeting) -> dict[str, Any] | None:
 
 
 def store_observation(meeting: Meeting, zoom_meeting: ZoomMeeting, resources: Resources) -> None:
-    """Keep what Zoom says of the meeting, with its link, sealed, if that is one of Zoom's; another is not kept."""
+    """Store the meeting as Zoom reports it, with its link encrypted.
+
+    A link that does not lead to one of Zoom's domains is not stored.
+    """
     meeting.observed = from_zoom(zoom_meeting)
     meeting.protected = is_protected(meeting.observed)
     if resources.zoom.is_link(zoom_meeting.join_url):
@@ -36,13 +39,15 @@ def store_observation(meeting: Meeting, zoom_meeting: ZoomMeeting, resources: Re
 
 
 def mark_scheduled(meeting: Meeting) -> None:
-    """The meeting is what is wanted, as far as is known: `scheduled`, unless its link leads nowhere."""
+    """Set the state to `scheduled`, or to `failed` if there is no usable link."""
     if meeting.join_url is None:
-        meeting.state, meeting.last_error = "failed", {"type": "foreign-link", "detail": FOREIGN_LINK, "retry_at": None}
+        meeting.state = "failed"
+        meeting.last_error = {"type": "foreign-link", "detail": FOREIGN_LINK, "retry_at": None}
     else:
-        meeting.state, meeting.last_error = "scheduled", possible_orphan_error(meeting)
+        meeting.state = "scheduled"
+        meeting.last_error = possible_orphan_error(meeting)
 
 
 def assume_applied(meeting: Meeting, desired: Plan) -> None:
-    """Take it that Zoom has what is wanted, where the grant does not permit to read it back."""
+    """Assume that Zoom applied the plan, because the grant does not allow to read the meeting back."""
     meeting.protected = requires_registration(desired)

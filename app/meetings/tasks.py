@@ -1,4 +1,4 @@
-"""Making wanted and observed equal: the jobs that call Zoom about meetings."""
+"""Jobs that make Zoom's meetings what events need, and that handle notifications about meetings."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,12 +26,14 @@ from app.meetings.models import Meeting
 from app.meetings.plan import Plan, differences, from_zoom, merged_with_zoom, patch_body
 from app.resources import Resources
 
-NO_SUCH_MEETING = 3001  # developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
+# Zoom's error code for a meeting that does not exist:
+# developers.zoom.us/docs/api/meetings/#tag/meetings/GET/meetings/{meetingId}
+NO_SUCH_MEETING = 3001
 log = logs.get("meetings")
 
 
 async def sync(job: JobContext[Resources]) -> None:
-    """Make the Zoom meeting of one event (the key) what the event wants: create it, change it, or let it go."""
+    """Make the Zoom meeting of one event (the key) what the event needs: create, change or retire it."""
     async with job.read_only() as tx:
         context = await service.load_context(tx, job.id)
     if context is None:
@@ -52,6 +54,7 @@ async def sync(job: JobContext[Resources]) -> None:
 
 
 async def _converge(job: JobContext[Resources], context: service.MeetingContext) -> None:
+    """Do the one step that brings the meeting closer to what the event needs, and complete the job."""
     meeting = context.meeting
     if not context.wants_meeting or context.account is None:
         await _complete(job)
@@ -67,7 +70,10 @@ async def _converge(job: JobContext[Resources], context: service.MeetingContext)
 
 
 def _is_read_only(context: service.MeetingContext) -> bool:
-    """Whether Zoom has what is wanted as far as is known, and is only asked whether it still has."""
+    """Return whether the sync only checks a meeting that should be right already.
+
+    An error of such a check is not shown: as far as we know, the meeting is what the event needs.
+    """
     meeting = context.meeting
     if meeting is None or not meeting.stale_since or not meeting.observed or not context.wants_meeting:
         return False
@@ -82,10 +88,10 @@ def _patch_body(
     *,
     undo: bool = False,
 ) -> MeetingBody | None:
-    """What is to be changed at Zoom, which just `said` what it has, or else as far as is known; None if nothing is.
+    """Return the body that makes the meeting what the event needs; None if nothing differs.
 
-    What `overdue` changes name and Zoom did not say is sent again. What people changed inside Zoom is undone after a save,
-    and where it is asked to `undo` it.
+    `reported` is what Zoom just reported; without it the stored observation counts. Fields of `overdue` changes that
+    Zoom did not report are sent again. Edits made inside Zoom are undone after a save of the event, and with `undo`.
     """
     reported_or_known = (meeting.observed or {}) if reported is None else reported
     last_sent = unanswered_changes.without_unknown(meeting.last_sent or {}, overdue, reported) or {}
@@ -99,12 +105,16 @@ def _patch_body(
 
 
 async def _complete(job: JobContext[Resources]) -> None:
+    """Complete the job and publish the event, so that waiting requests look again."""
     async with job.complete() as tx:
         tx.publish(f"event:{job.id}")
 
 
 async def _mark_gone(job: JobContext[Resources], meeting: Meeting | None, state: str) -> None:
-    """The meeting cannot be entered any more: it is `unavailable` or `deleted_at_zoom`."""
+    """Complete the job and store that nobody can enter the meeting any more.
+
+    `state` is `unavailable` or `deleted_at_zoom`.
+    """
     async with job.complete() as tx:
         if meeting:
             await drift.mark_gone(tx, meeting, state)
@@ -112,13 +122,15 @@ async def _mark_gone(job: JobContext[Resources], meeting: Meeting | None, state:
 
 
 async def _update(job: JobContext[Resources], context: service.MeetingContext, meeting: Meeting, number: int) -> None:
-    """PATCH what differs from the plan Zoom last accepted, and read back what became of it.
+    """PATCH what differs from the plan Zoom last accepted, and read the result back.
 
-    Where we cannot know what has become of the meeting meanwhile, it is read first: after a disconnect, when an admin
-    asks, when something raised a doubt, or when a change got no answer. What was changed inside Zoom is undone when an
-    admin asks and after a save.
+    The meeting is read first if our copy may be wrong: after a disconnect, if an admin requested a sync, if the meeting
+    is marked stale, or if a change got no answer. Edits made inside Zoom are undone if an admin requested the sync, and
+    after a save.
     """
-    undo, asked_at = meeting.observed is None or meeting.state == "unavailable", job.resources.clock.now()
+    # There is no observation after an admin requested a sync, and while nothing was read back since our last change.
+    undo = meeting.observed is None or meeting.state == "unavailable"
+    asked_at = job.resources.clock.now()
     overdue = unanswered_changes.overdue(meeting.unanswered, asked_at)
     must_read = (
         undo or bool(overdue) or unanswered_changes.has_unknown(meeting.last_sent or {}, context.desired_plan(meeting))
@@ -145,19 +157,25 @@ async def _update(job: JobContext[Resources], context: service.MeetingContext, m
 async def _apply_read(
     job: JobContext[Resources], meeting: Meeting, zoom_meeting: ZoomMeeting, asked_at: datetime
 ) -> None:
-    """What Zoom answered of instances counts whatever becomes of the change after it, and settles the doubt."""
+    """Store what was read before the change is sent: its instances count even if the change fails.
+
+    The meeting is no longer stale, unless it was marked stale again since this run began.
+    """
     async with job.transaction() as tx:
         await drift.reconcile_instances(tx, meeting, zoom_meeting, asked_at)
         row = await service.lock(tx, meeting.id)
         if row.stale_since == meeting.stale_since:
-            row.stale_since, row.synced_at = None, tx.now
+            row.stale_since = None
+            row.synced_at = tx.now
 
 
 async def _handle_missing(
     job: JobContext[Resources], context: service.MeetingContext, meeting: Meeting, error: NotFound
 ) -> None:
-    """Only Zoom's own word that there is no such meeting says that it is gone. The number of one that is over runs out
-    by itself, and nobody asks for it."""
+    """Mark a meeting as deleted if Zoom says that it does not exist; raise any other error.
+
+    The number of a meeting that is over expires at Zoom by itself, so that says nothing.
+    """
     if error.code != NO_SUCH_MEETING:
         raise error
     if context.event.status(job.resources.clock.now()) == "ended":
@@ -174,13 +192,18 @@ async def _mark_synced(
     zoom_meeting: ZoomMeeting | None,
     overdue: Sequence[unanswered_changes.Change] = (),
 ) -> None:
-    """Zoom has what is wanted, or `said` what it keeps instead; whoever may now be registered is looked at again. Of
-    changes without an answer, `overdue` ones count no more, and after the others it is looked again."""
+    """Store the result of a sync and complete the job.
+
+    `zoom_meeting` is the meeting that was read back, None if it was not read. `overdue` changes are settled now. If
+    other changes have no answer yet, the job runs again when the next one is overdue. Registrants are synced again if
+    the meeting can take them now, or its link or protection changed.
+    """
     pending = [each for each in meeting.unanswered if each not in overdue]
     async with job.complete(unanswered_changes.next_deadline(pending)) as tx:
         row = await service.lock(tx, meeting.id)
         desired = context.desired_plan(row)
-        row.synced_version, row.unanswered = context.event.version, pending
+        row.synced_version = context.event.version
+        row.unanswered = pending
         if row.stale_since == meeting.stale_since:
             row.stale_since = None
         state_before = (row.state in service.ACTIVE_STATES, row.protected, row.join_url is not None)
@@ -202,7 +225,7 @@ async def _mark_synced(
 
 
 async def delete_retired(job: JobContext[Resources]) -> None:
-    """Delete a meeting (the key) that no longer serves its event, with what attempts without answer left behind."""
+    """Delete a meeting (the key) that no longer serves its event, and its orphans."""
     async with job.read_only() as tx:
         meeting = await tx.session.get(Meeting, job.id)
         if meeting is None:
@@ -216,16 +239,21 @@ async def delete_retired(job: JobContext[Resources]) -> None:
         except ZoomError as error:
             if error.retry != "never":
                 raise
-            # Zoom refuses to delete a meeting that is running: that passes.
+            # Zoom refuses to delete a running meeting, so the job tries again later.
             raise RetryLater(str(error)) from error
     async with job.complete() as tx:
         row = await service.lock(tx, meeting.id)
-        row.state, row.join_url, row.last_error = "retired", None, None
+        row.state = "retired"
+        row.join_url = None
+        row.last_error = None
         tx.publish(f"event:{row.event_id}")
 
 
 async def handle_meeting_created(job: JobContext[Resources]) -> None:
-    """Zoom created a meeting (the key is a delivery): if one of ours lacks its answer on that host, look again."""
+    """Handle a notification that Zoom created a meeting (the key is a delivery).
+
+    Meetings of that host whose creation got no answer, or left a possible orphan, are looked at again.
+    """
     async with job.read_only() as tx:
         notification = await inbox.read_notification(tx, job.resources.encryption, job.id)
         account_ids = await inbox.resolve_account_ids(tx, job.id, notification)
@@ -239,7 +267,7 @@ async def handle_meeting_created(job: JobContext[Resources]) -> None:
 
 
 async def handle_instance(job: JobContext[Resources]) -> None:
-    """Zoom said that an instance started or ended (the key is a delivery)."""
+    """Handle a notification that an instance started or ended (the key is a delivery)."""
     async with job.complete() as tx:
         delivery = await inbox.get_delivery(tx, job.id)
         notification = await inbox.read_notification(tx, job.resources.encryption, job.id)
@@ -257,7 +285,7 @@ async def handle_instance(job: JobContext[Resources]) -> None:
 
 
 async def handle_change(job: JobContext[Resources]) -> None:
-    """Zoom said that a meeting was edited, deleted or brought back (the key is a delivery)."""
+    """Handle a notification that a meeting was edited, deleted or restored (the key is a delivery)."""
     async with job.complete() as tx:
         delivery = await inbox.get_delivery(tx, job.id)
         notification = await inbox.read_notification(tx, job.resources.encryption, job.id)
@@ -269,14 +297,14 @@ async def handle_change(job: JobContext[Resources]) -> None:
 
 
 async def find_stale(job: JobContext[Resources]) -> None:
-    """The sweep over meetings Zoom should have spoken of by now."""
+    """Find meetings about which Zoom should have sent something by now; a periodic job."""
     async with job.complete() as tx:
         await drift.find_stale(tx)
         await drift.close_abandoned(tx)
 
 
 async def handle_recording(job: JobContext[Resources]) -> None:
-    """Zoom said what became of recordings (the key is a delivery)."""
+    """Handle a notification about recordings (the key is a delivery)."""
     async with job.complete() as tx:
         delivery = await inbox.get_delivery(tx, job.id)
         notification = await inbox.read_notification(tx, job.resources.encryption, job.id)
@@ -292,14 +320,16 @@ async def fetch_recording(job: JobContext[Resources]) -> None:
 
 
 async def find_unreported_recordings(job: JobContext[Resources]) -> None:
-    """The sweep over instances whose recording Zoom should have told of by now."""
+    """Find instances whose recording Zoom should have reported by now; a periodic job."""
     async with job.complete() as tx:
         await recording_status.find_unreported(tx)
 
 
 async def resync_account(job: JobContext[Resources]) -> None:
-    """An account (the key) came or went, or its hosts changed: look again at everything that is to happen on it, also
-    at what Zoom refused before."""
+    """Sync every upcoming event of an account (the key) after it was connected or its hosts changed.
+
+    Fields that Zoom refused before are tried again.
+    """
     async with job.complete() as tx:
         await service.clear_left_out(tx, job.id)
         for event_id in await service.upcoming_of_account(tx, job.id):

@@ -1,9 +1,9 @@
-"""Changes that were sent to Zoom and got no answer: what they name is unknown until Zoom has said it. Pure.
+"""Changes that got no answer from Zoom: their fields are unknown until Zoom reports them. Pure.
 
-A change is noted before it is sent. If it is found later, nobody knows whether Zoom made it. So its fields are no
-longer part of what Zoom is known to have, and they are read or sent again. Zoom may even make it yet, as a request can
-be under way for a while: a value that turns up within ten minutes and that we asked for is ours, and nobody's edit.
-After ten minutes the last word on its fields is read, or sent where it cannot be read.
+A change is stored before it is sent. If a later run finds it, nobody knows whether Zoom made the change. So its fields
+no longer count as known, and they are read or sent again. Zoom may even make the change later, because a request can be
+under way for a while. A value that appears within ten minutes and that we asked for is therefore ours, and not an edit
+by somebody else. After ten minutes the fields are read once more, or sent again if they cannot be read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,43 +13,46 @@ from typing import Any, Final
 from app.clients.zoom import BadAnswer, NoAnswer, OutcomeUnknown, ServerError
 from app.meetings.plan import Plan, from_body, merged_with_zoom
 
-# After these nobody knows whether Zoom made the change. All other errors say that it did not.
+# After these errors nobody knows whether Zoom made the change. After all other errors it did not.
 UNKNOWN_OUTCOME: Final = (NoAnswer, OutcomeUnknown, ServerError, BadAnswer)
+# How long a request may be under way and still take effect at Zoom. A judgement on the safe side.
 ARRIVAL_WINDOW = timedelta(minutes=10)
-MAX_CHANGES = 20  # changes of one meeting without an answer; ten minutes of retries are about ten
+# Changes without an answer that are kept for one meeting. Ten minutes of retries are about ten.
+MAX_CHANGES = 20
 
+# `{at, body}`: when the change was sent, and its fields in the shape of a plan.
 Change = dict[str, Any]
 
 
 def new_change(body: Mapping[str, Any], at: datetime) -> Change:
-    """A change that is about to be sent, as it is stored."""
+    """Return the stored form of a change that is about to be sent."""
     return {"at": at.isoformat(), "body": from_body(body)}
 
 
 def with_change(changes: Sequence[Change], new: Change) -> list[Change]:
-    """The changes without an answer, with one more."""
+    """Return the changes without an answer and one more; the oldest beyond `MAX_CHANGES` are dropped."""
     return [*changes, new][-MAX_CHANGES:]
 
 
 def without_change(changes: Sequence[Change], answered: Change | None) -> list[Change]:
-    """The changes without an answer, without `one` that Zoom has answered."""
+    """Return the changes without the one that Zoom has `answered`."""
     return [each for each in changes if each != answered]
 
 
 def overdue(changes: Sequence[Change], now: datetime) -> list[Change]:
-    """Those that Zoom will not make any more if it has not made them."""
+    """Return the changes whose request can no longer arrive at Zoom."""
     return [each for each in changes if _deadline(each) <= now]
 
 
 def next_deadline(changes: Sequence[Change]) -> datetime | None:
-    """When the first of them is overdue; None where there are none."""
+    """Return when the first change is overdue; None if there are no changes."""
     return min(map(_deadline, changes), default=None)
 
 
 def without_unknown(
     plan: Plan | None, changes: Sequence[Change], reported: Mapping[str, Any] | None = None
 ) -> Plan | None:
-    """A plan without the fields that `changes` name, but for those of which Zoom has `reported` what they are."""
+    """Return a plan without the fields that `changes` name, except for fields that Zoom has `reported`."""
     if plan is None or not changes:
         return plan
     reported_fields = {field for field, _ in _fields(reported or {})}
@@ -59,14 +62,17 @@ def without_unknown(
 
 
 def has_unknown(last_sent: Mapping[str, Any], desired: Plan) -> bool:
-    """Whether something that is wanted is neither known to be at Zoom nor known not to be."""
+    """Return whether the state of a desired field at Zoom is unknown."""
     known = {field for field, _ in _fields(last_sent)}
     return any(field not in known for field, _ in _fields(desired))
 
 
 def known_plan(last_sent: Mapping[str, Any], observed: Mapping[str, Any], changes: Sequence[Change]) -> Plan:
-    """What Zoom has, but for what people changed there: the plan it last accepted, and what it says of the fields that
-    are unknown or have a value which one of `changes` asked for."""
+    """Return what Zoom has, without the edits of other people.
+
+    That is the plan Zoom last accepted, corrected by its report for two kinds of fields: fields whose state is unknown,
+    and fields that have a value which one of `changes` asked for.
+    """
     accepted = dict(_fields(last_sent))
     tried = [pair for each in changes for pair in _fields(each["body"])]
     ours = [(field, value) for field, value in _fields(observed) if field not in accepted or (field, value) in tried]
@@ -78,7 +84,7 @@ def _deadline(change: Change) -> datetime:
 
 
 def _fields(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every field with its value; those of `settings` with a dot."""
+    """Yield each field with its value; those of `settings` as `settings.name`."""
     for name, value in plan.items():
         if name != "settings":
             yield name, value
@@ -87,5 +93,6 @@ def _fields(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _plan(fields: Sequence[tuple[str, Any]]) -> Plan:
+    """Return the plan that `_fields` would split into these pairs."""
     settings = {field.removeprefix("settings."): value for field, value in fields if field.startswith("settings.")}
     return {field: value for field, value in fields if not field.startswith("settings.")} | {"settings": settings}
