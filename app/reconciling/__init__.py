@@ -1,5 +1,6 @@
-"""After a backup was restored: what happened at Zoom, and was sent, that the database does not know.
+"""Reconciling with Zoom after a backup was restored.
 
-The database is the truth; what it lost is lost. What is left of that at Zoom is adopted where an event wants it, and
-taken away where nobody does. Most of it is only marked, and the ordinary jobs make Zoom equal to what is wanted.
+The restored database does not know what happened at Zoom, or what was mailed, after the backup. The database is the
+truth, and what it lost is lost. Meetings and registrants that are left at Zoom are adopted if an event needs them, and
+removed if none does. Most rows are only marked here, and the ordinary jobs make Zoom equal to what events need.
 """

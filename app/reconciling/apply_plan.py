@@ -1,6 +1,7 @@
-"""Doing what was planned: rows are adopted or marked, and the ordinary jobs call Zoom.
+"""Apply a plan: adopt or mark rows, so that the ordinary jobs call Zoom.
 
-Each action is a transaction of its own, which looks whether it is still true; so this can be interrupted and repeated.
+Each action has a transaction of its own, which first checks whether the action is still right. So applying a plan can
+be interrupted and repeated.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from app.resources import Resources
 
 
 async def apply(resources: Resources, plan: AccountPlan, on_step: Callable[[], None]) -> None:
-    """Do what is planned for one account; `on_step` is called for each action."""
+    """Apply the plan of one account. `on_step` is called after each action."""
     for action in plan.meetings:
         async with resources.db.transaction() as tx:
             await _apply(tx, resources, plan.inventory, action)
@@ -51,8 +52,10 @@ async def _apply(tx: db.Tx, resources: Resources, inventory: Inventory, action: 
 
 
 async def _adopt(tx: db.Tx, resources: Resources, inventory: Inventory, action: meeting_plan.Adopt) -> None:
-    """Let a meeting serve its event, which has none that Zoom knows of. What it was asked for is not known, so that
-    everything is asked for anew."""
+    """Let a meeting at Zoom serve its event, which has no meeting that Zoom knows.
+
+    We do not know which plan Zoom last accepted for this meeting, so the next sync sends the whole plan.
+    """
     event = await events.lock(tx, action.event_id)
     if event is None or not event.on_zoom or event.host_id is None:
         return
@@ -71,13 +74,18 @@ async def _adopt(tx: db.Tx, resources: Resources, inventory: Inventory, action: 
         tx.session.add(row)
     elif row.attempted_at is not None and row.marker != found.marker:
         row.orphan_markers = [*row.orphan_markers, row.marker]
-    row.account_id, row.host_id, row.marker = host.account_id, host.id, found.marker
-    row.zoom_meeting_id, row.attempted_at, row.synced_at = found.number, None, tx.now
-    row.last_sent, row.synced_version = None, None
+    row.account_id = host.account_id
+    row.host_id = host.id
+    row.marker = found.marker
+    row.zoom_meeting_id = found.number
+    row.attempted_at = None
+    row.synced_at = tx.now
+    row.last_sent = None
+    row.synced_version = None
     sync_outcome.store_observation(row, inventory.zoom_meetings[found.number], resources)
     sync_outcome.mark_scheduled(row)
     if event.status(tx.now) == "ended" and (context := await meetings.load_context(tx, event.id)):
-        row.last_sent = context.desired_plan(row)  # nobody changes what is over
+        row.last_sent = context.desired_plan(row)  # a meeting that is over need not be changed
     tx.record(facts.MeetingSynced(event.id, host.account_id))
     tx.record(commands.SyncMeetingNow(event.id, host.account_id))
     tx.publish(events.topic(event.id))
@@ -85,11 +93,16 @@ async def _adopt(tx: db.Tx, resources: Resources, inventory: Inventory, action: 
 
 
 async def _retire_gone(tx: db.Tx, row: Meeting) -> None:
-    row.state, row.join_url, row.last_error, row.stale_since = "retired", None, None, None
+    """Retire a meeting that is gone at Zoom already. The flush frees its event for another row."""
+    row.state = "retired"
+    row.join_url = None
+    row.last_error = None
+    row.stale_since = None
     await tx.session.flush()
 
 
 async def _recreate(tx: db.Tx, inventory: Inventory, action: meeting_plan.Recreate) -> None:
+    """Retire a meeting that is gone at Zoom, and have the event's sync create another one."""
     event = await events.lock(tx, action.event_id)
     row = await meetings.lock(tx, action.row_id)
     if event is None or row.state not in meetings.ACTIVE_STATES or row.zoom_meeting_id not in inventory.gone:
@@ -102,22 +115,28 @@ async def _recreate(tx: db.Tx, inventory: Inventory, action: meeting_plan.Recrea
 
 
 async def _correct(tx: db.Tx, inventory: Inventory, action: meeting_plan.Correct) -> None:
-    """Forget what Zoom was asked for, so that it is asked for all of it."""
+    """Forget which plan Zoom last accepted, so that the next sync sends the whole plan."""
     event = await events.lock(tx, action.event_id)
     row = await meetings.lock(tx, action.row_id)
     if event is None or row.state not in meetings.ACTIVE_STATES or row.last_sent is None:
         return
-    row.last_sent, row.observed, row.stale_since = None, None, tx.now
+    row.last_sent = None
+    row.observed = None
+    row.stale_since = tx.now
     tx.record(commands.SyncMeetingNow(row.event_id, row.account_id))
     if inventory.changed[action.number] & IN_CALENDARS:
         await stale_invites.resend_to_event(tx, event)
 
 
 async def _retire(tx: db.Tx, inventory: Inventory, action: meeting_plan.Retire) -> None:
-    """Have a meeting of an event deleted by the job that deletes such, unless it is known by now."""
+    """Insert a retiring row for a meeting of an event, so that a job deletes the meeting.
+
+    Nothing happens if the event knows the meeting by now.
+    """
     found = next(one for one in inventory.found_meetings if one.number == action.number)
     event = await events.lock(tx, action.event_id)
-    # Somebody who came to the account since is not known yet, and is not needed to delete it.
+    # A host who joined the account after the backup is not known yet. Deleting does not need the host, so any host of
+    # the account will do.
     of_account = select(Host).where(Host.account_id == inventory.account_id)
     host = await tx.session.scalar(of_account.order_by((Host.zoom_user_id == found.host).desc(), Host.id).limit(1))
     known = select(Meeting.id).where(Meeting.event_id == action.event_id, Meeting.zoom_meeting_id == action.number)
@@ -132,6 +151,7 @@ async def _retire(tx: db.Tx, inventory: Inventory, action: meeting_plan.Retire) 
 
 
 async def _clear(tx: db.Tx, action: meeting_plan.ClearOrphan) -> None:
+    """Have the job of the row run, which deletes its orphans."""
     row = await tx.session.get_one(Meeting, action.row_id)
     if row.state in meetings.RETIRED_STATES:
         row.state = "retiring"

@@ -1,4 +1,4 @@
-"""Doing what was planned for one registrant: the record is made what Zoom has, and the member's job does the rest."""
+"""Apply the plan for one registrant: store what Zoom has. The registration's own job does the rest."""
 
 from uuid import UUID, uuid4
 
@@ -22,7 +22,7 @@ from app.resources import Resources
 async def apply(
     tx: db.Tx, resources: Resources, inventory: Inventory, number: int, event_id: UUID, action: registrant_plan.Action
 ) -> None:
-    """Do it, unless the event has another meeting by now."""
+    """Apply one action, unless the event has another meeting by now."""
     meeting = await meetings.current(tx, event_id)
     if meeting is None or meeting.zoom_meeting_id != number:
         return
@@ -44,7 +44,9 @@ async def apply(
     else:
         is_denied = isinstance(action, registrant_plan.MarkDenied)
         record.state, record.reason = ("denied", REMOVED_INSIDE_ZOOM) if is_denied else ("cancelled", None)
-        record.join_url, record.stale_since, record.updated_at = None, None, tx.now
+        record.join_url = None
+        record.stale_since = None
+        record.updated_at = tx.now
         if not is_denied:
             stale_invites.resend(tx, registration, event)
     tx.record(commands.SyncRegistration(registration.id, meeting.account_id, event.community_id))
@@ -72,27 +74,36 @@ async def _adopt(
     meeting: Meeting,
     listed: ZoomRegistrant,
 ) -> None:
-    """Keep the link, sealed, if it is one of Zoom's and was not taken back; else the member's own job finds out."""
+    """Store the registrant with its encrypted link, if the link leads to Zoom and was not revoked.
+
+    Without a link the row stays pending, and the registration's own job gets one.
+    """
     link = listed.join_url or ""
     if record is not None and (record.cancel_due or await link_revocation.was_revoked(resources, record.id, link)):
         return
     row = _store_record(tx, registration, record, meeting, listed)
     if resources.zoom.is_link(link):
-        row.state, row.join_url = "ready", resources.encryption.encrypt(link, f"registrants.join_url:{row.id}")
+        row.state = "ready"
+        row.join_url = resources.encryption.encrypt(link, f"registrants.join_url:{row.id}")
 
 
 def _store_record(
     tx: db.Tx, registration: Registration, record: Registrant | None, meeting: Meeting, listed: ZoomRegistrant
 ) -> Registrant:
-    """The record of a registrant Zoom has, without its link."""
+    """Store the record of a registrant that Zoom has, without its link."""
     row = record
     if row is None:
         row = Registrant(id=uuid4(), registration_id=registration.id, meeting_id=meeting.id, former_ids=[])
-        row.cancel_due = row.link_blocked = False
+        row.cancel_due = False
+        row.link_blocked = False
         tx.session.add(row)
     elif row.zoom_registrant_id not in {None, listed.registrant_id}:
         row.former_ids = [*row.former_ids, row.zoom_registrant_id]
-    row.zoom_registrant_id, row.email = listed.registrant_id, listed.email
-    row.state, row.reason, row.join_url, row.stale_since = "pending", None, None, None
+    row.zoom_registrant_id = listed.registrant_id
+    row.email = listed.email
+    row.state = "pending"
+    row.reason = None
+    row.join_url = None
+    row.stale_since = None
     row.updated_at = tx.now
     return row

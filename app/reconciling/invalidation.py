@@ -1,8 +1,9 @@
-"""Everything that may be otherwise than the restored database says, doubted; every number raised.
+"""Mark everything stale that a restored database may know wrongly, and raise every public number.
 
-Once for each restore, and then once for each account: rows in `reconciliations` say that it was done. An account is
-doubted last. The ordinary jobs then read its meetings, and would take what another life of the database did to them
-for something that people did inside Zoom.
+Public numbers are those that calendars and clients have stored, such as versions and SEQUENCEs.
+This is done once for each restore, and then once for each account; rows in `reconciliations` record it. An account is
+invalidated last, after its plan was applied: from then on the ordinary jobs read its meetings. They would take changes
+that this service made after the backup for edits that people made inside Zoom.
 """
 
 from datetime import datetime, timedelta
@@ -16,18 +17,20 @@ from app.meetings import drift
 from app.reconciling.models import Reconciliation
 from app.registrants import registrant_state
 
-# How many more numbers than seconds may have been used since: changes of one event, and mails to one calendar, come
-# seconds apart but for the first few.
+# How many more numbers than seconds may have been used since the backup. A judgement: changes of one event, and mails
+# to one calendar, are seconds apart except for the first few.
 EXTRA_STEPS = 100
-# Entries of one live log in a second.
+# More entries per second than one live log can get.
 LOG_ENTRIES_PER_SECOND = 1000
-# Until then after its end an event may still be live, corrected, and in feeds.
+# So long after its end, an event may still be live, be corrected, or be in calendar feeds.
 RELEVANT_AFTER_END = timedelta(days=31)
 
+# The identity of the database and its timeline. PostgreSQL begins a new timeline when a physical backup is restored.
 _DATABASE_TIMELINE = """
 SELECT oid || '/' || CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END
 FROM pg_database WHERE datname = current_database()
 """
+# Rows count only if this database wrote them: a copy in a restored dump has another transaction id (xmin).
 _DONE = """
 SELECT DISTINCT account_id FROM reconciliations
 WHERE since <= :since AND at >= :since AND place = :place
@@ -37,7 +40,7 @@ _SEQUENCES = """
 UPDATE registrations SET sequence_base = sequence_base + :step
 FROM events WHERE events.id = registrations.event_id AND events.ends_at > :before
 """
-# What is in step with its event stays so.
+# A meeting that was synced with the current version of its event stays so.
 _SYNCED_VERSIONS = """
 UPDATE meetings SET synced_version = synced_version + :step FROM events
 WHERE events.id = meetings.event_id AND synced_version IS NOT NULL
@@ -47,24 +50,29 @@ _STREAMS = """
 INSERT INTO live_streams (event_id, sequence) SELECT id, :step FROM events WHERE ends_at > :before ORDER BY id
 ON CONFLICT (event_id) DO UPDATE SET sequence = live_streams.sequence + excluded.sequence
 """
-# Another life of the database may have renewed them, and so spent what is here: whether Zoom still takes it is known
-# when they are renewed, which is before they are used.
+# The service may have refreshed a token after the backup, which makes the restored one invalid. So every token is
+# refreshed before it is used, and the refresh shows whether Zoom still accepts it.
 _TOKENS = "UPDATE grants SET stale_since = :now"
+_RATE_LIMITS = """
+UPDATE rate_limit_slots SET next_at = clock_timestamp() WHERE next_at > clock_timestamp() + CAST(:far AS interval)
+"""
+# Statements that run once for each restore. Times after the moment of the restore are brought back to it.
 _ONCE = (
     _TOKENS,
-    "UPDATE rate_limit_slots SET next_at = clock_timestamp() WHERE next_at > clock_timestamp() + CAST(:far AS interval)",
+    _RATE_LIMITS,
     "UPDATE accounts SET read_at = NULL WHERE read_at > :now",
     "UPDATE meetings SET synced_at = :now WHERE synced_at > :now",
     "DELETE FROM quota_usage WHERE day > :tomorrow",
 )
+# Personal links of upcoming events of an account.
 _LINKS = """
 UPDATE registrants SET stale_since = :now FROM meetings JOIN events ON events.id = meetings.event_id
 WHERE meetings.id = registrants.meeting_id AND registrants.state = 'ready' AND events.ends_at > :now
   AND meetings.account_id = :account_id
 RETURNING registrants.registration_id, events.community_id
 """
-# Who is not coming may have been in between: an addition of which nobody knows. They are taken off once more, by their
-# address.
+# A member who is not coming may have been added as a registrant after the backup, and nobody knows of it. So each gets
+# a row with an open attempt, and their job removes them from Zoom by their address.
 _NOT_COMING = f"""
 INSERT INTO registrants (id, registration_id, meeting_id, email, state, attempt, attempted_at, attempt_ends_at,
     cancel_due, link_blocked, updated_at)
@@ -84,14 +92,16 @@ RETURNING registration_id,
 
 
 async def completed(tx: db.Tx, since: datetime) -> frozenset[UUID | None]:
-    """What was done in this life of the database for a restore of `since`: None where everything was begun, and the
-    accounts that were brought together with Zoom."""
+    """Return what this database has completed for a restore of a backup made at `since`.
+
+    None stands for `invalidate_all`, an id for an account that was reconciled with Zoom.
+    """
     place = (await tx.execute(_DATABASE_TIMELINE)).scalar_one()
     return frozenset((await tx.execute(_DONE, since=since, place=place)).scalars())
 
 
 async def invalidate_all(tx: db.Tx, since: datetime) -> None:
-    """Raise every number, have every token renewed, and make sane what is timed."""
+    """Raise every number, have every token refreshed, and repair times that lie in the future."""
     await raise_numbers(tx, since)
     await after_restore.reset_outbox_times(tx)
     values = {
@@ -105,8 +115,11 @@ async def invalidate_all(tx: db.Tx, since: datetime) -> None:
 
 
 async def invalidate_account(tx: db.Tx, account_id: UUID, since: datetime) -> None:
-    """Have an account and its meetings read again, and, where Zoom lists no registrants, each added or taken off once
-    more by its own job. Links stay good meanwhile."""
+    """Have an account and its meetings read again.
+
+    If the grant does not allow to list registrants, the job of each registration adds or removes its registrant once
+    more. Links keep working meanwhile.
+    """
     account = await tx.session.get_one(Account, account_id)
     tx.record(commands.ReadAccount(account_id))
     await drift.mark_all_stale(tx, account_id, since)
@@ -118,10 +131,14 @@ async def invalidate_account(tx: db.Tx, account_id: UUID, since: datetime) -> No
 
 
 async def raise_numbers(tx: db.Tx, since: datetime) -> None:
-    """Raise whatever is numbered and seen outside above all that may have been used since: the SEQUENCE of calendar
-    entries, the versions of events (ETag), and the entries of live logs (Last-Event-ID)."""
+    """Raise every number that others have seen above all that may have been used after the backup.
+
+    These are the SEQUENCE of calendar entries, the versions of events (ETag), and the entries of live logs
+    (Last-Event-ID).
+    """
     seconds = int((tx.now - since).total_seconds()) + 1
-    step, before = seconds + EXTRA_STEPS, since - RELEVANT_AFTER_END
+    step = seconds + EXTRA_STEPS
+    before = since - RELEVANT_AFTER_END
     await tx.execute(_SEQUENCES, step=step, before=before)
     await tx.execute(_SYNCED_VERSIONS, step=step)
     await tx.execute(_VERSIONS, step=step)

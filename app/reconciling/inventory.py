@@ -1,6 +1,7 @@
-"""Asking Zoom what it has: for one connected account its meetings with our marker, and the registrants of those in use.
+"""Ask Zoom what one connected account has: meetings with our marker, and registrants.
 
-Nothing here is written, but for a token that had to be renewed to ask.
+Registrants are read for the meetings in use and for those that may be adopted. Nothing is written here, except a token
+that had to be refreshed.
 """
 
 import asyncio
@@ -32,8 +33,11 @@ from app.reconciling.meeting_plan import FoundMeeting
 from app.registrants import registrant_state
 from app.resources import Resources
 
-MAX_WAIT_SECONDS, RETRY_SECONDS = 60.0, 0.5  # seconds, where calls came too close together
-CLOCK_SKEW = timedelta(minutes=10)  # between the clocks of whoever made the backup, Zoom and us
+# How long, and how often, a call is repeated that came too close after another.
+MAX_WAIT_SECONDS = 60.0
+RETRY_SECONDS = 0.5
+# How far the clocks of the machine that made the backup, of Zoom and of ours may be apart.
+CLOCK_SKEW = timedelta(minutes=10)
 LIST_USERS_SCOPE = "user:read:list_users:admin"
 STATUSES: tuple[Literal["approved", "pending", "denied"], ...] = ("approved", "pending", "denied")
 T = TypeVar("T")
@@ -42,24 +46,31 @@ OnStep = Callable[[], None]
 
 @dataclass
 class Inventory:
-    """What Zoom has of one account, and what could not be found out."""
+    """What Zoom has for one account, and notes for the operator about what could not be read."""
 
     account_id: UUID
     found_meetings: list[FoundMeeting] = field(default_factory=list)
-    # What Zoom says of those found, and of those known.
+    # Zoom's meetings by number: those of `found_meetings`, and those our rows name.
     zoom_meetings: dict[int, ZoomMeeting] = field(default_factory=dict)
+    # Numbers our rows name and Zoom does not know any more.
     gone: set[int] = field(default_factory=set)
+    # For each meeting that changed after the backup, the names of the changed fields.
     changed: dict[int, frozenset[str]] = field(default_factory=dict)
+    # For each meeting, the (status, registrant) pairs that Zoom lists.
     registrants: dict[int, list[tuple[str, ZoomRegistrant]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    # Whether Zoom could not be asked everything that it may be asked.
+    # Whether an error kept us from reading everything that the grant allows to read.
     failed: bool = False
 
 
 @dataclass(frozen=True)
 class LocalState:
-    """The account, the Zoom ids of its hosts, and the meetings in use there, each with the alternative hosts by all
-    their names. `notified_numbers` are numbers Zoom has spoken of, with their hosts."""
+    """What the database knows of one account.
+
+    `hosts` are Zoom user ids. `active` are the meetings in use with their events. `known_numbers` are the numbers of
+    all rows. `alternative_hosts` has, for each meeting, all names of each alternative host. `notified_numbers` maps
+    numbers from Zoom's notifications to their host.
+    """
 
     account: Account
     hosts: Sequence[str]
@@ -70,7 +81,7 @@ class LocalState:
 
 
 async def take_inventory(resources: Resources, account_id: UUID, since: datetime, on_step: OnStep) -> Inventory:
-    """Everything about one account, as far as it can be had; `on_step` is called for each of its `estimate_steps`."""
+    """Read everything about one account from Zoom. `on_step` is called for each of the `estimate_steps`."""
     inventory = Inventory(account_id)
     async with resources.db.transaction() as tx:
         local_state = await _load_local_state(tx, resources, account_id, since)
@@ -90,13 +101,13 @@ async def take_inventory(resources: Resources, account_id: UUID, since: datetime
 
 
 async def estimate_steps(tx: db.Tx, account_id: UUID) -> int:
-    """About how many steps it takes to read an account."""
+    """Estimate how many steps it takes to read an account."""
     active = _active_meetings(account_id, tx.now).with_only_columns(func.count())
     return 1 + 2 * (await tx.session.scalar(active.order_by(None)) or 0)
 
 
 async def retry_when_limited(call: Callable[[], Awaitable[T]]) -> T:
-    """What `call` brings, once the account's other calls are not in its way any more."""
+    """Return the result of `call`; repeat it while the account's other calls use up the rate limit."""
     waited = 0.0
     while True:
         try:
@@ -120,19 +131,20 @@ async def _load_local_state(tx: db.Tx, resources: Resources, account_id: UUID, s
     )
     names_by_host = {host.id: frozenset(name for name in (host.zoom_user_id, host.email) if name) for host in hosts}
     return LocalState(
-        account,
-        [host.zoom_user_id for host in hosts],
-        pairs,
-        frozenset(number for number in numbers if number is not None),
-        {
+        account=account,
+        hosts=[host.zoom_user_id for host in hosts],
+        active=pairs,
+        known_numbers=frozenset(number for number in numbers if number is not None),
+        alternative_hosts={
             meeting.id: [names_by_host[host] for host in event.alternative_hosts if host in names_by_host]
             for meeting, event in pairs
         },
-        await inbox.mentioned_meeting_hosts(tx, resources.encryption, account_id, since - CLOCK_SKEW),
+        notified_numbers=await inbox.mentioned_meeting_hosts(tx, resources.encryption, account_id, since - CLOCK_SKEW),
     )
 
 
 def _active_meetings(account_id: UUID, now: datetime) -> Select[Meeting, Event]:
+    """Return the query for the account's meetings in use whose event is not over."""
     return (
         select(Meeting, Event)
         .join(Event, Event.id == Meeting.event_id)
@@ -145,7 +157,7 @@ def _active_meetings(account_id: UUID, now: datetime) -> Select[Meeting, Event]:
 async def _find_unknown_meetings(
     resources: Resources, zoom: AccountClient, local_state: LocalState, inventory: Inventory
 ) -> None:
-    """Meetings with our marker that no row has: in the lists of the hosts, and among those Zoom spoke of."""
+    """Find meetings with our marker that no row names: in the lists of the hosts, and in notifications."""
     unknown = {
         number: host for number, host in local_state.notified_numbers.items() if number not in local_state.known_numbers
     }
@@ -156,8 +168,8 @@ async def _find_unknown_meetings(
                     unknown[meeting.id] = zoom_user_id
     else:
         inventory.notes.append(
-            f"without the scope {creation.LIST_SCOPE} meetings made after the backup are found only where Zoom has told of"
-            " them since: look in Zoom for meetings without an event."
+            f"without the scope {creation.LIST_SCOPE} meetings made after the backup are found only where Zoom has"
+            " told of them since: look in Zoom for meetings without an event."
         )
     if not allows(local_state.account.scopes, drift.READ_SCOPE):
         inventory.notes.append(
@@ -176,7 +188,7 @@ async def _find_unknown_meetings(
 
 
 async def _zoom_user_ids(zoom: AccountClient, local_state: LocalState) -> Sequence[str]:
-    """Who may have meetings: the hosts we know, and whoever came since."""
+    """Return the Zoom users who may have meetings: our hosts, and users who joined after the backup."""
     if local_state.account.user_scope or not allows(local_state.account.scopes, LIST_USERS_SCOPE):
         return local_state.hosts
 
@@ -193,7 +205,7 @@ async def _list_meetings(zoom: AccountClient, zoom_user_id: str, inventory: Inve
     try:
         return await retry_when_limited(fetch)
     except NotFound:
-        return ()  # a user that is gone has none
+        return ()  # the user is gone, and so are the meetings
     except ZoomError as error:
         if error.retry != "never":
             raise
@@ -202,7 +214,7 @@ async def _list_meetings(zoom: AccountClient, zoom_user_id: str, inventory: Inve
 
 
 async def _read_meeting(zoom: AccountClient, number: int) -> ZoomMeeting | None:
-    """A meeting; None where Zoom says that there is no such meeting."""
+    """Read a meeting; None if Zoom says that it does not exist."""
     try:
         return await retry_when_limited(lambda: zoom.get_meeting(number))
     except NotFound as error:
@@ -221,7 +233,7 @@ def _is_over(zoom_meeting: ZoomMeeting, now: datetime) -> bool:
 async def _compare_meeting(
     zoom: AccountClient, local_state: LocalState, meeting: Meeting, number: int, inventory: Inventory
 ) -> None:
-    """What Zoom says of a meeting in use."""
+    """Read a meeting in use, and store whether it is gone or changed."""
     if not allows(local_state.account.scopes, drift.READ_SCOPE):
         return
     zoom_meeting = await _read_meeting(zoom, number)
@@ -229,7 +241,7 @@ async def _compare_meeting(
         inventory.gone.add(number)
         return
     inventory.zoom_meetings[number] = zoom_meeting
-    # Where nothing is known of what was asked for, it is asked for anew already.
+    # Without `last_sent` there is nothing to compare, and the next sync sends the whole plan anyway.
     if meeting.last_sent is not None:
         names = changed_fields(
             meeting.last_sent, meeting.observed or {}, zoom_meeting, local_state.alternative_hosts[meeting.id]
@@ -241,11 +253,11 @@ async def _compare_meeting(
 async def _list_registrants(
     zoom: AccountClient, local_state: LocalState, inventory: Inventory, on_step: OnStep
 ) -> None:
-    """The registrants of every meeting that is in use, or may be adopted."""
+    """List the registrants of every meeting that is in use or may be adopted."""
     if not allows(local_state.account.scopes, registrant_state.LIST_SCOPE):
         inventory.notes.append(
-            f"without the scope {registrant_state.LIST_SCOPE} nobody can be compared: who is coming is added, and who is not is taken"
-            " off, once more by the ordinary jobs; people whose answer is lost stay registered at Zoom."
+            f"without the scope {registrant_state.LIST_SCOPE} nobody can be compared: who is coming is added, and who"
+            " is not is taken off, once more by the ordinary jobs; people whose answer is lost stay registered at Zoom."
         )
         return
     active_numbers = [meeting.zoom_meeting_id for meeting, _ in local_state.active if meeting.protected]

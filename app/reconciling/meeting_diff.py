@@ -1,6 +1,6 @@
-"""Whether Zoom has a meeting otherwise than it was known to be when the backup was made. Pure.
+"""Find out whether a meeting at Zoom changed after the backup was made. Pure.
 
-What somebody had changed inside Zoom before, and we knew of, is no news.
+Edits inside Zoom that the database already knew at the backup do not count.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from app.clients.zoom import Meeting as ZoomMeeting
 from app.meetings.plan import COMPARED_FIELDS, COMPARED_SETTINGS, from_zoom, merged_with_zoom
 
-# What calendars show, too.
+# Fields that calendar entries show, too.
 IN_CALENDARS = frozenset(COMPARED_FIELDS)
 
 
@@ -21,8 +21,10 @@ def changed_fields(
     zoom_meeting: ZoomMeeting,
     alternative_hosts: Collection[Collection[str]],
 ) -> frozenset[str]:
-    """The names of what differs between what was asked for or seen, and what Zoom says now. `alternative_hosts` are the
-    alternative hosts that were asked for, each by all names Zoom may call them."""
+    """Return the names of the fields in which Zoom's meeting differs from what the database knows.
+
+    `alternative_hosts` has, for each alternative host we sent, all names by which Zoom may call them.
+    """
     return frozenset(_changed_fields(merged_with_zoom(last_sent, observed), zoom_meeting, alternative_hosts))
 
 
@@ -53,11 +55,15 @@ def _changed_fields(
 
 
 def _text(agenda: str) -> str:
+    """Return an agenda without the white space at line ends, in which Zoom's text may differ."""
     return "\n".join(line.rstrip() for line in agenda.splitlines()).strip()
 
 
 def _offset_differs(expected: str | None, reported: str, at: datetime) -> bool:
-    """Whether two zones have different times at that moment: Zoom calls some by older names."""
+    """Return whether two zones have different times at `at`.
+
+    The names alone cannot be compared, because Zoom uses older names for some zones.
+    """
     try:
         return (
             expected is not None

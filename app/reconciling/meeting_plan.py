@@ -1,6 +1,7 @@
-"""What is to become of the meetings with our marker, and of those we know: what is known and what Zoom has, to actions.
+"""Plan what to do with the meetings of one account after a restore. Pure.
 
-Pure. Applied, a plan leaves nothing to plan.
+The plan covers the meetings at Zoom that carry our marker, and the meetings that our rows name. After a plan was
+applied, the next plan is empty.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from uuid import UUID
 
+# Reasons to leave a meeting alone, as the operator reads them.
 COPY = "it is a copy of a known one that somebody made inside Zoom"
 UNKNOWN_OWNER = "its marker is an older one, or another installation's: nobody knows whose it is"
 PAST = "it is over, and recordings may hang on it"
@@ -15,8 +17,10 @@ PAST = "it is over, and recordings may hang on it"
 
 @dataclass(frozen=True)
 class FoundMeeting:
-    """A meeting at Zoom with our marker. `host` is a Zoom user id, `event_id` whose the marker says, `is_over` whether its
-    time is past."""
+    """A meeting at Zoom with our marker.
+
+    `host` is a Zoom user id, `event_id` the event in the marker, and `is_over` tells whether its time is past.
+    """
 
     number: int
     host: str
@@ -27,7 +31,7 @@ class FoundMeeting:
 
 @dataclass(frozen=True)
 class MeetingRow:
-    """A meeting as the database knows it. `serves` tells whether it is its event's, and not settled."""
+    """A meeting as the database knows it. `serves` tells whether it serves its event, so is not retired."""
 
     id: UUID
     event_id: UUID
@@ -39,7 +43,7 @@ class MeetingRow:
 
 @dataclass(frozen=True)
 class DesiredMeeting:
-    """What an event wants of Zoom: a meeting of `host`, a Zoom user id, or none. `is_over` tells whether it is past."""
+    """The meeting an event needs: one of `host`, a Zoom user id, or none. `is_over` is about the event."""
 
     host: str | None
     is_over: bool = False
@@ -47,7 +51,7 @@ class DesiredMeeting:
 
 @dataclass(frozen=True)
 class Adopt:
-    """A meeting serves the event that lacks one."""
+    """Let the meeting serve its event, which has none."""
 
     number: int
     event_id: UUID
@@ -55,7 +59,7 @@ class Adopt:
 
 @dataclass(frozen=True)
 class Recreate:
-    """The meeting that served an event is gone at Zoom, and is made anew."""
+    """Create a new meeting for an event, because the one that served it is gone at Zoom."""
 
     row_id: UUID
     event_id: UUID
@@ -63,7 +67,7 @@ class Recreate:
 
 @dataclass(frozen=True)
 class Correct:
-    """Zoom has an event's meeting otherwise than it was when the backup was made: it is made what the event wants."""
+    """Send the whole plan again, because the meeting at Zoom changed after the backup."""
 
     row_id: UUID
     event_id: UUID
@@ -72,7 +76,7 @@ class Correct:
 
 @dataclass(frozen=True)
 class Retire:
-    """A meeting of an event that has another, or wants none, is deleted."""
+    """Delete a meeting of an event that has another meeting or needs none."""
 
     number: int
     event_id: UUID
@@ -80,7 +84,7 @@ class Retire:
 
 @dataclass(frozen=True)
 class ClearOrphan:
-    """A meeting that an attempt without an answer left behind is deleted with its row."""
+    """Delete an orphan: have the job of the row run that has its marker."""
 
     number: int
     row_id: UUID
@@ -88,14 +92,14 @@ class ClearOrphan:
 
 @dataclass(frozen=True)
 class Delete:
-    """A meeting of an event nobody knows is deleted."""
+    """Delete a meeting whose event the database does not know."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Leave:
-    """A meeting is left alone, and `reason`."""
+    """Leave a meeting alone, for the `reason`."""
 
     number: int
     reason: str
@@ -111,12 +115,15 @@ def plan(
     gone: AbstractSet[int] = frozenset(),
     changed: AbstractSet[int] = frozenset(),
 ) -> list[Action]:
-    """What is to be done. `gone` are numbers that Zoom does not know any more, `changed` those it has otherwise."""
+    """Return the actions to take.
+
+    `gone` are numbers that Zoom does not know any more, `changed` those of meetings that changed after the backup.
+    """
     serving = {row.event_id: row for row in rows if row.serves}
     known = {row.number for row in rows if row.number is not None}
     adopted: dict[UUID, int] = {}
     actions: list[Action] = []
-    # Of several that could serve an event, the one whose marker its row bears comes first.
+    # If several meetings could serve an event, the one with the marker of the event's row comes first.
     for meeting in sorted(
         found_meetings,
         key=lambda meeting: (not _has_marker_of(serving.get(meeting.event_id or UUID(int=0)), meeting), meeting.number),
@@ -141,6 +148,7 @@ def _plan_unknown(
     gone: AbstractSet[int],
     adopted: Mapping[UUID, int],
 ) -> Action:
+    """Return what to do with a meeting whose number no row has."""
     owner_row = next((row for row in rows if _has_marker_of(row, meeting)), None)
     abandoned = next((row for row in rows if meeting.marker in row.orphan_markers), None)
     if abandoned is not None and owner_row is None:
@@ -167,6 +175,7 @@ def _plan_known(
     changed: AbstractSet[int],
     adopted: Mapping[UUID, int],
 ) -> Iterator[Action]:
+    """Yield what to do about the meetings that serve events by our rows."""
     for event_id, row in sorted(serving.items()):
         wanted = desired.get(event_id, DesiredMeeting(None))
         if wanted.host is None or wanted.is_over or event_id in adopted:

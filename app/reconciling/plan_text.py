@@ -1,4 +1,4 @@
-"""What a plan says to an operator: what is done, to what, and why. It names no person."""
+"""Describe a plan to an operator: the action, its object, and the reason. The text names no person."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from app.reconciling.planning import AccountPlan
 
 
 def describe(plans: Sequence[AccountPlan]) -> Iterator[tuple[str, str, str]]:
-    """What a plan says to people: what is done, to what, and why."""
+    """Yield (action, object, reason) for each action of the plans."""
     for one in plans:
         for action in one.meetings:
             yield _describe_meeting(action, one.inventory)

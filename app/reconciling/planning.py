@@ -1,4 +1,4 @@
-"""The plan of a whole installation: what Zoom was seen to have, held against what the database says now."""
+"""Make the plan of the whole installation: compare the inventories with what the database says now."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from app.registrations.models import Registration, is_guest
 
 @dataclass(frozen=True)
 class RegistrantActions:
-    """What is to become of the registrants of one meeting, by its number, which serves or will serve an event."""
+    """The actions for the registrants of one meeting, which serves an event or will serve it."""
 
     number: int
     event_id: UUID
@@ -33,7 +33,7 @@ class RegistrantActions:
 
 @dataclass
 class AccountPlan:
-    """What is to be done on one account, with what was seen there."""
+    """The actions for one account, with the inventory they come from."""
 
     inventory: Inventory
     meetings: Sequence[meeting_plan.Action] = ()
@@ -41,18 +41,18 @@ class AccountPlan:
 
     @property
     def actions(self) -> int:
-        """How many steps there are."""
+        """Return the number of actions."""
         return len(self.meetings) + sum(len(batch.actions) for batch in self.registrants)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is to be done."""
+        """Return whether there is nothing to do."""
         left_alone = all(isinstance(one, meeting_plan.Leave) for one in self.meetings)
         return left_alone and not any(batch.actions for batch in self.registrants)
 
 
 async def plan_accounts(tx: db.Tx, inventories: Sequence[Inventory], since: datetime) -> list[AccountPlan]:
-    """One plan for each account, as the database stands now."""
+    """Return one plan for each inventory, as the database is now."""
     return [await _plan_account(tx, inventory, since) for inventory in inventories]
 
 
@@ -87,11 +87,12 @@ def _row(row: Meeting) -> MeetingRow:
 
 
 def _is_changed(row: Meeting, inventory: Inventory) -> bool:
+    """Return whether the meeting changed after the backup, and no earlier run has applied that already."""
     return row.zoom_meeting_id in inventory.changed and row.last_sent is not None
 
 
 async def _desired_meetings(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, DesiredMeeting]:
-    """What the events there are want; one that is not among them is lost."""
+    """Return the meeting each event needs. An event that the database has lost is not in the result."""
     found = await tx.session.execute(
         select(Event, Account.status, Host.zoom_user_id)
         .outerjoin(Host, Host.id == Event.host_id)
@@ -107,7 +108,7 @@ async def _desired_meetings(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, De
 
 
 async def _strays(tx: db.Tx, account_id: UUID) -> frozenset[tuple[int, str]]:
-    """What is to be taken away already: the numbers of meetings, with the id of a registrant or none."""
+    """Return the strays a job will remove already: (meeting number, registrant id or an empty string)."""
     rows = await tx.session.execute(
         select(Stray.zoom_meeting_id, Stray.zoom_registrant_id).where(Stray.account_id == account_id)
     )
@@ -134,6 +135,7 @@ async def _registrant_actions(
 
 
 async def _rsvps(tx: db.Tx, number: int, event_id: UUID) -> AsyncIterator[Rsvp]:
+    """Yield the answers to an event, in the order they came, with what we know of their registrants."""
     event = await tx.session.get_one(Event, event_id)
     hosts = (
         await tx.session.scalars(

@@ -1,6 +1,7 @@
-"""What is to become of the registrants of one meeting: the answers we know and Zoom's lists, to actions.
+"""Plan what to do with the registrants of one meeting after a restore. Pure.
 
-Pure. An address is one person to Zoom; addresses here are in lower case.
+The plan compares the answers we know with Zoom's lists. To Zoom an address is one person. Addresses are in lower case
+here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class ListedRegistrant:
-    """A registrant as Zoom lists them. `is_new` tells whether they registered after the backup was made."""
+    """A registrant in one of Zoom's lists. `is_new` tells whether they registered after the backup."""
 
     id: str
     email: str
@@ -21,7 +22,7 @@ class ListedRegistrant:
 
 @dataclass(frozen=True)
 class KnownRegistrant:
-    """What we know of Zoom's record of an answer. `cancel_due` tells whether it is to be cancelled already."""
+    """Our record of a registrant. `cancel_due` tells whether a job will cancel it already."""
 
     state: str
     zoom_id: str | None
@@ -30,8 +31,11 @@ class KnownRegistrant:
 
 @dataclass(frozen=True)
 class Rsvp:
-    """An answer to the event, in the order they came: whether its address counts at Zoom, whether it `wants` to be
-    registered there, and whether it is a guest's, who may share a registrant."""
+    """An answer to the event.
+
+    `should_be_registered` tells whether the event needs a registrant for it, `email_verified` whether its address
+    identifies a person at Zoom. A guest (`is_guest`) may share a registrant with somebody else.
+    """
 
     registration_id: UUID
     email: str
@@ -43,7 +47,7 @@ class Rsvp:
 
 @dataclass(frozen=True)
 class Adopt:
-    """Zoom has a registrant for somebody who is coming and has no link here: it is theirs."""
+    """Give the registrant at Zoom to a registration that is coming and has no link here."""
 
     registration_id: UUID
     registrant_id: str
@@ -51,7 +55,7 @@ class Adopt:
 
 @dataclass(frozen=True)
 class CancelRegistrant:
-    """Zoom has a registrant for somebody who is not coming: it is cancelled."""
+    """Cancel the registrant of somebody who is not coming."""
 
     registration_id: UUID
     registrant_id: str
@@ -59,21 +63,21 @@ class CancelRegistrant:
 
 @dataclass(frozen=True)
 class AddAgain:
-    """Zoom has no registrant any more for somebody who is coming: they are added again."""
+    """Add somebody again who is coming and whom Zoom no longer has as a registrant."""
 
     registration_id: UUID
 
 
 @dataclass(frozen=True)
 class MarkDenied:
-    """A host has denied somebody inside Zoom, who stays out."""
+    """Store that a host denied somebody inside Zoom, so that they are not added again."""
 
     registration_id: UUID
 
 
 @dataclass(frozen=True)
 class RemoveStray:
-    """A registrant whose answer is lost is taken away."""
+    """Remove a registrant whose answer is lost."""
 
     registrant_id: str
 
@@ -83,12 +87,13 @@ PRESENT_STATUSES = frozenset({"approved", "pending"})
 
 
 def plan(listed: Sequence[ListedRegistrant], rsvps: Sequence[Rsvp]) -> list[Action]:
-    """What is to be done."""
+    """Return the actions to take. `rsvps` are in the order in which the answers came."""
     for_listed = [action for one in listed if one.status in PRESENT_STATUSES for action in _plan_listed(one, rsvps)]
     return [*for_listed, *_plan_missing(listed, rsvps)]
 
 
 def _plan_listed(one: ListedRegistrant, rsvps: Sequence[Rsvp]) -> Iterator[Action]:
+    """Yield the actions for one registrant that Zoom has."""
     matching = [each for each in rsvps if _belongs_to(one, each)]
     coming = list(_sharing(each for each in matching if each.should_be_registered and each.email == one.email))
     for each in coming:
@@ -108,18 +113,22 @@ def _plan_listed(one: ListedRegistrant, rsvps: Sequence[Rsvp]) -> Iterator[Actio
     last = next((each for each in matching if each.record and each.record.zoom_id == one.id), matching[0])
     known = last.record is not None and last.record.state in {"ready", "pending"} and last.record.zoom_id == one.id
     kept_out = last.record is not None and (last.record.cancel_due or last.record.state == "denied")
-    # One that is known and not wanted is cancelled by its own job.
+    # If our record says that the registrant is in, the job of the registration cancels it.
     if not known and not kept_out:
         yield CancelRegistrant(last.registration_id, one.id)
 
 
 def _belongs_to(one: ListedRegistrant, rsvp: Rsvp) -> bool:
+    """Return whether the registrant is that of the answer, by its id or by a verified address."""
     linked = rsvp.record is not None and rsvp.record.zoom_id == one.id
     return linked or (rsvp.email_verified and rsvp.email == one.email)
 
 
 def _sharing(coming: Iterator[Rsvp]) -> Iterator[Rsvp]:
-    """Of the members who come under one address the first, or who has it already; and every guest."""
+    """Yield the answers that may use one registrant: one member, and every guest.
+
+    The member is the one who already has the registrant, else the first.
+    """
     rsvps = list(coming)
     members = [each for each in rsvps if not each.is_guest]
     first = next((each for each in members if each.record and each.record.state == "ready"), None)
@@ -128,9 +137,10 @@ def _sharing(coming: Iterator[Rsvp]) -> Iterator[Rsvp]:
 
 
 def _plan_missing(listed: Sequence[ListedRegistrant], rsvps: Sequence[Rsvp]) -> Iterator[Action]:
-    """Of those who have a link and are coming, whom Zoom does not let in any more."""
+    """Yield the actions for members who are coming and whose link Zoom does not accept any more."""
     approved = [one for one in listed if one.status == "approved"]
-    ids, emails = {one.id for one in approved}, {one.email for one in approved if one.has_link}
+    ids = {one.id for one in approved}
+    emails = {one.email for one in approved if one.has_link}
     denied = {one.id for one in listed if one.status == "denied"}
     for each in rsvps:
         record = each.record

@@ -1,4 +1,4 @@
-"""What at Zoom belongs to nothing we know: written down, and so taken away by a job."""
+"""Store strays: meetings and registrants at Zoom that no row needs, and that a job removes."""
 
 from uuid import UUID, uuid4
 
@@ -10,7 +10,7 @@ from app.reconciling.models import Stray
 
 
 async def store(tx: db.Tx, account_id: UUID, number: int, registrant_id: str = "") -> None:
-    """Have a meeting, or a registrant at one, taken away; asking again is harmless."""
+    """Have a job remove a meeting, or one of its registrants. Repeating the call does nothing."""
     statement = insert(Stray).values(
         id=uuid4(), account_id=account_id, zoom_meeting_id=number, zoom_registrant_id=registrant_id, found_at=tx.now
     )

@@ -1,4 +1,4 @@
-"""Taking away at Zoom what nothing we know of wants."""
+"""The job that removes strays from Zoom."""
 
 from typing import Literal
 from uuid import UUID
@@ -19,7 +19,7 @@ from app.registrants.notifications import STATUS_CHANGE_LIMIT
 from app.registrations.models import Registration
 from app.resources import Resources
 
-# How a registrant of a status is taken away.
+# Which action removes a registrant with which status.
 _REMOVAL_ACTIONS: tuple[tuple[Literal["approved", "pending"], Literal["cancel", "deny"]], ...] = (
     ("approved", "cancel"),
     ("pending", "deny"),
@@ -27,8 +27,10 @@ _REMOVAL_ACTIONS: tuple[tuple[Literal["approved", "pending"], Literal["cancel", 
 
 
 async def remove_stray(job: JobContext[Resources]) -> None:
-    """Delete a meeting, or cancel a registrant, that nothing we know of wants (the key is a stray), if that is still
-    so."""
+    """Delete a meeting, or cancel a registrant, that nothing needs (the key is a stray).
+
+    Nothing happens if an event has the meeting by now, or a registration the registrant.
+    """
     async with job.transaction() as tx:
         stray = await tx.session.get(Stray, job.id)
         of_registrant = stray is not None and bool(stray.zoom_registrant_id)
@@ -42,18 +44,18 @@ async def remove_stray(job: JobContext[Resources]) -> None:
         elif event_id is None:
             await _delete(job, zoom, stray)
     except (NotFound, RegistrationOff):
-        pass  # there is nothing left to be taken away
+        pass  # it is gone already
     except ZoomError as error:
         if error.retry != "never":
             raise
-        # Zoom refuses to delete a meeting that is running: that passes.
+        # Zoom refuses to delete a running meeting, so the job tries again later.
         raise RetryLater(str(error)) from error
     async with job.complete() as tx:
-        await tx.run("DELETE FROM strays WHERE id = :id", id=stray.id)
+        await tx.execute("DELETE FROM strays WHERE id = :id", id=stray.id)
 
 
 async def _event_served(tx: db.Tx, stray: Stray) -> UUID | None:
-    """The event whose meeting it is by now, or in which the registrant is."""
+    """Return the event that has the meeting by now; for a registrant, the event of its meeting."""
     found: UUID | None = await tx.session.scalar(
         select(Meeting.event_id).where(
             Meeting.account_id == stray.account_id, Meeting.zoom_meeting_id == stray.zoom_meeting_id
@@ -63,7 +65,7 @@ async def _event_served(tx: db.Tx, stray: Stray) -> UUID | None:
 
 
 async def _delete(job: JobContext[Resources], zoom: AccountClient, stray: Stray) -> None:
-    """Delete a meeting that still bears our marker, for an event nobody knows."""
+    """Delete the meeting if it still carries our marker and its event does not exist."""
     zoom_meeting = await zoom.get_meeting(stray.zoom_meeting_id)
     event_id = event_id_of(job.resources.encryption, marker_of(zoom_meeting.agenda) or "")
     if event_id is None:
@@ -77,7 +79,7 @@ async def _delete(job: JobContext[Resources], zoom: AccountClient, stray: Stray)
 async def _remove_registrant(
     job: JobContext[Resources], zoom: AccountClient, stray: Stray, event_id: UUID | None
 ) -> None:
-    """Cancel a registrant who was approved, deny one who waits; unless there is an answer under the address by now."""
+    """Cancel an approved registrant or deny a pending one, unless the address has an answer by now."""
     for status, action in _REMOVAL_ACTIONS:
         async for each in zoom.list_registrants(stray.zoom_meeting_id, status):
             if each.registrant_id == stray.zoom_registrant_id:
@@ -94,6 +96,7 @@ async def _remove_registrant(
 
 
 async def _has_rsvp(tx: db.Tx, event_id: UUID | None, email: str) -> bool:
+    """Return whether the event has an answer with this verified address."""
     rsvps = select(Registration.id).where(
         Registration.event_id == event_id,
         Registration.email_verified,
