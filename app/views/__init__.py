@@ -1,4 +1,5 @@
-"""Routes whose response spans several packages: an event with its meeting, the caller's answer and join state.
+"""Routes whose response spans several packages.
 
-`query` is the one query behind them, and `presenter` turns its rows into response models.
+Above all that is an event with its meeting, the caller's answer and the state of joining. `query` is the one query
+behind such a response, and `presenter` turns its rows into response models.
 """

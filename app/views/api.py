@@ -97,9 +97,11 @@ async def list_my_events(
     limit: web.Limit = 50,
     cursor: web.Cursor = None,
 ) -> web.Page[schemas.Event]:
-    """`attending` lists events the caller answered with going or maybe. `hosting` lists events whose host, alternative
-    host or coach the caller is. A host is recognised by the member it was assigned to, or by a verified e-mail
-    address."""
+    """`attending` lists events the caller answered with going or maybe.
+
+    `hosting` lists events whose host, alternative host or coach the caller is. A host is recognised by the member it
+    was assigned to, or by a verified e-mail address.
+    """
     await _check_space(tx, filters, None if caller.is_platform else [each.community_id for each in caller.memberships])
     query_events = query.attended_by if role == "attending" else query.hosted_by
     return _page(
@@ -123,7 +125,7 @@ async def create_event(
     prefer: Prefer = None,
     idempotency_key: web.IdempotencyKey = None,
 ) -> Response:
-    """Create an event. If it is on Zoom, its host is reserved for that time at once, and the meeting follows."""
+    """Create an event. On Zoom, its host is reserved for that time at once, and the meeting follows."""
     async with resources.db.transaction() as tx:
         membership = await web.require_admin(await web.require_member(community, caller, tx))
 
@@ -136,7 +138,8 @@ async def create_event(
     headers = {"Location": f"/api/events/{event_id}", "ETag": web.etag(1)}
     if preferred_wait(prefer) is not None:
         event, sync_headers = await _load_after_sync(resources, caller, event_id, prefer)
-        response, headers = JSONResponse(event.model_dump(mode="json"), 201), headers | sync_headers
+        response = JSONResponse(event.model_dump(mode="json"), 201)
+        headers = headers | sync_headers
     response.headers.update(headers)
     return response
 
@@ -177,8 +180,10 @@ async def cancel_event(
     if_match: IfMatch = None,
     prefer: Prefer = None,
 ) -> schemas.Event:
-    """Cancel the event in any state: joining ends, the Zoom meeting is deleted, everyone is notified. Repeating it does
-    nothing."""
+    """Cancel the event in any state: joining ends, the Zoom meeting is deleted, everyone is notified.
+
+    Repeating the request does nothing.
+    """
     async with resources.db.transaction() as tx:
         await service.cancel(tx, await _lock_for_edit(tx, caller, event_id, if_match))
     event, headers = await _load_after_sync(resources, caller, event_id, prefer)
@@ -256,7 +261,7 @@ async def _check_space(tx: Tx, filters: query.Filters, communities: Sequence[str
 
 
 async def _lock_for_edit(tx: Tx, caller: Caller, event_id: UUID, if_match: str | None) -> Event:
-    """Return the event, locked. Raises a problem if the caller may not change it or knows another version."""
+    """Return the event, locked, if the caller may change it and knows its version; else raise a problem."""
     event = await access.get_administered(tx, event_id, caller, lock=True)
     web.check_if_match(if_match, event.version)
     return event

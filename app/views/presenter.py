@@ -97,7 +97,8 @@ def join(row: Row, caller: Caller, now: datetime, opens_before: timedelta) -> sc
 
 def join_context(row: Row, caller: Caller) -> JoinContext:
     """Return the row as the input of `joining.decide`."""
-    source, registration = row.event, row.registration
+    source = row.event
+    registration = row.registration
     return JoinContext(
         member_id=caller.member_id,
         event=EventSnapshot(
@@ -133,7 +134,8 @@ def _registration_snapshot(registration: Registration) -> RegistrationSnapshot:
 def _zoom_snapshot(row: Row) -> ZoomSnapshot | None:
     if row.host is None or row.account_status is None:
         return None
-    meeting, registrant = row.meeting, row.registrant
+    meeting = row.meeting
+    registrant = row.registrant
     return ZoomSnapshot(
         account_id=row.host.account_id,
         account_status=row.account_status,
@@ -181,7 +183,8 @@ def _differences(meeting: Meeting) -> list[dict[str, Any]]:
 
 def event_warnings(row: Row, now: datetime) -> list[WarningItem]:
     """Return what the event does not get from its host. Nothing is known about a disconnected account."""
-    event, host = row.event, row.host
+    event = row.event
+    host = row.host
     if host is None or row.account_status == "disconnected" or event.status(now) not in {"scheduled", "live"}:
         return []
     found = [] if row.host_reachable else [host_warnings.host_unavailable()]
@@ -198,7 +201,7 @@ def event_warnings(row: Row, now: datetime) -> list[WarningItem]:
 
 
 def zoom_state(row: Row) -> str:
-    """Return the state of the meeting. A sync job that was given up makes it `failed`, whatever it was before."""
+    """Return the state of the meeting. It is `failed` if the sync job was given up."""
     if row.account_status == "disconnected":
         return "unavailable"
     if row.sync_job is not None and row.sync_job.dead_at is not None:

@@ -231,7 +231,7 @@ async def list_in_community(
 async def attended_by(
     tx: Tx, caller: Caller, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
 ) -> Sequence[Row]:
-    """Return the events the caller answered with going or maybe, in communities the caller still belongs to."""
+    """Return the events the caller answered with going or maybe, in communities they still belong to."""
     return await _list(
         tx, caller, [MyRegistration.rsvp.in_(["going", "maybe"]), *access.visible_to(caller)], filters, limit, after
     )
@@ -240,7 +240,7 @@ async def attended_by(
 async def hosted_by(
     tx: Tx, caller: Caller, filters: Filters, limit: int, after: tuple[datetime, UUID] | None
 ) -> Sequence[Row]:
-    """Return the events the caller hosts or coaches, in communities the caller still belongs to.
+    """Return the events the caller hosts or coaches, in communities they still belong to.
 
     Alternative hosts count as hosts.
     """

@@ -1,4 +1,4 @@
-"""Response models of the SPA. No field of any of them ever contains a Zoom URL, a passcode or a token."""
+"""Response models of the SPA. None of them ever contains a Zoom URL, a passcode or a token."""
 
 from datetime import datetime
 from typing import Any, Literal

@@ -31,8 +31,10 @@ async def show_unsubscribe(link: Link, tx: Transaction) -> Response:
 
 @router.post("/unsubscribe/{link}", summary="End reminders", response_class=HTMLResponse)
 async def unsubscribe(link: Link, request: Request, tx: Transaction) -> Response:
-    """Takes the one-click request of a mail program (RFC 8058) and the form of our own page. `reminders=on` switches
-    reminders on again. The link alone is enough, so neither a session nor an origin is checked."""
+    """Takes the one-click request of a mail program (RFC 8058) and the form of our own page.
+
+    `reminders=on` switches reminders on again. The link alone is enough, so neither a session nor an origin is checked.
+    """
     preference = await _load_preference(tx, link)
     page_texts = reminder_texts.reminder_texts_for(preference.locale)
     enabled = parse_qs((await request.body())[:1024].decode("latin-1")).get("reminders") == ["on"]
