@@ -1,4 +1,4 @@
-"""The interface is written down: the document in the repository is what the app generates, and people can use it."""
+"""The OpenAPI document in the repository is the one that the app generates, and people can use it."""
 
 import json
 import re
@@ -23,12 +23,12 @@ SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """The document as it stands in the repository: `make openapi` writes it."""
+    """Return the document as `make openapi` writes it."""
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def within(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object of the document, at any depth."""
+    """Yield every object of the document, at any depth."""
     if isinstance(value, dict):
         yield value
         for each in value.values():
@@ -112,7 +112,7 @@ def test_every_property_has_an_example_or_its_schema_has(name: str) -> None:
 
 
 def _exemplified(schema: dict[str, Any]) -> bool:
-    """Whether it has an example of its own, or is made of schemas that have."""
+    """Whether a schema has an example, or consists of schemas that have one."""
     if "examples" in schema or "example" in schema or "$ref" in schema or schema.get("type") == "null":
         return True
     parts = schema.get("anyOf") or ([schema["items"]] if "items" in schema else [])

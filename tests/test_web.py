@@ -1,4 +1,4 @@
-"""What a route may depend on: who calls, also while the platform replaces its keys."""
+"""What a route may depend on: the caller, also while the platform replaces its keys."""
 
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -23,12 +23,12 @@ FORMER, PRESENT, FORGED = (ec.generate_private_key(ec.SECP256R1()) for _ in rang
 
 
 def key_set(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
-    """A key set with this key, under the kid all of them have."""
+    """Return a key set with this key, under the kid that all keys here share."""
     return {"keys": [ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "the-only"}]}
 
 
 class CallerProbe:
-    """Asks who calls, as a route does."""
+    """Authenticates a request as a route does."""
 
     def __init__(self, keys: Jwks) -> None:
         settings = SimpleNamespace(auth_issuer="https://platform.test", auth_audience="us", auth_cookie=None)
@@ -36,7 +36,7 @@ class CallerProbe:
         self._resources = cast(Resources, SimpleNamespace(settings=settings, jwks=keys, clock=self.clock))
 
     async def __call__(self, key: ec.EllipticCurvePrivateKey) -> str:
-        """The member whose token the key signed."""
+        """Return the member whose token the key signed."""
         stamp = int(self.clock.now().timestamp())
         claims = {"iss": "https://platform.test", "aud": "us", "sub": "ann", "iat": stamp, "exp": stamp + 60}
         token = jwt.encode(claims, key, "ES256", headers={"kid": "the-only"})

@@ -1,4 +1,4 @@
-"""An operator sees what Zoom told and what became of it, nothing personal, and has it looked at once more."""
+"""An operator sees Zoom's deliveries and their outcomes without personal data, and can replay them."""
 
 import asyncio
 import json
@@ -23,16 +23,17 @@ VALUES ($1, $2, $3, 'riverside', $4, $5, $5, $6)
 
 
 class DeliveriesCommand:
-    """A database with deliveries, and the command on it."""
+    """A database with deliveries, and the command that works on it."""
 
     def __init__(self, connection: Any, url: str) -> None:
-        self.connection, self.environment = connection, SETTINGS | {"DATABASE_URL": url}
+        self.connection = connection
+        self.environment = SETTINGS | {"DATABASE_URL": url}
         self.encryption = Encryption.parse(SETTINGS["ENCRYPTION_KEYS"])
 
     async def store_delivery(
         self, kind: str = "meeting.ended", hours: int = 0, outcome: str | None = "understood", *, pruned: bool = False
     ) -> UUID:
-        """A delivery that came so many hours later."""
+        """Store a delivery received so many hours after `NOW`; returns its id."""
         delivery_id = uuid4()
         payload = {
             "event": kind,
@@ -44,15 +45,15 @@ class DeliveriesCommand:
         return delivery_id
 
     async def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Status, output and complaints of `kindryn-zoom deliveries ...`."""
-        # In a thread of this process: a process of its own takes seconds to begin.
+        """Run `kindryn-zoom deliveries ...`; returns its status, output and errors."""
+        # A thread of this process, because a new process takes seconds to start.
         found = await asyncio.to_thread(
             CliRunner().invoke, commands, ["deliveries", *arguments], env=self.environment, catch_exceptions=False
         )
         return found.exit_code, found.stdout, found.stderr
 
     async def requested(self) -> set[str]:
-        """The deliveries that are to be looked at."""
+        """Return the ids of the deliveries that are to be interpreted."""
         rows = await self.connection.fetch("SELECT key FROM outbox WHERE job = 'inbox.interpret'")
         return {row["key"] for row in rows}
 

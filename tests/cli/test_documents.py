@@ -1,4 +1,4 @@
-"""What the command line prints of the service itself."""
+"""The commands that print the OpenAPI document and the scopes."""
 
 from pathlib import Path
 

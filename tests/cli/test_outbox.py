@@ -1,4 +1,4 @@
-"""An operator sees what waits and why, and gives what was given up another chance."""
+"""An operator sees which rows wait and why, and can revive a dead one."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

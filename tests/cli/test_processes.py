@@ -1,4 +1,4 @@
-"""A process that cannot run says why, in one line for each thing that is wrong."""
+"""A process that cannot run says why, in one line for each cause."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ SETTINGS = {
 
 
 async def run(*command: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Exit status, standard output, standard error of a command of the project."""
+    """Run a command of the project; returns exit status, standard output and standard error."""
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "LD_", "PYTHON"))}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.cli", *command, env={**passed_on, **environment}, stdout=PIPE, stderr=PIPE
@@ -59,7 +59,7 @@ COMMANDS = [
 async def complaints_of(
     command: Sequence[str], environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
-    """What a command complains of that ends for its settings; in a thread of this process, which is quicker."""
+    """Return the lines about settings with which a command ends, run in a thread, which is quicker."""
     stderr = io.StringIO()
     with monkeypatch.context() as patched, contextlib.redirect_stderr(stderr):
         patched.setattr(sys, "argv", ["kindryn-zoom", *command])
@@ -123,7 +123,7 @@ async def test_a_process_says_it_on_standard_error_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("mode", ["disable", "prefer"])
 async def test_a_database_url_may_say_how_the_connection_is_secured(database_url: str, mode: str) -> None:
-    """All that asyncpg reads from a URL: SQLAlchemy's connections are made by it too."""
+    """Everything that asyncpg reads from a URL counts, because it makes SQLAlchemy's connections too."""
     values = {name.lower(): value for name, value in SETTINGS.items()}
     settings = Settings.model_validate(values | {"database_url": f"{database_url}?sslmode={mode}"})
     async with open_resources(settings, JOBS) as resources, resources.db.transaction() as tx:
@@ -144,7 +144,7 @@ async def test_a_database_that_cannot_be_reached_safely_is_not_used(database_url
 async def test_a_process_that_was_started_with_ctrl_c_ignored_ends_by_it_all_the_same(
     database_url: str, redis_url: str, process: str, end: signal.Signals, tmp_path: Path
 ) -> None:
-    """As a shell starts what runs in the background: Python leaves SIGINT alone then."""
+    """A shell starts background processes so, and Python then leaves SIGINT ignored."""
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(SETTINGS | {"DATABASE_URL": database_url, "REDIS_URL": redis_url}))
     run: list[str | Path] = [

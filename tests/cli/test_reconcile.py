@@ -1,4 +1,4 @@
-"""The command says what is wrong like every other, and what it is for."""
+"""The reconcile command reports errors like every other command, and finishes on an empty database."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -44,12 +44,12 @@ async def test_a_backup_whose_keys_are_not_given_is_named(database_url: str) -> 
             " VALUES ($1, 'c', 'z', 'u', 'connected', 'm', now())",
             account_id,
         )
-        sealed = Encryption.parse("gone:" + "B" * 42 + "E").encrypt("a token", f"grants.access_token:{account_id}")
+        encrypted = Encryption.parse("gone:" + "B" * 42 + "E").encrypt("a token", f"grants.access_token:{account_id}")
         await connection.execute(
             "INSERT INTO grants (account_id, access_token, refresh_token, api_url, expires_at)"
             " VALUES ($1, $2, $2, 'https://api.zoom.us', now() + interval '1 hour')",
             account_id,
-            sealed,
+            encrypted,
         )
     finally:
         await connection.close()

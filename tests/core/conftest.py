@@ -1,4 +1,4 @@
-"""A house to prove the mechanism in: a database with things, and workers in this process and in others."""
+"""The harness for the mechanism: a database with things, and workers in this process and in others."""
 
 import asyncio
 import contextlib
@@ -24,12 +24,12 @@ from tests.support.child_processes import ChildProcess, start_process
 from tests.support.sample_service import JOBS, RUNS_TOPIC, SCHEMA, Changed, serve, settings_for
 from tests.support.timeouts import TIMEOUT
 
-# Short where a test waits until one is over; long where a machine that is slow must not lose one.
-LEASE, LONG_LEASE = timedelta(seconds=2), timedelta(seconds=15)
+LEASE = timedelta(seconds=2)  # for tests that wait until a lease expires
+LONG_LEASE = timedelta(seconds=15)  # for tests in which a slow machine must not lose a lease
 
 
 class FakeClock(Clock):
-    """The real time, or the one at which it was stopped, and what a test adds to it."""
+    """The real time, or the time at which it was stopped, plus what a test adds."""
 
     ahead = timedelta()
     stopped_at: datetime | None = None
@@ -48,7 +48,7 @@ class Harness:
     children: list[ChildProcess] = field(default_factory=list)
 
     async def put_thing(self, key: str, **columns: Any) -> None:
-        """Make a thing, or change these of its columns, and tell nobody."""
+        """Insert a thing or update these columns, without recording a fact."""
         names, values = list(columns), list(columns.values())
         inserted = ", ".join(["key", *names])
         numbers = ", ".join(f"${n}" for n in range(1, len(names) + 2))
@@ -61,7 +61,7 @@ class Harness:
         self.resources.pubsub.publish(RUNS_TOPIC)
 
     async def change(self, key: str, fact: type[Changed] = Changed, queue: str = "") -> None:
-        """Want one more of a thing and record it, in one transaction."""
+        """Increment what is wanted of a thing and record the fact, in one transaction."""
         async with self.resources.db.transaction() as tx:
             await tx.execute(
                 "INSERT INTO things (key, wanted) VALUES (:key, 1)"
@@ -71,7 +71,7 @@ class Harness:
             tx.record(fact(key, queue))
 
     async def wait_until(self, condition: str, *values: Any, timeout: float = TIMEOUT) -> Any:
-        """Wait until an SQL condition holds; looks at every ring, and now and then."""
+        """Wait until an SQL condition holds and return it; polls, and wakes at every notification."""
         with self.resources.pubsub.subscribe(RUNS_TOPIC) as woken:
             async with asyncio.timeout(timeout):
                 while not (value := await self.resources.db.pool.fetchval(f"SELECT {condition}", *values)):
@@ -82,7 +82,7 @@ class Harness:
                 return value
 
     async def wait_started(self, key: str, runs: int = 1, **options: Any) -> None:
-        """Wait until so many runs of a thing have begun."""
+        """Wait until so many runs of a thing have started."""
         await self.wait_until("(SELECT count(*) >= $2 FROM runs WHERE key = $1)", key, runs, **options)
 
     async def wait_settled(self, **options: Any) -> None:
@@ -90,19 +90,19 @@ class Harness:
         await self.wait_until("NOT EXISTS (SELECT FROM outbox)", **options)
 
     async def wait_polled(self) -> None:
-        """Wait until a worker has done something less urgent than whatever was due before."""
+        """Wait until a worker has run a row that is less urgent than all rows due before."""
         await self.change("probe")
         await self.wait_until("NOT EXISTS (SELECT FROM outbox WHERE key = 'probe')")
 
     async def read_row(self, key: str) -> Mapping[str, Any] | None:
-        """The outbox row of a thing."""
+        """Return the outbox row of a thing."""
         row: Mapping[str, Any] | None = await self.resources.db.pool.fetchrow(
             "SELECT * FROM outbox WHERE key = $1", key
         )
         return row
 
     async def claim(self, job: str) -> outbox.ClaimedJob:
-        """Take the one row of a job as a worker would, and run nothing."""
+        """Claim the only row of a job as a worker would, without running it."""
         row = await self.resources.db.pool.fetchrow(
             "UPDATE outbox SET lease = gen_random_uuid(), claimed_until = clock_timestamp() + interval '9 s'"
             " WHERE job = $1"
@@ -112,7 +112,7 @@ class Harness:
         return outbox.ClaimedJob(**row)
 
     async def claim_key(self, key: str) -> outbox.ClaimedJob:
-        """Take the row of a thing as a worker would, and run nothing."""
+        """Claim the row of a thing as a worker would, without running it."""
         row = await self.resources.db.pool.fetchrow(
             "UPDATE outbox SET lease = gen_random_uuid(), claimed_until = clock_timestamp() + interval '9 s'"
             " WHERE key = $1"
@@ -122,19 +122,19 @@ class Harness:
         return outbox.ClaimedJob(**row)
 
     async def read_runs(self, key: str) -> list[Mapping[str, Any]]:
-        """The runs of a thing, in the order in which they began."""
+        """Return the runs of a thing, ordered by their start."""
         runs: list[Mapping[str, Any]] = await self.resources.db.pool.fetch(
             "SELECT * FROM runs WHERE key = $1 ORDER BY id", key
         )
         return runs
 
     async def read_thing(self, key: str) -> Mapping[str, Any]:
-        """A thing as it stands."""
+        """Return a thing's row."""
         state: Mapping[str, Any] = await self.resources.db.pool.fetchrow("SELECT * FROM things WHERE key = $1", key)
         return state
 
     async def advance_clock(self, by: timedelta) -> None:
-        """Put the clock of this process forward, and have everybody look."""
+        """Advance the clock of this process and wake its workers."""
         self.clock.ahead += by
         self.resources.pubsub.publish(outbox.TOPIC)
 
@@ -142,7 +142,7 @@ class Harness:
     async def run_worker(
         self, jobs: JobTable[Any] = JOBS, lease: timedelta = LONG_LEASE
     ) -> AsyncIterator[asyncio.Task[None]]:
-        """A worker in this process."""
+        """Run a worker in this process."""
         async with open_resources(self.settings, jobs, self.clock) as resources:
             running = asyncio.create_task(Worker(resources, jobs, lease).run())
             try:
@@ -153,13 +153,13 @@ class Harness:
                     await running
 
     async def start_worker_process(self, name: str, lease: timedelta = LEASE) -> ChildProcess:
-        """A worker process of its own, ready to work; it ends with the test."""
+        """Start a worker process that is ready; it ends with the test."""
         child = await start_process(serve, environment(self.settings), name, lease)
         self.children.append(child)
         return child
 
     async def cut_connections(self, application: str = "%") -> int:
-        """End the database connections of an application as a crashing server would; how many there were."""
+        """End an application's database sessions as a crashing server would; returns how many there were."""
         connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
         ended: int = await connection.fetchval(
             "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -171,7 +171,7 @@ class Harness:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables a process reads these settings from."""
+    """Return the environment variables from which a process reads these settings."""
     values = settings.model_dump(exclude_unset=True)
     return {name.upper(): _as_text(value) for name, value in values.items()}
 
@@ -184,7 +184,7 @@ def _as_text(value: object) -> str:
 
 @contextlib.asynccontextmanager
 async def open_harness(database_url: str, redis_url: str) -> AsyncIterator[Harness]:
-    """A house on these servers."""
+    """Open a harness on these servers."""
     settings, clock = settings_for(database_url, redis_url), FakeClock()
     async with open_resources(settings, JOBS, clock) as resources:
         await resources.db.pool.execute(SCHEMA)
@@ -200,14 +200,14 @@ async def open_harness(database_url: str, redis_url: str) -> AsyncIterator[Harne
 
 @pytest.fixture
 async def harness(database_url: str, redis_url: str) -> AsyncIterator[Harness]:
-    """A house of this test's own."""
+    """A harness of this test's own."""
     async with open_harness(database_url, redis_url) as harness:
         yield harness
 
 
 @pytest.fixture
 async def own_database(tmp_path: Path) -> AsyncIterator[servers.Server]:
-    """A PostgreSQL that a test may stop, whatever the others use."""
+    """A PostgreSQL server that a test may stop, because no other test uses it."""
     identity = servers.non_root_identity(servers.postgres_programs() / "postgres", tmp_path)
     await servers.create_cluster(tmp_path, "secret", identity)
     server = servers.postgres(tmp_path, identity, durable=True)

@@ -1,4 +1,4 @@
-"""The connections of hot routes: shared, never reused halfway through a statement, made anew when they are lost."""
+"""The asyncpg pool shares connections, never reuses one in mid-statement, and replaces lost ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ PID = "SELECT pg_backend_pid()"
 
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[AsyncpgPool]:
-    """One connection, so that statements must share it."""
+    """A pool of one connection, so that statements must share it."""
     pool = AsyncpgPool(database_url, size=1)
     await pool.open()
     yield pool
@@ -22,11 +22,11 @@ async def pool(database_url: str) -> AsyncIterator[AsyncpgPool]:
 
 
 async def wait_begun(pool: AsyncpgPool, database_url: str) -> int:
-    """The process id of the server's side, once a statement that sleeps has begun there."""
+    """Return the server process's id once a sleeping statement has begun there."""
     watcher = await asyncpg.connect(database_url)
     try:
         sleeping = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
-        while (pid := await watcher.fetchval(sleeping)) is None:  # noqa: ASYNC110 - only the server knows, and by asking
+        while (pid := await watcher.fetchval(sleeping)) is None:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.005)
         return int(pid)
     finally:

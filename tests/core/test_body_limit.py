@@ -1,4 +1,4 @@
-"""What a body may be before anybody has looked at what it says: told in a bounded answer, in a bounded time."""
+"""Bodies are checked before a route reads them, with a bounded response in bounded time."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from app.core.body_limit import MAX_DEPTH, MAX_DIGITS, MAX_VALUES, BodyRefused, 
 from app.core.errors import MAX_NAMED_FIELDS, MAX_SHOWN_LENGTH, Problem, field_errors
 from app.main import MAX_BODY_BYTES
 
-# Far more than any of it takes, and far less than what nobody bounds.
+# Far more CPU time than a check takes, and far less than an unbounded check would.
 MAX_CPU = 0.5  # seconds
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -22,7 +22,7 @@ VALUES = st.recursive(
 
 
 def problem_of(body: bytes) -> Problem:
-    """Why a body is refused."""
+    """Return the problem with which a body is refused."""
     with pytest.raises(BodyRefused) as caught:
         check_json(body)
     assert caught.value.status_code == caught.value.problem.status
@@ -30,7 +30,7 @@ def problem_of(body: bytes) -> Problem:
 
 
 def problem_or_none(body: bytes) -> Problem | None:
-    """Why a body is refused, if it is."""
+    """Return the problem with which a body is refused, None if it is accepted."""
     try:
         check_json(body)
     except BodyRefused as error:

@@ -1,4 +1,4 @@
-"""Time is the database's, in every process: as exact as it can be asked for, and never the machine's."""
+"""Every process uses the database's time, as exactly as it can be measured, never the machine's."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 
 @dataclass
 class World:
-    """A machine, a database far away, and the truth; the network takes its time there and back."""
+    """A machine, a remote database and the true time; the network delays both ways."""
 
     steady: float = 1000.0
     true: float = NOON.timestamp()
@@ -35,17 +35,17 @@ class World:
     asked: int = 0
 
     def advance(self, seconds: float) -> None:
-        """Time goes on."""
+        """Let true time pass."""
         self.steady += seconds
         self.true += seconds
 
     @property
     def database_time(self) -> datetime:
-        """What the database says now."""
+        """Return what the database's clock shows."""
         return datetime.fromtimestamp(self.true + self.database_ahead, UTC)
 
     async def fetchval(self, _sql: str) -> datetime:
-        """The database's answer, after the way there and back."""
+        """Return the database's answer, after the delays of both ways."""
         self.asked += 1
         self.advance(self.outbound)
         if self.is_away:
@@ -56,13 +56,13 @@ class World:
 
     @property
     def pool(self) -> AsyncpgPool:
-        """Itself, as what a clock asks."""
+        """Return itself as the pool that a clock asks."""
         return cast(AsyncpgPool, self)
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world whose machine shows its own time to everybody who asks for it."""
+    """A world whose machine's clock is the one that the code under test reads."""
     world = World()
 
     class Shown(datetime):
@@ -76,7 +76,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def apart(one: datetime, other: datetime) -> float:
-    """Seconds between two moments."""
+    """Return the seconds between two moments."""
     return abs((one - other).total_seconds())
 
 
@@ -128,7 +128,7 @@ async def test_a_database_that_another_server_follows_is_followed(world: World, 
 
 
 async def test_an_answer_that_took_long_spoils_no_exact_reading(world: World) -> None:
-    """The process was stopped while it asked, or all connections were in use."""
+    """The process was stopped while it waited, or all connections were in use."""
     clock = Clock()
     await clock.measure(world.pool)
     world.inbound = 30.0
@@ -138,7 +138,7 @@ async def test_an_answer_that_took_long_spoils_no_exact_reading(world: World) ->
 
 async def test_time_does_not_run_backwards_for_a_better_reading(world: World) -> None:
     clock = Clock()
-    world.outbound, world.inbound = 0.5, 0.0  # it believes half a second has passed on the way back
+    world.outbound, world.inbound = 0.5, 0.0  # it believes that half a second passed on the way back
     await clock.measure(world.pool)
     before = clock.now()
     world.outbound = world.inbound = 0.0005
@@ -163,7 +163,7 @@ async def test_time_does_not_run_backwards_for_a_better_reading(world: World) ->
     )
 )
 def test_however_long_answers_take_the_time_is_no_more_wrong_than_it_says(steps: list[Any]) -> None:
-    """Ways there and back of any length, clocks that run apart, and a database that is set now and then."""
+    """Delays of any length, clocks that drift, and a database whose clock is set now and then."""
     steady, far, known = 0.0, 1e6, None
     for pause, outbound, inbound, drift, is_set in steps:
         rate = 1 + drift
@@ -187,13 +187,13 @@ def test_a_clock_that_was_set_is_noticed_by_the_next_reading(
 
 @dataclass
 class ClockLog:
-    """What the log says of the clock."""
+    """The log lines about the clock."""
 
     lines: io.BytesIO = field(default_factory=io.BytesIO)
 
     @property
     def events(self) -> list[tuple[str, Any]]:
-        """Each line's event, and how far it says the machine is ahead."""
+        """Return each line's event and the offset it reports."""
         read = map(json.loads, self.lines.getvalue().splitlines())
         return [(line["event"], line.get("ahead_seconds")) for line in read]
 

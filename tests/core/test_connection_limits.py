@@ -1,4 +1,7 @@
-"""A connection that sends too much, or nothing more, is told so and closed. Real sockets; only the hour is moved."""
+"""A connection that sends too much, or stops sending, gets a problem and is closed.
+
+The sockets are real; only the event loop's time is moved.
+"""
 
 import asyncio
 import contextlib
@@ -25,12 +28,12 @@ from app.core.connection_limits import (
 )
 from tests.support.service import reserve_port, run_server
 
-TIMEOUT = 20.0  # seconds after which a test has failed; nothing below waits for time to pass
+TIMEOUT = 20.0  # seconds after which a test fails; nothing below waits for time to pass
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something no event tells of."""
+    """Wait for a condition that no event announces."""
     async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - the parser of a connection sets no event
             await asyncio.sleep(0)
@@ -38,7 +41,7 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 @dataclass
 class App:
-    """Reads each body to its end, and answers with its length or with `large` bytes; at `/slow` it only begins to."""
+    """Reads each body and answers with its length or with `large` bytes; `/slow` never ends its response."""
 
     read: list[int] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,7 +68,7 @@ class App:
 
 @dataclass
 class ServedApp:
-    """A server, and the app it serves."""
+    """A running server and the app it serves."""
 
     app: App
     server: uvicorn.Server
@@ -73,7 +76,7 @@ class ServedApp:
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A connection to it."""
+        """Open a connection to the server."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             yield reader, writer
@@ -84,26 +87,26 @@ class ServedApp:
 
     @property
     def open(self) -> list[Any]:
-        """Its connections."""
+        """The server's open connections."""
         return list(self.server.server_state.connections)
 
     async def only_connection(self) -> LimitedConnection:
-        """Its only connection, once it is there."""
+        """Return the server's only connection, once it exists."""
         await wait_until(lambda: bool(self.open))
         [found] = self.open
         assert isinstance(found, LimitedConnection)
         return found
 
     async def wait_begun(self, connection: LimitedConnection) -> None:
-        """Wait until the first byte of a request was read."""
+        """Wait until the first byte of a request has been read."""
         await wait_until(lambda: connection._request_begun)
 
     async def wait_in_body(self, connection: LimitedConnection) -> None:
-        """Wait until the head of a request was read."""
+        """Wait until the head of a request has been read."""
         await wait_until(lambda: not connection._in_head)
 
     def pass_time(self, seconds: float) -> None:
-        """What happens so many seconds from now."""
+        """Do what happens so many seconds from now."""
         for connection in self.open:
             connection.end_if_late(connection.loop.time() + seconds)
 
@@ -118,13 +121,13 @@ async def served_app() -> AsyncIterator[ServedApp]:
 
 
 async def read_rest(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the connection is closed."""
+    """Return all bytes until the connection is closed."""
     async with asyncio.timeout(TIMEOUT):
         return await reader.read()
 
 
 def problem_of(response: bytes, status: int) -> dict[str, Any]:
-    """The problem an answer is, which is the last on its connection."""
+    """Return the problem in a response, which must be the last on its connection."""
     head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), response[:200]
     assert b"\r\nconnection: close" in head
@@ -161,7 +164,7 @@ async def test_headers_that_are_too_large_in_all_are_refused(served_app: ServedA
 @pytest.mark.parametrize(("number", "status"), [(MAX_HEADERS - 1, 200), (MAX_HEADERS, 431)])
 async def test_more_headers_than_anybody_has_are_refused(served_app: ServedApp, number: int, status: int) -> None:
     async with served_app.connect() as (reader, writer):
-        # With `Host`, which is in HEAD, it is one more.
+        # HEAD contains `Host`, so there is one header more.
         more = [b"Connection: close\r\n", *(b"X%d: y\r\n" % n for n in range(number - 1))]
         writer.write(HEAD + b"".join(more) + b"\r\n")
         answer = await read_rest(reader)

@@ -1,4 +1,4 @@
-"""What is sealed opens only with its key, for its row, unaltered."""
+"""An encrypted value can be decrypted only with its key, for its row, and unaltered."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.core.crypto import DecryptionError, Encryption, new_token, token_digest
 
-# Always the same, because they are part of the names of tests.
+# Constant, because they are part of test ids.
 OLD, NEW = bytes(range(32)), bytes(range(100, 132))
 ROW = "grants/42/refresh_token"
 

@@ -1,4 +1,4 @@
-"""While PostgreSQL is away or hangs, people are told within seconds, and everything goes on when it is back."""
+"""While PostgreSQL is away or hangs, callers get 503 within seconds; afterwards everything recovers."""
 
 import asyncio
 import contextlib
@@ -34,12 +34,12 @@ from tests.scenarios.security.callers import bearer, token_for
 from tests.scenarios.security.fixtures import Communities, build_request, set_up_communities
 from tests.support.service import COMMUNITY, WEBHOOK_SECRET, RunningService, run_service
 
-BOUND = 15.0  # seconds; three are promised, and a busy machine may need longer to say so
+BOUND = 15.0  # seconds; three are promised, and a busy machine may need longer
 
 
 @pytest.fixture
 async def service(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The service on it."""
+    """The service on a database that the test may stop."""
     url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
     await migrate(url)
     async with run_service(url, redis_url, mailbox, limits=REQUEST_TIMEOUTS) as running:
@@ -47,7 +47,7 @@ async def service(own_database: servers.Server, redis_url: str, mailbox: Mailbox
 
 
 async def refusals(service: RunningService) -> list[Any]:
-    """What a member, their browser and Zoom are answered, each with how long it took."""
+    """Return the responses to a member, their browser and Zoom, each with its duration."""
     event = uuid4()
     asked = [
         service.call("member", "PUT", f"/api/events/{event}/rsvp", json={"status": "going"}),
@@ -65,7 +65,7 @@ async def refusals(service: RunningService) -> list[Any]:
 
 
 async def assert_told_to_retry(service: RunningService) -> None:
-    """Everybody is told to try again, in their own form."""
+    """Assert that each caller is asked to retry, in their own format."""
     rsvp, joined, *pages = await refusals(service)
     for took, response in (rsvp, joined, *pages):
         assert response.status_code == 503, response.text
@@ -80,9 +80,9 @@ async def assert_told_to_retry(service: RunningService) -> None:
 
 
 async def wait_recovered(service: RunningService) -> None:
-    """It answers as if nothing had been, as soon as its database does."""
+    """Wait until the service answers again as if nothing had happened."""
     async with asyncio.timeout(60):
-        while {answer.status_code for _, answer in await refusals(service)} != {404}:  # noqa: ASYNC110 - nobody rings
+        while {answer.status_code for _, answer in await refusals(service)} != {404}:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.2)
         while not service.resources.pubsub.connected:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.05)
@@ -109,7 +109,7 @@ async def test_a_database_that_hangs_is_told_and_forgotten_when_it_goes_on(
     await wait_recovered(service)
 
 
-# What is answered without the database: what a process says of itself, and what nobody could say more about.
+# Routes that answer without the database: the process's own state, and refusals that need no look-up.
 WITHOUT_DATABASE = {
     "GET /healthz": "200",
     "GET /docs": "200",
@@ -118,7 +118,7 @@ WITHOUT_DATABASE = {
     "HEAD /openapi.json": "200",
     "GET /readyz": "503",
     "GET /api/integrations/zoom/callback": "303",  # without a state, there is nothing to look up
-    # Whoever only looks ahead uses nothing up and is told nothing.
+    # A prefetch uses nothing up and gets no content.
     "HEAD /j/{ticket}": "204",
     "HEAD /join/{join_link}": "204",
     "HEAD /guest/{guest_link}": "204",
@@ -129,7 +129,7 @@ WITHOUT_DATABASE = {
 
 @pytest.fixture
 async def communities(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Communities]:
-    """A community in the middle of its day, on it."""
+    """A community in the middle of its day, on that database."""
     url, hooks = (
         f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres",
         HookSender(resolve=FakeResolver().resolve),
@@ -157,7 +157,7 @@ async def test_while_the_database_hangs_every_address_says_to_try_again(
 
 
 async def request_every_route(communities: Communities) -> dict[str, Mapping[str, Any]]:
-    """A request to every address, of somebody who would succeed; Zoom's are signed."""
+    """Request every route as a caller who would succeed; Zoom's requests are signed."""
     asked = dict[str, Mapping[str, Any]]()
     for route, row in ROUTES.items():
         who = "registered" if row.registered < "4" else "admin"
@@ -176,7 +176,7 @@ async def request_every_route(communities: Communities) -> dict[str, Mapping[str
 
 
 async def assert_all_unavailable(communities: Communities, asked: Mapping[str, Mapping[str, Any]]) -> None:
-    """Whoever asks, as a program or in a browser."""
+    """Assert that every route answers 503, to programs and browsers alike."""
 
     async def send(route: str, accept: str) -> tuple[str, str, float, httpx.Response]:
         began, request = perf_counter(), asked[route]
@@ -200,7 +200,7 @@ async def assert_all_unavailable(communities: Communities, asked: Mapping[str, M
 
 @contextlib.contextmanager
 def hung_database(database: servers.Server) -> Iterator[None]:
-    """The database and all its backends are stopped, and go on at the end of the block."""
+    """Stop the database and all its backends until the end of the block."""
     assert database.process is not None
     stopped = [database.process.pid, *children_of(database.process.pid)]
     for process in stopped:
@@ -213,12 +213,12 @@ def hung_database(database: servers.Server) -> Iterator[None]:
 
 
 def children_of(process: int) -> list[int]:
-    """The backends of a postmaster, as each is a process of its own (proc(5))."""
+    """Return the backends of a postmaster, each of which is a process (proc(5))."""
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def as_sqlalchemy_error(original: BaseException) -> DBAPIError:
-    """An error of the driver as SQLAlchemy raises it."""
+    """Return a driver's error as SQLAlchemy raises it."""
     return OperationalError("SELECT 1", {}, original)
 
 

@@ -1,4 +1,4 @@
-"""A change and what follows from it are one: committed together, before the answer, or not at all."""
+"""A change and its facts are committed together, before the response, or not at all."""
 
 import asyncio
 import random
@@ -39,7 +39,7 @@ async def test_a_rolled_back_request_leaves_nothing(harness: Harness) -> None:
 
 
 def api_of(harness: Harness) -> FastAPI:
-    """An API with one route that changes a thing, and fails where it is told to."""
+    """Return an API with one route that changes a thing and can be made to fail."""
     app = FastAPI()
     app.state.resources = harness.resources
 
@@ -86,7 +86,7 @@ def test_the_transaction_of_a_route_ends_with_its_function() -> None:
 
 
 async def test_transactions_that_record_the_same_in_opposite_order_never_wait_for_each_other(harness: Harness) -> None:
-    """Ten writers, each in an order of its own, beside a worker that finishes and asks again for the same rows."""
+    """Ten writers with orders of their own, beside a worker that finishes and requests the same rows."""
     keys, shuffled = list("abcdef"), random.Random(4711)
     for key in keys:
         await harness.put_thing(key, wanted=8)
@@ -112,7 +112,7 @@ async def test_transactions_that_record_the_same_in_opposite_order_never_wait_fo
 
 
 async def test_a_job_locks_its_own_row_in_its_place_among_those_it_asks_for(harness: Harness) -> None:
-    """While somebody holds a row before its own, a finishing job waits, and does not hold its own meanwhile."""
+    """While another session locks an earlier row, a finishing job waits without a lock on its own row."""
     async with harness.resources.db.transaction() as tx:
         tx.record(SeveralJobs("k"))
     own = await harness.claim("things.pass_on_c")
@@ -145,8 +145,8 @@ async def test_who_lost_rows_to_another_worker_writes_nothing_of_what_was_done_w
         await harness.resources.db.pool.execute("UPDATE outbox SET lease = gen_random_uuid() WHERE key = 'lost'")
         return batching.BatchResult(done=list(keys))
 
-    work = JobContext(own, harness.resources, harness.resources.db, None)
-    await batching.run_batch(work, harness.resources.db.pool, "things.observe", harness.clock.now(), slowly, 25)
+    context = JobContext(own, harness.resources, harness.resources.db, None)
+    await batching.run_batch(context, harness.resources.db.pool, "things.observe", harness.clock.now(), slowly, 25)
     rows = await harness.resources.db.pool.fetch(
         "SELECT key, lease IS NULL AS free FROM outbox WHERE key <> 'own' ORDER BY key"
     )

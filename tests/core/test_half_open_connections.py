@@ -1,4 +1,7 @@
-"""Connections to PostgreSQL that are open and dead are given up, while new ones work: within seconds all goes on."""
+"""Connections to PostgreSQL that are open and dead are given up while new ones work.
+
+Everything recovers within seconds.
+"""
 
 import asyncio
 import contextlib
@@ -27,13 +30,13 @@ from tests.support.silent_proxy import silent_proxy
 
 HEALS_IN = 15.0  # seconds, the promise
 LATE = "INSERT INTO things (key, wanted) SELECT 'late ' || n, 1 FROM generate_series(1, 30) AS n"
-IN_TIME = 4.0  # seconds: three are promised, and the machine may be busy; a goodbye would take two more
+IN_TIME = 4.0  # seconds: three are promised, and the machine may be busy; a polite close would take two more
 Silence = Callable[[], Awaitable[None]]
 
 
 @dataclass
 class SilenceableWorker:
-    """A worker that reaches PostgreSQL on connections that can be silenced."""
+    """A worker whose connections to PostgreSQL can be silenced."""
 
     worker: Worker
     silence: Silence
@@ -41,7 +44,7 @@ class SilenceableWorker:
 
 @contextlib.asynccontextmanager
 async def silenceable(url: str) -> AsyncIterator[tuple[str, Silence]]:
-    """Another way to a database, and what silences it."""
+    """Yield the URL of a proxy to the database, and the function that silences it."""
     direct, port = urlsplit(url), free_port()
     async with silent_proxy(port, direct.port or 5432) as silence:
         yield direct._replace(netloc=f"{direct.username}:{direct.password}@127.0.0.1:{port}").geturl(), silence
@@ -49,7 +52,7 @@ async def silenceable(url: str) -> AsyncIterator[tuple[str, Silence]]:
 
 @pytest.fixture
 async def silenceable_worker(harness: Harness) -> AsyncIterator[SilenceableWorker]:
-    """A worker that has done something already."""
+    """A worker that has already run something."""
     async with silenceable(harness.settings.database_url.get_secret_value()) as (url, silence):
         settings = harness.settings.model_copy(update={"database_url": SecretStr(url)})
         async with open_resources(settings, JOBS, harness.clock, timeouts=JOB_TIMEOUTS) as resources:
@@ -98,7 +101,7 @@ async def test_what_a_worker_was_at_when_its_connections_fell_silent_is_done(
 async def silenceable_api(
     database_url: str, redis_url: str, mailbox: Mailbox
 ) -> AsyncIterator[tuple[RunningService, Silence]]:
-    """The API on connections that can be silenced, with an event somebody is coming to."""
+    """The API on connections that can be silenced, with an event that has a registration."""
     async with silenceable(database_url) as (url, silence):
         async with run_service(url, redis_url, mailbox, worker=False, timeouts=REQUEST_TIMEOUTS) as service:
             yield service, silence
@@ -124,7 +127,7 @@ async def test_people_are_told_within_seconds_and_served_when_connections_fell_s
     print(f"people served again after {took:.1f} s")  # noqa: T201 - the figure is asked for
     assert took < HEALS_IN
     async with asyncio.timeout(HEALS_IN):
-        while (await service.get(None, "/readyz")).status_code != 200:  # noqa: ASYNC110 - nobody rings
+        while (await service.get(None, "/readyz")).status_code != 200:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.1)
 
 
@@ -180,7 +183,7 @@ async def test_a_subscriber_is_woken_again_after_its_connection_fell_silent(data
             publisher.publish("topic")
             await woken.wait()
             took = perf_counter() - began
-            print(f"heard after {took:.1f} s")  # noqa: T201 - the figure is asked for
+            print(f"received after {took:.1f} s")  # noqa: T201 - the figure is asked for
             assert took < HEALS_IN
             woken.clear()
             publisher.publish("topic")
@@ -205,7 +208,7 @@ async def test_a_worker_works_on_when_a_database_that_hung_goes_on(own_database:
             for number in range(1, 31):
                 tx.record(Changed(f"late {number}"))
         with hung_database(own_database):
-            await asyncio.sleep(2 * JOB_TIMEOUTS.pooled_command)  # everything that waits has given up once
+            await asyncio.sleep(2 * JOB_TIMEOUTS.pooled_command)  # every waiting statement has timed out once
         began = perf_counter()
         await harness.wait_settled()
         took = perf_counter() - began

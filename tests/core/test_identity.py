@@ -1,4 +1,4 @@
-"""Only the platform's own, fresh, well-formed token makes a caller."""
+"""Only the platform's own, current, well-formed token identifies a caller."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ SIGNING = {"ES256": EC_KEY, "RS256": RSA_KEY, "EdDSA": ED_KEY}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """The claims of a good token; a change to ... leaves the claim out."""
+    """Return the claims of a valid token with changes; `...` as a value removes the claim."""
     stamp = int(NOW.timestamp())
     good = {
         "iss": ISSUER,
@@ -62,7 +62,7 @@ def verified(token: str, algorithm: str = "ES256", now: datetime = NOW, **option
 def refusal(token: str, algorithm: str = "ES256", now: datetime = NOW, **options: Any) -> str:
     with pytest.raises(NotSignedIn) as refused:
         verified(token, algorithm, now, **options)
-    # All that can reach a log line is the slug.
+    # Only the slug can reach a log line.
     assert str(refused.value) == refused.value.reason
     return refused.value.reason
 
@@ -101,7 +101,7 @@ def test_the_platforms_token_makes_a_caller(algorithm: str) -> None:
     ],
 )
 def test_a_token_may_name_the_curve_in_its_algorithm(name: object, algorithm: str, good: bool) -> None:
-    """RFC 9864; the key decides all the same."""
+    """RFC 9864; the key still decides."""
     header, payload = {"alg": name}, claims()
     parts = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, payload))
     signature = KEYS[algorithm].Algorithm.sign(parts, SIGNING[algorithm])
@@ -347,7 +347,7 @@ def test_verifying_costs_little_more_than_the_signature_itself() -> None:
         run()
         return time.thread_time() - started
 
-    # In turns, so that whatever else the machine does slows both; the quickest of each is what it takes.
+    # The measurements alternate, so that other load on the machine slows both. The quickest of each counts.
     runs = [
         (spent(lambda: algorithm.verify(signing_input, key, signature)), spent(lambda: verified(token)))
         for _ in range(300)

@@ -1,4 +1,7 @@
-"""Who has lost a row to another worker writes nothing any more and calls nobody, at whatever point it was frozen."""
+"""A run that lost its row to another worker writes nothing and calls no vendor.
+
+That holds at whatever point it was frozen.
+"""
 
 import asyncio
 import itertools
@@ -30,26 +33,26 @@ Step = Callable[[JobContext[Resources]], Awaitable[None]]
 
 
 def context_of(harness: Harness, claimed: outbox.ClaimedJob) -> JobContext[Resources]:
-    """The run of a worker that has taken a row."""
+    """Return the context of a run that has claimed a row."""
     return JobContext(claimed, harness.resources, harness.resources.db, None)
 
 
 async def write(job: JobContext[Resources]) -> None:
-    """Commit something in the middle of a run, with what follows from it."""
+    """Commit a change and a fact in the middle of a run."""
     async with job.transaction() as tx:
-        await tx.run("UPDATE things SET wanted = wanted + 1 WHERE key = :key", key=job.key)
+        await tx.execute("UPDATE things SET wanted = wanted + 1 WHERE key = :key", key=job.key)
         tx.record(Changed("follows"))
 
 
 async def finish(job: JobContext[Resources]) -> None:
-    """Commit the end of a run, which is due again."""
+    """Complete a run whose row is due again."""
     async with job.complete(repeat_at=job.resources.clock.now() + timedelta(hours=1)) as tx:
-        await tx.run("UPDATE things SET wanted = wanted + 1 WHERE key = :key", key=job.key)
+        await tx.execute("UPDATE things SET wanted = wanted + 1 WHERE key = :key", key=job.key)
         tx.record(Changed("follows"))
 
 
 async def call(job: JobContext[Resources]) -> None:
-    """Be about to call a vendor."""
+    """Check as before a vendor call."""
     await job.ensure_may_call()
 
 
@@ -57,7 +60,7 @@ STEPS: dict[str, Step] = {"write": write, "call": call, "finish": finish}
 
 
 async def test_whichever_of_two_owners_of_a_row_writes_the_writes_of_the_other_fail(harness: Harness) -> None:
-    """Two workers, each of which may take the row, write, call and finish at any time, also long after the other."""
+    """Two workers claim, write, call and finish in any order, also long after the other."""
     moves = list(itertools.product(("one", "two"), ("take", *STEPS)))
     shuffled = random.Random(4711)
     await harness.change("a")
@@ -84,9 +87,9 @@ async def test_whichever_of_two_owners_of_a_row_writes_the_writes_of_the_other_f
 async def test_nobody_takes_a_row_over_before_what_its_owner_writes_is_committed(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And whoever asks for it again need not wait for that."""
+    """A new request for the row need not wait for that."""
     await harness.change("a")
-    work = context_of(harness, await harness.claim_key("a"))
+    context = context_of(harness, await harness.claim_key("a"))
     connection = await asyncpg.connect(harness.settings.database_url.get_secret_value())
     commit = AsyncSession.commit
 
@@ -105,8 +108,8 @@ async def test_nobody_takes_a_row_over_before_what_its_owner_writes_is_committed
 
     with monkeypatch.context() as patched:
         patched.setattr(AsyncSession, "commit", looked_at_first)
-        async with work.transaction() as tx:
-            await tx.run("UPDATE things SET wanted = 7 WHERE key = 'a'")
+        async with context.transaction() as tx:
+            await tx.execute("UPDATE things SET wanted = 7 WHERE key = 'a'")
     await connection.execute("SELECT FROM outbox WHERE key = 'a' FOR UPDATE NOWAIT")
     await connection.close()
     assert (await harness.read_thing("a"))["wanted"] == 7
@@ -115,22 +118,22 @@ async def test_nobody_takes_a_row_over_before_what_its_owner_writes_is_committed
 async def test_where_a_run_only_reads_the_database_writes_nothing(harness: Harness) -> None:
     await harness.put_thing("a", wanted=3)
     await harness.change("b")
-    work = context_of(harness, await harness.claim_key("b"))
-    async with work.read_only() as tx:
-        assert (await tx.run("SELECT wanted FROM things WHERE key = 'a'")).scalar() == 3
+    context = context_of(harness, await harness.claim_key("b"))
+    async with context.read_only() as tx:
+        assert (await tx.execute("SELECT wanted FROM things WHERE key = 'a'")).scalar() == 3
     for forbidden in ("UPDATE things SET wanted = 4", "SELECT FROM things FOR UPDATE", "DELETE FROM outbox"):
         with pytest.raises(DBAPIError, match="read-only"):
-            async with work.read_only() as tx:
-                await tx.run(forbidden)
+            async with context.read_only() as tx:
+                await tx.execute(forbidden)
     with pytest.raises(DBAPIError, match="read-only"):
-        async with work.read_only() as tx:
+        async with context.read_only() as tx:
             tx.record(Changed("c"))
-    await write(work)
+    await write(context)
     assert await harness.read_row("c") is None
 
 
 async def test_a_failure_is_noted_by_the_owner_alone(harness: Harness) -> None:
-    """A run that was frozen, and fails when it wakes, keeps neither the row nor its queue from the one who has it."""
+    """A run that fails after it was frozen changes neither its former row nor that row's queue."""
 
     class Limited(RetryLater):
         whole_queue = True
@@ -138,7 +141,7 @@ async def test_a_failure_is_noted_by_the_owner_alone(harness: Harness) -> None:
     went_on = asyncio.Event()
     until = harness.clock.now() + timedelta(minutes=4)
 
-    async def fail(_work: JobContext[Resources]) -> None:
+    async def fail(_job: JobContext[Resources]) -> None:
         await went_on.wait()
         raise Limited("a limit was met", "at", until)
 
@@ -154,14 +157,14 @@ async def test_a_failure_is_noted_by_the_owner_alone(harness: Harness) -> None:
 
 
 def runner_of(harness: Harness, run: Step) -> JobRunner[Resources]:
-    """A worker's runner whose every run is `run`."""
-    binding = Subscription(Job("things.observe", run), lambda fact: fact.key, lambda fact: fact.lane)
-    jobs: JobTable[Resources] = JobTable(subscriptions={Changed: [binding]})
+    """Return a job runner whose every run is `run`."""
+    subscription = Subscription(Job("things.observe", run), lambda fact: fact.key, lambda fact: fact.queue)
+    jobs: JobTable[Resources] = JobTable(subscriptions={Changed: [subscription]})
     return JobRunner(harness.resources.db, harness.clock, jobs, harness.resources)
 
 
 async def test_a_call_is_asked_about_right_before_it_leaves_and_not_made_for_a_lost_row(harness: Harness) -> None:
-    """Whatever client makes it: over HTTP, by mail, or to a hook. Reading is nobody's loss."""
+    """Every client checks: HTTP, mail and hooks. Reading needs no check, because it changes nothing."""
     came: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,63 +205,63 @@ async def test_a_call_is_asked_about_right_before_it_leaves_and_not_made_for_a_l
 
 async def test_a_lease_that_is_over_though_nobody_has_the_row_yet_is_lost(harness: Harness) -> None:
     await harness.change("a")
-    work = context_of(harness, await harness.claim_key("a"))
+    context = context_of(harness, await harness.claim_key("a"))
     await harness.resources.db.pool.execute("UPDATE outbox SET claimed_until = clock_timestamp() WHERE key = 'a'")
     with pytest.raises(LeaseLost):
-        await work.ensure_may_call()
-    await write(work)  # what is committed before somebody takes it is in nobody's way
+        await context.ensure_may_call()
+    await write(context)  # committing is allowed until another worker claims the row
 
 
 async def test_a_process_that_was_frozen_after_it_asked_does_not_call(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer of the database is as old as the process was frozen."""
+    """The database's answer is as old as the process was frozen."""
     await harness.change("a")
-    work = context_of(harness, await harness.claim_key("a"))
-    await work.ensure_may_call()
-    moments = iter([100.0, 110.0])  # the lease is one of nine seconds
+    context = context_of(harness, await harness.claim_key("a"))
+    await context.ensure_may_call()
+    moments = iter([100.0, 110.0])  # the lease lasts nine seconds
     monkeypatch.setattr("app.core.job_context.time", SimpleNamespace(monotonic=lambda: next(moments)))
     with pytest.raises(LeaseLost):
-        await work.ensure_may_call()
+        await context.ensure_may_call()
 
 
 async def test_a_call_for_rows_of_others_is_made_only_while_all_of_them_are_held(harness: Harness) -> None:
     for key in ("own", "lost", "kept"):
         await harness.change(key)
-    work = context_of(harness, await harness.claim_key("own"))
+    context = context_of(harness, await harness.claim_key("own"))
     lease_time = timedelta(seconds=30)
-    async with batching.claiming_batch(work, "things.observe", ["lost", "kept"], 10, lease_time) as claimed:
+    async with batching.claiming_batch(context, "things.observe", ["lost", "kept"], 10, lease_time) as claimed:
         assert set(claimed.rows) == {"lost", "kept"}
-        await work.ensure_may_call()
+        await context.ensure_may_call()
         await harness.claim_key("lost")
         with pytest.raises(LeaseLost):
-            await work.ensure_may_call()
+            await context.ensure_may_call()
         with pytest.raises(LeaseLost):
-            async with work.unfenced() as tx:
+            async with context.unfenced() as tx:
                 await batching.lock_batch(tx, claimed)
-    await work.ensure_may_call()
+    await context.ensure_may_call()
 
 
 async def test_what_is_not_true_any_more_is_not_said(harness: Harness) -> None:
     await harness.change("a")
-    work = context_of(harness, await harness.claim_key("a"))
+    context = context_of(harness, await harness.claim_key("a"))
     true = True
 
     async def still_true() -> bool:
         return true
 
-    with work.only_while(still_true):
-        await work.ensure_may_call()
+    with context.only_while(still_true):
+        await context.ensure_may_call()
         true = False
         with pytest.raises(Superseded):
-            await work.ensure_may_call()
-    await work.ensure_may_call()
+            await context.ensure_may_call()
+    await context.ensure_may_call()
 
 
 async def test_nothing_of_a_mail_leaves_for_a_row_that_is_lost_while_the_server_is_greeted(
     harness: Harness, mail_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the first word to the mail server and the mail itself another worker takes the row."""
+    """Another worker claims the row between the greeting of the mail server and the mail itself."""
     message = EmailMessage()
     message["From"], message["To"] = "events@kindryn.example", "member@members.example"
     message.set_content("Hello.")
@@ -286,15 +289,15 @@ async def test_nothing_of_a_mail_leaves_for_a_row_that_is_lost_while_the_server_
 
 
 async def test_a_connection_that_read_writes_again_however_the_reading_ended(harness: Harness) -> None:
-    """What is read only is the transaction."""
+    """Only the transaction is read-only, not its connection."""
     await harness.change("a")
-    work = context_of(harness, await harness.claim_key("a"))
+    context = context_of(harness, await harness.claim_key("a"))
 
     async def read_until(end: str) -> None:
-        async with work.read_only() as tx:
-            await tx.run("SELECT 1")
+        async with context.read_only() as tx:
+            await tx.execute("SELECT 1")
             if end == "fault":
-                await tx.run("UPDATE things SET wanted = 1")
+                await tx.execute("UPDATE things SET wanted = 1")
             if end == "error":
                 raise RuntimeError(end)
             if end == "cancelled":
@@ -305,14 +308,14 @@ async def test_a_connection_that_read_writes_again_however_the_reading_ended(har
         await asyncio.wait({reading}, timeout=0.1 if end == "cancelled" else None)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        await write(work)
+        await write(context)
         assert (await harness.read_thing("a"))["wanted"] == number + 2
 
 
 async def test_a_run_may_find_out_in_its_last_transaction_when_it_is_due_again(harness: Harness) -> None:
     await harness.change("a")
-    work, again_at = context_of(harness, await harness.claim_key("a")), None
-    async with work.complete(lambda: again_at) as tx:
+    context, again_at = context_of(harness, await harness.claim_key("a")), None
+    async with context.complete(lambda: again_at) as tx:
         again_at = tx.now + timedelta(hours=1)
     row = await harness.read_row("a")
     assert row is not None

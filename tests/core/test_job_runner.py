@@ -1,4 +1,4 @@
-"""How jobs run: nothing asked for is lost, nobody takes all places, and a failure waits as it says."""
+"""How jobs run: no request is lost, no queue takes all slots, a failed row waits as its error says."""
 
 import asyncio
 from datetime import timedelta
@@ -55,7 +55,8 @@ async def test_a_change_while_its_job_fails_is_tried_at_once_where_nothing_forbi
 @pytest.mark.parametrize("again", ["backoff", "untold"])
 async def test_a_transient_failure_backs_off_and_counts(harness: Harness, again: str) -> None:
     await harness.put_thing("a", again=again)
-    harness.clock.stopped_at = harness.clock.now()  # however slow the machine is, nothing is due before it is said
+    # Stopped, so that on a slow machine, too, nothing is due earlier than the test says.
+    harness.clock.stopped_at = harness.clock.now()
     async with harness.run_worker():
         for attempts in range(1, 4):
             await harness.change("a")
@@ -189,14 +190,14 @@ async def test_what_a_run_found_out_is_written_together_with_its_facts_and_done(
 
 
 async def finish(harness: Harness, claimed: ClaimedJob) -> None:
-    """Be done with it: note that 7 was observed, and ask for a thing b."""
+    """Complete the run: store 7 as observed, and request thing b."""
     async with JobContext(claimed, harness.resources, harness.resources.db, None).complete() as tx:
-        await tx.run("UPDATE things SET observed = 7 WHERE key = :key", key=claimed.key)
+        await tx.execute("UPDATE things SET observed = 7 WHERE key = :key", key=claimed.key)
         tx.record(Changed("b"))
 
 
 async def test_one_queue_never_takes_all_places(harness: Harness) -> None:
-    """Sixty changes of one account come one at a time and hang; another account is served meanwhile."""
+    """Sixty rows of one account run one at a time and hang; another account is still served."""
     slow = [f"slow{number}" for number in range(MAX_CONCURRENT + 20)]
     for key in slow:
         await harness.put_thing(key, open=False)
@@ -222,7 +223,7 @@ async def test_many_queues_of_one_kind_never_take_all_places_together(harness: H
     quick = await harness.read_row("quick")
     assert quick is not None
     assert quick["id"] in claimed
-    # The last claim may go beyond it.
+    # The last claim may exceed the limit.
     assert 2 * DEFAULT_LIMITS.per_kind <= len(claimed) <= 2 * DEFAULT_LIMITS.per_kind + 4
 
 
@@ -258,10 +259,10 @@ async def test_a_worker_runs_no_more_rows_than_it_has_places_and_all_of_them_in_
 async def test_what_people_wait_for_is_taken_first(harness: Harness) -> None:
     for key in "abc":
         await harness.change(key)
-    await harness.change("door", Urgent)
+    await harness.change("urgent", Urgent)
     runner = JobRunner(harness.resources.db, harness.clock, JOBS, harness.resources, lease=LEASE)
     (first,) = await runner.claim(1, MAX_PER_QUEUE)
-    row = await harness.read_row("door")
+    row = await harness.read_row("urgent")
     assert row is not None
     assert row["id"] == first
 
@@ -298,7 +299,7 @@ async def test_a_sweep_that_a_wrong_clock_put_off_comes_round_within_its_time(ha
 
 
 async def test_what_is_due_by_the_clock_of_who_claims_it_is_run_by_whoever_gets_it(harness: Harness) -> None:
-    """Two processes agree on the time to milliseconds only. What it was promised for is not left lying."""
+    """The clocks of two processes differ by milliseconds. A claimed row must not be left lying for that."""
     ahead, behind = FakeClock(), FakeClock()
     behind.stopped_at = ahead.now()
     await harness.change("a")
@@ -316,7 +317,7 @@ async def test_a_worker_that_is_told_to_end_finishes_what_runs(harness: Harness)
         await harness.change("a")
         await harness.wait_started("a")
         worker.cancel()
-        # Leases are kept meanwhile: three of them go by.
+        # Wait for three lease times, during which the lease must be renewed.
         await harness.wait_until("(SELECT clock_timestamp() > started_at + $1 FROM runs)", 3 * LEASE)
         await harness.put_thing("a", open=True)
         await harness.wait_settled()
@@ -324,7 +325,7 @@ async def test_a_worker_that_is_told_to_end_finishes_what_runs(harness: Harness)
 
 
 async def test_what_a_run_does_besides_once_its_row_is_finished_is_not_stopped_for_the_lease(harness: Harness) -> None:
-    """As a batch does, whose own row comes first."""
+    """A batch does that: its own row comes first."""
     go_on, besides = asyncio.Event(), list[str]()
 
     async def run(job: JobContext[Any]) -> None:
@@ -334,16 +335,16 @@ async def test_what_a_run_does_besides_once_its_row_is_finished_is_not_stopped_f
         await go_on.wait()
         besides.append(job.key)
 
-    binding = Subscription(Job("things.observe", run), lambda fact: str(fact.key), lambda fact: str(fact.lane))
+    subscription = Subscription(Job("things.observe", run), lambda fact: str(fact.key), lambda fact: str(fact.queue))
     runner = JobRunner(
-        harness.resources.db, harness.clock, JobTable({Changed: [binding]}), harness.resources, lease=LEASE
+        harness.resources.db, harness.clock, JobTable({Changed: [subscription]}), harness.resources, lease=LEASE
     )
     await harness.change("finished")
     await harness.change("running")
     keeping = asyncio.create_task(runner.keep_leases())
     await runner.start(await runner.claim(2, MAX_PER_QUEUE))
     await harness.wait_until("NOT EXISTS (SELECT FROM outbox WHERE key = 'finished')")
-    for _ in range(2):  # the first renewal may have been asked for before
+    for _ in range(2):  # the first renewal may have been sent before the row finished
         until = await harness.resources.db.pool.fetchval("SELECT claimed_until FROM outbox WHERE key = 'running'")
         await harness.wait_until("(SELECT claimed_until > $1 FROM outbox WHERE key = 'running')", until)
     go_on.set()

@@ -1,4 +1,4 @@
-"""Keys are replaced while everything runs: nothing is forgotten, no change is lost, and nothing is lost in between."""
+"""Keys are rotated while everything runs: no value is forgotten, and no change is lost."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ HANGING = (
     "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database"
     " WHERE datname = current_database() AND NOT granted"
 )
-# Binary columns of which nobody can learn anything: of what they stand for only a digest is kept.
+# Binary columns that are no secrets: they hold only digests.
 DIGESTS = {
     *("connects.state_digest", "connects.handle_digest", "deliveries.digest", "tickets.digest", "guest_codes.browser"),
     *("calendar_feeds.digest", "revoked_links.digest"),
@@ -42,18 +42,18 @@ DIGESTS = {
 
 
 def no_progress(_: int) -> None:
-    """Progress that is shown to nobody."""
+    """Progress that is not shown."""
 
 
 @dataclass
 class EncryptedDeliveries:
-    """A migrated database, and the deliveries in it."""
+    """A migrated database and its deliveries."""
 
     settings: Settings
     db: Database
 
     async def fill(self, texts: Sequence[str], encryption: Encryption = FORMER) -> list[UUID]:
-        """Store deliveries with these bodies; their ids, in order."""
+        """Store deliveries with these bodies and return their ids, in order."""
         ids = sorted(uuid4() for _ in texts)
         bodies = [
             encryption.encrypt(text, BODIES.associated_data(row_id)) for row_id, text in zip(ids, texts, strict=True)
@@ -62,56 +62,56 @@ class EncryptedDeliveries:
         return ids
 
     async def store(self, ids: Sequence[UUID], bodies: Sequence[bytes]) -> None:
-        """Store deliveries with these sealed bodies."""
+        """Store deliveries with these encrypted bodies."""
         await self.db.pool.execute(
             "INSERT INTO deliveries (id, digest, kind, body, received_at)"
             " SELECT id, uuid_send(id), 'meeting.started', body, $3"
-            " FROM unnest($1::uuid[], $2::bytea[]) AS given (id, body)",
+            " FROM unnest($1::uuid[], $2::bytea[]) AS new (id, body)",
             ids,
             bodies,
             datetime.now(UTC),
         )
 
     async def bodies(self) -> dict[UUID, bytes]:
-        """Every body that is there."""
+        """Return every stored body."""
         rows = await self.db.pool.fetch("SELECT id, body FROM deliveries WHERE body IS NOT NULL ORDER BY id")
         return {UUID(str(row["id"])): row["body"] for row in rows}
 
     async def texts(self, encryption: Encryption = ONLY_NEW) -> dict[UUID, str]:
-        """Every body, opened."""
+        """Return every body, decrypted."""
         return {
             row_id: encryption.decrypt(body, BODIES.associated_data(row_id))
             for row_id, body in (await self.bodies()).items()
         }
 
     async def reencrypted(self) -> int:
-        """How many bodies are sealed with the new key."""
+        """Return how many bodies are encrypted with the new key."""
         return sum(PRESENT.key_id(body) == "new" for body in (await self.bodies()).values())
 
 
 @pytest.fixture
 async def vault(database_url: str) -> AsyncIterator[EncryptedDeliveries]:
-    """A database whose values were sealed with the old key."""
+    """A database whose values were encrypted with the old key."""
     settings = settings_for(database_url, "http://127.0.0.1:1", encryption_keys=f"{NEW},{OLD}")
     async with open_resources(settings, JOBS) as resources:
         yield EncryptedDeliveries(settings, resources.db)
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables a process reads these settings from."""
+    """Return the environment variables from which a process reads these settings."""
     values = settings.model_dump(exclude_unset=True)
     plain = {name: value.get_secret_value() for name, value in values.items() if isinstance(value, SecretStr)}
     return {name.upper(): str(value) for name, value in (values | plain).items()}
 
 
 async def rotate_keys(settings: Settings, *options: str) -> tuple[int, str]:
-    """Run the command; its status and everything it said."""
+    """Run the command; returns its status and its whole output."""
     ran = await asyncio.to_thread(CliRunner().invoke, commands, ["rotate-keys", *options], env=environment(settings))
     return ran.exit_code, ran.stdout + ran.stderr
 
 
 async def until_it_hangs(settings: Settings, tx: Tx) -> Process:
-    """Run the command in a process of its own, until it waits in the database for a lock of this transaction."""
+    """Run the command in another process until it waits for a lock of this transaction."""
     process = await asyncio.create_subprocess_exec(
         *(*PYTHON_COMMAND, "-m", "app.cli", "rotate-keys"),
         env=os.environ | environment(settings),
@@ -119,7 +119,7 @@ async def until_it_hangs(settings: Settings, tx: Tx) -> Process:
         stderr=PIPE,
     )
     async with asyncio.timeout(TIMEOUT):
-        while not (await tx.execute(HANGING)).scalar():  # noqa: ASYNC110 - a lock rings nobody
+        while not (await tx.execute(HANGING)).scalar():  # noqa: ASYNC110 - a lock sets no event
             await asyncio.sleep(0.01)
     return process
 
@@ -133,9 +133,9 @@ def test_every_binary_column_is_marked_as_sealed_or_known_as_a_digest() -> None:
         for column in table.columns
         if isinstance(column.type, LargeBinary)
     }
-    sealed = {str(column) for column in keys.COLUMNS}
-    assert binary == sealed | DIGESTS
-    assert not sealed & DIGESTS
+    encrypted = {str(column) for column in keys.COLUMNS}
+    assert binary == encrypted | DIGESTS
+    assert not encrypted & DIGESTS
 
 
 async def test_the_command_knows_every_sealed_column(vault: EncryptedDeliveries) -> None:
@@ -177,7 +177,7 @@ async def test_what_does_not_open_is_named_and_left_and_the_rest_is_done(vault: 
         altered: _flipped(FORMER.encrypt("sesame", BODIES.associated_data(altered))),
         moved: FORMER.encrypt("sesame", BODIES.associated_data(good[0])),
         foreign: theirs,
-        plain: b"sesame, and never sealed by anybody",
+        plain: b"sesame, and never encrypted by anybody",
         damaged: _flipped(PRESENT.encrypt("sesame", BODIES.associated_data(damaged))),
     }
     await vault.store(list(bad), list(bad.values()))
@@ -194,8 +194,8 @@ async def test_what_does_not_open_is_named_and_left_and_the_rest_is_done(vault: 
     assert {PRESENT.key_id(after[row_id]) for row_id in good} == {"new"}
 
 
-def _flipped(sealed: bytes) -> bytes:
-    return sealed[:-1] + bytes([sealed[-1] ^ 1])
+def _flipped(encrypted: bytes) -> bytes:
+    return encrypted[:-1] + bytes([encrypted[-1] ^ 1])
 
 
 async def test_a_rotation_that_was_killed_goes_on_where_it_was(vault: EncryptedDeliveries) -> None:
@@ -217,14 +217,16 @@ async def test_a_rotation_that_was_killed_goes_on_where_it_was(vault: EncryptedD
     status, output = await rotate_keys(vault.settings)
     assert status == 0, output
     done = next(int(line.split()[1]) for line in output.splitlines() if line.startswith("deliveries "))
-    # Nobody can tell whether the batch that hung was still carried out.
+    # The batch that hung may or may not have been carried out.
     assert done in {2 * key_rotation.BATCH_SIZE, 3 * key_rotation.BATCH_SIZE}
     assert await vault.texts(ONLY_NEW) == dict(zip(ids, texts, strict=True))
 
 
 async def test_no_change_is_lost_to_a_rotation(vault: EncryptedDeliveries, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rotations undo each other's work for ever, so that there is always something to do, while writers change and
-    prune rows, some of them in transactions of many rows in any order."""
+    """Two rotations undo each other's work for ever, so that there is always work to do.
+
+    Meanwhile writers change and prune rows, some of them in transactions of many rows in any order.
+    """
     monkeypatch.setattr(key_rotation, "RETRY_DELAYS", (0.0,))
     ids = await vault.fill(["before"] * 60)
     last: dict[UUID, str | None] = dict.fromkeys(ids, "before")
@@ -240,14 +242,14 @@ async def test_no_change_is_lost_to_a_rotation(vault: EncryptedDeliveries, monke
             written = {row_id: None if dice.random() < 0.1 else f"{row_id} {dice.random()}" for row_id in rows}
             async with vault.db.transaction() as tx:
                 for row_id, text in written.items():
-                    seal = dice.choice([FORMER, PRESENT])
-                    body = None if text is None else seal.encrypt(text, BODIES.associated_data(row_id))
+                    encryption = dice.choice([FORMER, PRESENT])
+                    body = None if text is None else encryption.encrypt(text, BODIES.associated_data(row_id))
                     await tx.execute("UPDATE deliveries SET body = :body WHERE id = :id", body=body, id=row_id)
             last.update(written)
 
     async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as group:
-        for turn, seal in enumerate([FORMER, PRESENT]):
-            group.create_task(rotate_for_ever(turn, seal))
+        for turn, encryption in enumerate([FORMER, PRESENT]):
+            group.create_task(rotate_for_ever(turn, encryption))
         writers = [group.create_task(write(ids[start::4], random.Random(start))) for start in range(4)]
         await asyncio.gather(*writers)
         done.set()
@@ -283,7 +285,7 @@ async def test_a_row_that_stays_locked_is_named(vault: EncryptedDeliveries, monk
 
 
 async def test_what_a_process_sealed_with_the_old_key_meanwhile_is_named(vault: EncryptedDeliveries) -> None:
-    """While the rotation changes rows, a row that comes before all of them is stored by somebody with the old key."""
+    """During the rotation a process with the old key stores a row that sorts before all others."""
     await vault.fill(["before"] * 3)
     late = UUID(int=1)
     await vault.store([late], [FORMER.encrypt("late", BODIES.associated_data(late))])
@@ -296,7 +298,7 @@ async def test_what_a_process_sealed_with_the_old_key_meanwhile_is_named(vault: 
     )
     status, output = await rotate_keys(vault.settings)
     assert status == 1
-    assert f"{BODIES.associated_data(late)} is sealed with an older key" in output
+    assert f"{BODIES.associated_data(late)} is encrypted with an older key" in output
     status, output = await rotate_keys(vault.settings)
     assert status == 0, output
 

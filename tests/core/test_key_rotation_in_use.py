@@ -1,4 +1,4 @@
-"""Keys rotate under a service that is used meanwhile; what every room sealed then opens with the new key alone."""
+"""Keys rotate under a service in use; afterwards every package's values need only the new key."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ OWN_SECRET = "the-own-secret-of-the-account"
 
 @pytest.fixture
 async def service(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The service, sealing with the new key and still opening what the old one sealed."""
+    """The service, which encrypts with the new key and still decrypts values of the old one."""
     async with run_service(database_url, redis_url, mailbox, encryption_keys=f"{NEW},{OLD}") as service:
         yield service
 
@@ -47,7 +47,7 @@ async def reencrypt(service: RunningService, encryption: Encryption) -> int:
 
 
 async def inspect(service: RunningService, encryption: Encryption) -> dict[str, key_rotation.KeyUsage]:
-    """What lies in every column, by its name."""
+    """Return the key usage of every column, by its name."""
     return {
         str(column): await key_rotation.inspect(service.resources.db, encryption, column, lambda _: None)
         for column in COLUMNS
@@ -55,7 +55,7 @@ async def inspect(service: RunningService, encryption: Encryption) -> dict[str, 
 
 
 async def use_every_column(service: RunningService) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Something sealed in every column there is; the account and an event that a member is registered for."""
+    """Store a value in every encrypted column; returns the account and an event with a registration."""
     account, event = await service.connect(), await service.create_event()
     rsvp = await service.call("member", "PUT", f"/api/events/{event['id']}/rsvp", json={"status": "going"})
     assert rsvp.status_code == 200, rsvp.text
@@ -87,7 +87,7 @@ async def use_every_column(service: RunningService) -> tuple[dict[str, Any], dic
 
 
 async def notify(service: RunningService, account: dict[str, Any]) -> int:
-    """Zoom says something through the account's own app; the status of our answer."""
+    """Send a notification through the account's own app; returns the status of the response."""
     zoom_account_id, number = await service.resources.db.pool.fetchrow(
         "SELECT zoom_account_id, (SELECT count(*) FROM deliveries) FROM accounts WHERE id = $1", account["id"]
     )
@@ -114,7 +114,7 @@ async def api_with_only_the_new_key(service: RunningService) -> AsyncIterator[ht
 
 
 async def test_a_service_in_use_rotates_and_then_needs_the_old_key_no_more(service: RunningService) -> None:
-    """Every room's own values, at the places they are bound to, and an API and a worker that read them meanwhile."""
+    """Values of every package, bound to their rows, with an API and a worker that read them meanwhile."""
     account, event = await use_every_column(service)
     await reencrypt(service, FORMER)
     before = await inspect(service, PRESENT)
@@ -155,7 +155,7 @@ async def test_a_service_in_use_rotates_and_then_needs_the_old_key_no_more(servi
 
 
 async def test_tokens_that_were_renewed_during_a_rotation_are_the_ones_that_stay(service: RunningService) -> None:
-    """A process that still seals with the old key renews the grant while the rotation looks at it."""
+    """A process that still encrypts with the old key renews the grant during the rotation."""
     account = await service.connect()
     await reencrypt(service, FORMER)
     columns = [column for column in COLUMNS if column.table == "grants"]

@@ -1,4 +1,4 @@
-"""Whatever people call things, an address made of it is one, and fits into a header."""
+"""A URL made of any name is a valid URL and fits into a header."""
 
 from urllib.parse import unquote, urlsplit
 

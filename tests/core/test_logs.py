@@ -1,4 +1,4 @@
-"""Every line is one JSON object with its correlation id, and no secret or person survives in it."""
+"""Every log line is one JSON object with its correlation id, without secrets or personal data."""
 
 import asyncio
 import io
@@ -45,7 +45,7 @@ def stream() -> io.BytesIO:
 
 
 def test_a_line_is_one_json_object_with_source_level_and_time(stream: io.BytesIO) -> None:
-    logs.get("outbox").warning("given up", reaction="sync", attempts=3)
+    logs.get("outbox").warning("given up", job="sync", attempts=3)
     (line,) = log_lines(stream)
     at = datetime.fromisoformat(line.pop("time"))
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60
@@ -113,7 +113,8 @@ def test_the_level_holds_for_everything() -> None:
 
 
 def test_libraries_speak_through_the_same_json() -> None:
-    # Here and not in a fixture: pytest's own handler, put in place in between, would fail over the format.
+    # Configured here and not in a fixture: pytest installs its own handler in between, which would fail over the
+    # format.
     logs.configure(stream := io.BytesIO())
     with logs.correlation_context("request-1"):
         logging.getLogger("arq.worker").info("%d jobs", 3)
@@ -177,7 +178,7 @@ def in_a_url(name: str, secret: str, more: str) -> str:
     return f"https://us02web.zoom.us/w/87123?{more}{name}={secret}&uname=x"
 
 
-# How a secret may come to stand in a text: each gives what must not survive, and the text.
+# How a secret may get into a text: each yields the secret that must not survive, and the text.
 planted = st.one_of(
     st.builds(lambda token: (token, f"Authorization: Bearer {token}"), secrets),
     st.builds(lambda token: (token, f"[(b'authorization', b'bearer {token}')]"), secrets),
@@ -200,7 +201,7 @@ planted = st.one_of(
 
 
 def log_everywhere(text: str) -> None:
-    """Log a text in every place a value can stand."""
+    """Log a text in every place where a value can stand."""
     log = logs.get("x")
     log.info(text)
     log.info("value", value=text, nested={"a": [text, {text: (text,)}]}, raw=text.encode(), error=ValueError(text))

@@ -1,4 +1,4 @@
-"""Redis is a wire and the bell is a hint: either may be lost at any moment, and nothing is."""
+"""Redis is only a transport and pub/sub only a hint: losing either at any time loses no work."""
 
 import asyncio
 import contextlib
@@ -54,13 +54,13 @@ async def test_a_lost_notification_is_covered_by_the_poll(harness: Harness, monk
 
 
 async def test_a_topic_published_while_it_is_being_sent_is_sent_again(database_url: str) -> None:
-    """It announces a later commit, which whoever heard the first one may have missed."""
+    """It announces a later commit, which a subscriber woken by the first one may have missed."""
     pubsub, received = PubSub(database_url), asyncio.Queue[str]()
     await pubsub.open()
     listener = await asyncpg.connect(database_url)
     await listener.add_listener(CHANNEL, lambda *arguments: received.put_nowait(arguments[-1]))
     pubsub.publish("topic")
-    for _ in range(3):  # the statement is on its way, its answer is not here
+    for _ in range(3):  # until the statement has been sent and its answer is still to come
         await asyncio.sleep(0)
     pubsub.publish("topic")
     async with asyncio.timeout(TIMEOUT):
@@ -72,7 +72,7 @@ async def test_a_topic_published_while_it_is_being_sent_is_sent_again(database_u
 async def test_a_pubsub_that_is_closed_while_it_connects_leaves_no_connection(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The warning about a connection left behind would fail whichever test runs when it is found."""
+    """A warning about a leaked connection would fail whichever test runs when it is found."""
     connecting, connections = asyncio.Event(), list[Any]()
 
     async def hang(connection: Any, *_: object) -> None:
@@ -111,7 +111,7 @@ async def test_nothing_is_lost_when_every_connection_to_the_database_is_cut(harn
         await harness.change(key)
     await harness.wait_until("(SELECT count(*) >= 10 FROM runs)")
     assert await harness.cut_connections() > 0
-    await harness.cut_connections()  # and once more, while everybody reconnects
+    await harness.cut_connections()  # and once more, while all reconnect
     await execute_patiently(harness, "UPDATE things SET open = true")
     await harness.wait_settled()
     assert await harness.resources.db.pool.fetchval("SELECT count(*) FROM things WHERE observed = 1") == len(keys)
@@ -119,7 +119,7 @@ async def test_nothing_is_lost_when_every_connection_to_the_database_is_cut(harn
 
 
 async def execute_patiently(harness: Harness, statement: str) -> None:
-    """Execute a statement, again while connections are being cut."""
+    """Execute a statement, and repeat it while connections are being cut."""
     async with asyncio.timeout(TIMEOUT):
         while True:
             with contextlib.suppress(*DATABASE_ERRORS):
@@ -141,7 +141,7 @@ async def test_a_worker_recovers_from_a_restart_of_the_database(tmp_path: Path, 
             await harness.change("a")
             await harness.wait_started("a")
             await database.stop()
-            await asyncio.sleep(2 * module.POLL_INTERVAL)  # the worker looks at least once in vain
+            await asyncio.sleep(2 * module.POLL_INTERVAL)  # the worker polls at least once in vain
             assert not harness.resources.pubsub.connected
             await database.start()
             await execute_patiently(harness, "UPDATE things SET open = true")
@@ -155,7 +155,7 @@ async def test_a_worker_recovers_from_a_restart_of_the_database(tmp_path: Path, 
 
 
 async def test_idle_a_job_begins_well_under_50_ms_after_its_change(harness: Harness) -> None:
-    """From before the transaction of the change to the first statement of the run, by the database's clock."""
+    """From before the change's transaction to the run's first statement, by the database's clock."""
     worker = await harness.start_worker_process("one")
     assert worker.process.pid is not None
     contention, waits = CpuContention(os.getpid(), worker.process.pid), []
@@ -170,7 +170,7 @@ async def test_idle_a_job_begins_well_under_50_ms_after_its_change(harness: Harn
 
 
 async def test_a_job_waits_for_no_poll(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither of the relay nor of arq: what is shorter than a poll is fast on any machine."""
+    """It waits for neither the relay's nor arq's poll: what is below that is fast on any machine."""
 
     class NeverPolls(module.ArqWorker):
         def __init__(self, **options: Any) -> None:
@@ -207,7 +207,7 @@ async def test_the_api_works_without_redis_and_never_connects_to_it(
 async def test_a_worker_ends_when_it_is_cancelled_though_a_library_loses_the_cancellation(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `asyncio.wait_for` does before Python 3.12, by which redis-py sends."""
+    """`asyncio.wait_for`, with which redis-py sends, loses it before Python 3.12."""
     polling = asyncio.Event()
 
     async def loses_a_cancellation(_worker: object) -> None:

@@ -1,4 +1,4 @@
-"""The service's counts on a port of their own, and the layer that counts, names and logs every request."""
+"""Metrics are served on their own port, and the access log counts and names every request."""
 
 import io
 import json
@@ -127,7 +127,7 @@ def api() -> FastAPI:
 
     @app.get("/j/{ticket}")
     async def join(ticket: str) -> None:
-        raise RuntimeError("the door is stuck for ann@example.org")
+        raise RuntimeError("the lock is stuck for ann@example.org")
 
     @app.get("/stream")
     async def stream() -> StreamingResponse:
@@ -239,7 +239,7 @@ async def test_an_unexpected_error_is_logged_once_with_its_correlation_id(
     (failed,) = lines(stream, "request failed")
     assert failed["correlation"] == "click-0001"
     assert failed["route"].startswith("/j/")
-    assert "RuntimeError: the door is stuck for ***" in failed["exception"]
+    assert "RuntimeError: the lock is stuck for ***" in failed["exception"]
     assert [line["status"] for line in lines(stream, "request")] == [500]
     assert stream.getvalue().count(b"RuntimeError") == failed["exception"].count("RuntimeError")
     assert b"some-ticket-of-ann" not in stream.getvalue()
@@ -261,7 +261,8 @@ async def test_a_request_given_up_before_its_answer_is_told_apart(stream: io.Byt
     async def unused(*_: object) -> Message:
         raise AssertionError("nothing is asked or answered")
 
-    await AccessLogMiddleware(silent)({"type": "http", "method": "GET", "headers": []}, unused, unused)  # type: ignore[arg-type]  # a `send` never called
+    scope = {"type": "http", "method": "GET", "headers": []}
+    await AccessLogMiddleware(silent)(scope, unused, unused)  # type: ignore[arg-type]  # a `send` never called
     assert [line["status"] for line in lines(stream, "request")] == [499]
 
 

@@ -1,4 +1,4 @@
-"""What the service does at its vendors, and what befalls it there, is counted."""
+"""The service counts its calls to vendors and their outcomes."""
 
 import asyncio
 from datetime import timedelta
@@ -14,12 +14,12 @@ from tests.support.timeouts import TIMEOUT
 
 
 def sample_value(sample: str, **labels: str) -> float:
-    """A sample as it is now."""
+    """Return the current value of a sample."""
     return metrics.REGISTRY.get_sample_value(f"kindryn_zoom_{sample}", labels) or 0
 
 
 def calls(vendor: str, operation: str, outcome: str) -> float:
-    """How many calls ended so, so far."""
+    """Return how many calls have ended with this outcome."""
     return sample_value("vendor_calls_total", vendor=vendor, operation=operation, outcome=outcome)
 
 
@@ -88,7 +88,7 @@ async def test_open_streams_and_connections_in_use_are_shown(service: RunningSer
     async with open_stream(service, event):
         assert sample_value("live_listeners") == before + 1
     async with asyncio.timeout(TIMEOUT):
-        while sample_value("live_listeners") != before:  # noqa: ASYNC110 - a gauge rings nobody
+        while sample_value("live_listeners") != before:  # noqa: ASYNC110 - a gauge sets no event
             await asyncio.sleep(0.01)
     assert sample_value("database_connections_max", pool="statements") == 10
     assert sample_value("database_connections_max", pool="transactions") == 20
@@ -98,7 +98,7 @@ async def test_connections_in_use_are_counted_when_somebody_looks(service: Runni
     metrics.pool_opened("statements", 10, lambda: service.resources.db.pool.busy)
     hanging = asyncio.create_task(service.resources.db.pool.fetchval("SELECT pg_sleep(600)"))
     async with asyncio.timeout(TIMEOUT):
-        while not sample_value("database_connections_busy", pool="statements"):  # noqa: ASYNC110 - a gauge rings nobody
+        while not sample_value("database_connections_busy", pool="statements"):  # noqa: ASYNC110 - a gauge sets no event
             await asyncio.sleep(0.01)
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)
@@ -109,8 +109,8 @@ async def test_accounts_are_counted_by_status_and_work_by_state_zeros_too(
 ) -> None:
     monkeypatch.setattr(shared_metrics, "INTERVAL", 0.05)
     async with asyncio.timeout(TIMEOUT):
-        while not sample_value("outbox_rows", state="waiting"):  # noqa: ASYNC110 - a gauge rings nobody
-            await asyncio.sleep(0.01)  # the sweeps are to be done again
+        while not sample_value("outbox_rows", state="waiting"):  # noqa: ASYNC110 - a gauge sets no event
+            await asyncio.sleep(0.01)  # the periodic jobs are due again
     shown = [
         metrics.REGISTRY.get_sample_value("kindryn_zoom_accounts", {"status": status}) for status in metrics.STATUSES
     ]

@@ -1,4 +1,4 @@
-"""The rules of the outbox that need no database: what follows a failure, and how rows are written."""
+"""The rules of the outbox that need no database: retries after a failure, and how rows are written."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -17,16 +17,16 @@ delays = st.timedeltas(timedelta(0), timedelta(days=2))
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 rows = st.builds(
     JobRequest,
-    reaction=texts,
+    job=texts,
     key=texts,
     due_at=st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds
     priority=st.integers(0, 100),
-    lane=texts,
+    queue=texts,
 )
 
 
 def claimed(attempts: int = 0, failing_for: timedelta | None = None) -> ClaimedJob:
-    """A row as a worker holds it at `NOW`."""
+    """Return a row as a worker has claimed it at `NOW`."""
     since = None if failing_for is None else NOW - failing_for
     return ClaimedJob(1, "job", "key", 1, uuid4(), attempts, since, None, 100)
 
@@ -94,7 +94,7 @@ def test_rows_are_written_once_each_in_the_order_the_database_locks_them_in(want
     columns = outbox.upsert_parameters(wanted, None, NOW)
     positions = list(zip(columns["jobs"], columns["keys"], strict=True))
     assert set(positions) == {(row.job, row.key) for row in wanted}
-    # COLLATE "C" compares bytes of UTF-8.
+    # COLLATE "C" compares the bytes of the UTF-8 text.
     assert positions == sorted(set(positions), key=lambda position: (position[0].encode(), position[1].encode()))
 
 

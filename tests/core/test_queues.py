@@ -1,4 +1,4 @@
-"""Tenants do not delay each other: every queue has its turn, and what waits for its moment is not looked at before."""
+"""Tenants do not delay each other: every queue gets its turn, and a waiting row is not read early."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,13 +26,13 @@ ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 
 @pytest.fixture
 async def flooded(harness: Harness) -> Harness:
-    """A house in which one account said a thousand things, long ago, and nobody has done anything of it."""
+    """A harness with a thousand old unfinished rows of one account."""
     await fill_queue(harness, "delivery:flood", 1_000, ago=timedelta(hours=1))
     return harness
 
 
 async def fill_queue(harness: Harness, queue: str, rows: int, ago: timedelta = timedelta()) -> None:
-    """So many rows that are due in a queue."""
+    """Insert so many due rows into a queue."""
     due_at = harness.clock.now() - ago
     wanted = [JobRequest(OBSERVE, f"{queue} {number}", due_at, queue=queue) for number in range(rows)]
     async with harness.resources.db.transaction() as tx:
@@ -40,13 +40,13 @@ async def fill_queue(harness: Harness, queue: str, rows: int, ago: timedelta = t
 
 
 def runner_of(harness: Harness, limits: dict[str, ConcurrencyLimits] | None = None) -> JobRunner[Any]:
-    """A worker's claims, by these caps."""
+    """Return a job runner that claims within these limits."""
     jobs: JobTable[Any] = JobTable(subscriptions=sample_service.JOBS.subscriptions, concurrency=limits or {})
     return JobRunner(harness.resources.db, harness.clock, jobs, harness.resources, lease=LEASE)
 
 
 async def queues_of_rows(harness: Harness, ids: Sequence[int]) -> list[str]:
-    """The queues of rows, sorted."""
+    """Return the sorted queues of rows."""
     rows = await harness.resources.db.pool.fetch(
         "SELECT queue FROM outbox WHERE id = ANY($1) ORDER BY queue", list(ids)
     )
@@ -64,14 +64,14 @@ async def test_what_an_account_has_too_much_of_is_not_taken_before_what_others_h
 
 
 async def test_a_batch_takes_of_its_own_queue_alone(flooded: Harness) -> None:
-    """The row of another tenant has its own turn: in a batch of somebody's thousands it would wait for all of them."""
+    """A batch of one tenant's thousands would make another tenant's row wait for all of them."""
     await fill_queue(flooded, "delivery:quiet", 3)
     assert await claimed_with(flooded, "delivery:flood", batch_size=40) == {"delivery:flood": 40}
     assert await claimed_with(flooded, "delivery:quiet", batch_size=40) == {"delivery:quiet": 3}
 
 
 async def claimed_with(harness: Harness, queue: str, batch_size: int) -> dict[str, int]:
-    """How many rows of which queue a run in `queue` does beside its own."""
+    """Return how many rows of each queue a run in `queue` does besides its own."""
     await harness.change(f"own {queue}", queue=queue)
     own = await harness.claim_key(f"own {queue}")
     claimed: list[str] = []
@@ -80,30 +80,31 @@ async def claimed_with(harness: Harness, queue: str, batch_size: int) -> dict[st
         claimed.extend(key.split(" ")[0] for key in keys)
         return batching.BatchResult(done=list(keys))
 
-    work = JobContext(own, harness.resources, harness.resources.db, None)
-    await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), note, batch_size)
+    context = JobContext(own, harness.resources, harness.resources.db, None)
+    await batching.run_batch(context, harness.resources.db.pool, OBSERVE, harness.clock.now(), note, batch_size)
     return {queue: claimed.count(queue) for queue in sorted(set(claimed))}
 
 
 async def test_rows_that_a_batch_holds_take_nobodys_place(flooded: Harness) -> None:
-    """Also not that of their own queue: its next row can be claimed meanwhile."""
+    """They take no slot of their own queue either: its next row can be claimed meanwhile."""
     await flooded.change("own", queue="delivery:flood")
-    own, caps = await flooded.claim_key("own"), {"delivery": ConcurrencyLimits(4, 4, 16)}
+    own = await flooded.claim_key("own")
+    limits = {"delivery": ConcurrencyLimits(4, 4, 16)}
 
     async def meanwhile(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
         await fill_queue(flooded, "delivery:quiet", 1)
-        claimed = await runner_of(flooded, caps).claim(10, MAX_PER_QUEUE)
+        claimed = await runner_of(flooded, limits).claim(10, MAX_PER_QUEUE)
         assert await queues_of_rows(flooded, claimed) == ["delivery:flood"] * 3 + ["delivery:quiet"]
         return batching.BatchResult(done=list(keys))
 
-    work = JobContext(own, flooded.resources, flooded.resources.db, None)
-    await batching.run_batch(work, flooded.resources.db.pool, OBSERVE, flooded.clock.now(), meanwhile, 25)
+    context = JobContext(own, flooded.resources, flooded.resources.db, None)
+    await batching.run_batch(context, flooded.resources.db.pool, OBSERVE, flooded.clock.now(), meanwhile, 25)
     left = await flooded.resources.db.pool.fetchval("SELECT count(*) FROM outbox WHERE queue = 'delivery:flood'")
     assert left == 1_001 - 25, "done, and not handed back because of what was claimed meanwhile"
 
 
 async def test_a_row_that_asked_to_wait_is_not_read_before_its_moment(harness: Harness) -> None:
-    """However many runs come along: each row is looked at once, and has its own moment afterwards."""
+    """With any number of runs, each row is read once and then waits for its own time."""
     await fill_queue(harness, "delivery:early", 50)
     moment, reads = harness.clock.now() + timedelta(minutes=5), list[str]()
 
@@ -117,8 +118,8 @@ async def test_a_row_that_asked_to_wait_is_not_read_before_its_moment(harness: H
 
     for number in range(5):
         await harness.change(f"own-{number}", queue="delivery:early")
-        work = JobContext(await harness.claim_key(f"own-{number}"), harness.resources, harness.resources.db, None)
-        await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), too_early, 25)
+        context = JobContext(await harness.claim_key(f"own-{number}"), harness.resources, harness.resources.db, None)
+        await batching.run_batch(context, harness.resources.db.pool, OBSERVE, harness.clock.now(), too_early, 25)
     assert len(reads) == len(set(reads)) == 50
     rows = await harness.resources.db.pool.fetch(
         "SELECT due_at, not_before, attempts, reason FROM outbox WHERE lease IS NULL"
@@ -138,8 +139,8 @@ async def test_each_row_of_a_batch_fails_as_it_would_by_itself(harness: Harness)
         return batching.BatchResult(failed={key: errors[key] for key in keys})
 
     await harness.change("own", queue="delivery:mixed")
-    work = JobContext(await harness.claim_key("own"), harness.resources, harness.resources.db, None)
-    await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), fail, 25)
+    context = JobContext(await harness.claim_key("own"), harness.resources, harness.resources.db, None)
+    await batching.run_batch(context, harness.resources.db.pool, OBSERVE, harness.clock.now(), fail, 25)
     rows = {key: await harness.read_row(key) for key in errors}
     dead, again, parked = (rows[key] or {} for key in errors)
     assert (dead["dead_at"] is not None, dead["reason"]) == (True, "RetryLater: never")
@@ -158,8 +159,8 @@ async def test_what_spoils_a_batch_is_not_put_into_another_one(harness: Harness)
 
     for number in range(3):
         await harness.change(f"own-{number}", queue="delivery:spoiled")
-        work = JobContext(await harness.claim_key(f"own-{number}"), harness.resources, harness.resources.db, None)
-        await batching.run_batch(work, harness.resources.db.pool, OBSERVE, harness.clock.now(), break_batch, 25)
+        context = JobContext(await harness.claim_key(f"own-{number}"), harness.resources, harness.resources.db, None)
+        await batching.run_batch(context, harness.resources.db.pool, OBSERVE, harness.clock.now(), break_batch, 25)
     assert tries == [20]
     left = await runner_of(harness, {"delivery": ConcurrencyLimits(30, 30, 30)}).claim(30, MAX_PER_QUEUE)
     assert len(left) == 20, "each is run by itself, now"
@@ -193,11 +194,11 @@ async def test_what_waits_beside_a_row_is_done_although_the_row_cannot_be(harnes
 
 
 async def test_all_queues_of_one_tenant_share_its_places(harness: Harness) -> None:
-    """Fifty endpoints of one community that hang leave the other communities theirs."""
-    caps = {HOOK: ConcurrencyLimits(per_queue=4, per_tenant=8, per_kind=16)}
+    """Fifty hanging endpoints of one community leave the other communities their slots."""
+    limits = {HOOK: ConcurrencyLimits(per_queue=4, per_tenant=8, per_kind=16)}
     for number in range(50):
         await fill_queue(harness, queues.queue_name(HOOK, "many", number), 2, ago=timedelta(hours=1))
-    runner = runner_of(harness, caps)
+    runner = runner_of(harness, limits)
     assert len(await claim_all(runner)) == 8
     for number in range(30):
         await fill_queue(harness, queues.queue_name(HOOK, f"other-{number}", uuid4()), 1)
@@ -207,7 +208,7 @@ async def test_all_queues_of_one_tenant_share_its_places(harness: Harness) -> No
 
 
 async def claim_all(runner: JobRunner[Any]) -> list[int]:
-    """Claim row by row until there is no place for another."""
+    """Claim row by row until no slot is left."""
     claimed = list[int]()
     while ids := await runner.claim(1, MAX_PER_QUEUE):
         claimed += ids
@@ -229,7 +230,7 @@ async def test_a_claim_looks_at_every_queue_however_many_there_are(
 
 
 async def test_of_thousands_of_queues_a_claim_reads_a_few(harness: Harness) -> None:
-    """Counted, as a clock would depend on the machine: rows and index entries the claim touches."""
+    """It counts the rows and index entries a claim reads, because a time would depend on the machine."""
     await harness.resources.db.pool.execute(
         "INSERT INTO outbox (job, key, due_at, priority, queue, recorded_at)"
         " SELECT $1, n::text, now(), 10, 'delivery:' || n % 2000, now() FROM generate_series(1, 20000) AS n",
@@ -257,7 +258,7 @@ def test_the_queues_of_two_tenants_are_two_whatever_their_ids_are(one: str, othe
 
 @given(ids)
 def test_everything_a_delivery_asks_for_waits_in_the_queue_of_its_source(source: str) -> None:
-    """Of an unknown account too, as nobody knows yet when it is stored."""
+    """That includes an unknown account, because nobody knows the account when the delivery is stored."""
     kinds = [fact for fact in JOBS.subscriptions if hasattr(fact, "source")]
     assert len(kinds) > 10
     for kind in kinds:

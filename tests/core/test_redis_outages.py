@@ -1,4 +1,4 @@
-"""Without Redis the work goes on: killed, hanging, or silent on connections that stand; and everybody can see it."""
+"""Jobs run without Redis, whether it was killed, hangs or is silent, and readiness reports it."""
 
 import asyncio
 import contextlib
@@ -25,12 +25,12 @@ from tests.core.conftest import Harness, open_harness
 from tests.support.sample_service import JOBS
 from tests.support.silent_proxy import silent_proxy
 
-HEALS_IN = 15.0  # seconds, the promise for whatever becomes of Redis
+HEALS_IN = 15.0  # seconds, the promise for any outage of Redis
 
 
 @pytest.fixture
 async def own_redis(tmp_path: Path) -> AsyncIterator[servers.Server]:
-    """A Redis that a test may stop, whatever the others use."""
+    """A Redis server that a test may stop, because no other test uses it."""
     server = servers.valkey(tmp_path, "secret")
     await server.start()
     yield server
@@ -40,21 +40,21 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[servers.Server]:
 
 
 def send_signal(server: servers.Server, number: signal.Signals) -> None:
-    """Send a signal to a server that runs."""
+    """Send a signal to a running server."""
     if server.process is not None:
         server.process.send_signal(number)
 
 
 @pytest.fixture
 async def harness(database_url: str, own_redis: servers.Server) -> AsyncIterator[Harness]:
-    """A house whose workers have a Redis of their own."""
+    """A harness whose workers have their own Redis."""
     async with open_harness(database_url, f"redis://:secret@127.0.0.1:{own_redis.port}/0") as harness:
         yield harness
 
 
 @contextlib.asynccontextmanager
 async def running_worker(harness: Harness) -> AsyncIterator[Worker]:
-    """A worker in this process that has Redis."""
+    """Run a worker in this process that reaches Redis."""
     worker = Worker(harness.resources, JOBS)
     running = asyncio.create_task(worker.run())
     try:
@@ -67,9 +67,9 @@ async def running_worker(harness: Harness) -> AsyncIterator[Worker]:
 
 
 async def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
-    """Wait until it holds."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 - nobody rings
+        while not condition():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.02)
 
 
@@ -138,7 +138,7 @@ async def test_connections_that_fall_silent_are_given_up_though_new_ones_work(
 async def test_what_was_handed_over_to_a_redis_that_died_is_run_at_once(
     harness: Harness, own_redis: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not when its claim has run out: the worker knows what it never got back."""
+    """It need not wait for the claim to expire: the worker knows which ids never came back."""
     lost, start = list[bool](), Worker._start
 
     async def lose_the_first(worker: Worker, ctx: dict[Any, Any], ids: Sequence[int]) -> None:
@@ -200,7 +200,7 @@ async def test_a_worker_answers_beside_its_metrics_what_it_reaches() -> None:
 
 
 def get_readiness(port: int) -> tuple[int, Any]:
-    """What `/readyz` answers."""
+    """Return the status and body of `/readyz`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/readyz")
     response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Nobody works on a database whose schema is not there yet, or older than this version; and both say so."""
+"""No process works on a database without this version's schema, and each says so."""
 
 import asyncio
 import secrets
@@ -20,7 +20,7 @@ from tests.support.service import run_service
 
 @pytest.fixture
 async def empty_url(stack: Stack) -> AsyncIterator[str]:
-    """A database in which nothing was ever made."""
+    """An empty database."""
     name = f"empty_{secrets.token_hex(6)}"
     yield await stack.create_database(name)
     await stack.drop_database(name)
@@ -50,7 +50,7 @@ async def test_a_schema_is_missing_old_present_or_newer_than_we_know(empty_url: 
 
 
 async def migrate_down(pool: AsyncpgPool) -> None:
-    """As after `migrate --to base`: Alembic's table is there, and empty."""
+    """Migrate to `base`, after which Alembic's table exists and is empty."""
     await pool.execute("DELETE FROM alembic_version")
 
 

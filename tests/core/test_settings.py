@@ -1,4 +1,4 @@
-"""Everything that is wrong with the environment is said at once, a line for each setting, and never with its value."""
+"""All errors of the environment are reported at once, one line each, never with a value."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -38,13 +38,13 @@ RULES = [
 
 
 def read_with(variables: Mapping[str, str]) -> Settings:
-    """The settings of a process with these variables and no others."""
+    """Return the settings of a process with exactly these variables."""
     with patch.dict(os.environ, variables, clear=True):
         return read_settings()
 
 
 def errors_of(**changes: str | None) -> list[str]:
-    """What is said of good settings with these changes; None is a variable that is not there."""
+    """Return the errors of valid settings with these changes; None removes a variable."""
     with pytest.raises(SettingsError) as refused:
         read_with({name: value for name, value in (WHOLE | changes).items() if value is not None})
     return list(refused.value.lines)
@@ -73,7 +73,7 @@ def test_an_empty_variable_that_is_not_required_is_none() -> None:
 @pytest.mark.parametrize("value", [" {}", "{} ", "{}\n", "\t", "{}\x00{}", "{}\u2028"])
 def test_white_space_around_a_value_and_control_characters_are_faults(name: str, value: str) -> None:
     text = value.replace("{}", WHOLE.get(name, "15"))
-    if "\x00" in text:  # no environment can hold it, a file of settings can
+    if "\x00" in text:  # the environment cannot contain it, but a file of settings can
         with pytest.raises(ValueError, match=name.lower()):
             Settings.model_validate({key.lower(): default for key, default in (WHOLE | {name: text}).items()})
         return

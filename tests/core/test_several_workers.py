@@ -1,4 +1,4 @@
-"""Several workers, as real processes: never two at one key, and whoever dies is followed by another."""
+"""Several worker processes: never two run one key at once, and a dead worker is replaced."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ WHERE tstzrange(one.started_at, one.ended_at) && tstzrange(other.started_at, oth
 
 
 async def test_two_workers_never_run_one_key_side_by_side(harness: Harness) -> None:
-    """Changes of a few things pour in while two processes work; every run notes when it began and ended."""
+    """Changes of a few things pour in while two processes work; every run records its start and end."""
     keys, shuffled = [f"thing{number}" for number in range(6)], random.Random(4711)
     await asyncio.gather(harness.start_worker_process("one"), harness.start_worker_process("two"))
 
@@ -60,7 +60,7 @@ async def test_a_worker_stopped_past_its_lease_is_followed_and_what_it_found_out
     two.signal(signal.SIGTERM)
     await two.wait_ended()
     one.signal(signal.SIGCONT)
-    await harness.wait_polled()  # the first one works again
+    await harness.wait_polled()  # the first worker works again
     first, second = await harness.read_runs("a")
     assert (first["worker"], first["ended_at"]) == ("one", None)
     assert (second["worker"], second["ended_at"] is not None) == ("two", True)
@@ -86,7 +86,7 @@ async def test_after_a_kill_another_worker_takes_over_and_sees_the_attempt(harne
 
 
 async def test_what_a_killed_worker_had_claimed_and_not_begun_is_run_by_another(harness: Harness) -> None:
-    """Many more rows than a worker has places: some are on the wire when it dies."""
+    """There are many more rows than slots, so some ids are in transport when the worker dies."""
     keys = [f"thing{number}" for number in range(120)]
     for key in keys:
         await harness.put_thing(key, open=False)
@@ -108,7 +108,7 @@ async def test_what_a_killed_worker_had_claimed_and_not_begun_is_run_by_another(
 
 
 async def test_a_worker_leaves_alone_what_it_does_not_know_and_one_that_knows_it_runs_it(harness: Harness) -> None:
-    """During a deployment new facts meet old workers."""
+    """During a deployment old workers see the new version's facts."""
     await harness.put_thing("new", wanted=1)
     async with harness.resources.db.transaction() as tx:
         tx._requests.extend(NEWER_JOBS.requests_for(KnownToNewer("new"), tx.now))

@@ -1,4 +1,4 @@
-"""The counts of the whole database are shown by one process, which another follows when it ends."""
+"""One process shows the counts of the whole database, and another replaces it when it ends."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.support.timeouts import TIMEOUT
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a turn."""
+    """Make every wait for the lock short."""
     monkeypatch.setattr(shared_metrics, "INTERVAL", 0.02)
 
 
@@ -32,7 +32,7 @@ class ShownValues:
         self.changed.set()
 
     async def wait_until(self, values: Counts | None) -> None:
-        """Return once this is shown."""
+        """Wait until this is shown."""
         async with asyncio.timeout(TIMEOUT):
             while not self.values or self.values[-1] != values:
                 self.changed.clear()
@@ -41,7 +41,7 @@ class ShownValues:
 
 @contextlib.asynccontextmanager
 async def run_process(url: str, shown: ShownValues) -> AsyncIterator[None]:
-    """One more process that would show it."""
+    """Run one more process that would show the values."""
     count = MetricQuery("SELECT 'events' AS name, count(*) AS value FROM events", shown.show)
     running = asyncio.create_task(SharedMetrics(url, Clock(), [count]).run())
     try:
@@ -61,7 +61,7 @@ async def test_of_several_processes_one_shows_the_counts_and_another_when_it_has
                 first.values.clear()
                 await first.wait_until({"events": 0})
             assert second.values == []
-        assert first.values[-1] is None, "who ended shows nothing any more"
+        assert first.values[-1] is None, "a process that ended shows nothing any more"
         await second.wait_until({"events": 0})
 
 

@@ -1,4 +1,4 @@
-"""Names and titles carry nothing that nobody sees, and otherwise stay as people wrote them."""
+"""Names and titles contain no invisible characters, and otherwise stay as people wrote them."""
 
 import re
 import unicodedata

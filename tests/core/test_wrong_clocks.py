@@ -1,4 +1,4 @@
-"""A machine whose clock is wrong puts nothing off and drops nothing; it says that its clock is wrong."""
+"""A machine with a wrong clock postpones and drops nothing; it reports that its clock is wrong."""
 
 import asyncio
 import contextlib
@@ -28,14 +28,14 @@ from tests.support.service import WEBHOOK_SECRET, RunningService, run_service
 from tests.support.timeouts import TIMEOUT
 
 MINUTE, DAY_AND_MORE = 60.0, 26 * 3600.0
-# An API a minute ahead used to put its work off by a minute, and by a second for the poll.
+# With an API a minute ahead, its work was once postponed by a minute, plus a second for the poll.
 SOON = 45.0
 _READY = "SELECT count(*) FROM registrants WHERE state = 'ready'"
 
 
 @dataclass
 class Machine:
-    """A process on a machine of its own; `url` and `readiness_url` are where it answers."""
+    """A process on its own machine; `url` and `readiness_url` are its addresses."""
 
     child: ChildProcess
     clock: Path
@@ -44,13 +44,13 @@ class Machine:
     readiness_url: str
 
     def set_clock(self, ahead: float) -> None:
-        """Set its machine's clock."""
+        """Set the machine's clock."""
         moved = self.clock.with_suffix(".new")
         moved.write_text(str(ahead))
-        moved.replace(self.clock)  # at once: it is being read
+        moved.replace(self.clock)  # atomically, because it is being read
 
     async def readiness(self) -> tuple[int, Any]:
-        """What its `/readyz` answers, once it answers at all."""
+        """Return the response of `/readyz`, once there is one."""
         async with asyncio.timeout(TIMEOUT), httpx.AsyncClient() as http:
             while True:
                 with contextlib.suppress(httpx.TransportError):
@@ -59,14 +59,14 @@ class Machine:
                 await asyncio.sleep(0.05)
 
     async def wait_for_clock_state(self, clock: str) -> None:
-        """Wait until its readiness says so of its clock."""
+        """Wait until readiness reports this state of the clock."""
         async with asyncio.timeout(TIMEOUT):
-            while (await self.readiness())[1]["checks"]["clock"] != clock:  # noqa: ASYNC110 - it rings nobody
+            while (await self.readiness())[1]["checks"]["clock"] != clock:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.1)
 
     @property
     def clock_log(self) -> list[Any]:
-        """What its log says of its clock."""
+        """Return the log lines about the clock."""
         lines = map(json.loads, self.log.read_text().splitlines())
         return [line for line in lines if line["source"] == "clock"]
 
@@ -75,7 +75,7 @@ class Machine:
 async def run_machine(
     service: RunningService, folder: Path, main: Main, ahead: float, *arguments: Any
 ) -> AsyncIterator[Machine]:
-    """A process whose machine's clock is so many seconds ahead."""
+    """Run a process whose machine's clock is so many seconds ahead."""
     metrics, clock, log = free_port(), folder / "clock", folder / "log"
     clock.write_text(str(ahead))
     variables = environment(service.settings) | {"METRICS_PORT": str(metrics)}
@@ -96,29 +96,29 @@ async def idle(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIter
 
 
 async def wait_registered(service: RunningService, members: int) -> float:
-    """Wait until so many members are registrants at Zoom; how long it took."""
+    """Wait until so many members are registrants at Zoom; returns how long it took."""
     began = perf_counter()
     async with asyncio.timeout(TIMEOUT):
-        while await service.resources.db.pool.fetchval(_READY) != members:  # noqa: ASYNC110 - it rings nobody
+        while await service.resources.db.pool.fetchval(_READY) != members:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.05)
     return perf_counter() - began
 
 
 async def event_starting_soon(service: RunningService) -> Any:
-    """An event on Zoom whose door is open."""
+    """An event on Zoom that members may join now."""
     starts = service.clock.now() + timedelta(minutes=10)
     return await service.create_event(starts_at=starts.isoformat(), ends_at=(starts + timedelta(hours=1)).isoformat())
 
 
 async def call_api(service: RunningService, who: str, method: str, url: str, json: Any = None) -> httpx.Response:
-    """What somebody is answered at that address."""
+    """Call the API at that address as this member."""
     headers = {"Authorization": f"Bearer {service.platform.token(who)}"}
     async with httpx.AsyncClient(timeout=TIMEOUT) as http:
         return await http.request(method, url, json=json, headers=headers)
 
 
 async def send_rsvp(service: RunningService, url: str, who: str, event: str) -> None:
-    """RSVP at the API of that address."""
+    """RSVP through the API at that address."""
     response = await call_api(service, who, "PUT", f"{url.rstrip('/')}/api/events/{event}/rsvp", {"status": "going"})
     assert response.status_code == 200, response.text
 
@@ -149,7 +149,7 @@ async def test_an_api_on_a_machine_whose_clock_is_wrong_puts_no_work_off(
 async def test_an_api_on_a_machine_whose_clock_is_wrong_refuses_nobody_and_nothing(
     service: RunningService, tmp_path: Path, ahead: float
 ) -> None:
-    """Tokens, passes for the door and notifications of Zoom are good for a time, and others made them."""
+    """Tokens, tickets and Zoom's notifications expire, and other machines made them."""
     await service.connect()
     event = await event_starting_soon(service)
     await send_rsvp(service, str(service.api.base_url), "member", event["id"])
@@ -181,7 +181,7 @@ async def test_workers_on_a_machine_whose_clock_is_wrong_drop_no_answer_and_put_
 ) -> None:
     async with run_worker_until_idle(idle):
         await idle.connect()
-        event = await idle.create_event()  # tomorrow: over, by the clock of that machine
+        event = await idle.create_event()  # tomorrow: over already by the clock of that machine
     mailbox.clear()
     async with run_machine(idle, tmp_path, wrong_clock_processes.serve_worker, ahead) as worker:
         await worker.wait_for_clock_state(f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the database's")
@@ -201,7 +201,7 @@ async def test_workers_on_a_machine_whose_clock_is_wrong_drop_no_answer_and_put_
 
 
 async def delayed_periodic_jobs(service: RunningService) -> list[str]:
-    """The sweeps that are due later than they may be, by the database's clock."""
+    """Return the periodic jobs due later than allowed, by the database's clock."""
     names = [job.name for job in JOBS.periodic]
     rows = await service.resources.db.pool.fetch(
         "SELECT job FROM outbox JOIN unnest($1::text[], $2::interval[]) AS sweeps (job, every)"
