@@ -99,9 +99,8 @@ async def delete(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
         post=str(post_id),
     )
     await event_log.append(tx, event.id, f"{kind}-deleted", schemas.Deleted(id=post_id))
-    logger.info(
-        f"{kind} deleted", event_id=str(event.id), post_id=str(post_id), author=post.author_id, by=caller.member_id
-    )
+    log_event = f"{kind} deleted"
+    logger.info(log_event, event_id=str(event.id), post_id=str(post_id), author=post.author_id, by=caller.member_id)
 
 
 async def _post(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[Event, LivePost]:

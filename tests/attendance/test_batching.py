@@ -1,4 +1,4 @@
-"""What waits is done together, and what cannot be read keeps nobody from the rest."""
+"""Waiting jobs are handled in batches, and a delivery that cannot be read blocks no other."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,7 +23,7 @@ async def idle(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIter
 
 
 async def store_joins(service: RunningService, people: int) -> dict[str, Any]:
-    """An event, and so many joins in its meeting that nobody has taken down yet."""
+    """Create an event and store so many joins in its meeting, none of them handled yet."""
     async with run_worker_until_idle(service):
         await service.connect()
         event: dict[str, Any] = await service.create_event()
@@ -39,7 +39,7 @@ async def store_joins(service: RunningService, people: int) -> dict[str, Any]:
 
 
 async def count_sessions(service: RunningService) -> int:
-    """How many sessions are written down."""
+    """Return how many participant sessions are stored."""
     count: int = await service.resources.db.pool.fetchval("SELECT count(*) FROM participant_sessions")
     return count
 
@@ -68,7 +68,7 @@ async def test_a_delivery_that_cannot_be_read_keeps_none_of_the_others(idle: Run
         while await count_sessions(idle) < 19:
             await idle.wait_idle()
     left = await outbox(idle, INTERPRET)
-    assert [(row["key"], row["reason"]) for row in left] == [(broken, "CannotOpen")]
+    assert [(row["key"], row["reason"]) for row in left] == [(broken, "DecryptionError")]
 
 
 async def test_a_failure_of_all_together_holds_nobody_up(idle: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,15 +32,19 @@ from tests.support.cpu_contention import CpuContention
 from tests.support.service import serve
 from tests.support.timeouts import TIMEOUT
 
-PEOPLE, STAYS, CONNECTIONS = 1_000, 5, 32
-ISSUER, SECRET, INSTANCE = "https://platform.example", "webhook-secret-of-the-app", "an-instance=="
-MEETING_SECONDS = 3600  # seconds
-ZOOM_TIMEOUT = 3.0
+PEOPLE = 1_000
+SESSIONS_PER_PERSON = 5
+CONNECTIONS = 32
+ISSUER = "https://platform.example"
+SECRET = "webhook-secret-of-the-app"
+INSTANCE = "an-instance=="
+MEETING_SECONDS = 3600
+ZOOM_TIMEOUT = 3.0  # seconds; Zoom repeats a notification that is not acknowledged within this time
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """One API process and one worker, each of its own, and an event a thousand people came to."""
+    """One API process, one worker, and an event that a thousand people attended."""
 
     port: int
     pid: int
@@ -50,7 +54,7 @@ class Deployment:
     signature: TokenSigner
 
     async def attendance(self) -> dict[str, Any]:
-        """Who came, as the owner reads it."""
+        """Return the attendance, as the owner reads it."""
         headers = {"Authorization": f"Bearer {self.signature.token('owner')}"}
         async with httpx.AsyncClient(
             base_url=f"http://{LOOPBACK}:{self.port}", trust_env=False, timeout=TIMEOUT
@@ -89,7 +93,7 @@ async def deployment(database_url: str, redis_url: str, tmp_path: Path) -> Async
 
 
 def ended(began: datetime) -> datetime:
-    """When the meeting ended."""
+    """Return when the meeting ended."""
     return began + timedelta(seconds=MEETING_SECONDS)
 
 
@@ -97,20 +101,23 @@ SecondsByPerson = dict[int, list[tuple[int, int]]]
 
 
 def random_presence(dice: random.Random) -> SecondsByPerson:
-    """From which second to which everybody was inside, stay by stay, on one device or several."""
+    """Return from which second to which everybody was inside, on one device or several."""
     return {
-        number: [(begins, begins + dice.randint(1, 900)) for begins in dice.sample(range(MEETING_SECONDS - 900), STAYS)]
+        number: [
+            (begins, begins + dice.randint(1, 900))
+            for begins in dice.sample(range(MEETING_SECONDS - 900), SESSIONS_PER_PERSON)
+        ]
         for number in range(PEOPLE)
     }
 
 
 def notifications(inside: SecondsByPerson, began: datetime) -> Iterator[dict[str, Any]]:
-    """What Zoom says of it: every connection has a `user_id` of its own."""
-    for number, stays in inside.items():
-        for stay, seconds in enumerate(stays):
+    """Yield Zoom's notifications: every connection has a `user_id` of its own."""
+    for number, sessions in inside.items():
+        for session, seconds in enumerate(sessions):
             for what, second in zip(("join", "leave"), seconds, strict=True):
                 person = {
-                    "user_id": str(16_778_240 + 1024 * (STAYS * number + stay)),
+                    "user_id": str(16_778_240 + 1024 * (SESSIONS_PER_PERSON * number + session)),
                     "user_name": f"Member {number}",
                     "email": "",
                     "registrant_id": f"member-{number}",
@@ -123,14 +130,14 @@ def notifications(inside: SecondsByPerson, began: datetime) -> Iterator[dict[str
 
 
 def notification(event: str, about: dict[str, Any], began: datetime) -> dict[str, Any]:
-    """The document of one notification."""
+    """Return the body of one notification."""
     subject = {"id": str(MEETING_ID), "uuid": INSTANCE, "host_id": "ada", "topic": "Open evening", "type": 2} | about
     stamped = int(began.timestamp() * 1000)
     return {"event": event, "event_ts": stamped, "payload": {"account_id": "zoom-account", "object": subject}}
 
 
 def signed_request(document: dict[str, Any]) -> bytes:
-    """A notification as it goes over the wire."""
+    """Return a notification as a signed HTTP request."""
     body, at = json.dumps(document).encode(), str(int(time()))
     signature = hmac.new(SECRET.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
     headers = {"x-zm-request-timestamp": at, "x-zm-signature": f"v0={signature}", "Content-Type": "application/json"}
@@ -138,7 +145,7 @@ def signed_request(document: dict[str, Any]) -> bytes:
 
 
 async def deliver(port: int, requests: list[bytes]) -> list[float]:
-    """Post everything over many connections at once, each sending on as soon as it was answered; seconds it took."""
+    """Post all requests over many connections at once; returns the seconds each took."""
     waiting, latencies = iter(requests), []
 
     async def send() -> None:
@@ -157,16 +164,16 @@ async def deliver(port: int, requests: list[bytes]) -> list[float]:
 
 
 async def wait_until_processed(database: Any) -> None:
-    """Return when everything that was heard is taken down."""
+    """Return when everything that was delivered is processed."""
     left = "SELECT count(*) FROM outbox WHERE job = ANY($1)"
     jobs = ["inbox.interpret", "attendance.handle_participant", "meetings.handle_instance"]
     async with asyncio.timeout(10 * TIMEOUT):
-        while await database.fetchval(left, jobs):  # noqa: ASYNC110 - nobody rings when the last row is done
+        while await database.fetchval(left, jobs):  # noqa: ASYNC110 - nothing notifies when the last row is done
             await asyncio.sleep(0.1)
 
 
 def zoom_time(moment: datetime) -> str:
-    """As Zoom writes a time."""
+    """Return a time as Zoom writes it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -181,17 +188,19 @@ async def test_ten_thousand_notifications_of_a_thousand_people_at_once(deploymen
     latencies = await deliver(deployment.port, requests + repeated)
     slowdown, acknowledged = busy.slowdown(), perf_counter() - began
     await wait_until_processed(deployment.database)
-    print(  # noqa: T201 - the figures of this machine, for whoever runs it with -s
+    print(  # noqa: T201 - the figures of this machine, shown with -s
         f"{len(latencies)} deliveries acknowledged in {acknowledged:.1f} s, median {median(latencies):.3f} s, longest"
-        f" {max(latencies):.3f} s; taken down after {perf_counter() - began:.1f} s"
+        f" {max(latencies):.3f} s; processed after {perf_counter() - began:.1f} s"
     )
     assert max(latencies) < ZOOM_TIMEOUT * slowdown
-    assert (
-        await deployment.database.fetchval("SELECT count(*) FROM deliveries") == len(requests) == 2 * STAYS * PEOPLE + 1
-    )
+    stored = await deployment.database.fetchval("SELECT count(*) FROM deliveries")
+    assert stored == len(requests) == 2 * SESSIONS_PER_PERSON * PEOPLE + 1
     report = await deployment.attendance()
     minutes = {each["member_id"]: each["minutes"] for each in report["items"]}
-    counted = {f"member-{number}": set().union(*(range(*stay) for stay in stays)) for number, stays in inside.items()}
+    counted = {
+        f"member-{number}": set().union(*(range(*session) for session in sessions))
+        for number, sessions in inside.items()
+    }
     assert minutes == {member_id: (len(seconds) + 30) // 60 for member_id, seconds in counted.items()}
     assert {each["confidence"] for each in report["items"]} == {"certain"}
     assert report["unknown"] == report["no_shows"] == []

@@ -1,4 +1,4 @@
-"""Zoom gives a client another id at each room move, and loses notifications: everybody was there all the same."""
+"""Zoom gives a client another id at each room move, and loses notifications: the minutes stay right."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -15,13 +15,13 @@ from app.attendance.connections import group_by_connection, sessions_of
 from app.attendance.sessions import ClientActivity, InstanceWindow, Interval, Session, overlaps, union
 
 STARTS = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
-LAST = 60
-ROOMS = 1000  # clients of one connection are numbered by it
+LAST = 60  # minutes
+ROOMS = 1000  # the clients of connection n have the numbers from n * ROOMS on
 LINK = "r-1"
 
 
 def at(minutes: float) -> datetime:
-    """So many minutes after the start."""
+    """Return the time so many minutes after the start."""
     return STARTS + timedelta(minutes=minutes)
 
 
@@ -29,7 +29,7 @@ ENDED, RUNNING = (InstanceWindow(STARTS, at(LAST), running) for running in (Fals
 
 
 class Notification(NamedTuple):
-    """One notification: `client_activity` as `kind` in `minute`."""
+    """One notification: a client did `kind` in `minute`."""
 
     client: int
     kind: str
@@ -44,7 +44,7 @@ def client_activity(
     participant_uuid: str | None = None,
     link: str | None = None,
 ) -> ClientActivity:
-    """A client of which these notes came, in whatever order and number."""
+    """Return the activity of a client after these notifications; order and repetition make no difference."""
     own = [notification for notification in notifications if notification.client == number]
 
     def those(kind: str) -> frozenset[datetime]:
@@ -67,7 +67,10 @@ def client_activity(
 def sessions_in_minutes(
     *notifications: tuple[int, str, int], uuid: str | None = "p", window: InstanceWindow = ENDED
 ) -> list[tuple[float, float, bool]]:
-    """The stays of clients that are one connection by its `uuid` or else by its link: from, until, and told in full."""
+    """Return the sessions of one connection as (from, until, complete).
+
+    The clients are tied by their `participant_uuid` if `uuid` is given, else by their link.
+    """
     parsed = [Notification(*note) for note in notifications]
     clients = [
         client_activity(number, parsed, participant_uuid=uuid, link=LINK) for number in {note.client for note in parsed}
@@ -185,7 +188,7 @@ def test_clients_of_which_nothing_stays_and_other_instances_are_never_one() -> N
 
 @st.composite
 def connections(draw: st.DrawFn) -> list[list[Notification]]:
-    """What Zoom says of one to three connections of a person, each of which goes from room to room."""
+    """Draw the notifications of one to three connections of a person, each of which moves from room to room."""
     found = []
     for number in range(draw(st.integers(1, 3))):
         moments = sorted(draw(st.lists(st.integers(0, LAST), min_size=2, max_size=6, unique=True)))
@@ -200,8 +203,10 @@ def connections(draw: st.DrawFn) -> list[list[Notification]]:
 
 
 def expected_minutes(received: Sequence[Sequence[Notification]]) -> set[int]:
-    """The minutes inside, one by one: a connection lasts from the first that is heard of it to the last, if that is a
-    leaving, and else to the end."""
+    """Return the minutes inside, one by one.
+
+    A connection lasts from its first notification to its last one if that is a leave, and else to the end.
+    """
     minutes: set[int] = set()
     for notes in received:
         if notes:
@@ -211,7 +216,7 @@ def expected_minutes(received: Sequence[Sequence[Notification]]) -> set[int]:
 
 
 def minutes_of(found: Iterable[Session]) -> set[int]:
-    """The minutes of stays, one by one."""
+    """Return the minutes of sessions, one by one."""
     minute = timedelta(minutes=1)
     intervals = union(Interval(session.start, session.end) for session in found)
     return {
@@ -224,7 +229,7 @@ def minutes_of(found: Iterable[Session]) -> set[int]:
 def fold(
     notes: Sequence[Notification], *, report: Sequence[Sequence[Notification]] = (), uuid: bool = True
 ) -> list[Session]:
-    """The stays of everybody, from notes in the order they come; `report` also has the rows Zoom reported."""
+    """Return all sessions after these notifications; `report` has the visits that Zoom reported."""
     intervals: dict[int, list[Interval]] = {}
     for visits in report:
         for came, went in zip(visits[::2], visits[1::2], strict=True):
@@ -234,7 +239,7 @@ def fold(
             number,
             notes,
             intervals.get(number, ()),
-            # A report does not name the connection.
+            # A client known only from the report has no `participant_uuid`.
             participant_uuid=f"p-{number // ROOMS}" if uuid and any(note.client == number for note in notes) else None,
             link=LINK,
         )

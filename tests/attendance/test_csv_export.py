@@ -1,4 +1,4 @@
-"""A cell is text, whatever it begins with."""
+"""Every cell is text, whatever it begins with."""
 
 import csv
 import io

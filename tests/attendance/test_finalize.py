@@ -1,4 +1,4 @@
-"""What Zoom reports after the end fills what it did not say before, and doubles nothing."""
+"""Zoom's report after the end fills what notifications left out, and counts nothing twice."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ JOINED, LEFT = "meeting.participant_joined", "meeting.participant_left"
 async def event_with_rsvps(
     service: RunningService, *scopes: str, coming: tuple[str, ...] = ("member", "member2")
 ) -> dict[str, Any]:
-    """An event on Zoom some members are coming to; the account has granted these scopes too."""
+    """Create an event on Zoom with members who are coming; the account also grants these scopes."""
     granted = (await service.zoom.get("/simulator/state")).json()["scopes"]
     (await service.zoom.put("/simulator/app", json={"scopes": [*granted, *scopes]})).raise_for_status()
     await service.connect()
@@ -28,7 +28,7 @@ async def event_with_rsvps(
 
 
 async def run_meeting(service: RunningService, event: dict[str, Any]) -> None:
-    """Mia is there from 0 to 20 and from 30 to 50, Max from 10 to 40; then the host ends it at 50."""
+    """Run the meeting: Mia is there from 0 to 20 and from 30 to 50, Max from 10 to 40; the host ends it at 50."""
     mine, theirs = [{"join_url": await personal_link(service, event, who)} for who in ("member", "member2")]
     await advance_to_minute(service, event, 0)
     await act_in_meeting(service, event, "start")
@@ -42,14 +42,14 @@ async def run_meeting(service: RunningService, event: dict[str, Any]) -> None:
 
 
 async def later(service: RunningService, minutes: float) -> None:
-    """Some time on, what became due is done."""
+    """Advance the clock, and do what became due."""
     await service.wait_idle()
     await service.advance_clock(timedelta(minutes=minutes))
     await service.wait_idle()
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
-    """Minutes, sessions, and whether all was told, of everybody known."""
+    """Return minutes, number of sessions and completeness of every known person."""
     members = by_member(report)
     return {who: (each["minutes"], len(each["sessions"]), each["complete"]) for who, each in members.items()}
 

@@ -1,4 +1,4 @@
-"""What Zoom never told of a meeting's beginning and end costs nobody a minute, and is put right where it can be."""
+"""Starts and ends that Zoom did not report cost nobody a minute, and are corrected where possible."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,12 +20,15 @@ REPORT = "report:read:list_meeting_participants"
 
 
 async def lose_notifications(service: RunningService, *kinds: str) -> None:
-    """Zoom says nothing of these from now on."""
+    """Lose notifications of these kinds from now on."""
     await set_faults(service, notifications=tuple(lost_notification(f"meeting.{kind}", None) for kind in kinds))
 
 
 async def event_with_member(service: RunningService, *scopes: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """An event somebody is coming to, from 0 to 60, and their link; the account has granted these scopes too."""
+    """Create an event from 0 to 60 that a member is coming to; returns it and their link.
+
+    The account also grants these scopes.
+    """
     await grant(service, *scopes)
     await service.connect()
     event = await service.create_event()
@@ -36,32 +39,32 @@ async def event_with_member(service: RunningService, *scopes: str) -> tuple[dict
 async def attendance_minutes(
     service: RunningService, event: dict[str, Any]
 ) -> tuple[int, dict[str, tuple[int, float]]]:
-    """How long it was held, and who was there how many minutes and for which share."""
+    """Return how long the meeting was open, and everybody's minutes and share."""
     report = await fetch_attendance(service, event)
     people = {who: (each["minutes"], round(each["share"], 2)) for who, each in by_member(report).items()}
     return report["held_minutes"], people
 
 
 def minute_of(event: dict[str, Any], at: datetime) -> int:
-    """Which minute of the event a moment is."""
+    """Return the minute of the event."""
     return round((at - datetime.fromisoformat(event["starts_at"])) / timedelta(minutes=1))
 
 
 def zoom_time(event: dict[str, Any], minutes: float) -> str:
-    """A moment of the event, as Zoom writes it."""
+    """Return a minute of the event as Zoom writes it."""
     at = datetime.fromisoformat(event["starts_at"]) + timedelta(minutes=minutes)
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def instance_uuid(service: RunningService) -> str:
-    """The UUID of the only instance we know."""
+    """Return the UUID of the only instance we know."""
     (row,) = await service.resources.db.pool.fetch("SELECT uuid FROM instances")
     uuid: str = row["uuid"]
     return uuid
 
 
 async def end_minute(service: RunningService, event: dict[str, Any]) -> int:
-    """In which minute the event ended, as far as is known."""
+    """Return the minute in which the event ended, as far as is known."""
     (row,) = await service.resources.db.pool.fetch("SELECT ended_at FROM events")
     return minute_of(event, row["ended_at"])
 
@@ -74,7 +77,7 @@ async def test_a_start_nobody_told_cuts_nobodys_minutes(scopes: tuple[str, ...],
     await act_in_meeting(service, event, "start")
     await act_in_meeting(service, event, "join", **link)
     await advance(service, 6)
-    assert (await get_event(service, event))["status"] == "live", "the sweep has found it out"
+    assert (await get_event(service, event))["status"] == "live", "the periodic job has found it"
     await advance_to_minute(service, event, 50)
     await act_in_meeting(service, event, "end")
     await send_notification(
@@ -128,7 +131,7 @@ async def test_an_end_that_was_found_out_is_put_right_by_zooms_report_and_by_zoo
     assert (await attendance_minutes(service, event))[0] == 52
 
 
-async def test_a_rehearsal_whose_end_was_found_out_after_the_start_is_no_holding_in_the_end(
+async def test_a_rehearsal_whose_end_was_found_out_after_the_start_does_not_count_in_the_end(
     service: RunningService,
 ) -> None:
     event, link = await event_with_member(service, REPORT)

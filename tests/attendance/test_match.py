@@ -1,4 +1,4 @@
-"""Whose session it is: the surest way counts, two who fit alike are nobody, and a name is never enough."""
+"""Whose session it is: the most certain method decides, equal matches are none, a name is never enough."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ MAX = PossibleMember("max", "Max Member", frozenset({"max@members.example"}), fr
 
 
 def match_one(*people: PossibleMember, **evidence: Any) -> Match:
-    """The match of a single session."""
+    """Return the match of a single session."""
     session = SessionEvidence(UUID(int=1), JOINED_AT, **evidence)
     return match([session], people)[session.session_id]
 

@@ -1,4 +1,4 @@
-"""What a notification says of a participant, whatever else it says or leaves out."""
+"""What a notification says about a participant, whatever else it contains or leaves out."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def parsed(person: object, event: str = "meeting.participant_joined", ts: int | None = None) -> ParticipantEvent | None:
-    """What is kept of a notification."""
+    """Parse a notification about this participant."""
     payload = {"object": {"id": "1", "uuid": "an-instance==", "participant": person}}
     return parse(Notification(event, ts, "account", "1", "an-instance==", None, payload), RECEIVED)
 
@@ -79,7 +79,7 @@ fields = st.sampled_from(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # letters are looked up slowly the first time
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first Unicode lookup is slow
 @given(st.dictionaries(fields, anything), st.sampled_from(sorted(KINDS)))
 def test_whatever_is_said_is_kept_as_text_the_database_takes(person: dict[str, Any], event: str) -> None:
     found = parsed(person, event)

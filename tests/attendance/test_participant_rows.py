@@ -1,4 +1,4 @@
-"""The database keeps of a history what it keeps of any other order of it, however often each thing was said."""
+"""Events stored in any order, and any number of times, leave the same rows."""
 
 import random
 from datetime import timedelta
@@ -17,11 +17,13 @@ COLUMNS = "connection, joins, leaves, waits, registrant_id, zoom_user_id, email,
 
 
 def history(dice: random.Random, instance: str, service: RunningService) -> list[ParticipantEvent]:
-    """Some clients that come and go; what is said of one of them differs from time to time."""
+    """Return events of some clients; identity fields of one client differ from time to time."""
     participant_events = []
     for client in range(dice.randint(1, 4)):
         for _ in range(dice.randint(1, 5)):
-            email, name, registrant = dice.choice([None, "a@x.example"]), dice.choice(["A", "B", None]), "r" * client
+            email = dice.choice([None, "a@x.example"])
+            name = dice.choice(["A", "B", None])
+            registrant = "r" * client
             at = service.clock.now().replace(microsecond=0) + timedelta(seconds=dice.randint(0, 3600))
             kind: Any = dice.choice(["joins", "leaves", "waits"])
             participant_events.append(

@@ -22,7 +22,7 @@ from tests.support.steps import grant, rsvp, set_behavior
 
 
 async def event_with_rsvps(service: RunningService, *coming: str) -> dict[str, Any]:
-    """An event on Zoom some members are coming to."""
+    """Create an event on Zoom that some members are coming to."""
     await service.connect()
     event: dict[str, Any] = await service.create_event()
     for who in coming:
@@ -31,7 +31,7 @@ async def event_with_rsvps(service: RunningService, *coming: str) -> dict[str, A
 
 
 async def unprotected_event(service: RunningService, *coming: str) -> dict[str, Any]:
-    """An event of a host without a licence, where nobody who enters has a registrant."""
+    """Create an event of a host without a licence; nobody who enters has a registrant."""
     await service.connect()
     event: dict[str, Any] = await service.create_event(host_id=(await service.hosts())["cleo@riverside.example"]["id"])
     for who in coming:
@@ -40,7 +40,7 @@ async def unprotected_event(service: RunningService, *coming: str) -> dict[str, 
 
 
 async def click_join(service: RunningService, event: dict[str, Any], who: str) -> None:
-    """A member clicks Join and is sent on to Zoom."""
+    """Click on Join as a member, and follow the redirect to Zoom."""
     ticket = (await service.post(who, f"/api/events/{event['id']}/zoom-join")).json()["url"]
     assert (await service.get(who, ticket)).status_code == 303
 
@@ -393,10 +393,10 @@ async def test_attendance_is_for_admins_and_the_events_coach(service: RunningSer
 
 
 def minutes_between(begins: str, ends: str) -> int:
-    """Whole minutes, to the nearest."""
+    """Return whole minutes, rounded to the nearest."""
     return round((datetime.fromisoformat(ends) - datetime.fromisoformat(begins)) / timedelta(minutes=1))
 
 
 def zoom_time(moment: datetime) -> str:
-    """As Zoom writes a time."""
+    """Return a time as Zoom writes it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

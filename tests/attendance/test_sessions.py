@@ -1,4 +1,4 @@
-"""Whatever order Zoom speaks in, and however often, everybody was there for the same time: the union of their stays."""
+"""In any order and any repetition of notifications, the time present is the union of the sessions."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -33,12 +33,12 @@ PEOPLE = ("mia", "max", "ada")
 
 
 def at(minutes: float) -> datetime:
-    """So many minutes after the start."""
+    """Return the time so many minutes after the start."""
     return STARTS + timedelta(minutes=minutes)
 
 
 class Notification(NamedTuple):
-    """What one notification says: of a client's, or (`client` None) an instance's beginning and end."""
+    """One notification about a client, or (`client` None) about the start or end of an instance."""
 
     instance: str
     client: int | None
@@ -48,7 +48,7 @@ class Notification(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """What happened: the instances one after the other, who was inside as whom, and what Zoom said of it, in order."""
+    """What happened: consecutive instances, who was inside as which client, and the notifications in order."""
 
     instances: dict[str, tuple[int, int]]
     owners: dict[int, str]
@@ -56,7 +56,7 @@ class History:
     notes: list[Notification]
 
     def minutes_inside(self, person: str) -> int:
-        """Minutes somebody was inside on at least one device, counted one by one."""
+        """Count the minutes somebody was inside on at least one device, one by one."""
         there = set()
         for client, owner in self.owners.items():
             if owner == person:
@@ -67,8 +67,11 @@ class History:
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """Up to three holdings; people who come, go, come again, on several devices at once, some through a waiting room,
-    some still there when the host ends it, some whose leaving Zoom forgot to tell before the end."""
+    """Draw up to three instances with their participants.
+
+    People come, leave, rejoin, and use several devices at once. Some pass a waiting room, some are there when the host
+    ends the meeting, and the last leave of some is lost.
+    """
     marks = sorted(draw(st.lists(st.integers(0, LAST), min_size=2, max_size=6, unique=True)))
     intervals = list(zip(marks[::2], marks[1::2], strict=False))
     instances = {f"uuid-{number}==": interval for number, interval in enumerate(intervals)}
@@ -99,15 +102,18 @@ INFERRED_AFTER = 15  # minutes after it happened
 
 
 def fold(history: History, notes: Iterable[Notification], *, with_report: bool = False) -> dict[str, Attendance | None]:
-    """Everybody's attendance from notes taken down as they come, one by one, repetitions included; `with_report`, also from
-    what Zoom answers afterwards: that a meeting runs by now or is over, and when each client was inside."""
-    holdings: dict[str, InstanceTimes] = {}
+    """Return everybody's attendance after these notifications, one by one, repetitions included.
+
+    With `with_report` also what Zoom answers later counts: that a meeting runs or has ended, and when each client was
+    inside.
+    """
+    instances: dict[str, InstanceTimes] = {}
     moments: dict[tuple[str, int], dict[str, list[datetime]]] = {}
     for note in notes:
         if note.client is None:
-            known_times = holdings.get(note.instance, InstanceTimes(None, None))
+            known_times = instances.get(note.instance, InstanceTimes(None, None))
             started = at(note.minute) if note.kind == "started" else known_times.started_at
-            holdings[note.instance] = InstanceTimes(
+            instances[note.instance] = InstanceTimes(
                 started, at(note.minute) if note.kind == "ended" else known_times.ended_at
             )
         else:
@@ -116,10 +122,10 @@ def fold(history: History, notes: Iterable[Notification], *, with_report: bool =
     intervals: dict[tuple[str, int], set[Interval]] = {}
     if with_report:
         for uuid, (began, ended) in history.instances.items():
-            known = holdings.get(uuid, InstanceTimes(None, None))
+            known = instances.get(uuid, InstanceTimes(None, None))
             left = [went for inside in history.inside.values() for where, _, went in inside if where == uuid]
             inferred_start, over = at(min(began + INFERRED_AFTER, ended)), at(max(left, default=ended + INFERRED_AFTER))
-            holdings[uuid] = InstanceTimes(known.started_at or inferred_start, known.ended_at or over)
+            instances[uuid] = InstanceTimes(known.started_at or inferred_start, known.ended_at or over)
         for client, inside in history.inside.items():
             for instance, came, went in inside:
                 intervals.setdefault((instance, client), set()).add(Interval(at(came), at(went)))
@@ -129,7 +135,7 @@ def fold(history: History, notes: Iterable[Notification], *, with_report: bool =
         arrivals = [interval.start for interval in intervals.get((instance, client), ())]
         notified = [moment for each in kinds.values() for moment in each]
         first_seen[instance] = min([first_seen.get(instance, UNTIL), *arrivals, *notified])
-    event_windows = instance_windows(holdings, first_seen, STARTS, UNTIL, is_over=True)
+    event_windows = instance_windows(instances, first_seen, STARTS, UNTIL, is_over=True)
     sessions_by_person: dict[str, list[Session]] = {person: [] for person in PEOPLE}
     for (instance, client), kinds in moments.items():
         joins, leaves, waits = (frozenset(kinds[kind]) for kind in ("joins", "leaves", "waits"))
@@ -152,7 +158,7 @@ def test_any_order_and_any_repetition_give_what_the_ordered_history_gives(
 
 @settings(max_examples=2000, deadline=None)
 @given(histories(), st.randoms(use_true_random=False), st.floats(0, 1))
-def test_whatever_was_lost_the_sweep_brings_the_minutes_of_the_ordered_history(
+def test_whatever_was_lost_the_report_brings_the_minutes_of_the_ordered_history(
     history: History, dice: random.Random, share: float
 ) -> None:
     received = [note for note in [*history.notes, *history.notes] if dice.random() > share]
@@ -202,7 +208,7 @@ def sessions_in_minutes(
     waits: Sequence[float] = (),
     window: InstanceWindow = HOUR,
 ) -> list[tuple[float, float, bool, bool]]:
-    """The stays of one client: from and until in minutes, still there, heard in full."""
+    """Return the sessions of one client as (from, until, ongoing, complete), in minutes."""
     came, left, waited = (frozenset(map(at, each)) for each in (joins, leaves, waits))
     found = sessions_of([ClientActivity(UUID(int=1), "uuid", came, left, waited)], window)
     minute = timedelta(minutes=1)
@@ -255,22 +261,22 @@ def test_a_stay_is_cut_to_its_instance() -> None:
     assert sessions_in_minutes(joins=[70], leaves=[80]) == [(60, 60, False, True)]
 
 
-def test_a_rehearsal_is_no_holding_of_the_event() -> None:
-    holdings = {"rehearsal": InstanceTimes(at(-60), at(-30)), "real": InstanceTimes(at(-5), at(50))}
-    assert list(instance_windows(holdings, {}, STARTS, UNTIL, is_over=True)) == ["real"]
+def test_a_rehearsal_is_no_instance_of_the_event() -> None:
+    instances = {"rehearsal": InstanceTimes(at(-60), at(-30)), "real": InstanceTimes(at(-5), at(50))}
+    assert list(instance_windows(instances, {}, STARTS, UNTIL, is_over=True)) == ["real"]
 
 
 def test_an_end_nobody_heard_is_the_next_start_and_of_the_last_one_the_present() -> None:
-    holdings = {"one": InstanceTimes(at(0), None), "two": InstanceTimes(at(20), None)}
-    assert instance_windows(holdings, {}, STARTS, at(30), is_over=False) == {
+    instances = {"one": InstanceTimes(at(0), None), "two": InstanceTimes(at(20), None)}
+    assert instance_windows(instances, {}, STARTS, at(30), is_over=False) == {
         "one": InstanceWindow(at(0), at(20), running=False),
         "two": InstanceWindow(at(20), at(30), running=True),
     }
 
 
 def test_an_end_that_was_found_out_later_is_no_later_than_the_next_start() -> None:
-    holdings = {"one": InstanceTimes(at(0), at(45)), "two": InstanceTimes(at(20), at(40))}
-    assert instance_windows(holdings, {}, STARTS, UNTIL, is_over=True)["one"] == InstanceWindow(
+    instances = {"one": InstanceTimes(at(0), at(45)), "two": InstanceTimes(at(20), at(40))}
+    assert instance_windows(instances, {}, STARTS, UNTIL, is_over=True)["one"] == InstanceWindow(
         at(0), at(20), running=False
     )
 

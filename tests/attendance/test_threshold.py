@@ -1,4 +1,4 @@
-"""A community says from when on somebody attended, and everything that shows attendance says so at once."""
+"""A community chooses from when on somebody attended; every view of the attendance follows at once."""
 
 import csv
 import io
@@ -36,13 +36,13 @@ def test_who_was_there_longer_did_not_attend_less(
 
 
 async def set_threshold(service: RunningService, **threshold: Any) -> None:
-    """An admin chooses another threshold."""
+    """Set another threshold as an admin."""
     response = await service.patch("admin", SETTINGS, {"attendance": threshold})
     assert response.status_code == 200, response.text
 
 
 async def attended_members(service: RunningService, event: dict[str, Any]) -> dict[str, bool]:
-    """Who attended, as the list says; and the spreadsheet says the same."""
+    """Return who attended by the JSON report; the CSV must say the same."""
     report = await fetch_attendance(service, event)
     path = f"/api/events/{event['id']}/attendance"
     sheet = (await service.get("admin", path, params={"format": "csv"})).content.decode("utf-8-sig")
@@ -54,7 +54,7 @@ async def attended_members(service: RunningService, event: dict[str, Any]) -> di
 
 
 async def count_pale_bars(service: RunningService, event: dict[str, Any]) -> int:
-    """How many bars of the picture are pale."""
+    """Return how many bars of the picture are pale."""
     picture = await service.get("admin", f"/api/events/{event['id']}/attendance", params={"format": "svg"})
     root = ElementTree.fromstring(picture.text)  # noqa: S314 - our own document
     return sum("fill-opacity" in element.attrib for element in root.iter())

@@ -1,4 +1,4 @@
-"""A holding of which Zoom told nothing, as while nobody listened, is asked for afterwards."""
+"""A meeting for which Zoom sent no notification, as during an outage of ours, is looked up afterwards."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +32,7 @@ COMPLETE = (50, {"m-admin": 50, "m-member": 50})
 
 
 async def event_with_member(service: RunningService, *scopes: str) -> dict[str, Any]:
-    """An event somebody is coming to, from 0 to 60; the account has granted these scopes too."""
+    """Create an event from 0 to 60 that a member is coming to; the account also grants these scopes."""
     await grant(service, *scopes)
     await service.connect()
     event: dict[str, Any] = await service.create_event()
@@ -41,7 +41,7 @@ async def event_with_member(service: RunningService, *scopes: str) -> dict[str, 
 
 
 async def run_unreported(service: RunningService, event: dict[str, Any], *kinds: str) -> None:
-    """It is held from 0 to 50, Zoom says nothing of these, and answers nobody before 62."""
+    """Run the meeting from 0 to 50 without notifications of these kinds; Zoom's API is down until minute 62."""
     link = {"join_url": await personal_link(service, event, "member")}
     await set_faults(
         service, service_down(READ), notifications=tuple(lost_notification(f"meeting.{kind}", None) for kind in kinds)
@@ -56,29 +56,29 @@ async def run_unreported(service: RunningService, event: dict[str, Any], *kinds:
     await advance_to_minute(service, event, 62)
     await set_faults(service)
     await service.wait_idle()
-    # Of a meeting somebody was heard in it is known that it ran, so whether it still does is asked before.
+    # If participants were reported, the meeting is known to have run, so its state was read before.
     assert (await ended_at(service) is None) is ("participant_joined" in kinds)
 
 
 async def ended_at(service: RunningService) -> datetime | None:
-    """When the event ended, as far as is known."""
+    """Return when the event ended, as far as is known."""
     found: datetime | None = await service.resources.db.pool.fetchval("SELECT ended_at FROM events")
     return found
 
 
 async def attendance_minutes(service: RunningService, event: dict[str, Any]) -> tuple[int, dict[str, int]]:
-    """How long it was held, and how long everybody was there."""
+    """Return how long the meeting was open, and everybody's minutes."""
     report = await fetch_attendance(service, event)
     return report["held_minutes"], {who: each["minutes"] for who, each in by_member(report).items()}
 
 
 @pytest.mark.parametrize("scopes", [(DETAILS_SCOPE, REPORT), (PARTICIPANTS,)])
-async def test_a_holding_zoom_told_nothing_of_is_asked_for(scopes: tuple[str, ...], service: RunningService) -> None:
+async def test_a_meeting_zoom_told_nothing_of_is_asked_for(scopes: tuple[str, ...], service: RunningService) -> None:
     event = await event_with_member(service, *scopes)
     await run_unreported(service, event, *BOUNDARIES, *PEOPLE)
     await advance_to_minute(service, event, 76)
     await service.wait_idle()
-    # Without its details it is known by the meeting's number only, which waits for what Zoom repeats.
+    # Without the details scope only the meeting's number can be used, and not before the last repeated notification.
     assert (await ended_at(service) is not None) is (DETAILS_SCOPE in scopes)
     await advance_to_minute(service, event, 182)
     await service.wait_idle()
@@ -143,7 +143,7 @@ async def test_a_failure_of_zooms_once_it_was_found_out_late_is_not_taken_for_no
     assert await attendance_minutes(service, event) == COMPLETE
 
 
-async def test_a_rehearsal_alone_is_no_holding(service: RunningService) -> None:
+async def test_a_rehearsal_alone_ends_no_event(service: RunningService) -> None:
     event = await event_with_member(service, DETAILS_SCOPE, REPORT)
     link = {"join_url": await personal_link(service, event, "member")}
     await set_faults(service, notifications=tuple(lost_notification(f"meeting.{kind}", None) for kind in BOUNDARIES))
@@ -151,7 +151,7 @@ async def test_a_rehearsal_alone_is_no_holding(service: RunningService) -> None:
     await act_in_meeting(service, event, "start")
     await act_in_meeting(service, event, "join", **link)
     await act_in_meeting(service, event, "end")
-    # Everybody's leaving is heard before Zoom is asked whether it still runs.
+    # All leaves are processed before Zoom is asked whether the meeting still runs.
     await service.wait_idle()
     await advance_to_minute(service, event, 200)
     await service.wait_idle()

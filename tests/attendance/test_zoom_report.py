@@ -1,4 +1,4 @@
-"""A report beside what was heard: every client once, whatever either of them leaves out."""
+"""A report beside notifications: every client counts once, whatever either of them leaves out."""
 
 import random
 from collections.abc import Sequence
@@ -20,25 +20,25 @@ HOUR = InstanceWindow(STARTS, STARTS + timedelta(hours=1), running=False)
 
 
 def at(minutes: float) -> datetime:
-    """So many minutes after the start."""
+    """Return the time so many minutes after the start."""
     return STARTS + timedelta(minutes=minutes)
 
 
 def row(user_id: int | str | None, came: float, went: float, **fields: Any) -> ReportedParticipant:
-    """A row of a report; `fields` are further fields of it."""
+    """Return a row of a report; `fields` are further fields of it."""
     length = round((went - came) * 60)
     return ReportedParticipant(user_id=user_id, join_time=at(came), leave_time=at(went), duration=length, **fields)
 
 
 def notified_client(connection: str, *joins: float, **who: str) -> NotifiedClient:
-    """A client as it was heard of."""
+    """Return a client as notifications reported it."""
     return NotifiedClient(connection, frozenset(map(at, joins)), {name: who.get(name) for name in IDENTITY_FIELDS})
 
 
 def intervals_by_client(
     rows: Sequence[ReportedParticipant], *notified: NotifiedClient
 ) -> dict[str, list[tuple[float, float]]]:
-    """From and until when each client was inside, in minutes."""
+    """Return from when until when each client was inside, in minutes."""
     minute = timedelta(minutes=1)
     return {
         client.connection: [
@@ -102,7 +102,7 @@ def test_rows_without_a_length_are_no_report_yet(lengths: Sequence[int | None], 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 59), st.integers(1, 30)), min_size=1, max_size=5), st.integers(0, 2**20))
 def test_whatever_was_lost_a_report_makes_the_minutes_whole(visits: list[tuple[int, int]], seed: int) -> None:
-    """Each visit is a client of its own; of each, any of what was told may be lost."""
+    """Each visit is a client of its own; any of its notifications may be lost."""
     dice, of_person = random.Random(seed), []
     inside = [(came, min(came + length, 60)) for came, length in visits]
     for number, (came, went) in enumerate(inside):

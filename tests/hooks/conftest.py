@@ -1,4 +1,4 @@
-"""The service alive, with a receiver it may reach."""
+"""The running service, with a receiver that its hooks may reach."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.service import RunningService, run_service
 
 @pytest.fixture
 async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
-    """An endpoint of somebody else's."""
+    """An endpoint of another party."""
     async with run_receiver(tmp_path) as receiver:
         yield receiver
 
@@ -21,7 +21,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
 async def service(
     database_url: str, redis_url: str, mailbox: Mailbox, receiver: Receiver
 ) -> AsyncIterator[RunningService]:
-    """The whole service alive; its hooks reach the receiver."""
+    """The whole running service; its hooks reach the receiver."""
     async with run_service(database_url, redis_url, mailbox, hooks=receiver.hooks) as running:
         yield running
         receiver.slow_release.set()

@@ -1,4 +1,4 @@
-"""An endpoint as others build it: a real HTTPS server, and a check of signatures that shares no code with ours."""
+"""An endpoint as others build it: an HTTPS server, and a signature check that shares no code with ours."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ PUBLIC = "93.184.216.34"
 
 @dataclass(frozen=True)
 class ReceivedMessage:
-    """One POST as it came in."""
+    """One POST as it was received."""
 
     path: str
     headers: dict[str, str]
@@ -46,7 +46,10 @@ class ReceivedMessage:
 
 
 class FakeResolver:
-    """Where names lead to, and who asked. What is not listed is on the internet, where nobody of a test ever goes."""
+    """The addresses of host names, and the queries. Names that are not listed have a public address.
+
+    No test ever connects to it.
+    """
 
     def __init__(self) -> None:
         self.addresses: dict[str, list[str]] = {}
@@ -59,12 +62,12 @@ class FakeResolver:
 
 @dataclass
 class Receiver:
-    """The server, what it got, and how it answers on each path: a status, unless told otherwise 204."""
+    """The server, what it received, and the status it returns on each path (204 by default)."""
 
     resolver: FakeResolver = field(default_factory=FakeResolver)
     statuses: dict[str, int] = field(default_factory=dict)
     received: list[ReceivedMessage] = field(default_factory=list)
-    # What is sent to `/slow` is answered once this is set.
+    # Requests to `/slow` get their response once this is set.
     slow_release: asyncio.Event = field(default_factory=asyncio.Event)
     slow_requested: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
@@ -72,20 +75,20 @@ class Receiver:
 
     @property
     def hooks(self) -> HookSender:
-        """Hooks that may reach this server under its names."""
+        """A sender that may reach this server under its names."""
         permitted = [f"https://{name}:{self.port}" for name in (NAME, OTHER, UNCERTIFIED)]
         return HookSender(resolve=self.resolver.resolve, allowed_origins=permitted, ssl_context=self.trust)
 
     def url(self, path: str = "/hook", name: str = NAME) -> str:
-        """An address of this server."""
+        """Return a URL of this server."""
         return f"https://{name}:{self.port}{path}"
 
     def received_on(self, path: str = "/hook") -> list[ReceivedMessage]:
-        """What came in on a path."""
+        """Return what was received on a path."""
         return [message for message in self.received if message.path == path]
 
     async def respond(self, request: Request) -> Response:
-        """Take down what came, and answer."""
+        """Record the request, and respond."""
         path = request.url.path
         self.received.append(ReceivedMessage(path, dict(request.headers), await request.body()))
         if path == "/slow":
@@ -106,8 +109,9 @@ async def _endless() -> AsyncIterator[bytes]:
 
 @contextlib.asynccontextmanager
 async def run_receiver(folder: Path) -> AsyncIterator[Receiver]:
-    """A receiver with a certificate for two of its three names."""
-    receiver, app = Receiver(), FastAPI()
+    """Run a receiver with a certificate for two of its three names."""
+    receiver = Receiver()
+    app = FastAPI()
     app.add_api_route("/{path:path}", receiver.respond, methods=["GET", "POST"])
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     _certify(certificate, key, [NAME, OTHER])
@@ -120,10 +124,8 @@ async def run_receiver(folder: Path) -> AsyncIterator[Receiver]:
 
 
 def _certify(certificate: Path, key: Path, names: Sequence[str]) -> None:
-    private, subject = (
-        ec.generate_private_key(ec.SECP256R1()),
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")]),
-    )
+    private = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(subject, subject, private.public_key(), x509.random_serial_number())
@@ -140,12 +142,15 @@ def _certify(certificate: Path, key: Path, names: Sequence[str]) -> None:
 
 
 def signatures(message: ReceivedMessage) -> list[str]:
-    """What the message is signed with."""
+    """Return the signatures of the message."""
     return message.headers["webhook-signature"].split(" ")
 
 
 def signature(secret: str, message: ReceivedMessage) -> str:
-    """What Standard Webhooks wants: HMAC-SHA256 over `id.timestamp.body`, the key being what follows `whsec_`."""
+    """Return the signature by Standard Webhooks.
+
+    It is the HMAC-SHA256 of `id.timestamp.body`; the key is what follows `whsec_`.
+    """
     prefix, _, encoded = secret.partition("_")
     assert prefix == "whsec"
     signed = b".".join((message.id.encode(), message.headers["webhook-timestamp"].encode(), message.body))

@@ -1,4 +1,4 @@
-"""A message that one worker has delivered stays delivered, whatever another finds out that was frozen meanwhile."""
+"""A message that one worker delivered stays delivered, whatever a worker that was frozen meanwhile does."""
 
 import asyncio
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ async def test_a_hook_that_was_delivered_meanwhile_stays_delivered(
 
     async def frozen_renew(runner: JobRunner[Any], leases: Sequence[Any], patience: float) -> Any:
         await renew(runner, leases, patience)
-        return set(leases)  # who renews leases is as frozen as the run, and does not stop it
+        return set(leases)  # the renewal is as frozen as the run, so it does not stop the run
 
     hook = await create_hook(service, receiver.url())
     monkeypatch.setattr(HookSender, "send", frozen_send)

@@ -1,4 +1,4 @@
-"""The platform is told what happened: signed, sent again until it was heard, and nobody else waits for it."""
+"""The platform receives what happened: signed, retried until delivered, and no tenant delays another."""
 
 import asyncio
 import io
@@ -30,14 +30,14 @@ ADA = "ada@riverside.example"
 
 
 async def create_hook(service: RunningService, url: str, *kinds: str) -> Any:
-    """A new hook, with its secret."""
+    """Create a hook; returns it with its secret."""
     response = await service.post("admin", BASE, {"url": url, "kinds": list(kinds) or EVERYTHING})
     assert response.status_code == 201, response.text
     return response.json()
 
 
 async def send_test(service: RunningService, hook: Any, *, wait: bool = True) -> str:
-    """Ask for a test message; its id."""
+    """Request a test message, and return its id."""
     response = await service.post("admin", f"{BASE}/{hook['id']}/test")
     assert response.status_code == 202, response.text
     if wait:
@@ -46,32 +46,32 @@ async def send_test(service: RunningService, hook: Any, *, wait: bool = True) ->
 
 
 async def list_messages(service: RunningService, hook: Any) -> list[Any]:
-    """The hook's messages, the newest first."""
+    """Return the hook's messages, the newest first."""
     response = await service.get("admin", f"{BASE}/{hook['id']}/attempts")
     assert response.status_code == 200, response.text
     return list(response.json()["items"])
 
 
 async def get_hook(service: RunningService, hook: Any) -> Any:
-    """The hook as admins see it now."""
+    """Return the hook as admins see it now."""
     response = await service.get("admin", f"{BASE}/{hook['id']}")
     assert response.status_code == 200, response.text
     return response.json()
 
 
 async def advance(service: RunningService, **by: float) -> None:
-    """Some time passes, and what was waiting for it is done."""
+    """Advance the clock, and do what became due."""
     await service.advance_clock(timedelta(**by))
     await service.wait_idle()
 
 
 def received_messages(receiver: Receiver, path: str = "/hook") -> list[tuple[str, Any]]:
-    """What was said on a path: type and data."""
+    """Return type and data of what was received on a path."""
     return [(message.json["type"], message.json["data"]) for message in receiver.received_on(path)]
 
 
 async def answer_rsvp(service: RunningService, event: Any, status: str, who: str = "member") -> None:
-    """Somebody answers, and it settles."""
+    """Answer an event, and wait until everything is done."""
     answer = await service.call(who, "PUT", f"/api/events/{event['id']}/rsvp", json={"status": status})
     assert answer.status_code == 200, answer.text
     await service.wait_idle()
@@ -203,7 +203,7 @@ async def test_what_did_not_arrive_is_sent_again_with_the_same_id_and_body(
     await send_test(service, hook)
     (message,) = await list_messages(service, hook)
     assert (message["state"], [each["status"] for each in message["attempts"]]) == ("waiting", [503])
-    assert "sesame" not in str(message), "what an endpoint says beside its status is shown to nobody"
+    assert "sesame" not in str(message), "of an endpoint's response only the status is shown"
     await advance(service, seconds=7)
     assert len(receiver.received_on()) == 2
     receiver.statuses["/hook"] = 204
@@ -313,7 +313,7 @@ async def test_an_address_that_is_private_is_refused_when_a_hook_is_made_or_chan
 async def test_a_name_that_leads_inside_later_is_refused_when_a_message_is_sent(
     service: RunningService, receiver: Receiver
 ) -> None:
-    """DNS rebinding: what was checked when the hook was made says nothing about now."""
+    """DNS rebinding: the check at the hook's creation proves nothing about later."""
     receiver.resolver.addresses["rebinding.example"] = [PUBLIC]
     hook = await create_hook(service, "https://rebinding.example/hook")
     receiver.resolver.addresses["rebinding.example"] = ["127.0.0.1"]
@@ -343,7 +343,7 @@ async def test_an_endpoint_that_is_gone_is_switched_off_until_an_admin_says_othe
         assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "hook-disabled")
     await service.connect()
     await answer_rsvp(service, await service.create_event(), "going")
-    assert len(receiver.received_on()) == 2, "nothing is told to it"
+    assert len(receiver.received_on()) == 2, "it receives nothing"
     receiver.statuses["/hook"] = 204
     on = await service.patch("admin", f"{BASE}/{hook['id']}", {"enabled": True})
     assert (on.json()["enabled"], on.json()["disabled_reason"]) == (True, None)
@@ -372,16 +372,14 @@ async def test_after_a_rotation_both_secrets_sign_for_a_day_and_then_the_new_one
 
 
 async def test_a_slow_endpoint_delays_nobody_else(service: RunningService, receiver: Receiver) -> None:
-    slow, quick = (
-        await create_hook(service, receiver.url("/slow")),
-        await create_hook(service, receiver.url(name=OTHER)),
-    )
+    slow = await create_hook(service, receiver.url("/slow"))
+    quick = await create_hook(service, receiver.url(name=OTHER))
     for _ in range(12):
         await send_test(service, slow, wait=False)
     async with asyncio.timeout(TIMEOUT):
         await receiver.slow_requested.wait()
         message_id = await send_test(service, quick, wait=False)
-        while [got.id for got in receiver.received_on()] != [message_id]:  # noqa: ASYNC110 - the receiver rings nobody
+        while [got.id for got in receiver.received_on()] != [message_id]:  # noqa: ASYNC110 - the receiver notifies nobody
             await asyncio.sleep(0.02)
     assert len(receiver.received_on("/slow")) <= 4, "it takes no more than its share of the worker"
     receiver.slow_release.set()
@@ -396,7 +394,7 @@ async def test_a_dead_endpoint_delays_nobody_else(service: RunningService, recei
         await send_test(service, dead, wait=False)
     async with asyncio.timeout(TIMEOUT):
         message_id = await send_test(service, quick, wait=False)
-        while [got.id for got in receiver.received_on()] != [message_id]:  # noqa: ASYNC110 - the receiver rings nobody
+        while [got.id for got in receiver.received_on()] != [message_id]:  # noqa: ASYNC110 - the receiver notifies nobody
             await asyncio.sleep(0.02)
     await service.wait_idle()
     messages = await list_messages(service, dead)
@@ -481,7 +479,7 @@ def test_every_kind_of_message_is_described() -> None:
 
 @pytest.fixture
 def log() -> Iterator[io.BytesIO]:
-    """Everything logged, from DEBUG on."""
+    """Capture everything that is logged, from DEBUG on."""
     handlers, level, before = logging.root.handlers[:], logging.root.level, structlog.get_config()
     stream = io.BytesIO()
     logs.configure(stream, logging.DEBUG)
@@ -529,7 +527,7 @@ async def test_a_community_has_fifty_hooks_however_many_are_made_at_once(
 
 
 def advance_to_half_past(service: RunningService) -> None:
-    """Go on to half past the hour: what is counted for an hour ends at no moment of the test."""
+    """Advance to half past the hour, so that no hourly limit resets during the test."""
     service.clock.ahead += timedelta(minutes=(90 - service.clock.now().minute) % 60)
 
 
@@ -562,7 +560,7 @@ async def test_names_are_not_looked_up_for_a_community_without_end(
         (await service.post("admin", BASE, {"url": "https://inside.example/", "kinds": ["event.live"]})).status_code,
         (await service.patch("admin", f"{BASE}/{hook['id']}", {"url": receiver.url()})).status_code,
         (await service.patch("admin", f"{BASE}/{hook['id']}", {"url": receiver.url()})).status_code,
-        # What asks for no look-up still can be changed.
+        # Fields that need no lookup can still be changed.
         (await service.patch("admin", f"{BASE}/{hook['id']}", {"kinds": ["event.live"]})).status_code,
     ]
     assert statuses == [422, 200, 429, 200]

@@ -1,4 +1,4 @@
-"""Hooks of one event tell all that happened, in order, however late, doubled or mixed up it was noticed or sent."""
+"""Hooks announce all that happened to an event in order, however late or mixed up it was noticed or sent."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,8 @@ states = st.builds(
 
 @given(st.lists(states, min_size=1, max_size=8))
 def test_an_event_goes_live_and_ends_in_turn_and_nothing_is_told_twice(history: list[AnnouncedState]) -> None:
-    announced, kinds = AnnouncedState(False, 0, None), list[str]()
+    announced = AnnouncedState(False, 0, None)
+    kinds: list[str] = []
     for current in history:
         kinds += transitions(announced, current)
         assert transitions(current, current) == []
@@ -45,9 +46,7 @@ def test_an_event_goes_live_and_ends_in_turn_and_nothing_is_told_twice(history: 
 
 
 @given(states, states)
-def test_a_further_holding_that_is_over_is_told_live_and_ended(
-    announced: AnnouncedState, current: AnnouncedState
-) -> None:
+def test_a_further_run_that_is_over_is_told_live_and_ended(announced: AnnouncedState, current: AnnouncedState) -> None:
     if current.ended_runs > announced.ended_runs:
         assert ENDED in transitions(announced, current)
         assert announced.live or LIVE in transitions(announced, current)
@@ -63,7 +62,7 @@ async def idle(
 
 
 def received_kinds(receiver: Receiver, path: str = "/hook") -> list[str]:
-    """The kinds that arrived on a path, in order; what was sent again stands where it first came."""
+    """Return the kinds received on a path, in order; a message that was sent again counts where it first came."""
     return [
         message.json["type"]
         for message in {message.id: message for message in reversed(receiver.received_on(path))}.values()
@@ -71,7 +70,10 @@ def received_kinds(receiver: Receiver, path: str = "/hook") -> list[str]:
 
 
 async def running_event(service: RunningService, receiver: Receiver, *kinds: str) -> tuple[Any, Any]:
-    """An event that began a minute ago, and its meeting; the hook asked for all kinds about events."""
+    """Return an event that began a minute ago, and its meeting; a hook subscribes to these kinds.
+
+    By default it subscribes to all kinds about events.
+    """
     await service.connect()
     await create_hook(service, receiver.url(), *(kinds or OF_EVENTS))
     event = await service.create_event()
@@ -80,25 +82,25 @@ async def running_event(service: RunningService, receiver: Receiver, *kinds: str
 
 
 async def advance_to_minute(service: RunningService, event: Any, minute: float) -> None:
-    """So many minutes after the event's start, with everything done that was due."""
+    """Advance to so many minutes after the event's start, and do what became due."""
     await service.advance_clock(minute_of(event, minute) - service.clock.now())
     await service.wait_idle()
 
 
 def minute_of(event: Any, minute: float) -> datetime:
-    """A moment of the event."""
+    """Return a minute of the event as a time."""
     return datetime.fromisoformat(event["starts_at"]) + timedelta(minutes=minute)
 
 
 def zoom_time(moment: datetime) -> str:
-    """A moment as Zoom writes it."""
+    """Return a time as Zoom writes it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def notify_instance(
     service: RunningService, event: Any, meeting: Any, what: str, uuid: str, began: float, over: float
 ) -> None:
-    """Zoom tells of the start or the end of an instance."""
+    """Send Zoom's notification of the start or the end of an instance."""
     times = {"start_time": zoom_time(minute_of(event, began))}
     if what == "ended":
         times["end_time"] = zoom_time(minute_of(event, over))
@@ -118,7 +120,7 @@ async def test_a_meeting_of_a_few_seconds_is_told_live_and_ended_in_any_order(
     assert {got.json["data"]["event_id"] for got in receiver.received_on()} == {event["id"]}
 
 
-async def test_every_holding_of_a_few_seconds_is_told(service: RunningService, receiver: Receiver) -> None:
+async def test_every_run_of_a_few_seconds_is_told(service: RunningService, receiver: Receiver) -> None:
     event, meeting = await running_event(service, receiver, LIVE, ENDED)
     await advance_to_minute(service, event, 30)
     for number in range(3):
@@ -127,9 +129,7 @@ async def test_every_holding_of_a_few_seconds_is_told(service: RunningService, r
     assert received_kinds(receiver) == [LIVE, ENDED] * 3
 
 
-async def test_the_late_end_of_an_earlier_holding_is_no_further_one(
-    service: RunningService, receiver: Receiver
-) -> None:
+async def test_the_late_end_of_an_earlier_run_is_no_further_one(service: RunningService, receiver: Receiver) -> None:
     event, meeting = await running_event(service, receiver)
     await notify_instance(service, event, meeting, "started", "uuid-1==", 0, 0)
     await advance_to_minute(service, event, 30)
@@ -143,8 +143,10 @@ async def test_the_late_end_of_an_earlier_holding_is_no_further_one(
 
 @contextlib.asynccontextmanager
 async def worker_without_hook_jobs(service: RunningService) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """A worker that knows no job that tells of anything, so that what is to be told waits; gives how to wait until all
-    else is done."""
+    """Run a worker without the jobs that create messages, so that they wait.
+
+    Yields a function that waits until all other jobs are done.
+    """
     remaining = {
         fact: [each for each in all_ if not creates_hook_messages(each.job.name)]
         for fact, all_ in JOBS.subscriptions.items()
@@ -155,7 +157,7 @@ async def worker_without_hook_jobs(service: RunningService) -> AsyncIterator[Cal
 
     async def wait_idle() -> None:
         async with asyncio.timeout(TIMEOUT):
-            while not all(creates_hook_messages(row["job"]) for row in await service.due_jobs()):  # noqa: ASYNC110 - nobody rings
+            while not all(creates_hook_messages(row["job"]) for row in await service.due_jobs()):  # noqa: ASYNC110 - nothing notifies
                 await asyncio.sleep(0.02)
 
     try:
@@ -167,7 +169,7 @@ async def worker_without_hook_jobs(service: RunningService) -> AsyncIterator[Cal
 
 
 def creates_hook_messages(job: str) -> bool:
-    """Whether a job makes messages for the platform."""
+    """Return whether a job creates messages for the platform."""
     return job.startswith("hooks.create")
 
 
@@ -175,7 +177,7 @@ def creates_hook_messages(job: str) -> bool:
 async def test_whoever_tells_late_tells_of_all_in_order(
     idle: RunningService, receiver: Receiver, order: Sequence[str]
 ) -> None:
-    """While nobody tells the host is missed, comes and goes, and the attendance is settled."""
+    """While no job creates messages, the host is missing, comes and leaves, and the attendance becomes final."""
     async with run_worker_until_idle(idle):
         event, meeting = await running_event(idle, receiver)
     async with worker_without_hook_jobs(idle) as wait_idle:

@@ -1,4 +1,4 @@
-"""One message, one endpoint: where it may go, how it is proved to be ours, and what is believed of the answer."""
+"""One message to one endpoint: where it may go, how it is signed, and what a response may do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -29,7 +29,7 @@ PRIVATE = (
 
 
 def pending_lookups() -> list[asyncio.Task[Any]]:
-    """The look-ups that go on."""
+    """Return the lookups in progress."""
     return [task for task in asyncio.all_tasks() if task.get_name().startswith("look-up")]
 
 
@@ -57,7 +57,7 @@ def test_an_address_on_the_public_internet_is(address: str) -> None:
 
 @pytest.mark.parametrize("address", PRIVATE)
 async def test_a_name_that_leads_to_a_private_address_is_refused_before_anybody_connects(address: str) -> None:
-    """Also where other addresses of the name are public, and also where the address itself is the host."""
+    """Also if the name has public addresses too, and if the address itself is the host."""
     directory = FakeResolver()
     directory.addresses["both.example"] = ["93.184.216.34", address]
     with pytest.raises(UrlNotAllowed):
@@ -98,7 +98,7 @@ async def test_an_ordinary_address_is_accepted() -> None:
 
 
 async def test_the_connection_goes_to_the_very_address_that_was_looked_up_once(receiver: Receiver) -> None:
-    """The name exists in this directory alone: whoever looked it up again would get nowhere."""
+    """Only this resolver knows the name, so a second lookup elsewhere would fail."""
     assert await send(receiver.hooks, receiver.url()) == 204
     assert receiver.resolver.queries == [NAME]
     assert receiver.received[0].headers["host"] == f"{NAME}:{receiver.port}"
@@ -165,7 +165,7 @@ async def test_a_name_that_is_looked_up_for_ever_is_left_in_time(monkeypatch: py
 
 
 async def test_who_asks_learns_nothing_of_the_names_in_our_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private address, none at all, a name server that fails, and one that never answers are told alike."""
+    """A private address, no address, a failing name server and a silent one give the same message."""
     directory = FakeResolver()
     directory.addresses |= {"inside.example": ["10.0.0.7"], "unknown.example": [], "here.example": ["127.0.0.1"]}
 
@@ -190,7 +190,8 @@ async def test_who_asks_learns_nothing_of_the_names_in_our_own_network(monkeypat
 async def test_a_tenant_whose_name_servers_hang_keeps_nobody_elses_names_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer, queries = asyncio.Event(), list[str]()
+    answer = asyncio.Event()
+    queries: list[str] = []
 
     async def resolve(host: str) -> list[str]:
         queries.append(host)
@@ -203,7 +204,7 @@ async def test_a_tenant_whose_name_servers_hang_keeps_nobody_elses_names_waiting
     for _ in range(3 * MAX_LOOKUPS_PER_TENANT):
         with pytest.raises(Unreachable):
             await sender.check("https://slow.example/", "hostile")
-    # Given up, they still keep their threads: nobody asks for more of them.
+    # Lookups that were given up still occupy their threads, so no more are started.
     assert queries == ["slow.example"] * MAX_LOOKUPS_PER_TENANT
     await sender.check("https://receiver.example/", TENANT)
     answer.set()

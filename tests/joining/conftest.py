@@ -1,4 +1,4 @@
-"""An event on Zoom that begins in five minutes, its door over real HTTP, and people in front of it."""
+"""An event on Zoom that begins in five minutes, and the join routes over real HTTP."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ ZOOM_MEETING_ID = 81234567890
 
 @dataclass
 class JoinEnvironment:
-    """What stands in front of the door and behind it; `harness` runs it."""
+    """The rows a join needs, and the requests of callers. `harness` runs the routes."""
 
     harness: InboxHarness
     account: UUID = field(default_factory=uuid4)
@@ -29,7 +29,7 @@ class JoinEnvironment:
     meeting: UUID = field(default_factory=uuid4)
 
     async def create(self) -> None:
-        """A community, its account and host, the event and its meeting."""
+        """Insert a community, its account and host, an event and its meeting."""
         await self.add("communities", id="c1", slug="c1-slug")
         await self.add(
             "accounts",
@@ -80,21 +80,22 @@ class JoinEnvironment:
         )
 
     async def add(self, table: str, **columns: object) -> None:
-        """One row."""
-        names, placeholders = ", ".join(columns), ", ".join(f"${i}" for i in range(1, len(columns) + 1))
+        """Insert one row."""
+        names = ", ".join(columns)
+        placeholders = ", ".join(f"${i}" for i in range(1, len(columns) + 1))
         await self.harness.query(f"INSERT INTO {table} ({names}) VALUES ({placeholders})", *columns.values())  # noqa: S608 - names of these tests
 
     async def change(self, table: str, row: UUID, **columns: object) -> None:
-        """One row, changed."""
+        """Update one row."""
         changes = ", ".join(f"{name} = ${i}" for i, name in enumerate(columns, 2))
         await self.harness.query(f"UPDATE {table} SET {changes} WHERE id = $1", row, *columns.values())  # noqa: S608 - as above
 
     def encrypted_link(self, url: str, table: str, row: UUID) -> bytes:
-        """A link as it lies in the database."""
+        """Return a link as it is stored."""
         return self.harness.resources.encryption.encrypt(url, f"{table}.join_url:{row}")
 
     async def register(self, member: str, **columns: object) -> UUID:
-        """An answer, "going" if nothing else is said; the join link is `link-of-<member>`."""
+        """Insert a registration, "going" by default; its join link is `link-of-<member>`."""
         registration = uuid4()
         values = {
             "id": registration,
@@ -112,7 +113,7 @@ class JoinEnvironment:
         return registration
 
     async def add_registrant(self, registration: UUID, url: str | None, state: str = "ready") -> UUID:
-        """Zoom's record of an answer, with its personal link."""
+        """Insert the registrant of a registration, with its personal link."""
         registrant = uuid4()
         await self.add(
             "registrants",
@@ -127,53 +128,53 @@ class JoinEnvironment:
         return registrant
 
     async def register_with_link(self, member: str) -> str:
-        """A registered member with a link, which is returned."""
+        """Register a member with a personal link, and return the link."""
         url = f"https://us02web.zoom.us/w/81234567890?tk={member}.s3cret-_~&pwd=A%2Fb+c"
         await self.add_registrant(await self.register(member), url)
         return url
 
     def auth_headers(self, member: str | None, **claims: Any) -> dict[str, str]:
-        """The headers of a member of the community, or of nobody."""
+        """Return the headers of a member of the community; empty for None."""
         return {"Authorization": f"Bearer {self.harness.token(member, 'c1', **claims)}"} if member else {}
 
     async def join(
         self, member: str | None, headers: Mapping[str, str] | None = None, body: dict[str, object] | None = None
     ) -> httpx.Response:
-        """A click on Join."""
+        """Click on Join."""
         path = f"/api/events/{self.event}/zoom-join"
         return await self.harness.http.post(path, json=body, headers={**self.auth_headers(member), **(headers or {})})
 
     async def start(self, member: str, **claims: Any) -> httpx.Response:
-        """A click on Start."""
+        """Click on Start."""
         headers = self.auth_headers(member, **claims)
         return await self.harness.http.post(f"/api/events/{self.event}/zoom-start", headers=headers)
 
     async def get(
         self, path: str, member: str | None = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """A browser, or a program, with the member's cookie; redirects are not followed."""
+        """GET with the member's cookie; redirects are not followed."""
         cookie = {"Cookie": f"kindryn={self.harness.token(member, 'c1')}"} if member else {}
         return await self.harness.http.get(path, headers={**cookie, **(headers or {})})
 
     async def mint_ticket(self, member: str) -> str:
-        """The address of a fresh pass."""
+        """Return the URL of a fresh ticket."""
         response = await self.join(member)
         assert response.status_code == 200, response.text
         return str(response.json()["url"])
 
     async def clicks(self) -> list[tuple[str, str, str]]:
-        """Who came, how, and what they were told."""
+        """Return member, route and outcome of every click."""
         rows = await self.harness.query("SELECT member_id, via, outcome FROM clicks ORDER BY clicked_at, outcome")
         return [(row["member_id"], row["via"], row["outcome"]) for row in rows]
 
     async def refusals(self, member: str) -> dict[str, int]:
-        """How often a member was refused, by the reason."""
+        """Return how often a member was refused, by reason."""
         found = await self.harness.query("SELECT outcome, times FROM clicks WHERE member_id = $1 AND times > 0", member)
         return {row["outcome"]: row["times"] for row in found}
 
 
 class FakeZoom:
-    """One meeting at Zoom: GET answers `response`, and counts."""
+    """One meeting at Zoom: GET returns `response` and records the id."""
 
     def __init__(self) -> None:
         self.response: tuple[int, dict[str, Any]] = (200, {})
@@ -188,19 +189,19 @@ class FakeZoom:
 
 @pytest.fixture
 def zoom() -> FakeZoom:
-    """Zoom's API, as far as a start asks it."""
+    """Zoom's API, as far as a start needs it."""
     return FakeZoom()
 
 
 @pytest.fixture
 def member_waiting_job() -> KeyRecorder:
-    """Who hears that a member waits at the door."""
+    """Records the keys of jobs that follow from `MemberWaitingToJoin`."""
     return KeyRecorder()
 
 
 @pytest.fixture
 async def env(database_url: str, zoom: FakeZoom, member_waiting_job: KeyRecorder) -> AsyncIterator[JoinEnvironment]:
-    """The door."""
+    """The join routes with an event, its meeting and Zoom."""
     jobs = {
         **subscriptions_of(facts.MemberWaitingToJoin, member_waiting_job, "registration_id", priority=0),
         **subscriptions_of(facts.RegistrationChanged, KeyRecorder(), "registration_id"),

@@ -9,7 +9,7 @@ import pytest
 
 from app.core.job_runner import JobRunner
 from app.core.metrics import REGISTRY
-from app.joining import wait_until_ready as wait_module
+from app.joining import wait_until_ready
 from tests.inbox.harness import NOW, SPA, KeyRecorder
 from tests.joining.conftest import JoinEnvironment
 from tests.support.timeouts import TIMEOUT
@@ -72,7 +72,7 @@ async def test_a_cookie_counts_only_from_the_platforms_own_pages(env: JoinEnviro
 
 
 async def apply_fault(env: JoinEnvironment, slug: str) -> None:
-    """Make the door refuse Ann, who is registered and has a link, for one reason."""
+    """Change one thing so that Ann, who is registered and has a link, is refused for this reason."""
     row = {"events": env.event, "accounts": env.account, "meetings": env.meeting, "hosts": env.host}
     [registration] = await env.harness.query("SELECT id FROM registrations WHERE member_id = 'ann'")
     [registrant] = await env.harness.query("SELECT id FROM registrants")
@@ -141,8 +141,9 @@ async def test_every_refusal_is_a_problem_a_page_and_a_click(env: JoinEnvironmen
 
 async def test_of_everything_wrong_the_first_in_order_is_said(env: JoinEnvironment) -> None:
     await env.register_with_link("ann")
-    # Off Zoom no meeting is missed, and a host needs no answer, so those reasons are left out of the pile.
-    reasons, refused_with = [slug for slug in reversed(STATUS) if slug not in {"not-on-zoom", "use-start"}], []
+    # An event off Zoom needs no meeting, and a host needs no registration, so these two exclude other reasons.
+    reasons = [slug for slug in reversed(STATUS) if slug not in {"not-on-zoom", "use-start"}]
+    refused_with = []
     for slug in reasons:
         await apply_fault(env, slug)
         refused_with.append((await env.join("ann")).json()["type"].rpartition("/")[2])
@@ -195,7 +196,7 @@ async def test_a_redirect_is_no_click_too_many(env: JoinEnvironment) -> None:
         assert (await env.get(await env.mint_ticket("ann"))).status_code == 303
 
 
-async def test_saying_going_at_the_door_is_enough(env: JoinEnvironment) -> None:
+async def test_answering_going_while_joining_is_enough(env: JoinEnvironment) -> None:
     await env.register("ann", rsvp="maybe")
     answer = await env.join("ann", body={"rsvp": True})
     assert answer.status_code == 503
@@ -254,7 +255,7 @@ async def test_a_guest_without_a_personal_link_gets_the_meetings(env: JoinEnviro
 async def test_who_waits_for_their_place_is_let_in_when_it_is_ready(
     env: JoinEnvironment, member_waiting_job: KeyRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wait_module, "MAX_WAIT_SECONDS", 30.0)
+    monkeypatch.setattr(wait_until_ready, "MAX_WAIT_SECONDS", 30.0)
     registration = await env.register("ann")
     registrant = await env.add_registrant(registration, None, state="pending")
     link = env.encrypted_link("https://zoom.us/w/1", "registrants", registrant)
@@ -264,7 +265,7 @@ async def test_who_waits_for_their_place_is_let_in_when_it_is_ready(
         await asyncio.wait_for(asked.wait(), TIMEOUT)
     [row] = await env.harness.query("SELECT priority, key FROM outbox")
     assert (row["priority"], row["key"]) == (0, str(registration))
-    # Nobody who waits holds a connection of the pool.
+    # The waiting request holds no connection of the pool.
     assert env.harness.resources.db.pool.busy == 0
     await runner.start(await runner.claim(10, 10))
     await runner.drain(TIMEOUT)
@@ -279,18 +280,18 @@ async def test_who_waits_in_vain_is_told_when_to_try_again(
     env: JoinEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await env.register("ann")
-    assert wait_module.MAX_WAIT_SECONDS == 3.0
+    assert wait_until_ready.MAX_WAIT_SECONDS == 3.0
     loop = asyncio.get_running_loop()
     began = loop.time()
     answer = await env.join("ann")
     assert loop.time() - began > 2.9
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     await env.change("accounts", env.account, status="needs_reauth")
-    monkeypatch.setattr(wait_module, "MAX_WAIT_SECONDS", 3600.0)  # whoever waited now would not be answered
+    monkeypatch.setattr(wait_until_ready, "MAX_WAIT_SECONDS", 3600.0)  # a request that waited now would never end
     assert (await env.join("ann")).headers["retry-after"] == "300"
 
 
-async def test_a_lost_ring_costs_a_moment_and_no_place(env: JoinEnvironment) -> None:
+async def test_a_lost_pubsub_message_costs_a_moment_and_no_place(env: JoinEnvironment) -> None:
     registration = await env.register("ann")
     with env.harness.resources.pubsub.subscribe("outbox") as asked:
         click = asyncio.create_task(env.join("ann"))

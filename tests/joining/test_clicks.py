@@ -1,4 +1,4 @@
-"""How often a member may click, and what a click leaves behind: nothing that anybody can make grow for ever."""
+"""How often a member may click, and that the rows of clicks stay bounded."""
 
 import asyncio
 from datetime import timedelta
@@ -18,13 +18,13 @@ CONCURRENT_REQUESTS = 200
 
 
 async def count_rows(env: JoinEnvironment, table: str) -> int:
-    """How many rows a table has."""
+    """Return the number of rows of a table."""
     [row] = await env.harness.query(f"SELECT count(*) AS found FROM {table}")  # noqa: S608 - names of these tests
     return int(row["found"])
 
 
 async def send_concurrently(env: JoinEnvironment, method: str, path: str, **options: Any) -> list[httpx.Response]:
-    """The same request by many browsers at the same moment."""
+    """Send the same request many times at the same moment."""
     return list(
         await asyncio.gather(*(env.harness.http.request(method, path, **options) for _ in range(CONCURRENT_REQUESTS)))
     )
@@ -66,7 +66,7 @@ async def test_a_minute_after_a_click_there_is_room_for_another_one(env: JoinEnv
     assert (await env.join("ann")).status_code == 429
     env.harness.clock.time = NOW + timedelta(seconds=60)
     assert [(await env.join("ann")).status_code for _ in range(2)] == [200, 429]
-    # What was refused did not put the next one off.
+    # The refused click did not postpone the next one.
     env.harness.clock.time = NOW + timedelta(seconds=61)
     assert [(await env.join("ann")).status_code for _ in range(2)] == [200, 429]
 
@@ -89,7 +89,7 @@ async def test_whoever_holds_a_used_ticket_is_counted_in_one_row(env: JoinEnviro
     assert {each.status_code for each in answers} == {410}
     assert await env.refusals("ann") == {"ticket-used": CONCURRENT_REQUESTS}
     assert await count_rows(env, "clicks") == before + 1
-    # It is somebody else who clicks: Ann comes in all the same.
+    # Somebody else may have the ticket's URL, so these requests do not count against Ann.
     assert (await env.join("ann")).status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""Who may enter: one order of refusals, and no way round it."""
+"""Who may enter: one order of refusals, and no way around it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,8 @@ ALLOWED = JoinContext(ME, 1, EVENT, GOING, ZOOM)
 HOST = replace(ALLOWED, zoom=replace(ZOOM, host_member_id=ME))
 
 LATE = START + timedelta(days=7)
-# In the order of the refusals: what is wrong, and how a situation gets so; what an earlier one took away stays away.
+# In the order of the refusals: each fault, and the changes that cause it. A part that an earlier fault removed stays
+# None.
 FAULTS: dict[str, dict[str, Any]] = {
     "too-many-clicks": {"clicks": MAX_CLICKS_PER_MINUTE},
     "event-not-found": {"event": None, "registration": None, "zoom": None},
@@ -67,7 +68,7 @@ REFUSAL_ORDER = tuple(FAULTS)
 
 
 def with_fault(context: JoinContext, slug: str) -> JoinContext:
-    """The same situation with one more thing wrong."""
+    """Return the context with one more fault."""
     for part, change in FAULTS[slug].items():
         before: Any = getattr(context, part)
         context = replace(
@@ -144,9 +145,9 @@ def test_each_thing_wrong_has_its_refusal(slug: str) -> None:
 
 @given(st.sets(st.sampled_from(REFUSAL_ORDER), min_size=1))
 def test_of_everything_wrong_the_first_in_order_is_said(faults: set[str]) -> None:
-    # An event that does not run on Zoom misses no meeting there.
+    # An event that does not run on Zoom needs no meeting there.
     assume(not {"meeting-unavailable", "not-on-zoom"} <= faults)
-    # A host needs no answer, and waits for no place.
+    # A host needs no registration, and is never on the waiting list.
     assume("use-start" not in faults or not {"not-registered", "waiting-list"} & faults)
     context = ALLOWED
     for slug in sorted(faults, key=REFUSAL_ORDER.index, reverse=True):
@@ -215,7 +216,7 @@ def test_who_clicks_too_often_learns_nothing_else(context: JoinContext) -> None:
     )
 
 
-def test_the_door_opens_and_shuts_on_time() -> None:
+def test_joining_opens_and_closes_on_time() -> None:
     early = refusal_of(ALLOWED, START - OPENS_BEFORE - timedelta(microseconds=1))
     assert (early.slug, early.opens_at) == ("too-early", START - OPENS_BEFORE)
     assert early.detail == "The door opens on Sunday, 10 January 2027 at 15:45 (Europe/Berlin)."
@@ -346,7 +347,7 @@ def ticket_snapshot(**changes: Any) -> TicketSnapshot:
 def test_a_ticket_opens_for_whoever_was_sent_with_it(member: str | None) -> None:
     assert isinstance(decide_ticket(ticket_snapshot(), member, START, OPENS_BEFORE), JoinAllowed)
     assert isinstance(
-        decide_ticket(ticket_snapshot(purpose="start", situation=HOST), member, START, OPENS_BEFORE), StartAllowed
+        decide_ticket(ticket_snapshot(purpose="start", context=HOST), member, START, OPENS_BEFORE), StartAllowed
     )
 
 

@@ -1,4 +1,4 @@
-"""A guest without an account comes in by a link that opens nothing without the guest's mailbox."""
+"""A guest without an account joins by a link that needs the guest's mailbox."""
 
 import asyncio
 import contextlib
@@ -37,31 +37,31 @@ LINK = re.compile(r"/guest/([A-Za-z0-9_-]+)")
 
 @dataclass
 class Browser:
-    """Somebody's browser, with cookies of its own; redirects are followed by hand."""
+    """A browser with its own cookies; redirects are followed by hand."""
 
     http: httpx.AsyncClient
     link: str
     origin: dict[str, str] = field(default_factory=dict)
 
     async def get(self, path: str = "", **headers: str) -> httpx.Response:
-        """A page of the guest's link."""
+        """Open a page of the guest's link."""
         return await self.http.get(f"/guest/{self.link}{path}", headers=PAGE | headers)
 
     async def post(self, path: str = "", **fields: str) -> httpx.Response:
-        """A form sent from there."""
+        """Send a form of that page."""
         return await self.http.post(f"/guest/{self.link}{path}", data=fields, headers=PAGE | self.origin)
 
 
 @contextlib.asynccontextmanager
 async def open_browser(service: RunningService, link: str) -> AsyncIterator[Browser]:
-    """A browser that knows nothing but the link."""
+    """A browser that has nothing but the link."""
     url = service.settings.public_url
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT) as http:
         yield Browser(http, link, {"Origin": url})
 
 
 async def invite_guest(service: RunningService, event: dict[str, Any], **fields: Any) -> Any:
-    """A guest, once the invite is there."""
+    """Invite a guest and wait until the invitation is sent."""
     answer = await service.post("admin", f"/api/events/{event['id']}/guests", GUS | fields)
     assert answer.status_code == 201, answer.text
     await service.wait_idle()
@@ -69,19 +69,19 @@ async def invite_guest(service: RunningService, event: dict[str, Any], **fields:
 
 
 async def guest_link(service: RunningService, to: str = GUS["email"]) -> str:
-    """The link in the guest's next mail."""
+    """Return the link in the guest's next mail."""
     found = LINK.search(text_of(await service.mailbox.next(to=to)))
     assert found is not None
     return found[1]
 
 
 def text_of(mail: Any, kind: str = "plain") -> str:
-    """What a mail says."""
+    """Return the text of a mail."""
     return str(mail.message.get_body((kind,)).get_content())
 
 
 async def request_code(service: RunningService, guest: Browser, to: str = GUS["email"]) -> str:
-    """Ask for a code and read it."""
+    """Request a code and read it from the mail."""
     requested = await guest.post("/code")
     assert requested.status_code == 303, requested.text
     assert requested.headers["location"] == f"{service.settings.public_url}/guest/{guest.link}/code"
@@ -91,7 +91,7 @@ async def request_code(service: RunningService, guest: Browser, to: str = GUS["e
 
 
 async def confirm_browser(service: RunningService, guest: Browser) -> None:
-    """Make the browser the guest's."""
+    """Confirm the browser as the guest's."""
     answer = await guest.post(code=await request_code(service, guest))
     assert answer.status_code == 303, answer.text
 
@@ -230,7 +230,7 @@ async def test_whoever_holds_the_link_never_locks_the_guest_out(service: Running
     async with open_browser(service, link) as elsewhere:
         assert (await elsewhere.post(code=wrong)).status_code == 410, "who asked for none has none"
         assert (await elsewhere.post(code=await request_code(service, elsewhere))).status_code == 303
-    # The thief throws the cookies away, and asks until no more codes are mailed.
+    # The thief deletes the cookies and requests codes until no more are mailed.
     asked = 0
     while asked < guest_codes.MAX_MAILS_PER_HOUR:
         async with open_browser(service, link) as thief:
@@ -312,7 +312,7 @@ async def test_the_cookie_is_for_one_guest_one_link_and_one_event(service: Runni
         await service.wait_idle()
         assert (await gus.get()).status_code == 303
         gus.http.cookies.clear()
-        # The event goes on for longer than planned, and the cookie does not.
+        # The event lasts longer than planned, but the cookie expires.
         await service.advance_clock(timedelta(minutes=76))
         late = await gus.get(Cookie=f"{guest_cookie.COOKIE}={value}")
         assert (late.status_code, "<button>" in late.text) == (200, True)
@@ -347,7 +347,7 @@ async def test_a_guest_who_is_revoked_is_told_so_and_everybody_else_forgets_them
 
 
 def content_types(mail: Any) -> str:
-    """The parts of a mail, with their calendar methods."""
+    """Return the content types of a mail's parts, with their calendar methods."""
     return " ".join(str(part["content-type"]) for part in mail.message.walk()).lower()
 
 
@@ -373,7 +373,7 @@ async def test_a_guest_who_becomes_a_member_comes_in_either_way(service: Running
         await service.mailbox.next(to="member@members.example")
         code = await request_code(service, gus, "member@members.example")
         assert (await gus.post(code=code)).status_code == 303
-        # Signed in to the platform, too.
+        # The browser is also signed in to the platform.
         session = service.platform.token("member", service.clock.now())
         gus.http.cookies.set(service.settings.auth_cookie, session)
         assert (await gus.http.get((await gus.get()).headers["location"])).status_code == 303
@@ -389,7 +389,7 @@ async def test_a_guest_who_becomes_a_member_comes_in_either_way(service: Running
 
 
 async def zoom_registrants(service: RunningService) -> list[dict[str, Any]]:
-    """Whom Zoom knows at the only meeting."""
+    """Return the registrants of the only meeting at Zoom."""
     found = (await only_meeting(service))["registrants"]
     return list(found.values()) if isinstance(found, dict) else found
 

@@ -1,4 +1,4 @@
-"""Hosts and alternative hosts are known everywhere alike, by verified address or assignment, and come in."""
+"""Hosts and alternative hosts are recognized by verified address or assignment, by every route alike."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,14 +12,14 @@ ADA, BEN = "ada@riverside.example", "ben@riverside.example"
 
 
 async def hosted_event(service: RunningService) -> Any:
-    """An event of Ada's at Zoom, which Ben may start too. The account is connected by somebody who is neither."""
+    """Create an event of Ada's on Zoom that Ben may start too. The account is connected by somebody else."""
     await service.connect("owner")
     hosts = await service.hosts("owner")
     return await service.create_event("owner", host_id=hosts[ADA]["id"], alternative_hosts=[hosts[BEN]["id"]])
 
 
 async def request_as(service: RunningService, method: str, path: str, email: str, *, verified: bool = True) -> Any:
-    """One request of a member, whose token says that address."""
+    """Send a request of a member whose token has this address."""
     claims = {"email": email, "email_verified": verified}
     headers = {"Authorization": f"Bearer {service.platform.token('member', service.clock.now(), **claims)}"}
     return await service.call("member", method, path, headers=headers)

@@ -1,4 +1,4 @@
-"""A pass opens the door once, soon, and for one person."""
+"""A ticket works once, for a minute, and for one person."""
 
 import asyncio
 from datetime import timedelta
@@ -75,7 +75,7 @@ async def test_looking_ahead_uses_nothing_up(env: JoinEnvironment, headers: dict
     assert (await env.get(ticket)).headers["location"] == link
 
 
-async def test_the_door_decides_again_when_a_pass_is_used(env: JoinEnvironment) -> None:
+async def test_the_decision_is_made_again_when_a_ticket_is_used(env: JoinEnvironment) -> None:
     await env.register_with_link("ann")
     ticket = await env.mint_ticket("ann")
     await env.change("events", env.event, cancelled_at=NOW)
@@ -97,7 +97,7 @@ async def test_no_redirect_leads_anywhere_but_to_zoom(env: JoinEnvironment, url:
     assert "evil" not in answer.text
 
 
-async def test_a_link_sealed_for_somebody_else_does_not_open(env: JoinEnvironment) -> None:
+async def test_a_link_encrypted_for_somebody_else_does_not_open(env: JoinEnvironment) -> None:
     registrant = await env.add_registrant(await env.register("ann"), None)
     await env.change(
         "registrants", registrant, join_url=env.encrypted_link("https://zoom.us/w/1", "registrants", env.event)
@@ -182,7 +182,7 @@ async def test_looking_at_a_join_link_mints_nothing(env: JoinEnvironment) -> Non
 
 
 async def add_grant(env: JoinEnvironment) -> None:
-    """The account has tokens."""
+    """Give the account tokens."""
     encryption = env.harness.resources.encryption
     await env.add(
         "grants",

@@ -1,4 +1,4 @@
-"""The door's sentences follow the member's locale, as mails do."""
+"""The sentences of joining follow the member's language, as mails do."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,8 +49,9 @@ def test_each_reason_for_having_no_link_has_a_german_sentence(sentence: str) -> 
     assert sentence in translations.GERMAN
 
 
-def test_when_the_door_opens_is_said_in_the_zone_of_the_event() -> None:
-    opens_at, params = datetime(2027, 1, 10, 14, 45, tzinfo=UTC), {"timezone": "Europe/Berlin"}
+def test_when_joining_opens_is_said_in_the_zone_of_the_event() -> None:
+    opens_at = datetime(2027, 1, 10, 14, 45, tzinfo=UTC)
+    params = {"timezone": "Europe/Berlin"}
     sentences = [
         translations.translate("The door opens on {opens_at}.", params, opens_at, language)
         for language in (ENGLISH, GERMAN)

@@ -1,5 +1,7 @@
-"""Somebody clicks on Join while nobody knows what became of a call about their place: they come in, or are told the
-truth and the time; never do they end up before Zoom's "You are not registered"."""
+"""A member clicks on Join while the outcome of a call about their registrant is unknown.
+
+They are let in, or told the truth and the time. They never end up at Zoom's page "You are not registered".
+"""
 
 from typing import Any
 
@@ -24,7 +26,7 @@ PAGE = {"Accept": "text/html"}
 
 
 def problem_slug(answer: httpx.Response) -> str:
-    """The slug of a problem."""
+    """Return the slug of a problem."""
     return str(answer.json()["type"]).rpartition("/")[2]
 
 

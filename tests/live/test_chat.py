@@ -1,4 +1,4 @@
-"""The chat and the questions: who may write and read, when, how much, and what becomes of it."""
+"""The chat and the questions: who may write and read, when, how much, and what is stored."""
 
 import asyncio
 from datetime import timedelta
@@ -22,7 +22,7 @@ from tests.support.steps import cancel, rsvp
 
 
 def problem_slug(answer: Any) -> str:
-    """What kind of problem an answer is."""
+    """Return the slug of a problem."""
     return str(answer.json()["type"].rpartition("/")[2])
 
 
@@ -102,7 +102,8 @@ async def test_who_only_waited_for_the_host_and_gave_up_was_not_in(service: Runn
 
 async def test_who_came_in_by_a_link_they_had_before_was_in(service: RunningService) -> None:
     event = await live_event(service, "member", "member2")
-    former_id, uuid = "a-former-id", await service.resources.db.pool.fetchval("SELECT uuid FROM instances")
+    former_id = "a-former-id"
+    uuid = await service.resources.db.pool.fetchval("SELECT uuid FROM instances")
     await service.resources.db.pool.execute(
         "UPDATE registrants SET former_ids = ARRAY[$1] WHERE email = 'member@members.example'", former_id
     )
@@ -152,7 +153,7 @@ async def test_only_who_is_coming_writes_and_reads(service: RunningService) -> N
 
 
 async def live_event_with_one_place(service: RunningService) -> dict[str, Any]:
-    """A live event with one place, which the member has; another member waits for it."""
+    """Create a live event with one place, which the member has; another member waits for it."""
     event = await event_at_start(service, "member", capacity=1)
     await rsvp(service, event, "member2")
     await act_in_meeting(service, event, "start", host_joins=False)
@@ -162,10 +163,8 @@ async def live_event_with_one_place(service: RunningService) -> dict[str, Any]:
 
 async def test_admins_and_the_events_coach_answer_and_delete_and_nobody_else(service: RunningService) -> None:
     event = await live_event(service, "member", "coach")
-    message, question = (
-        (await post_message(service, event, "Hello!")).json(),
-        (await post_question(service, event, "Why?")).json(),
-    )
+    message = (await post_message(service, event, "Hello!")).json()
+    question = (await post_question(service, event, "Why?")).json()
     about = f"/api/questions/{question['id']}"
     for who in ("member", "coach"):
         for refused in (
@@ -217,7 +216,7 @@ async def test_an_upvote_counts_once_for_each_member(service: RunningService) ->
     assert (await service.call("member", "DELETE", up)).json()["upvotes"] == 1
     assert (await service.call("member", "DELETE", up)).json()["upvotes"] == 1
     logged = await service.resources.db.pool.fetchval("SELECT count(*) FROM live_log WHERE kind = 'upvote'")
-    assert logged == 3, "what is no news is not told"
+    assert logged == 3, "an upvote that changes nothing is not logged"
 
 
 async def test_nobody_floods_the_chat(service: RunningService) -> None:
@@ -274,7 +273,9 @@ async def test_long_lists_come_in_pages_the_newest_first(service: RunningService
     event = await live_event(service, "member")
     for n in range(7):
         await post_message(service, event, f"{n}")
-    read, cursor, path = [], None, f"/api/events/{event['id']}/messages"
+    read: list[str] = []
+    cursor = None
+    path = f"/api/events/{event['id']}/messages"
     while True:
         params: dict[str, Any] = {"limit": 3} | ({"cursor": cursor} if cursor else {})
         page = (await service.get("member", path, params=params)).json()

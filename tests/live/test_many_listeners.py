@@ -1,4 +1,4 @@
-"""Many listen at once: one process, one connection to the bell, everybody hears everything, nobody holds up another."""
+"""Many listeners of one process share one pub/sub connection, and none delays another."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,15 @@ from tests.support.load_client import LoadClient, load_test
 from tests.support.service import RunningService, reserve_port, run_server, run_service
 from tests.support.timeouts import RELAXED_LIMITS, TIMEOUT
 
-LISTENERS, FLOOD = 1000, 3000
+LISTENERS = 1000
+FLOOD = 3000  # messages, more than a listener's backlog
 
 
 async def count_pubsub_connections(service: RunningService) -> int:
-    """How many connections listen for the bell."""
+    """Return the number of connections that listen for notifications."""
     counted: int = await service.resources.db.pool.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'kindryn-pubsub'"
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'kindryn-pubsub'"
     )
     return counted
 
@@ -43,9 +45,10 @@ async def test_a_thousand_listeners_of_one_process_each_get_it_once_over_one_pub
     async with run_service(database_url, redis_url, mailbox, worker=False) as service:
         before = await count_pubsub_connections(service)
         async with load_test(service, tmp_path, LISTENERS) as load:
-            # The process has its real limits: whoever waits two seconds for a connection is told to come again.
+            # The process has its real limits: a request that waits two seconds for a connection gets a 503.
             slots = asyncio.Semaphore(10)
-            event, admin = {"id": str(load.event)}, [COMMUNITY | {"role": "ADMIN"}]
+            event = {"id": str(load.event)}
+            admin = [COMMUNITY | {"role": "ADMIN"}]
             as_admin = {"Authorization": f"Bearer {service.platform.token('admin', communities=admin)}"}
 
             async def open_stream(client: LoadClient) -> None:
@@ -62,7 +65,7 @@ async def test_a_thousand_listeners_of_one_process_each_get_it_once_over_one_pub
             assert busy == 0, "nobody who listens holds a transaction"
             began = time.perf_counter()
             readers = [asyncio.create_task(client.read_event(b"event: message")) for client in load.clients]
-            # Said to one process, heard at another.
+            # Written at one process, received at another.
             assert (await post_message(service, event, "Hello, everybody!", headers=as_admin)).status_code == 201
             async with asyncio.timeout(TIMEOUT):
                 received = await asyncio.gather(*readers)
@@ -74,7 +77,7 @@ async def test_a_thousand_listeners_of_one_process_each_get_it_once_over_one_pub
 
 
 async def flood(service: RunningService, event: dict[str, Any]) -> None:
-    """More than anybody could have waiting, at once: long messages, all of them in one commit."""
+    """Write more long messages than a listener's backlog allows, all in one commit."""
     async with service.resources.db.transaction() as tx:
         await tx.execute(
             "INSERT INTO live_posts"
@@ -128,7 +131,7 @@ async def test_a_slow_listener_is_let_go_slows_nobody_and_resumes_where_it_was(
 async def test_a_process_that_is_to_end_ends_its_streams_first(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main, "SHUTDOWN_TIMEOUT", 3600)  # whoever waited for the streams would wait as long
+    monkeypatch.setattr(main, "SHUTDOWN_TIMEOUT", 3600)  # a shutdown that waited for the streams would take as long
     event = await live_event(service, "member")
     settings = service.settings.model_copy(update={"metrics_port": 0})
     server = Server(create_app(settings, service.clock, timeouts=RELAXED_LIMITS), "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""A host who has not come five minutes after the start is told so by mail; the hooks are in tests/hooks."""
+"""A host who has not come five minutes after the start gets a mail; the hooks are in tests/hooks."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ ADA, BEN = "ada@riverside.example", "ben@riverside.example"
 
 
 def text_of(message: EmailMessage) -> str:
-    """What a mail says in plain text."""
+    """Return the plain text of a mail."""
     (part,) = [part for part in message.walk() if part.get_content_type() == "text/plain"]
     return str(part.get_content())
 
@@ -31,12 +31,12 @@ async def create_event(service: RunningService) -> Any:
 
 
 def missing_host_mails(service: RunningService) -> list[Mail]:
-    """The mails that say that nobody has started."""
+    """Return the mails that say that nobody has started the meeting."""
     return [mail for mail in service.mailbox.all() if "started" in str(mail.message["Subject"])]
 
 
 async def advance_past_start(service: RunningService, event: Any, minutes: float) -> None:
-    """On to so many minutes after the start, and everything come to rest."""
+    """Advance to so many minutes after the start, and wait until everything is done."""
     await service.advance_clock(
         datetime.fromisoformat(event["starts_at"]) + timedelta(minutes=minutes) - service.clock.now()
     )
@@ -57,10 +57,8 @@ async def test_a_host_who_has_not_come_after_five_minutes_is_told_once(service: 
 
 
 async def test_nobody_is_told_of_a_host_who_came_or_of_what_does_not_happen(service: RunningService) -> None:
-    started, cancelled = (
-        await create_event(service),
-        await service.create_event(host_id=(await service.hosts())[BEN]["id"]),
-    )
+    started = await create_event(service)
+    cancelled = await service.create_event(host_id=(await service.hosts())[BEN]["id"])
     await cancel(service, cancelled)
     await service.advance_clock(datetime.fromisoformat(started["starts_at"]) - service.clock.now())
     (meeting,) = await meeting_rows(service, started)

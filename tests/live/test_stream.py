@@ -1,4 +1,4 @@
-"""What happens live is heard by everybody who may hear it, in one order, and nothing of it is missed."""
+"""Everybody who may listen receives what happens live, in one order, and misses nothing."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from tests.support.steps import cancel, rsvp
 
 
 def stream_path(event: dict[str, Any]) -> str:
-    """Where an event's stream is."""
+    """Return the path of an event's stream."""
     return f"/api/events/{event['id']}/live"
 
 
@@ -87,7 +87,7 @@ async def test_who_resumes_gets_exactly_what_was_missed(service: RunningService)
     by_query = await first_lines(service, event, {"since": str(last_seen.id)}, 4)
     assert next(each for each in by_query if each.startswith("id: ")) == f"id: {last_seen.id}"
     async with open_stream(service, event, after=10**12) as mia:
-        assert mia.events[0].id == last_seen.id + 4, "a number of elsewhere means nothing here"
+        assert mia.events[0].id == last_seen.id + 4, "a number of another log means nothing here"
 
 
 async def test_of_the_states_that_were_missed_only_the_last_is_told(service: RunningService) -> None:
@@ -144,7 +144,7 @@ async def test_of_too_many_streams_of_one_member_the_oldest_ends_whatever_events
 
 
 async def first_lines(service: RunningService, event: dict[str, Any], params: dict[str, str], number: int) -> list[str]:
-    """The first lines of a member's stream."""
+    """Return the first lines of a member's stream."""
     headers = {"Authorization": f"Bearer {service.platform.token('member', service.clock.now())}"}
     async with service.api.stream("GET", stream_path(event), params=params, headers=headers) as response:
         lines = []
@@ -261,7 +261,7 @@ async def test_an_instance_that_only_a_recording_told_of_does_not_run(service: R
 
 
 async def ada_at_zoom(service: RunningService) -> str:
-    """The Zoom user id of the host."""
+    """Return the Zoom user id of the host."""
     found: str = await service.resources.db.pool.fetchval("SELECT zoom_user_id FROM hosts WHERE email LIKE 'ada@%'")
     return found
 
@@ -388,7 +388,7 @@ async def test_who_resumes_what_is_over_gets_the_last_number_whatever_the_last_e
         assert [each.kind for each in ada.events] == ["state", "attention"], "that was the last number"
 
 
-async def test_who_resumes_a_log_that_was_tidied_gets_its_last_number(service: RunningService) -> None:
+async def test_who_resumes_a_log_that_was_cleaned_up_gets_its_last_number(service: RunningService) -> None:
     event = await live_event(service, "member")
     await post_message(service, event, "Hello!")
     await advance_to_minute(service, event, 50)
@@ -404,7 +404,7 @@ async def test_who_resumes_a_log_that_was_tidied_gets_its_last_number(service: R
 async def expect_stream(
     service: RunningService, event: dict[str, Any], after: int, kinds: list[str], last: int
 ) -> None:
-    """Who resumes after a number hears these, the last of them with the last number, and is not to come again."""
+    """A client that resumes after a number receives these kinds, the last with the last number, and then a 204."""
     async with open_stream(service, event, after=after) as mia:
         await mia.wait_until(lambda each: each.ended)
         assert ([each.kind for each in mia.events], mia.ids[-1]) == (kinds, last)
@@ -476,7 +476,7 @@ async def test_whoever_listened_when_something_failed_comes_again_and_misses_not
         assert (await mia.wait_for("message")).data["text"] == "Hello!"
 
 
-async def test_logs_of_what_is_long_over_are_tidied_and_what_people_wrote_stays(service: RunningService) -> None:
+async def test_logs_of_what_is_long_over_are_deleted_and_what_people_wrote_stays(service: RunningService) -> None:
     event = await live_event(service, "member")
     await post_message(service, event, "Remember me.")
     await advance_to_minute(service, event, 50)

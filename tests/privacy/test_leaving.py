@@ -1,4 +1,4 @@
-"""Who leaves a community has nothing before them there any more; what is over, and what is elsewhere, stays."""
+"""A member who leaves has nothing left in the community's future; the past and other communities stay."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,8 +19,10 @@ GUEST = {"email": "gil@guests.example", "name": "Gil Guest"}
 async def remove_member(
     service: RunningService, who: str, by: str = "admin", community: str = COMMUNITY["slug"]
 ) -> Response:
-    """Somebody is taken out of the community, and everything comes to rest. Tokens are of whole seconds: the next that
-    somebody gets is of a later one."""
+    """Remove a member from the community, and wait until everything is done.
+
+    Tokens carry whole seconds, so the clock advances by one: the next token is a later one.
+    """
     response = await service.call(by, "DELETE", f"/api/communities/{community}/members/m-{who}")
     await service.advance_clock(timedelta(seconds=1))
     await service.wait_idle()
@@ -28,7 +30,7 @@ async def remove_member(
 
 
 async def remove_and_check(service: RunningService, who: str = "member", by: str = "admin") -> None:
-    """Somebody has left."""
+    """Remove a member and expect success."""
     assert (await remove_member(service, who, by)).status_code == 204
 
 

@@ -1,4 +1,4 @@
-"""Who left a community, or was removed, is refused there by every token issued before, and their streams end."""
+"""Tokens issued before a member left or was removed are refused there, and their streams end."""
 
 import asyncio
 from datetime import timedelta
@@ -22,7 +22,7 @@ BOTH = [COMMUNITY | {"role": "MEMBER"}, {"id": "c-elsewhere", "slug": "elsewhere
 
 
 def bearer_headers(service: RunningService, who: str = "member", **claims: Any) -> dict[str, str]:
-    """A token of somebody, issued now."""
+    """Return headers with a token issued now."""
     return {"Authorization": f"Bearer {service.platform.token(who, service.clock.now(), **claims)}"}
 
 
@@ -117,10 +117,10 @@ async def test_who_answers_while_being_removed_is_not_coming_in_the_end(service:
 
 
 async def wait_for_lock(service: RunningService) -> None:
-    """Return once somebody waits for what another transaction holds."""
+    """Return once a transaction waits for a lock of another one."""
     sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with asyncio.timeout(20):
-        while not await service.resources.db.pool.fetchval(sql):  # noqa: ASYNC110 - the database tells nobody of it
+        while not await service.resources.db.pool.fetchval(sql):  # noqa: ASYNC110 - PostgreSQL sends no notification of it
             await asyncio.sleep(0.01)
 
 
@@ -147,7 +147,7 @@ async def test_the_stream_of_who_was_removed_ends_at_once(
         assert not other.ended
 
 
-async def test_a_lost_ring_ends_the_stream_of_who_was_removed_all_the_same(
+async def test_without_a_notification_the_stream_of_who_was_removed_ends_all_the_same(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "ACCESS_CHECK_SECONDS", 0.2)
