@@ -1,4 +1,4 @@
-"""A member's own mails and calendar over HTTP."""
+"""Routes for a member's own mails and calendar."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ from app.web import Caller, ResourcesDep, Schema, Tx
 router = APIRouter(tags=["Registrations"])
 EventId = Annotated[UUID, Path(description="An event of one of your communities")]
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
-# It may be kept, by one's own program alone, and is asked for again each time, so that a revoked one is gone.
+# Only the member's own program may cache a feed, and it must ask again each time, so that a revoked feed disappears.
 PRIVATE = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 
 
@@ -133,10 +133,8 @@ async def get_calendar_links(event_id: EventId, caller: Caller, tx: Tx, resource
     registration = await service.get_for_member(tx, event_id, caller.member_id)
     if registration is None or event.cancelled_at or not invite_state.is_coming(registration):
         raise Problem("not-registered", "You are not coming to this event, so there is nothing to add.")
-    mail_settings, state = (
-        invite_state.mail_settings_from(resources.settings),
-        invite_state.request_state(event, registration),
-    )
+    mail_settings = invite_state.mail_settings_from(resources.settings)
+    state = invite_state.request_state(event, registration)
     slug: str = (await tx.execute("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
     invite = invite_state.build_invite(registration, state, mail_settings, slug, tx.now)
     return CalendarLinks(

@@ -1,7 +1,8 @@
-"""Links that open a web calendar with the event filled in, for whom the mailed invite does not reach it. Pure.
+"""Links that open a web calendar with the event filled in. Pure.
 
-Neither calendar documents them in full; these are the forms their own "share" buttons and add-to-calendar tools use.
-An entry made so is a copy: no later mail changes it.
+They are for people whom the mailed invite does not reach. Neither calendar documents these links in full. Their forms
+are those of the calendars' own "share" buttons and of add-to-calendar tools. An entry made this way is a copy: no later
+mail changes it.
 """
 
 from datetime import datetime
@@ -15,7 +16,7 @@ OFFICE365 = "https://outlook.office.com/calendar/0/deeplink/compose"
 
 
 def all_links(invite: Invite) -> tuple[tuple[str, str], ...]:
-    """(name of the calendar, link) for each."""
+    """(name of the calendar, link) for each supported calendar."""
     return (
         ("Google Calendar", google(invite)),
         ("Outlook.com", outlook(invite, OUTLOOK)),
@@ -24,7 +25,7 @@ def all_links(invite: Invite) -> tuple[tuple[str, str], ...]:
 
 
 def google(invite: Invite) -> str:
-    """The link for Google Calendar; times are in UTC, `ctz` is the zone they are shown in."""
+    """The link for Google Calendar. Times are in UTC; `ctz` is the zone in which they are shown."""
     return _url(
         GOOGLE,
         action="TEMPLATE",
@@ -37,7 +38,10 @@ def google(invite: Invite) -> str:
 
 
 def outlook(invite: Invite, base: str) -> str:
-    """The link for Outlook on the web, of people (`OUTLOOK`) or organisations (`OFFICE365`), whose body is HTML."""
+    """The link for Outlook on the web, where the body is HTML.
+
+    `base` is `OUTLOOK` for private accounts and `OFFICE365` for organisations.
+    """
     return _url(
         base,
         path="/calendar/action/compose",
@@ -51,7 +55,7 @@ def outlook(invite: Invite, base: str) -> str:
 
 
 def _urls(invite: Invite) -> list[str]:
-    """Where to go: the join link and the event's page, once where they are the same."""
+    """The join link and the event's page; one URL if both are the same."""
     return list(dict.fromkeys((invite.join_link, invite.event_url)))
 
 

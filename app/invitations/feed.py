@@ -1,8 +1,8 @@
-"""A member's own calendar, to subscribe to: one secret address each, which can be replaced and taken back.
+"""A member's calendar feed: one secret address per member, which can be replaced and revoked.
 
-The address is all a calendar program has, so it is a secret of 256 bits of which only the digest is kept. The feed
-shows what the member is coming to now: what is cancelled or answered otherwise is not in it any more, and so leaves the
-calendar.
+A calendar program has nothing but the address, so the address is a secret of 256 bits of which only the digest is
+stored. The feed lists what the member is coming to now. An event that is cancelled, or that they are not coming to any
+more, is no longer listed and so disappears from their calendar.
 """
 
 from datetime import datetime, timedelta
@@ -21,19 +21,19 @@ from app.invitations.models import CalendarFeed
 from app.registrations import confirmation
 from app.registrations.models import Registration
 
-PAST_PERIOD = timedelta(days=30)
-MAX_EVENTS = 1000  # events of one feed
-REFRESH_INTERVAL = "PT1H"  # how often a calendar program should look, as iCalendar writes an hour
+PAST_PERIOD = timedelta(days=30)  # for which past events are listed
+MAX_EVENTS = 1000  # in one feed
+REFRESH_INTERVAL = "PT1H"  # how often a calendar program should read the feed: an hour, as iCalendar writes it
 
 
 async def created_at(tx: db.Tx, member_id: str) -> datetime | None:
-    """Since when the member's feed has its address; None where there is no feed."""
+    """When the present address of the member's feed was created; None if there is no feed."""
     row = await tx.session.get(CalendarFeed, member_id)
     return row.created_at if row else None
 
 
 async def rotate(tx: db.Tx, member_id: str) -> str:
-    """A new secret for the member's feed; one from before opens nothing any more."""
+    """Give the member's feed a new secret and return it. An earlier secret opens nothing any more."""
     secret = new_token()
     statement = insert(CalendarFeed).values(member_id=member_id, digest=token_digest(secret), created_at=tx.now)
     new_values = {"digest": statement.excluded.digest, "created_at": statement.excluded.created_at}
@@ -42,12 +42,12 @@ async def rotate(tx: db.Tx, member_id: str) -> str:
 
 
 async def revoke(tx: db.Tx, member_id: str) -> None:
-    """The member's feed opens nothing any more; twice is harmless."""
+    """Delete the member's feed. Revoking twice is harmless."""
     await tx.execute("DELETE FROM calendar_feeds WHERE member_id = :member_id", member_id=member_id)
 
 
 async def member_for(tx: db.Tx, secret: str) -> str | None:
-    """Whose feed a secret opens."""
+    """The member whose feed a secret opens; None if it opens none."""
     found: str | None = await tx.session.scalar(
         select(CalendarFeed.member_id).where(CalendarFeed.digest == token_digest(secret))
     )
@@ -55,8 +55,11 @@ async def member_for(tx: db.Tx, secret: str) -> str | None:
 
 
 async def render_feed(tx: db.Tx, member_id: str, mail_settings: invite_state.MailSettings) -> bytes:
-    """The feed as iCalendar (RFC 5545): what the member comes to, from a month ago on. Without METHOD it asks nothing
-    of anybody; REFRESH-INTERVAL (RFC 7986 section 5.7) and X-PUBLISHED-TTL (Outlook's) say when to look again."""
+    """The feed as iCalendar (RFC 5545): what the member is coming to, from 30 days ago on.
+
+    Without METHOD it asks nothing of anybody. REFRESH-INTERVAL (RFC 7986 section 5.7) and X-PUBLISHED-TTL (Outlook's)
+    say when to read it again.
+    """
     calendar = Calendar()
     calendar.add("PRODID", "-//Kindryn//Kindryn Zoom//EN")
     calendar.add("VERSION", "2.0")
@@ -71,8 +74,10 @@ async def render_feed(tx: db.Tx, member_id: str, mail_settings: invite_state.Mai
 
 
 async def _invites(tx: db.Tx, member_id: str, mail_settings: invite_state.MailSettings) -> list[Invite]:
-    """What the member comes to, in the order of the start, each under the number of its invite; nothing of a community
-    they left, or that only its admins say they are in."""
+    """What the member is coming to, in order of start, each with the SEQUENCE of its invitation.
+
+    Events of a community that the member left, or that only its admins say they belong to, are left out.
+    """
     query = (
         select(Registration, Event, Community.slug)
         .join(Event, Event.id == Registration.event_id)
@@ -95,7 +100,7 @@ async def _invites(tx: db.Tx, member_id: str, mail_settings: invite_state.MailSe
             invite_state.request_state(event, registration),
             mail_settings,
             slug,
-            # Without METHOD it says when the entry last changed (RFC 5545 section 3.8.7.2).
+            # Without METHOD, DTSTAMP says when the entry last changed (RFC 5545 section 3.8.7.2).
             max(event.updated_at, registration.updated_at),
         )
         for registration, event, slug in (await tx.session.execute(query)).all()

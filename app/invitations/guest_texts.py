@@ -1,4 +1,4 @@
-"""What guests read, in English and German: the mail with the code, and the pages that lead them in."""
+"""Texts for guests, in English and German: the mail with the code, and the pages that lead guests in."""
 
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -13,8 +13,10 @@ from app.registrations.models import Registration
 
 @dataclass(frozen=True, slots=True)
 class GuestTexts:
-    """Every word of one language. Braces are filled by name. `closing` ends the mails that bring an invite or take it
-    away, `refusals` are by the slug of the door's refusal."""
+    """All texts of one language; braces are filled by name.
+
+    `closing` ends the mails that bring or cancel an invitation. `refusals` are the refusals at Join, by slug.
+    """
 
     closing: dict[MailKind, str]
     subject: str
@@ -61,8 +63,8 @@ ENGLISH = GuestTexts(
     resend_button="Have another code mailed",
     wrong_code="These are not the six digits we mailed: look at the latest mail.",
     expired_code="There is no code that counts in this browser any more: have a new one mailed.",
-    too_many_codes="Enough codes were mailed for now: use the latest, or the longer one beside it, or ask for another in "
-    "{minutes} minutes.",
+    too_many_codes="Enough codes were mailed for now: use the latest, or the longer one beside it, or ask for another "
+    "in {minutes} minutes.",
     confirmed="Thank you, it is you: go on to the event.",
     join="Join",
     retry_button="Try again",
@@ -112,8 +114,8 @@ GERMAN = GuestTexts(
     resend_button="Einen neuen Code schicken lassen",
     wrong_code="Das sind nicht die sechs Ziffern, die wir geschickt haben: Sieh in der neuesten Mail nach.",
     expired_code="In diesem Browser gilt kein Code mehr: Lass dir einen neuen schicken.",
-    too_many_codes="Es wurden vorerst genug Codes geschickt: Nimm den neuesten oder den längeren daneben, oder versuch es in "
-    "{minutes} Minuten wieder.",
+    too_many_codes="Es wurden vorerst genug Codes geschickt: Nimm den neuesten oder den längeren daneben, oder "
+    "versuch es in {minutes} Minuten wieder.",
     confirmed="Danke, du bist es: Hier geht es zum Event.",
     join="Teilnehmen",
     retry_button="Noch einmal versuchen",
@@ -142,28 +144,33 @@ _TEXTS = {"en": ENGLISH, "de": GERMAN}
 
 
 def guest_texts_for(locale: str) -> GuestTexts:
-    """The words of a guest's locale, as for the invites: English for everything not German."""
+    """The texts for a guest's locale: German for German locales, English for all others."""
     return _TEXTS[language_for(locale).code]
 
 
 def code_mail(codes: Codes, title: str, registration: Registration, sender: tuple[str, str]) -> EmailMessage:
-    """The mail with a code; `sender` is name and address. Sent twice it is the same mail, with the same Message-ID. The
-    code is not in the subject: that is shown on locked screens."""
+    """The mail with a code; `sender` is (name, address).
+
+    A mail that is sent twice is the same mail, with the same Message-ID. The code is not in the subject, which locked
+    screens show.
+    """
     texts = guest_texts_for(registration.locale)
     clean_title = single_line(title)
     greeting = texts.greeting.format(name=single_line(registration.name))
-    sentence, not_requested = texts.code.format(title=clean_title), texts.not_requested
+    sentence = texts.code.format(title=clean_title)
+    not_requested = texts.not_requested
     grouped = "-".join(codes.spare[start : start + 4] for start in range(0, len(codes.spare), 4))
     spare = texts.spare.format(spare=grouped)
     mail = EmailMessage(policy=MAIL_POLICY)
-    mail["From"], mail["To"] = mail_address(*sender), mail_address(registration.name, registration.email)
+    mail["From"] = mail_address(*sender)
+    mail["To"] = mail_address(registration.name, registration.email)
     mail["Subject"] = header_text(texts.subject.format(title=clean_title))
     mail["Date"] = codes.requested_at
     mail["Message-ID"] = f"<code-{codes.id}-{codes.requested_at.timestamp():.0f}@{sender[1].rpartition('@')[2]}>"
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents out-of-office replies
     mail.set_content(f"{greeting}\n\n{sentence}\n\n    {codes.digits}\n\n{spare}\n\n{not_requested}\n\n{sender[0]}\n")
-    digits, after = _CODE_HTML.format(code=codes.digits), (spare, not_requested, sender[0])
-    paragraphs = (escape(greeting), escape(sentence), digits, *map(escape, after))
+    digits = _CODE_HTML.format(code=codes.digits)
+    paragraphs = (escape(greeting), escape(sentence), digits, *map(escape, (spare, not_requested, sender[0])))
     body = "\n".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
     html = _MAIL_HTML.format(language=language_for(registration.locale).code, title=escape(clean_title), body=body)
     mail.add_alternative(html, subtype="html")

@@ -1,8 +1,7 @@
-"""The invite: one member's calendar entry for one event.
+"""The invite: one member's calendar entry for one event. Pure.
 
-Everything here is a function of values: no clock, no database, no network. The rules are iTIP (RFC 5546) and iCalendar
-(RFC 5545). An `Invite` cleans and checks what it is given, so a hostile name or title is harmless from the moment an
-`Invite` exists.
+The rules are iTIP (RFC 5546) and iCalendar (RFC 5545). An `Invite` cleans and checks its fields when it is created, so
+a hostile name or title is harmless from then on.
 """
 
 from dataclasses import dataclass
@@ -21,15 +20,15 @@ Method = Literal["REQUEST", "CANCEL"]
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """One member, one event, one message to their calendar.
+    """One message about one event to one member's calendar.
 
-    `uid` never changes for this member and event; `sequence` rises with every message sent. `starts_at`, `ends_at` and
-    `stamp` (now) are aware datetimes; `timezone` is the IANA name in which people read the time. `join_link` is our own
-    stable link for this member, `event_url` the event's page. `whole_event_cancelled` belongs to CANCEL alone: without
-    it, only this member is uninvited. Unless `reply_requested`, the attendee has answered, and nobody waits for a reply.
-    `community` and `host` say whose event it is, where that is known.
+    `uid` never changes for this member and event; `sequence` rises with every message. `starts_at`, `ends_at` and
+    `stamp` (now) are aware datetimes. `timezone` is the IANA name of the zone in which people read the time.
+    `join_link` is our own stable link for this member, `event_url` the event's page. `whole_event_cancelled` is for
+    CANCEL alone: without it, only this member is uninvited. Without `reply_requested` the attendee has answered
+    already, and nobody waits for a reply. `community` and `host` say whose event it is, if that is known.
 
-    Raises ValueError with a sentence naming the field that is wrong.
+    Raises ValueError with a sentence naming the invalid field.
     """
 
     uid: str
@@ -84,7 +83,7 @@ class Invite:
 
 @dataclass(frozen=True, slots=True)
 class RenderedMail:
-    """What a person reads in one mail: a subject of one line, the plain text, the same as an HTML document."""
+    """What a person reads in one mail: a subject of one line, plain text, and the same as HTML."""
 
     subject: str
     text: str
@@ -105,7 +104,10 @@ def _check_zone(name: str) -> None:
 
 
 def _link(field: str, url: str) -> str:
-    """`url` with everything percent-encoded that RFC 3986 does not allow: the URI type of iCalendar has no escape."""
+    """`url` with everything percent-encoded that RFC 3986 does not allow.
+
+    iCalendar's URI type has no escape of its own.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{field} must be an http or https address.")
@@ -113,8 +115,11 @@ def _link(field: str, url: str) -> str:
 
 
 class _Text(vText):
-    """RFC 5545 section 3.3.11. The library's own escape reads a backslash before a capital N as a line break, which
-    would change a title such as C:\\News."""
+    r"""A TEXT value (RFC 5545 section 3.3.11).
+
+    The library's own escape takes a backslash before a capital N for a line break. It would change a title such as
+    C:\News.
+    """
 
     def to_ical(self) -> bytes:
         escaped = self.replace("\\", r"\\").replace(";", r"\;").replace(",", r"\,").replace("\n", r"\n")
@@ -124,10 +129,10 @@ class _Text(vText):
 def render_invite(invite: Invite) -> bytes:
     """The iCalendar object (RFC 5545) with one VEVENT: UTF-8, CRLF, folded at 75 octets.
 
-    Times are in UTC: an event happens once, so its moment needs no zone rules; calendars show it in their owner's
-    zone, and Outlook is known to shift or refuse what it reads from VTIMEZONE. The event's own zone is in the words.
+    Times are in UTC. An event happens once, so its time needs no zone rules. Calendars show it in their owner's zone,
+    and Outlook is known to shift or refuse times with a VTIMEZONE. The mail's text names the event's own zone.
 
-    A CANCEL names what it takes away and carries no link and no alarm (RFC 5546 section 3.2.5).
+    A CANCEL names what it cancels and has no link and no alarm (RFC 5546 section 3.2.5).
     """
     vcalendar = Calendar()
     vcalendar.add("PRODID", "-//Kindryn//Kindryn Zoom//EN")
@@ -138,8 +143,10 @@ def render_invite(invite: Invite) -> bytes:
 
 
 def render_download(invite: Invite) -> bytes:
-    """The iCalendar object somebody downloads: METHOD:PUBLISH (RFC 5546 section 3.2.1) asks nobody anything and names
-    no attendee, so a program adds it without answering on anybody's behalf."""
+    """The iCalendar object that a person downloads, with METHOD:PUBLISH (RFC 5546 section 3.2.1).
+
+    It asks nobody anything and names no attendee, so a program adds it without answering on anybody's behalf.
+    """
     vcalendar = Calendar()
     vcalendar.add("PRODID", "-//Kindryn//Kindryn Zoom//EN")
     vcalendar.add("VERSION", "2.0")
@@ -152,8 +159,10 @@ def render_download(invite: Invite) -> bytes:
 
 
 def feed_event(invite: Invite) -> Event:
-    """The VEVENT of somebody's own feed: nobody is invited by it, so it names no people (RFC 5545 section 3.8.4), and
-    it rings no alarm, which the mailed invite does."""
+    """The VEVENT of a feed. It invites nobody, so it names no people (RFC 5545 section 3.8.4).
+
+    It has no alarm either, because the mailed invite has one.
+    """
     vevent = _base_event(invite)
     _add_details(vevent, invite)
     return vevent
@@ -194,8 +203,12 @@ def _add_details(vevent: Event, invite: Invite) -> None:
 
 
 def _attendee(invite: Invite) -> vCalAddress:
-    """Who answered on the event's page has the answer in the entry, and is asked for no reply, which reaches nobody.
-    Who did not, as guests, is asked, so that the calendar can note an answer down (RFC 5545 section 3.2.12)."""
+    """The attendee with their answer.
+
+    Somebody who answered on the event's page has the answer in the entry and is asked for no reply, as replies reach
+    nobody. Somebody who did not, such as a guest, is asked, so that the calendar can note an answer (RFC 5545 section
+    3.2.12).
+    """
     attendee = _person(invite.attendee_name, invite.attendee_email)
     answered_partstat = "TENTATIVE" if invite.tentative else "ACCEPTED"
     partstat, reply = ("NEEDS-ACTION", "TRUE") if invite.reply_requested else (answered_partstat, "FALSE")
@@ -204,8 +217,11 @@ def _attendee(invite: Invite) -> vCalAddress:
 
 
 def _person(name: str, address: str) -> vCalAddress:
-    """A CAL-ADDRESS with its CN. A parameter knows no backslash escape and no double quote, but some readers believe
-    in both, so neither is left in. Characters a mailto URI must not hold are percent-encoded (RFC 6068 section 2)."""
+    """A CAL-ADDRESS with its CN.
+
+    A parameter has no backslash escape and no double quote, but some readers believe in both, so both are replaced.
+    Characters that a mailto URI must not contain are percent-encoded (RFC 6068 section 2).
+    """
     person = vCalAddress("mailto:" + quote(address, safe="@!$'*+"))
     person.params["CN"] = (name or address).replace('"', "'").replace("\\", "/")
     return person

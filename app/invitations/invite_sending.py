@@ -1,7 +1,8 @@
-"""What our row says of a member's invite before, during and after a mail: the calendar state it is meant to reach.
+"""Sends the invitation mail that brings a member's calendar to the state it should have.
 
-`registration.invite` is what the member may hold by now. It is written before the mail leaves, and taken back only
-where the mail certainly has not left, so a CANCEL goes to everybody who may hold an invite and to nobody else.
+`registration.invite` is the state that the member's calendar may have by now. It is written before the mail is sent,
+and rolled back only if the mail has certainly not been sent. So a CANCEL goes to everybody who may have an invite, and
+to nobody else.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from app.meetings import service as meetings
 from app.registrations.models import Registration
 from app.resources import Resources
 
+# How soon to look again whether an organiser has replaced a meeting whose link is not Zoom's.
 LINK_REFUSED_RETRY = timedelta(minutes=10)
 _IS_LATEST = """
 SELECT EXISTS (
@@ -35,8 +37,7 @@ SELECT EXISTS (
 
 
 class PreviousSend(NamedTuple):
-    """What was known of the mail before: the state before that one, its moment, when it had left, and why it was
-    refused."""
+    """What was known of the previous mail: the state before it, its stamp, when it was sent, its refusal."""
 
     previous_invite: invite_state.InviteState | None
     stamped_at: datetime | None
@@ -45,16 +46,16 @@ class PreviousSend(NamedTuple):
 
     @classmethod
     def from_registration(cls, row: Registration) -> "PreviousSend":
-        """What is known as it stands."""
+        """What the registration says now."""
         return cls(row.invite_before, row.invite_stamped_at, row.invite_sent_at, row.invite_error)
 
 
 @dataclass(frozen=True)
 class PendingSend:
-    """A mail to be sent: the registration as it was committed for it, the state it brings, and the one before.
+    """A mail to be sent: the registration as it was committed for it, the new state, and the state before.
 
-    `stamp` is the moment of the mail, however often it is sent. `is_new` tells that this run wrote the state, so no
-    earlier run can have sent it. `previous_send` is what became of the state before.
+    `stamp` is the time in the mail, the same however often it is sent. `is_new` says that this run wrote the state, so
+    no earlier run can have sent it. `previous_send` is what became of the state before.
     """
 
     registration: Registration
@@ -68,7 +69,7 @@ class PendingSend:
 
 
 async def send(job: JobContext[Resources]) -> None:
-    """Bring one member's calendar (the key is a registration) up to date, by one mail if it is not."""
+    """Bring one member's calendar (the key is a registration) up to date, with one mail if it is not."""
     async with job.transaction() as tx:
         pending = await prepare(tx, job.id)
     if not isinstance(pending, PendingSend):
@@ -93,7 +94,7 @@ async def send(job: JobContext[Resources]) -> None:
 
 
 async def _is_latest(resources: Resources, pending: PendingSend) -> bool:
-    """Whether no later mail was made for the entry, and this one was not sent by anybody else."""
+    """Whether this is still the latest mail for the entry, and no other run has sent it."""
     sequence = pending.registration.invite_sequence
     latest: bool = await resources.db.pool.fetchval(
         _IS_LATEST, pending.registration.id, sequence, orjson.dumps(pending.state).decode()
@@ -102,10 +103,10 @@ async def _is_latest(resources: Resources, pending: PendingSend) -> bool:
 
 
 async def prepare(tx: db.Tx, registration_id: UUID) -> PendingSend | datetime | None:
-    """Write down the mail that is due, under a SEQUENCE of its own; None where the calendar is up to date, and where a
-    change is not settled yet, when to look again.
+    """Store the mail that is due, under a SEQUENCE of its own.
 
-    A mail whose fate is unknown is due again as it was, under the same SEQUENCE and so with the same Message-ID.
+    Returns None if the calendar is up to date, or when to look again if the event is still being changed. A mail with
+    an unknown outcome is due again unchanged: with the same SEQUENCE and so the same Message-ID.
     """
     row = await _lock(tx, registration_id)
     if row is None:
@@ -117,14 +118,15 @@ async def prepare(tx: db.Tx, registration_id: UUID) -> PendingSend | datetime | 
     is_new = not invite_state.is_equivalent(state, current)
     if state is None or (not is_new and previous_send.sent_at is not None):
         return None
-    # Whoever would be invited now could not come in: admins are told first, and it is looked again until it is put
-    # right.
+    # A member invited now could not come in. The admins see the refused link first; the job looks again until they
+    # have corrected it.
     if current is None and event.on_zoom and await meetings.link_refused(tx, event.id):
         return tx.now + LINK_REFUSED_RETRY
     if is_new and (not_before := invite_state.send_at(event, registration, state, tx.now)):
         return not_before
     if is_new:
-        registration.invite_before, registration.invite = current, state
+        registration.invite_before = current
+        registration.invite = state
         registration.invite_sequence += 1 if current is not None else 0
         registration.invite_sent_at = registration.invite_error = registration.invite_stamped_at = None
     stamp = registration.invite_stamped_at = registration.invite_stamped_at or tx.now
@@ -135,41 +137,46 @@ async def prepare(tx: db.Tx, registration_id: UUID) -> PendingSend | datetime | 
 
 
 async def roll_back(tx: db.Tx, pending: PendingSend) -> None:
-    """The mail has not left: the member still holds what they held before."""
+    """Restore what the registration said before, as the mail has not been sent."""
     row = await _lock(tx, pending.registration.id)
     if row is None or not pending.is_new or not _is_current(row[0], pending):
         return
     registration = row[0]
     registration.invite = pending.previous
     registration.invite_sequence -= 1 if pending.previous is not None else 0
-    registration.invite_before, registration.invite_stamped_at = (
-        pending.previous_send.previous_invite,
-        pending.previous_send.stamped_at,
-    )
-    registration.invite_sent_at, registration.invite_error = pending.previous_send.sent_at, pending.previous_send.error
+    registration.invite_before = pending.previous_send.previous_invite
+    registration.invite_stamped_at = pending.previous_send.stamped_at
+    registration.invite_sent_at = pending.previous_send.sent_at
+    registration.invite_error = pending.previous_send.error
 
 
 async def record_result(tx: db.Tx, pending: PendingSend, refusal: str | None) -> None:
-    """The mail was taken, or with `refusal` refused for good. If it is not the last one due, the next follows."""
+    """Store that the server accepted the mail, or refused it for good (`refusal`).
+
+    Request the next if one is due.
+    """
     row = await _lock(tx, pending.registration.id)
     if row is None or not _is_current(row[0], pending):
         return
     registration, event, *_ = row
-    registration.invite_sent_at, registration.invite_error = tx.now, refusal
-    # Whether the address takes mail is now known anew.
+    registration.invite_sent_at = tx.now
+    registration.invite_error = refusal
+    # The server has just answered for this address, so the refusal of an earlier reminder counts no more.
     registration.reminder_error = None
     if not invite_state.is_equivalent(invite_state.desired_invite(event, registration, tx.now), registration.invite):
         tx.record(commands.SendInvite(registration.id, event.community_id))
 
 
 def _is_current(registration: Registration, pending: PendingSend) -> bool:
-    """Whether the last mail that was made is still this one."""
+    """Whether this is still the last mail that was prepared."""
     return registration.invite == pending.state and registration.invite_sequence == pending.registration.invite_sequence
 
 
 async def _lock(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event, str, str | None] | None:
-    """The registration, locked, with its event, the slug of their community and the name of the host: one trip, as
-    every invite needs it."""
+    """The registration, locked, with its event, the community's slug and the host's name.
+
+    One statement loads all of it, because every invitation needs it.
+    """
     found = await tx.session.execute(
         select(Registration, Event, Community.slug, Host.name)
         .join(Event, Event.id == Registration.event_id)

@@ -1,4 +1,4 @@
-"""Which invite a member should hold, and the mail that brings them there. Pure."""
+"""Which invitation a member should have, and the mail that brings their calendar to it. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,15 +17,19 @@ from app.invitations.mime import build_message, invite_message_id
 from app.invitations.texts import MailKind
 from app.registrations.models import Registration, is_guest
 
+# The entry in a member's calendar: see `request_state`. `method` is REQUEST or CANCEL; `off` says that the event itself
+# was cancelled.
 InviteState = dict[str, Any]
-# Who changes an event rarely changes one thing only. What people are told of is the event left alone for so long.
+# An organiser rarely changes only one thing of an event. People are mailed once it has been left alone for this long.
 SETTLE_DELAY = timedelta(seconds=8)
-THROTTLE_AFTER, THROTTLE_INTERVAL = 8, timedelta(minutes=10)
+# After this many mails to one address, a member's changes of mind are mailed at most once in this interval.
+THROTTLE_AFTER = 8
+THROTTLE_INTERVAL = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class MailSettings:
-    """Where mails come from and lead to."""
+    """The sender of mails, and the base URLs of their links."""
 
     mail_from: str
     public_url: str
@@ -33,14 +37,15 @@ class MailSettings:
 
 
 def desired_invite(event: Event, registration: Registration, now: datetime) -> InviteState | None:
-    """The state of the member's calendar that the answers and the event ask for; None where no mail is due.
+    """The state that the member's calendar should have; the present state if no mail is due.
 
-    Who holds an invite and should not gets a CANCEL; who never held one, or could not be reached, gets nothing. After
-    a change of address the old one is taken back first. Once the event is over nobody is invited any more, and what is
-    tidied away then is no cancellation.
+    Members with an outdated invite get a CANCEL. Members who never received one, or whose mail server refused it, get
+    nothing. After a change of address the old address first gets a CANCEL. Once the event is over nobody is invited,
+    and deleting it cancels nothing.
     """
     cancelled_at = min((at for at in (event.cancelled_at, event.deleted_at) if at), default=None)
-    is_cancelled, current = cancelled_at is not None, registration.invite
+    is_cancelled = cancelled_at is not None
+    current = registration.invite
     if cancelled_at and cancelled_at >= event.ends_at + END_GRACE:
         return current
     if (
@@ -55,7 +60,7 @@ def desired_invite(event: Event, registration: Registration, now: datetime) -> I
 
 
 def _may_have_entry(registration: Registration) -> bool:
-    """Whether an entry may be in the calendar: that of the last mail or, where it was refused, of the one before."""
+    """Whether the calendar may have an entry from the last mail, or from the one before if that was refused."""
     current, previous = registration.invite, registration.invite_before
     if current is None or current["method"] == "CANCEL":
         return False
@@ -63,12 +68,12 @@ def _may_have_entry(registration: Registration) -> bool:
 
 
 def is_coming(registration: Registration) -> bool:
-    """Whether the event belongs into the member's calendar: going or maybe, and not on the waiting list."""
+    """Whether the event belongs in the member's calendar: going or maybe, and not on the waiting list."""
     return registration.rsvp in {"going", "maybe"} and registration.waiting_since is None
 
 
 def request_state(event: Event, registration: Registration) -> InviteState:
-    """The event as it belongs into the calendar of somebody who is coming."""
+    """The state of the calendar of somebody who is coming."""
     return {
         "method": "REQUEST",
         "title": event.title,
@@ -84,16 +89,19 @@ def request_state(event: Event, registration: Registration) -> InviteState:
 
 
 def is_equivalent(state: InviteState | None, other: InviteState | None) -> bool:
-    """Whether nobody need be mailed for the difference: the description alone travels with the next mail."""
+    """Whether the difference needs no mail of its own. A new description waits for the next mail."""
     if state is None or other is None:
         return state is other
     return {**state, "description": ""} == {**other, "description": ""}
 
 
 def send_at(event: Event, registration: Registration, state: InviteState, now: datetime) -> datetime | None:
-    """When to mail `state`, where that is later than now: a change of the event alone waits until the event was left
-    alone. First invites, cancellations and what people changed themselves go at once; of the latter, one in ten minutes
-    to somebody who has had many mails, for the address need not be theirs."""
+    """When to mail `state`, if that is later than `now`; else None.
+
+    If only the event changed, the mail waits until the event has been left alone. First invites, cancellations and what
+    members changed themselves are mailed at once. After many mails a member's own changes are mailed once in ten
+    minutes, because the address need not be theirs.
+    """
     current = registration.invite
     if current is None or state["off"]:
         return None
@@ -107,8 +115,10 @@ def send_at(event: Event, registration: Registration, state: InviteState, now: d
 def invite_status(
     event: Event, registration: Registration, now: datetime
 ) -> Literal["none", "sending", "sent", "refused"]:
-    """How it stands with the member's mails, for those who look after the event: `refused` is the last one, be it the
-    invite or a reminder."""
+    """The status of the member's mails, for organisers.
+
+    `refused` concerns the last mail, an invite or a reminder.
+    """
     state = desired_invite(event, registration, now)
     if not is_equivalent(state, registration.invite) or (state and registration.invite_sent_at is None):
         return "sending"
@@ -118,7 +128,7 @@ def invite_status(
 
 
 def mail_settings_from(settings: Settings) -> MailSettings:
-    """Those of this installation."""
+    """The mail settings of this installation."""
     return MailSettings(settings.mail_from, settings.public_url, settings.spa_url)
 
 
@@ -131,7 +141,10 @@ def build_mail(
     now: datetime,
     host: str = "",
 ) -> EmailMessage:
-    """The mail that brings the calendar from `previous` to `state`; `host` is the name of who hosts the event."""
+    """The mail that brings the calendar from `previous` to `state`.
+
+    `host` is the name of the event's host.
+    """
     invite = build_invite(registration, state, mail_settings, slug, now, host)
     kind = mail_kind(state, previous)
     if kind == "invited" and not (invite.reply_requested or invite.tentative):
@@ -150,12 +163,13 @@ def build_invite(
     now: datetime,
     host: str = "",
 ) -> Invite:
-    """The invite for a state, numbered as its mail was or will be. What cannot be joined on Zoom links to the event's
-    page instead; guests, whom the platform does not know, have their link for both."""
-    link, page = (
-        f"{mail_settings.public_url}/join/{registration.join_link}",
-        spa_page(mail_settings.spa_url, slug, "events", str(registration.event_id)),
-    )
+    """The invite for a state, with the SEQUENCE that its mail had or will have.
+
+    An event that is not on Zoom links to its page instead of the join link. Guests, whom the platform does not know,
+    have their own link in both places.
+    """
+    link = f"{mail_settings.public_url}/join/{registration.join_link}"
+    page = spa_page(mail_settings.spa_url, slug, "events", str(registration.event_id))
     if is_guest(registration.member_id):
         link = page = f"{mail_settings.public_url}/guest/{registration.join_link}"
     name, address = mail_sender(mail_settings)
@@ -185,7 +199,7 @@ def build_invite(
 
 
 def mail_kind(state: InviteState, previous: InviteState | None) -> MailKind:
-    """Which letter it is."""
+    """Which kind of mail brings the calendar from `previous` to `state`."""
     if state["method"] == "CANCEL":
         return "cancelled" if state["off"] else "uninvited"
     compared = ("title", "starts_at", "ends_at", "timezone", "on_zoom")
@@ -196,12 +210,12 @@ def mail_kind(state: InviteState, previous: InviteState | None) -> MailKind:
 
 
 def invite_uid(registration_id: UUID, mail_settings: MailSettings) -> str:
-    """The invite's UID: one for the life of the registration (RFC 5545 section 3.8.4.7, RFC 7986 section 5.3)."""
+    """The UID of the invite: one for the life of the registration (RFC 5545 3.8.4.7, RFC 7986 5.3)."""
     return f"{registration_id}@{mail_sender(mail_settings)[1].rpartition('@')[2]}"
 
 
 def mail_sender(mail_settings: MailSettings) -> tuple[str, str]:
-    """Name and address of `MAIL_FROM`, which is `address` or `Name <address>`."""
+    """Name and address in `MAIL_FROM`, which is `address` or `Name <address>`."""
     name, address = parseaddr(mail_settings.mail_from)
     return name or "Kindryn", address
 

@@ -1,4 +1,4 @@
-"""How a mail to a member is put together: the same letter as plain text, and as HTML that loads nothing."""
+"""Renders a mail to a member: the same content as plain text, and as HTML that loads nothing."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from app.invitations.texts import Language, MailKind, format_period, language_fo
 
 @dataclass(frozen=True, slots=True)
 class PreviousEvent:
-    """How the event stood when its members last heard of it; times are aware."""
+    """The event as its members last knew it; times are aware."""
 
     title: str
     starts_at: datetime
@@ -22,9 +22,11 @@ class PreviousEvent:
 
 @dataclass(frozen=True, slots=True)
 class MailContent:
-    """What one mail says, before it is plain text or HTML. `link` opens the meeting if any, `calendar_links` names
-    calendars and what adds the event to them, `sentences` close the letter, `page` is the event's, `footer` a label and
-    a link."""
+    """What one mail says, before it is plain text or HTML.
+
+    `link` opens the meeting, if there is one. `calendar_links` are (calendar, link) pairs that add the event.
+    `sentences` close the mail. `page` is the event's page. `footer` is a label and a link.
+    """
 
     language: Language
     title: str
@@ -41,7 +43,7 @@ class MailContent:
 
 
 def greeting(name: str, language: Language) -> str:
-    """Hello to somebody, whose name may be unknown."""
+    """The greeting of a person, whose name may be empty."""
     return language.greeting.format(name=name) if name else language.greeting_without_name
 
 
@@ -53,10 +55,12 @@ def render(
     previous: PreviousEvent | None = None,
     closing: str | None = None,
 ) -> RenderedMail:
-    """The words of the mail that carries `invite`. `changed` needs `previous`, to say what is different. `closing` stands
-    for the closing sentences and the event's page, for people to whom the platform's pages do not open.
+    """The subject and text of the mail that carries `invite`.
 
-    Raises ValueError when `changed` comes without it, or when the kind does not go with the invite's method.
+    The kind `changed` needs `previous`, to say what is different. `closing` replaces the closing sentences and the
+    event's page, for people who cannot open the platform's pages.
+
+    Raises ValueError if `changed` comes without `previous`, or if the kind does not match the invite's method.
     """
     if (kind in ("cancelled", "uninvited")) != (invite.method == "CANCEL"):
         raise ValueError(f"A mail of the kind {kind} cannot carry the method {invite.method}.")
@@ -89,7 +93,7 @@ def _content(kind: MailKind, invite: Invite, previous: PreviousEvent | None, lan
 
 
 def community_and_host(invite: Invite, language: Language) -> list[tuple[str, str]]:
-    """Whose event it is: the community, and who hosts it, as far as they are known."""
+    """Labels and names of the community and the host, as far as they are known."""
     labelled = [(language.community, invite.community), (language.host, invite.host)]
     return [(label, name) for label, name in labelled if name]
 
@@ -118,7 +122,7 @@ def _details(
 
 
 def render_text(content: MailContent) -> str:
-    """The letter as plain text."""
+    """The mail as plain text."""
     language = content.language
     paragraphs = [
         content.greeting,
@@ -159,7 +163,7 @@ _BUTTON = (
 
 
 def render_html(content: MailContent) -> str:
-    """The letter as an HTML document."""
+    """The mail as an HTML document."""
     language = content.language
     paragraphs = [
         _rich(content.greeting),

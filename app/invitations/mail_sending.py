@@ -1,4 +1,4 @@
-"""Handing a mail over: only while it is still what is to be said."""
+"""Sends one mail of a job, but only while what it says is still true."""
 
 from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
@@ -15,10 +15,10 @@ log = logs.get("registrations")
 async def send_mail(
     job: JobContext[Resources], mail: EmailMessage, is_current: Callable[[], Awaitable[bool]]
 ) -> str | None:
-    """Hand a mail over; why the server refused it for good, if it did.
+    """Send a mail; returns why the server refused it for good, or None if it was accepted.
 
-    `is_current` is asked of what is committed when the server is ready to take what the mail says: on the way there a
-    worker may have been frozen. Raises Overtaken where it is not, LeaseLost, and MailUnavailable.
+    `is_current` reads the committed state once the server is ready for the message. A worker may have been frozen on
+    the way there. Raises Superseded if the mail is not current any more, LeaseLost, and MailUnavailable.
     """
     try:
         with job.only_while(is_current):

@@ -9,7 +9,10 @@ from app.core.db import Model
 
 
 class MailPreference(Model):
-    """Which mails a member or guest wants. The link that changes it stands in their mails and lasts as long."""
+    """Which mails a member or guest wants.
+
+    The link that changes it is in their mails and stays valid as long as the row.
+    """
 
     __tablename__ = "mail_preferences"
 
@@ -20,7 +23,7 @@ class MailPreference(Model):
 
 
 class CalendarFeed(Model):
-    """A member's calendar as a secret address, of which only the digest is kept."""
+    """A member's calendar feed, opened by a secret address of which only the digest is stored."""
 
     __tablename__ = "calendar_feeds"
 

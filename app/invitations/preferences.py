@@ -1,8 +1,9 @@
-"""Which mails a person wants: whether they are reminded, and the link in each reminder that switches it off.
+"""Which mails a person wants, and the link in each reminder that ends reminders.
 
-The link is a random name of 144 bits, of its own: who has a join link from somebody's calendar cannot use it here. It
-stands in the mails and changes nothing but this, so it lies open in its row, as join links do. The mails of an answer
-that is unconfirmed (`confirmation`) go where an admin said, so their link acts on that answer alone.
+The link is a random name of 144 bits and differs from the join link, so somebody with a join link from another person's
+calendar cannot use it here. It is printed in mails and changes nothing else, so the row stores it in the clear, as it
+does join links. The mails of an unconfirmed registration (`registrations.confirmation`) go to an address that an admin
+entered, so their link acts on that registration alone.
 """
 
 import secrets
@@ -21,8 +22,10 @@ from app.registrations.models import Registration, is_guest
 
 @dataclass(frozen=True)
 class Preference:
-    """Whose link it is, the language they read, and whether they are reminded; with `registration_id`, it is that of
-    one answer alone."""
+    """Whose link it is, the language they read, and whether they get reminders.
+
+    With `registration_id` the link acts on that registration alone.
+    """
 
     member_id: str
     locale: str
@@ -31,20 +34,26 @@ class Preference:
 
 
 async def wants_reminders(tx: db.Tx, member_id: str) -> bool:
-    """Whether a member or guest wants reminders; who never said gets them."""
+    """Whether a member or guest wants reminders. By default they do."""
     row = await tx.session.get(MailPreference, member_id)
     return row is None or row.reminders
 
 
 async def wants_reminders_for(tx: db.Tx, registration: Registration, event: Event) -> bool:
-    """Whether somebody wants to be reminded of one event. Of an unconfirmed answer only its own link decides."""
+    """Whether a person wants to be reminded of one event.
+
+    For an unconfirmed registration only its own link decides.
+    """
     if not registration.reminders:
         return False
     return not await _is_personal(tx, registration, event) or await wants_reminders(tx, registration.member_id)
 
 
 async def set_reminders(tx: db.Tx, member_id: str, *, enabled: bool) -> None:
-    """Switch the reminders of a member or guest on or off, and on for each answer that is confirmed."""
+    """Switch the reminders of a member or guest on or off.
+
+    Switching on also applies to each of their confirmed registrations that had switched off its own.
+    """
     await _ensure_preference(tx, member_id)
     row = await tx.session.get_one(MailPreference, member_id, with_for_update=True, populate_existing=True)
     if row.reminders != enabled:
@@ -60,7 +69,7 @@ async def set_reminders(tx: db.Tx, member_id: str, *, enabled: bool) -> None:
 
 
 async def set_reminders_by_link(tx: db.Tx, preference: Preference, *, enabled: bool) -> None:
-    """Switch the reminders on or off that a link is about: a person's, or those of one answer."""
+    """Switch on or off what a link acts on: the reminders of a person, or of one registration."""
     if preference.registration_id is None:
         await set_reminders(tx, preference.member_id, enabled=enabled)
     else:
@@ -68,13 +77,13 @@ async def set_reminders_by_link(tx: db.Tx, preference: Preference, *, enabled: b
 
 
 async def member_unsubscribe_link(tx: db.Tx, member_id: str) -> str:
-    """What the member's mails name to switch reminders off; it never changes."""
+    """The name in the link of the member's mails that ends reminders; it never changes."""
     await _ensure_preference(tx, member_id)
     return (await tx.session.get_one(MailPreference, member_id)).unsubscribe_link
 
 
 async def mail_unsubscribe_link(tx: db.Tx, registration: Registration, event: Event) -> str:
-    """What a mail about one answer names to switch reminders off: the member's, once the answer is confirmed."""
+    """The name in the link of a mail about one registration: the member's own link once it is confirmed."""
     if await _is_personal(tx, registration, event):
         return await member_unsubscribe_link(tx, registration.member_id)
     if registration.unsubscribe_link is None:
@@ -83,7 +92,7 @@ async def mail_unsubscribe_link(tx: db.Tx, registration: Registration, event: Ev
 
 
 async def find_by_link(tx: db.Tx, link: str) -> Preference | None:
-    """Whose link it is; None where it is nobody's."""
+    """The preference that a link changes; None if there is no such link."""
     row = await tx.session.scalar(select(MailPreference).where(MailPreference.unsubscribe_link == link))
     if row is None:
         registration = await tx.session.scalar(select(Registration).where(Registration.unsubscribe_link == link))
@@ -102,11 +111,12 @@ async def find_by_link(tx: db.Tx, link: str) -> Preference | None:
 
 
 async def _is_personal(tx: db.Tx, registration: Registration, event: Event) -> bool:
-    """Whether an answer's mails go to the member or guest themselves, as far as anybody can know."""
+    """Whether the mails of a registration reach the member or guest themselves, as far as can be known."""
     return is_guest(registration.member_id) or await confirmation.is_confirmed(tx, registration, event)
 
 
 async def _ensure_preference(tx: db.Tx, member_id: str) -> None:
+    """Insert the default preference of a member or guest who has none."""
     statement = insert(MailPreference).values(
         member_id=member_id, reminders=True, unsubscribe_link=_new_link(), changed_at=tx.now
     )

@@ -1,4 +1,4 @@
-"""What people read around reminders, in English and German: the mail, and the page that switches reminders off."""
+"""Texts about reminders, in English and German: the mail, and the page that ends reminders."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from app.invitations.texts import format_period, language_for
 
 @dataclass(frozen=True, slots=True)
 class ReminderTexts:
-    """Every word of one language. Braces are filled by name."""
+    """All texts of one language; braces are filled by name."""
 
     subject: str
     lead: str
@@ -56,12 +56,15 @@ _TEXTS = {"en": ENGLISH, "de": GERMAN}
 
 
 def reminder_texts_for(locale: str | None) -> ReminderTexts:
-    """The words of a locale, as for the invites: English for everything not German."""
+    """The texts for a locale: German for German locales, English for all others."""
     return _TEXTS[language_for(locale).code]
 
 
 def render_reminder(invite: Invite, unsubscribe_url: str, *, locale: str | None, guest: bool) -> RenderedMail:
-    """The words of a reminder of what `invite` says. It says the moment and no distance, for a mail may wait."""
+    """The subject and text of a reminder.
+
+    It names the time and not how soon that is, as a mail may be delayed.
+    """
     language, texts = language_for(locale), reminder_texts_for(locale)
     content = MailContent(
         language=language,

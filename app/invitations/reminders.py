@@ -1,8 +1,9 @@
-"""Reminders before the start, by mail, to everybody who is going.
+"""Reminders by mail, before the start, to everybody who is going.
 
-An event has one row that waits for its next moment (the start, less the minutes its community chose). When it has come,
-a row for each person follows, and each looks at the present again: whoever got an invite after the moment was just told
-and is not reminded. That one rule covers who came late, moved up from the waiting list or has to hear of another time.
+Each event has one outbox row that waits for its next reminder time (the start minus the minutes that its community
+chose). Then each person gets a row of their own, whose run reads the present state again. Somebody who got an
+invitation after the reminder time already knows, and gets no reminder. That one rule covers people who answered late,
+moved up from the waiting list, or must be mailed another time.
 """
 
 import hashlib
@@ -33,7 +34,10 @@ log = logs.get("registrations")
 
 @dataclass(frozen=True)
 class PendingReminder:
-    """A reminder to be sent: to whom, of what, for which moment, and the link that ends reminders."""
+    """A reminder to be sent.
+
+    It says to whom, about what and for which reminder time, and has the link that ends reminders.
+    """
 
     registration: Registration
     state: invite_state.InviteState
@@ -44,15 +48,18 @@ class PendingReminder:
 
 
 def reminder_times(event: Event, minutes_before: Sequence[int]) -> list[datetime]:
-    """When people are to be reminded, in order; never of what was cancelled."""
+    """The times at which people should be reminded, in order; none for a cancelled event."""
     if event.cancelled_at is not None or event.deleted_at is not None:
         return []
     return sorted(event.starts_at - timedelta(minutes=minutes) for minutes in minutes_before)
 
 
 def due_reminder(event: Event, minutes_before: Sequence[int], since: datetime | None, now: datetime) -> datetime | None:
-    """The moment people are to be reminded for now: the last that has come, so that of several missed ones one mail is
-    left. None before all of them, once the event has begun, and where it was over when reminders were chosen."""
+    """The last reminder time that has come, so that of several missed ones one mail is left.
+
+    Returns None before the first, and once the event has begun. Returns None also if that time had passed when the
+    community chose its reminders (`since`).
+    """
     if now >= event.starts_at or event.status(now) == "ended":
         return None
     past = [moment for moment in reminder_times(event, minutes_before) if moment <= now]
@@ -60,7 +67,7 @@ def due_reminder(event: Event, minutes_before: Sequence[int], since: datetime | 
 
 
 async def plan(job: JobContext[Resources]) -> None:
-    """Remind everybody going to an event (the key) if a moment has come, and wait for the next one."""
+    """Request the reminders of an event (the key) that are due, and run again at the next reminder time."""
     async with job.read_only() as tx:
         event = await events.get(tx, job.id)
         minutes_before, since = await settings.reminders(tx, event.community_id) if event else ([], None)
@@ -73,7 +80,10 @@ async def plan(job: JobContext[Resources]) -> None:
 
 
 async def _ids_to_remind(tx: db.Tx, event_id: UUID, moment: datetime) -> Sequence[UUID]:
-    """Who is going, knows of it since before the moment, and was not reminded for it."""
+    """Who should be reminded at a reminder time of an event.
+
+    They are going, got their invitation before that time, and were not reminded for it yet.
+    """
     found = select(Registration.id).where(
         Registration.event_id == event_id,
         Registration.rsvp == "going",
@@ -85,7 +95,7 @@ async def _ids_to_remind(tx: db.Tx, event_id: UUID, moment: datetime) -> Sequenc
 
 
 async def send(job: JobContext[Resources]) -> None:
-    """Remind one member (the key is a registration) for the moment that has come; refused once is refused for good."""
+    """Remind one member (the key is a registration) for the time that has come. A refusal is final."""
     async with job.transaction() as tx:
         pending = await prepare(tx, job.id)
     if pending is None:
@@ -109,16 +119,17 @@ async def send(job: JobContext[Resources]) -> None:
 
 
 async def prepare(tx: db.Tx, registration_id: UUID) -> PendingReminder | None:
-    """Write down which reminder is about to be sent; None where none is due any more.
+    """Store which reminder is about to be sent; returns None if none is due any more.
 
-    One whose fate is unknown is due again as it was, and so with the same Message-ID.
+    A reminder with an unknown outcome is due again unchanged, and so with the same Message-ID.
     """
     registration = await tx.session.get(Registration, registration_id, with_for_update=True)
     found = await _current_reminder(tx, registration)
     if registration is None or found is None:
         return None
     event, moment = found
-    registration.reminded_for, registration.reminded_at = moment, None
+    registration.reminded_for = moment
+    registration.reminded_at = None
     link = await preferences.mail_unsubscribe_link(tx, registration, event)
     slug: str = (await tx.execute("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
@@ -127,7 +138,7 @@ async def prepare(tx: db.Tx, registration_id: UUID) -> PendingReminder | None:
 
 
 async def _current_reminder(tx: db.Tx, registration: Registration | None) -> tuple[Event, datetime] | None:
-    """Of what, and for which moment, a member is to be reminded now; None where they are not."""
+    """The event and reminder time of which a member should be reminded now; None if there is none."""
     event = await events.get(tx, registration.event_id) if registration else None
     if registration is None or event is None or not await preferences.wants_reminders_for(tx, registration, event):
         return None
@@ -138,7 +149,7 @@ async def _current_reminder(tx: db.Tx, registration: Registration | None) -> tup
 
 
 def _may_be_reminded(event: Event, registration: Registration, moment: datetime, now: datetime) -> bool:
-    """Whether the last mail that reached the member is the invite as it stands, from before the moment."""
+    """Whether the last mail that reached the member is the present invitation, sent before `moment`."""
     sent_at, invite = registration.invite_sent_at, registration.invite
     if invite is None or invite["method"] == "CANCEL" or invite["tentative"] or sent_at is None or sent_at > moment:
         return False
@@ -146,20 +157,26 @@ def _may_be_reminded(event: Event, registration: Registration, moment: datetime,
         return False
     if registration.reminded_for == moment and registration.reminded_at is not None:
         return False
-    # Otherwise a mail is on its way that says what has changed.
+    # If they differ, another mail is due that says what has changed.
     return invite_state.is_equivalent(invite_state.desired_invite(event, registration, now), invite)
 
 
 async def record_result(tx: db.Tx, pending: PendingReminder, refusal: str | None) -> None:
-    """The reminder was taken, or with `refusal` refused: then no more follow until a mail has reached the address."""
+    """Store that the server accepted the reminder, or refused it (`refusal`).
+
+    After a refusal no reminder follows until another mail has reached the address.
+    """
     registration = await tx.session.get_one(Registration, pending.registration.id, with_for_update=True)
     if registration.reminded_for == pending.moment:
-        registration.reminded_at, registration.reminder_error = tx.now, refusal
+        registration.reminded_at = tx.now
+        registration.reminder_error = refusal
 
 
 def reminder_mail(pending: PendingReminder, mail_settings: invite_state.MailSettings) -> EmailMessage:
-    """The reminder, the same however often it is sent. Its headers let a mail program end reminders by one click
-    (RFC 8058)."""
+    """The reminder, the same however often it is sent.
+
+    Its headers let a mail program end reminders with one click (RFC 8058).
+    """
     registration = pending.registration
     invite = invite_state.build_invite(
         registration, pending.state, mail_settings, pending.slug, pending.moment, pending.host

@@ -1,7 +1,7 @@
-"""The words of the invites, in English and German, and how either says a time.
+"""Texts of the invitations, in English and German, and how each language writes a time.
 
-Reminders and guests have words of their own beside these: a new language is one more `Language` here and there, a new
-wording one changed string.
+Reminders and guests have texts of their own: a new language is one more `Language` here and its counterparts there, a
+new wording is one changed string.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MailKind = Literal["invited", "registered", "changed", "cancelled", "uninvited"]
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """Every word of one language. Braces are filled by name: title, name, and the parts of a date."""
+    """All texts of one language. Braces are filled by name: title, name, and the parts of a date."""
 
     code: str
     subjects: dict[MailKind, str]
@@ -79,7 +79,8 @@ ENGLISH = Language(
         "You can register again on the event page.",
     },
     page="Event page",
-    change_answer="To change your answer, please use the event page: what you answer in your calendar does not reach us.",
+    change_answer="To change your answer, please use the event page: what you answer in your calendar does not reach "
+    "us.",
     date="{weekday}, {day} {month} {year}",
     same_day="{date}, {start}–{end} ({zone})",
     different_days="{date}, {start} – {end_date}, {end} ({zone})",
@@ -119,7 +120,8 @@ GERMAN = Language(
     join="Teilnehmen",
     personal_link="Dieser Link ist persönlich: Er gilt nur für dich, für andere öffnet er nichts.",
     add_to_calendar="Falls dein Kalender den Termin nicht aus der Mail übernommen hat, hier eintragen",
-    answered_maybe="Du hast mit „vielleicht“ geantwortet. Sobald du weißt, dass du kommst, sag es bitte auf der Eventseite.",
+    answered_maybe="Du hast mit „vielleicht“ geantwortet. Sobald du weißt, dass du kommst, sag es bitte auf der "
+    "Eventseite.",
     removed={
         "cancelled": "Der Termin wird aus deinem Kalender entfernt; du musst nichts weiter tun.",
         "uninvited": "Der Termin wird aus deinem Kalender entfernt, und dein Link öffnet nicht mehr. "
@@ -137,7 +139,7 @@ GERMAN = Language(
     ),
 )
 
-LANGUAGES = {language_for.code: language_for for language_for in (ENGLISH, GERMAN)}
+LANGUAGES = {language.code: language for language in (ENGLISH, GERMAN)}
 
 
 def language_for(locale: str | None) -> Language:
@@ -146,8 +148,11 @@ def language_for(locale: str | None) -> Language:
 
 
 def format_period(starts_at: datetime, ends_at: datetime, timezone: str, language: Language) -> str:
-    """A stretch of time as people in `timezone` read it: weekday, date, times on a 24-hour clock, zone. The day is
-    said once where it begins and ends the event; the offset is named where the clocks change in between."""
+    """A period as people in `timezone` read it: weekday, date, times on a 24-hour clock, zone.
+
+    A day on which the period both starts and ends is named once. If the clocks change in between, each time names its
+    offset (`%Z`).
+    """
     zone = ZoneInfo(timezone)
     start, end = starts_at.astimezone(zone), ends_at.astimezone(zone)
     pattern = language.same_day if start.date() == end.date() else language.different_days
@@ -162,7 +167,7 @@ def format_period(starts_at: datetime, ends_at: datetime, timezone: str, languag
 
 
 def format_date(moment: datetime, language: Language) -> str:
-    """The day of a moment, as its own zone has it."""
+    """The day of a time, in the time's own zone."""
     return language.date.format(
         weekday=language.weekdays[moment.weekday()],
         day=moment.day,

@@ -1,4 +1,4 @@
-"""Guests over HTTP: inviting people without an account on the platform, for the community's admins."""
+"""Routes with which a community's admins invite guests, who have no account on the platform."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Answers to events over HTTP."""
+"""Routes for RSVPs and registrations. They answer with states of registrants and invitations."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
@@ -35,7 +35,7 @@ MemberId = Annotated[
     ),
 ]
 Status = Literal["going", "maybe", "not_going"]
-MAX_MAILS_PER_HOUR = 3
+MAX_MAILS_PER_HOUR = 3  # how often a member may have their own invitation mailed again
 log = logs.get("registrations")
 
 
