@@ -1,4 +1,4 @@
-"""The accounts room with a real database and the simulator over real HTTP."""
+"""The accounts package with a real database and the simulator over real HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ CONFIG = Config(
 
 @pytest.fixture(scope="session")
 async def zoom_url() -> AsyncIterator[str]:
-    """A running simulator."""
+    """The URL of a running simulator."""
     zoom = server(CONFIG, "127.0.0.1", 0)
     socket = zoom.config.bind_socket()
     socket.listen()
@@ -36,7 +36,7 @@ async def zoom_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def harness(database_url: str, zoom_url: str) -> AsyncIterator[AccountsHarness]:
-    """An empty room, and a Zoom as it is at the start."""
+    """The package with an empty database, and a simulator in its initial state."""
     async with httpx.AsyncClient(base_url=zoom_url, timeout=TIMEOUT) as zoom:
         await zoom.post("/simulator/reset")
         async with open_harness(settings_for(database_url, zoom_url), zoom) as harness:

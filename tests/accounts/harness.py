@@ -1,4 +1,4 @@
-"""The accounts room with a real database and the simulator, driven as the SPA and a browser would."""
+"""Drives the accounts package, with a real database and the simulator, as the SPA and a browser would."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ ENCRYPTION_KEYS = "k1:" + "A" * 42 + "E"
 
 
 class FakeClock(Clock):
-    """The real time, and a bit."""
+    """The real time, plus `ahead`."""
 
     ahead = timedelta()
 
@@ -64,7 +64,7 @@ JOBS: JobTable[Resources] = JobTable(
 
 
 def settings_for(database_url: str, zoom_url: str, **changes: Any) -> Settings:
-    """The settings of a process that finds Zoom at `zoom_url`."""
+    """Return the settings of a process that finds Zoom at `zoom_url`."""
     defaults: dict[str, Any] = {
         "database_url": database_url,
         "redis_url": "redis://127.0.0.1:1/0",
@@ -94,21 +94,21 @@ def admin(
     verified: bool = True,
     role: Role = Role.ADMIN,
 ) -> CommunityMembership:
-    """Somebody with a role in a community, whose slug is the id with `slug-` before it."""
+    """Return a person with a role in a community, whose slug is `slug-` and the id."""
     caller = Caller(member_id, email, verified, member_id.title(), None, (), False)
     return CommunityMembership(community, f"slug-{community}", role, caller)
 
 
 @dataclass
 class AccountsHarness:
-    """The room, and the Zoom it talks to."""
+    """The package's resources, its clock, and a client for the simulator."""
 
     resources: Resources
     clock: FakeClock
     zoom: httpx.AsyncClient
 
     async def begin_connect(self, membership: CommunityMembership) -> str:
-        """Begin a connect; the URL of the consent page."""
+        """Begin a connect; return the URL of the consent page."""
         async with self.resources.db.transaction() as tx:
             await tx.execute(
                 "INSERT INTO communities (id, slug) VALUES (:id, :slug) ON CONFLICT DO NOTHING",
@@ -118,7 +118,7 @@ class AccountsHarness:
             return await oauth_connect.start(tx, self.resources, membership)
 
     async def consent(self, authorize_url: str, email: str = ADA, decision: str = "approve") -> dict[str, str]:
-        """Somebody decides on the consent page; the query Zoom sends back."""
+        """Decide on the consent page as a Zoom user; return the query with which Zoom redirects."""
         response = await self.zoom.get(f"{authorize_url}&as={email}&decision={decision}")
         assert response.status_code == 302, response.text
         location = response.headers["location"]
@@ -126,115 +126,115 @@ class AccountsHarness:
         return query_of(location)
 
     async def return_from_zoom(self, state: str, code: str | None, error: str = "") -> str:
-        """The callback; the page of the SPA."""
+        """Handle the callback; return the page of the SPA."""
         async with self.resources.db.transaction() as tx:
             return await oauth_connect.handle_callback(tx, self.resources, state, code or "", error)
 
     async def connect_handle(self, membership: CommunityMembership, email: str = ADA) -> str:
-        """Everything up to the confirmation."""
+        """Do everything up to the confirmation; return the handle."""
         back = await self.consent(await self.begin_connect(membership), email)
         return query_of(await self.return_from_zoom(back["state"], back["code"]))["handle"]
 
     async def connect(self, membership: CommunityMembership, email: str = ADA) -> UUID:
-        """A whole connect."""
+        """Connect an account completely; return its id."""
         return await oauth_confirm.confirm(self.resources, membership, await self.connect_handle(membership, email))
 
     async def disconnect(self, account_id: UUID) -> None:
-        """A whole disconnect."""
+        """Disconnect an account here."""
         async with self.resources.db.transaction() as tx:
             account = await service.get(tx, account_id)
             assert account is not None
             await service.disconnect(tx, self.resources, account)
 
     async def account(self, account_id: UUID) -> Account:
-        """The row as it is now."""
+        """Return the account's present row."""
         async with self.resources.db.transaction() as tx:
             return await tx.session.get_one(Account, account_id)
 
     async def query(self, sql: str, **parameters: Any) -> list[Any]:
-        """What a statement finds."""
+        """Return the rows of a statement."""
         async with self.resources.db.transaction() as tx:
             return list(await tx.execute(sql, **parameters))
 
     async def execute(self, sql: str, **parameters: Any) -> None:
-        """Change the database behind the room's back."""
+        """Change the database directly."""
         async with self.resources.db.transaction() as tx:
             await tx.execute(sql, **parameters)
 
     async def run_due_jobs(self) -> None:
-        """Run everything that is due, and what follows from it."""
+        """Run all due jobs, and the jobs that follow from them."""
         runner = JobRunner(self.resources.db, self.clock, JOBS, self.resources)
         while ids := await runner.claim(100, 100):
             await runner.start(ids)
             await runner.drain(TIMEOUT)
 
     async def run_periodic(self, *names: str) -> None:
-        """Run sweeps as if their time had come; all of them, unless some are named."""
+        """Run periodic jobs as if they were due: the named ones, or all."""
         runner = JobRunner(self.resources.db, self.clock, JOBS, self.resources)
         await periodic.ensure_periodic_jobs(self.resources.db, JOBS.periodic)
         await self.execute(
             "UPDATE outbox SET due_at = :now WHERE key = '' AND job = ANY(:names)",
             now=self.clock.now(),
-            names=list(names) or [sweep.name for sweep in JOBS.periodic],
+            names=list(names) or [job.name for job in JOBS.periodic],
         )
         due = "SELECT id FROM outbox WHERE key = '' AND due_at <= :now AND job = ANY(:names)"
-        job_names = list(names) or [sweep.name for sweep in JOBS.periodic]
+        job_names = list(names) or [job.name for job in JOBS.periodic]
         await runner.start([row.id for row in await self.query(due, now=self.clock.now(), names=job_names)])
         await runner.drain(TIMEOUT)
 
     async def account_cards(self, community: str = "c1") -> dict[UUID, integration_view.AccountCard]:
-        """The accounts on a community's card."""
+        """Return the accounts on a community's card, by id."""
         async with self.resources.db.transaction() as tx:
             card = await integration_view.integration_card(tx, community, configured=True)
         return {account.id: account for account in card.accounts}
 
     async def zoom_calls(self, operation: str) -> list[dict[str, Any]]:
-        """What Zoom was asked, of one operation."""
+        """Return the simulator's journal of one operation."""
         response = await self.zoom.get("/simulator/journal", params={"operation": operation})
         entries: list[dict[str, Any]] = response.json()
         return entries
 
     async def wait_for_call(self, operation: str) -> None:
-        """Wait until Zoom has been asked this."""
+        """Wait until the simulator has received a call of this operation."""
         async with asyncio.timeout(TIMEOUT):
-            while not await self.zoom_calls(operation):  # noqa: ASYNC110 - the simulator rings nobody
+            while not await self.zoom_calls(operation):  # noqa: ASYNC110 - the simulator signals nothing
                 await asyncio.sleep(0.01)
 
     async def wait_for_lock_waiter(self) -> None:
-        """Wait until somebody waits for a lock in the database."""
+        """Wait until a connection waits for a lock in the database."""
         waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         async with asyncio.timeout(TIMEOUT):
-            while not await self.query(waiting):  # noqa: ASYNC110 - a lock rings nobody
+            while not await self.query(waiting):  # noqa: ASYNC110 - a lock signals nothing
                 await asyncio.sleep(0.01)
 
     async def control_simulator(self, method: str, path: str, body: Any = None) -> Any:
-        """One control of the simulator."""
+        """Use one control of the simulator; return its answer."""
         response = await self.zoom.request(method, f"/simulator{path}", json=body)
         assert response.is_success, response.text
         return response.json()
 
     async def inject_fault(self, kind: str, operation: str, **more: Any) -> None:
-        """What goes wrong with the next calls of one operation."""
+        """Make the next calls of one operation fail in this way."""
         await self.control_simulator("PUT", "/faults", {"calls": [{"kind": kind, "operation": operation, **more}]})
 
     async def count_live_grants(self) -> int:
-        """How many grants live at Zoom."""
+        """Return how many grants are alive at the simulator."""
         state = await self.control_simulator("GET", "/state")
         return sum(grant["alive"] for grant in state["grants"])
 
     async def expire_access_token(self, account_id: UUID) -> None:
-        """Let the access token be an hour old."""
+        """Make the access token expire now."""
         await self.execute("UPDATE grants SET expires_at = now() WHERE account_id = :id", id=account_id)
 
 
 @contextlib.asynccontextmanager
 async def open_harness(settings: Settings, zoom: httpx.AsyncClient) -> AsyncIterator[AccountsHarness]:
-    """A house with these settings."""
+    """Open a harness with these settings."""
     clock = FakeClock()
     async with open_resources(settings, JOBS, clock) as resources:
         yield AccountsHarness(resources, clock, zoom)
 
 
 def query_of(url: str) -> dict[str, str]:
-    """The query of a URL; each name once."""
+    """Return the query of a URL, with the first value of each name."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}

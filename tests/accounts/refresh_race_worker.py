@@ -1,4 +1,4 @@
-"""One process of the refresh race: opens the room, says it is ready, and on a word lets 20 tasks ask for a token."""
+"""One process of the refresh race: signals "ready", then lets 20 tasks ask for a token on command."""
 
 import asyncio
 import hashlib
@@ -16,10 +16,10 @@ TASKS = 20
 
 
 async def main(database_url: str, zoom_url: str, account_id: str, rejected: str | None) -> None:
-    """Print one line of JSON: the digests of the tokens the tasks were given."""
-    grants.REFRESH_TIMEOUT = TIMEOUT  # how long sixty take is up to the machine
+    """Print one line of JSON: the digests of the tokens that the tasks got."""
+    grants.REFRESH_TIMEOUT = TIMEOUT  # sixty tasks may take longer on a slow machine
     async with open_resources(settings_for(database_url, zoom_url), JOBS) as resources:
-        print("ready", flush=True)  # noqa: T201 - how the test hears it
+        print("ready", flush=True)  # noqa: T201 - the test waits for this line
         await asyncio.to_thread(sys.stdin.readline)
         sources = [AccountTokens(resources, UUID(account_id)) for _ in range(TASKS)]
         tokens = await asyncio.gather(*(source.access_token(rejected=rejected) for source in sources))

@@ -20,7 +20,7 @@ HTML = {"Accept": "text/html,application/xhtml+xml"}
 
 @pytest.fixture
 async def service(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The whole service, without a worker unless a test brings one."""
+    """The whole service, without a worker unless a test starts one."""
     async with run_service(database_url, redis_url, mailbox, worker=False) as service:
         yield service
 
@@ -33,7 +33,7 @@ async def begin_connect(service: RunningService, persona: str = "admin") -> str:
 
 
 async def consent(service: RunningService, url: str, email: str = ADA, decision: str = "approve") -> str:
-    """Where Zoom sends the browser: our callback."""
+    """Decide on the consent page; return the URL to which Zoom redirects the browser, our callback."""
     answer = await service.zoom.get(f"{url}&as={email}&decision={decision}")
     location: str = answer.headers["location"]
     return location
@@ -173,8 +173,8 @@ async def test_an_own_webhook_secret_is_kept_sealed_never_shown_and_taken_away_a
     answer = await service.call("admin", "PUT", path, json={"secret": "an-own-secret"})
     expected = {"last_received_at": None, "own_secret": True, "former_secret_until": None}
     assert (answer.status_code, answer.json()) == (200, expected)
-    sealed = await service.resources.db.pool.fetchval("SELECT webhook_secret FROM accounts")
-    assert service.resources.encryption.decrypt(sealed, f"accounts.webhook_secret:{account['id']}") == "an-own-secret"
+    encrypted = await service.resources.db.pool.fetchval("SELECT webhook_secret FROM accounts")
+    assert service.resources.encryption.decrypt(encrypted, f"accounts.webhook_secret:{account['id']}") == "an-own-secret"
     removed = await service.call("admin", "PUT", path, json={"secret": None})
     assert removed.json()["own_secret"] is False
     short = await service.call("admin", "PUT", path, json={"secret": "short"})

@@ -1,4 +1,4 @@
-"""After a disconnect nothing here can act for the account, Zoom is told, and history stays."""
+"""After a disconnect nothing here can act for the account, Zoom revokes the grant, and history stays."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -9,14 +9,14 @@ from tests.accounts.harness import ADA, AccountsHarness, admin
 
 
 async def set_webhook_secret(harness: AccountsHarness, account_id: UUID) -> None:
-    sealed = harness.resources.encryption.encrypt("an own secret", f"accounts.webhook_secret:{account_id}")
-    await harness.execute("UPDATE accounts SET webhook_secret = :sealed", sealed=sealed)
+    secret = harness.resources.encryption.encrypt("an own secret", f"accounts.webhook_secret:{account_id}")
+    await harness.execute("UPDATE accounts SET webhook_secret = :secret", secret=secret)
 
 
 async def deauthorize(
     harness: AccountsHarness, account_id: UUID, at_seconds: float = 60, signed_by: UUID | None = None
 ) -> int:
-    """Zoom says that the account's user removed the app, so many seconds after the connect."""
+    """Handle Zoom's report that the account's user removed the app, so many seconds after the connect."""
     account = await harness.account(account_id)
     at = account.connected_at + timedelta(seconds=at_seconds)
     async with harness.resources.db.transaction() as tx:
@@ -97,7 +97,7 @@ async def test_an_ended_grant_whose_answer_was_lost_is_ended_once_and_a_new_one_
 
 
 async def test_tokens_that_came_for_a_worker_that_was_frozen_are_revoked_all_the_same(harness: AccountsHarness) -> None:
-    """Another worker found the spent ones to be of no use, and ended their revocation."""
+    """Another worker found the spent tokens useless and deleted their revocation."""
     account_id = await harness.connect(admin())
     await harness.run_due_jobs()
     await harness.disconnect(account_id)

@@ -1,4 +1,4 @@
-"""Tokens are renewed once, believed dead only when they are, and useless after a disconnect."""
+"""Tokens are refreshed once, count as dead only if they are, and are useless after a disconnect."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ PROCESSES = 3
 
 @pytest.fixture(autouse=True)
 def long_refresh_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is, a refresh takes too long only where a test says so."""
+    """A slow machine must not make a refresh time out, except where a test sets the timeout itself."""
     monkeypatch.setattr(grants, "REFRESH_TIMEOUT", TIMEOUT)
 
 
@@ -43,7 +43,7 @@ async def start_worker(arguments: dict[str, str | None]) -> asyncio.subprocess.P
 
 
 async def run_race(harness: AccountsHarness, account_id: UUID, rejected: str | None = None) -> set[str]:
-    """Three processes with twenty tasks each ask at the same moment; the digests of what they were given."""
+    """Let three processes with twenty tasks each ask for a token at once; return the tokens' digests."""
     settings = harness.resources.settings
     arguments: dict[str, str | None] = {
         "database_url": settings.database_url.get_secret_value(),
@@ -208,7 +208,7 @@ async def test_a_grant_known_to_be_dead_is_not_tried_again(harness: AccountsHarn
 
 
 async def lose_the_lock(harness: AccountsHarness) -> None:
-    """End the connection that holds the grant during a refresh, as a restart of PostgreSQL would."""
+    """End the connection that holds the grant's lock during a refresh, as a restart of PostgreSQL would."""
     await harness.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND state = 'idle in transaction'"
@@ -216,7 +216,10 @@ async def lose_the_lock(harness: AccountsHarness) -> None:
 
 
 async def start_refresh(harness: AccountsHarness, account_id: UUID, kind: str = "latency") -> asyncio.Task[str]:
-    """A refresh that Zoom answers, with `invalid_grant` or tokens, once it is `let_zoom_answer`."""
+    """Start a refresh that Zoom does not answer before `let_zoom_answer`.
+
+    Then Zoom answers with tokens, or with `invalid_grant` if that is the `kind`.
+    """
     calls = [{"kind": kind, "operation": "oauthRefresh"}]
     await harness.control_simulator("PUT", "/faults", {"latency_seconds": 60, "calls": calls})
     asking = asyncio.create_task(tokens_of(harness, account_id).access_token())
@@ -225,7 +228,7 @@ async def start_refresh(harness: AccountsHarness, account_id: UUID, kind: str = 
 
 
 async def let_zoom_answer(harness: AccountsHarness) -> None:
-    """Zoom answers what it has been asked."""
+    """Let Zoom answer the calls that wait."""
     await harness.control_simulator("PUT", "/faults", {})
 
 

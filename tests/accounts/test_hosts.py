@@ -1,4 +1,4 @@
-"""Hosts are what Zoom says they are, offered in a sensible order, and belong to whom they should."""
+"""Hosts equal those at Zoom, are offered in a sensible order, and belong to the right members."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -38,9 +38,9 @@ async def reserve(
     harness: AccountsHarness, email: str, starts_at: datetime = START, event_id: UUID | None = None
 ) -> UUID:
     event_id = event_id or uuid4()
-    subject = await key_of(harness, email)
+    key = await key_of(harness, email)
     async with harness.resources.db.transaction() as tx:
-        await reservations.reserve(tx, [subject], event_id, starts_at, starts_at + HOUR)
+        await reservations.reserve(tx, [key], event_id, starts_at, starts_at + HOUR)
     return event_id
 
 
@@ -87,10 +87,10 @@ async def test_a_host_is_busy_only_while_its_time_is_held_and_not_for_the_event_
 
 async def test_a_spent_budget_is_shown_with_its_reason(harness: AccountsHarness) -> None:
     await harness.connect(admin())
-    subject = await key_of(harness, ADA)
+    key = await key_of(harness, ADA)
     async with harness.resources.db.transaction() as tx:
-        assert all([await quotas.consume(tx, subject, 100) for _ in range(100)])
-        assert not await quotas.consume(tx, subject, 100)
+        assert all([await quotas.consume(tx, key, 100) for _ in range(100)])
+        assert not await quotas.consume(tx, key, 100)
     ada = (await picker(harness))[ADA]
     assert (ada.available, ada.quota_left) == (True, 0)
     assert ada.reason == "Zoom takes no more meetings of this host today; one is made after midnight UTC."

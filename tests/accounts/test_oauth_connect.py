@@ -48,8 +48,8 @@ async def test_the_way_to_zoom_carries_a_single_use_state_and_an_s256_challenge_
 
 async def test_the_verifier_lies_sealed_and_fits_the_challenge(harness: AccountsHarness) -> None:
     sent = query_of(await harness.begin_connect(admin()))
-    ((sealed, digest),) = await harness.query("SELECT verifier, state_digest FROM connects")
-    verifier = harness.resources.encryption.decrypt(sealed, f"connects.verifier:{digest.hex()}")
+    ((encrypted, digest),) = await harness.query("SELECT verifier, state_digest FROM connects")
+    verifier = harness.resources.encryption.decrypt(encrypted, f"connects.verifier:{digest.hex()}")
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     assert challenge == sent["code_challenge"]
     assert digest == hashlib.sha256(sent["state"].encode()).digest()
@@ -85,7 +85,7 @@ async def test_tokens_lie_sealed(harness: AccountsHarness) -> None:
     values = [entry["value"].encode() for entry in issued]
     ((access, refresh),) = await harness.query("SELECT access_token, refresh_token FROM grants")
     assert len(values) == 3, "a code and two tokens"
-    assert not any(value in sealed for value in values for sealed in (access, refresh))
+    assert not any(value in stored for value in values for stored in (access, refresh))
     assert harness.resources.encryption.decrypt(access, f"grants.access_token:{account_id}").encode() in values
 
 
@@ -113,7 +113,7 @@ async def test_who_does_not_consent_is_told_so_and_nothing_is_connected(harness:
 async def test_only_who_declined_is_told_so(
     harness: AccountsHarness, error: str, query: dict[str, str], code: str | None
 ) -> None:
-    """RFC 6749 section 4.1.2.1; a fault of Zoom's is no wish of anybody's."""
+    """RFC 6749 section 4.1.2.1: only `access_denied` means that a person declined."""
     back = await harness.consent(await harness.begin_connect(admin()), decision="deny")
     assert query_of(await harness.return_from_zoom(back["state"], code, error)) == query
     assert (await card_of(harness)).accounts == []
@@ -126,7 +126,7 @@ async def test_an_admin_begins_so_many_connects_an_hour(harness: AccountsHarness
         await harness.begin_connect(admin())
     assert refused.value.slug == "too-many"
     assert 0 < int(refused.value.headers["Retry-After"]) <= 3600
-    # Neither another admin nor another community has to wait, and nobody the next hour.
+    # The limit applies to this admin in this community, and to this hour.
     await harness.begin_connect(admin("other"))
     await harness.begin_connect(admin("olga", "c2"))
     harness.clock.ahead = timedelta(hours=1)
@@ -301,10 +301,10 @@ async def test_what_waited_for_the_account_is_due_when_it_is_connected_again(har
     later = "now() + interval '5 minutes'"
     await harness.execute(
         "INSERT INTO outbox (job, key, due_at, not_before, priority, queue, reason, recorded_at) VALUES"  # noqa: S608 - a constant
-        f" ('meetings.sync', 'parked', {later}, NULL, 100, :lane, 'not connected', now()),"
-        f" ('meetings.sync', 'planned', {later}, NULL, 100, :lane, NULL, now()),"
-        f" ('meetings.sync', 'limited', {later}, {later}, 100, :lane, 'too many calls', now())",
-        lane=str(account_id),
+        f" ('meetings.sync', 'parked', {later}, NULL, 100, :queue, 'not connected', now()),"
+        f" ('meetings.sync', 'planned', {later}, NULL, 100, :queue, NULL, now()),"
+        f" ('meetings.sync', 'limited', {later}, {later}, 100, :queue, 'too many calls', now())",
+        queue=str(account_id),
     )
     await harness.connect(admin())
     due = await harness.query("SELECT key FROM outbox WHERE job = 'meetings.sync' AND due_at <= now()")

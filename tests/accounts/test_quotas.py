@@ -1,4 +1,4 @@
-"""Daily limits are counted exactly, what has served its time goes, and an admin is warned before something fails."""
+"""Daily limits are exact, expired rows are deleted, and preflight warns before something fails."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,12 @@ async def remaining(harness: AccountsHarness, key: str, limit: int) -> int:
 
 
 async def checks_of(harness: AccountsHarness, account_id: UUID) -> dict[str, preflight.Check]:
-    account, card = await harness.account(account_id), (await harness.account_cards())[account_id]
+    account = await harness.account(account_id)
+    card = (await harness.account_cards())[account_id]
     async with harness.resources.db.transaction() as tx:
         offered = await hosts.candidates(tx, "c1")
     result = preflight.preflight(account, offered, integration_view.can_record(account, card.hosts))
-    return {line.name: line for line in result.checks}
+    return {check.name: check for check in result.checks}
 
 
 async def test_many_at_once_never_spend_more_than_the_limit(harness: AccountsHarness) -> None:
@@ -75,13 +76,14 @@ async def test_a_parked_code_that_nobody_confirmed_is_deleted_when_it_has_expire
 async def test_a_healthy_account_passes_what_is_needed(harness: AccountsHarness) -> None:
     account_id = await harness.connect(admin())
     await harness.execute("UPDATE accounts SET notified_at = now()")
-    lines = await checks_of(harness, account_id)
-    needed = [line for what, line in lines.items() if not what.startswith("Optional")]
-    assert [line.name for line in needed] == ["Connection", "Permissions", "Licences", "Daily limits", "Notifications"]
-    assert all(line.ok and line.remedy is None for line in needed)
-    assert lines["Optional: cloud recording"].ok
-    assert lines["Optional: livestream"].ok
-    extra = lines["Optional: meeting:read:list_registrants"]
+    checks = await checks_of(harness, account_id)
+    needed = [check for name, check in checks.items() if not name.startswith("Optional")]
+    names = [check.name for check in needed]
+    assert names == ["Connection", "Permissions", "Licences", "Daily limits", "Notifications"]
+    assert all(check.ok and check.remedy is None for check in needed)
+    assert checks["Optional: cloud recording"].ok
+    assert checks["Optional: livestream"].ok
+    extra = checks["Optional: meeting:read:list_registrants"]
     assert (extra.ok, extra.finding) == (
         False, "Without it a link lost on the way costs one of a member's three additions a day."
     )  # fmt: skip
@@ -96,13 +98,13 @@ async def test_each_thing_that_would_go_wrong_is_said_with_what_helps(harness: A
         "INSERT INTO quota_usage (key, day, used) SELECT 'host:' || zoom_user_id, :day, 100 FROM hosts",
         day=quotas.utc_day(harness.clock.now()),
     )
-    lines = await checks_of(harness, account_id)
-    assert lines["Connection"].finding == "Zoom said no."
-    assert "meeting:delete:meeting" in lines["Permissions"].finding
-    assert "No host has a Zoom licence" in lines["Licences"].finding
-    assert "after 40 minutes where the host has no licence: Wil Tanaka" in lines["Optional: meeting length"].finding
-    assert "Wil Tanaka" in lines["Daily limits"].finding
-    assert "not sent anything" in lines["Notifications"].finding
-    assert "Cloud recording not enabled on this Zoom account" in lines["Optional: cloud recording"].finding
-    wrong = [line for line in lines.values() if not line.ok]
-    assert all(line.remedy for line in wrong if line.name.count(":") < 2)
+    checks = await checks_of(harness, account_id)
+    assert checks["Connection"].finding == "Zoom said no."
+    assert "meeting:delete:meeting" in checks["Permissions"].finding
+    assert "No host has a Zoom licence" in checks["Licences"].finding
+    assert "after 40 minutes where the host has no licence: Wil Tanaka" in checks["Optional: meeting length"].finding
+    assert "Wil Tanaka" in checks["Daily limits"].finding
+    assert "not sent anything" in checks["Notifications"].finding
+    assert "Cloud recording not enabled on this Zoom account" in checks["Optional: cloud recording"].finding
+    wrong = [check for check in checks.values() if not check.ok]
+    assert all(check.remedy for check in wrong if check.name.count(":") < 2)

@@ -1,4 +1,4 @@
-"""Zoom's limits are kept by all workers together, used well, and obeyed where Zoom says so all the same."""
+"""All workers together stay within Zoom's limits, use them well, and obey a 429 all the same."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ ADD = "meetingRegistrantCreate"
 
 @contextlib.asynccontextmanager
 async def run_workers(service: RunningService, number: int) -> AsyncIterator[None]:
-    """So many more workers, each with connections and clients of its own."""
+    """Run so many further workers, each with connections and clients of its own."""
     async with contextlib.AsyncExitStack() as exits:
         tasks = []
         for _ in range(number):
@@ -47,7 +47,7 @@ async def run_workers(service: RunningService, number: int) -> AsyncIterator[Non
 
 
 async def rsvp_all(service: RunningService, event: Any, names: list[str]) -> None:
-    """Everybody is going, in one transaction, so that everything is due at once."""
+    """Set everybody to "going" in one transaction, so that all jobs are due at once."""
     async with service.resources.db.transaction() as tx:
         for name in names:
             person = Person(f"m-{name}", f"{name}@members.example", name, "en", email_verified=True)
@@ -55,12 +55,12 @@ async def rsvp_all(service: RunningService, event: Any, names: list[str]) -> Non
 
 
 async def add_calls(service: RunningService) -> list[dict[str, Any]]:
-    """The additions Zoom was asked for, in order."""
+    """The simulator's journal of added registrants, in order."""
     return [entry for entry in await service.journal() if entry["operation"] == ADD]
 
 
 async def connect_account_of_plan(service: RunningService, name: str, plan: str) -> Any:
-    """A host of one more Zoom account of that plan, connected; its entry in the picker."""
+    """Connect one more Zoom account of that plan; return its host as the picker shows it."""
     email = f"{name}@{name}.example"
     account = {"name": name, "plan": plan, "users": [{"email": email}]}
     (await service.zoom.post("/simulator/accounts", json=account)).raise_for_status()
@@ -69,33 +69,32 @@ async def connect_account_of_plan(service: RunningService, name: str, plan: str)
 
 
 def record_send_times(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
-    """When registrants were sent to Zoom from now on, by account."""
-    sent, paced = defaultdict[str, list[float]](list), RateLimiter.__call__
+    """Record from now on when registrants are sent to Zoom, by account."""
+    sent = defaultdict[str, list[float]](list)
+    wait_for_slot = RateLimiter.__call__
 
-    async def note(pacer: RateLimiter, operation: str) -> None:
-        await paced(pacer, operation)
+    async def wait_and_record(limiter: RateLimiter, operation: str) -> None:
+        await wait_for_slot(limiter, operation)
         if operation == "add_registrant":
-            sent[pacer._zoom_account_id].append(time.monotonic())
+            sent[limiter._zoom_account_id].append(time.monotonic())
 
-    monkeypatch.setattr(RateLimiter, "__call__", note)
+    monkeypatch.setattr(RateLimiter, "__call__", wait_and_record)
     return sent
 
 
 async def test_a_burst_on_four_workers_never_meets_zooms_limit_and_serves_the_door_first(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Zoom takes thirty calls a second of this account; two hundred are due at once, and somebody clicks Join.
+    """Zoom allows this account thirty calls a second; two hundred jobs are due, and a member clicks Join.
 
-    Zoom, four workers and the API share one thread here, so calls come later than they were sent, and more so on a slow
-    machine: what counts is when they were sent. `make burst` measures how much of the limit is used.
+    Zoom, four workers and the API share one thread here, so calls arrive later than they were sent, and more so on a
+    slow machine. So the test looks at the times of sending. `make burst` measures how much of the limit is used.
     """
     await service.connect()
     await set_behavior(service, enforce_limits=False)
     sent = record_send_times(monkeypatch)
-    host, other_host = (
-        await connect_account_of_plan(service, "pine", "pro"),
-        (await service.hosts())["ada@riverside.example"],
-    )
+    host = await connect_account_of_plan(service, "pine", "pro")
+    other_host = (await service.hosts())["ada@riverside.example"]
     soon = service.clock.now() + timedelta(minutes=10)
     times = {"starts_at": soon.isoformat(), "ends_at": (soon + timedelta(hours=1)).isoformat()}
     event = await service.create_event(host_id=host["id"], **times)
@@ -119,15 +118,15 @@ async def test_a_burst_on_four_workers_never_meets_zooms_limit_and_serves_the_do
     burst = max(sent.values(), key=len)
     assert len(burst) == 201
     assert all(later - earlier > 1 for earlier, later in zip(burst, burst[30:], strict=False))
-    # What was on its way already cannot be overtaken.
-    assert people.index("member") <= before_member + worker.MAX_PER_QUEUE, "whoever stands at the door goes first"
-    assert people.index("neighbour") <= before_neighbour + worker.MAX_PER_QUEUE, "another account is not held up"
+    # Nothing can overtake the calls that are already in progress.
+    assert people.index("member") <= before_member + worker.MAX_PER_QUEUE, "a member who joins goes first"
+    assert people.index("neighbour") <= before_neighbour + worker.MAX_PER_QUEUE, "another account does not wait"
 
 
 async def test_a_lane_that_waits_for_its_pace_goes_on_the_moment_it_may(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing but the opening of the queue wakes the worker here: the sweep never comes."""
+    """Only the end of the queue's pause wakes the worker here, because the poll never comes."""
     await service.connect()
     event = await service.create_event()
     monkeypatch.setattr(worker, "POLL_INTERVAL", 600.0)
@@ -161,7 +160,10 @@ async def test_moments_of_an_account_lie_apart_and_accounts_do_not_wait_for_each
 
 
 async def test_however_many_reserve_at_once_their_moments_lie_apart(service: RunningService) -> None:
-    """By the database's own time, so that no slow machine blurs it: sixty for four processes take sixty intervals."""
+    """Sixty slots for four processes take sixty intervals.
+
+    The database's clock measures it, so that a slow machine does not blur the result.
+    """
     account = await service.connect()
     zoom_account = await service.resources.db.pool.fetchval("SELECT zoom_account_id FROM accounts")
     limiters = [RateLimiter(service.resources, UUID(account["id"]), zoom_account, Plan.PRO) for _ in range(4)]
@@ -178,8 +180,9 @@ async def test_however_many_reserve_at_once_their_moments_lie_apart(service: Run
 async def test_who_slept_past_the_moment_takes_another_one(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that was held up does not send what it owes in a heap. Its clock moves only while it sleeps."""
-    slept, now = list[float](), 1000.0
+    """A delayed process does not send its overdue calls in a burst. Its clock moves only while it sleeps."""
+    slept: list[float] = []
+    now = 1000.0
 
     async def oversleep(seconds: float) -> None:
         nonlocal now
@@ -218,10 +221,8 @@ async def test_a_daily_limit_of_the_account_parks_everything_it_wants_until_midn
     service: RunningService,
 ) -> None:
     await service.connect()
-    event, other = (
-        await service.create_event(),
-        await service.create_event(host_id=(await service.hosts())["ben@riverside.example"]["id"]),
-    )
+    event = await service.create_event()
+    other = await service.create_event(host_id=(await service.hosts())["ben@riverside.example"]["id"])
     faults = {"calls": [{"kind": "rate_per_day", "operation": ADD, "times": 1}]}
     (await service.zoom.put("/simulator/faults", json=faults)).raise_for_status()
     await service.call("member", "PUT", f"/api/events/{event['id']}/rsvp", json={"status": "going"})

@@ -1,4 +1,4 @@
-"""Two times of one key never overlap, whoever asks at the same moment."""
+"""Two reservations of one key never overlap, even if they are made at the same moment."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -23,11 +23,11 @@ async def reserve(
 
 async def reserved_times(harness: AccountsHarness) -> list[tuple[str, datetime]]:
     rows = await harness.query("SELECT key, lower(during) AS starts_at FROM reservations ORDER BY key, during")
-    return [(row.subject, row.starts_at) for row in rows]
+    return [(row.key, row.starts_at) for row in rows]
 
 
 async def host_of(harness: AccountsHarness, email: str) -> tuple[UUID, str]:
-    """A host, and the key under which their time is held."""
+    """A host's id, and the key under which their time is reserved."""
     ((host_id, user),) = await harness.query("SELECT id, zoom_user_id FROM hosts WHERE email = :email", email=email)
     return UUID(str(host_id)), reservations.host_key(user)
 
@@ -39,7 +39,7 @@ async def test_two_concurrent_holds_of_one_host_leave_one(harness: AccountsHarne
     refused = [outcome for outcome in outcomes if outcome is not None]
     assert len(refused) == 7
     assert {type(problem) for problem in refused} == {Problem}
-    assert [subject for subject, _ in await reserved_times(harness)].count("host:one") == 1
+    assert [key for key, _ in await reserved_times(harness)].count("host:one") == 1
 
 
 async def test_holds_of_the_same_two_subjects_in_any_order_do_not_deadlock(harness: AccountsHarness) -> None:
@@ -47,7 +47,7 @@ async def test_holds_of_the_same_two_subjects_in_any_order_do_not_deadlock(harne
     outcomes = await asyncio.gather(*(reserve(harness, pair, uuid4()) for pair in pairs), return_exceptions=True)
     assert sum(outcome is None for outcome in outcomes) == 1
     assert all(outcome is None or isinstance(outcome, Problem) for outcome in outcomes)
-    assert [subject for subject, _ in await reserved_times(harness)] == ["host:a", "host:b"]
+    assert [key for key, _ in await reserved_times(harness)] == ["host:a", "host:b"]
 
 
 async def test_times_that_only_touch_are_both_held(harness: AccountsHarness) -> None:

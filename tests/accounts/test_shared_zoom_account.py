@@ -1,5 +1,7 @@
-"""Zoom's limits are a Zoom account's and a Zoom user's, however many connections of them there are here, in one
-community or in several; and no community learns of another's events by them."""
+"""Connections of one Zoom account, in one community or several, share Zoom's limits.
+
+The limits belong to the Zoom account and the Zoom user. No community learns through them of another's events.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,7 +35,7 @@ OWN_COMMUNITY, OTHER_COMMUNITY = f"/api/communities/{COMMUNITY['slug']}", "/api/
 
 
 async def connect_both(service: RunningService) -> tuple[Any, Any]:
-    """Our connection of the whole Zoom account, and the neighbour's of Ben alone, who is a host of both."""
+    """Connect the whole Zoom account here, and Ben alone in the other community; Ben is a host in both."""
     await advance_to_noon(service)
     ours = await service.connect()
     scopes = (await service.zoom.get("/simulator/state")).json()["scopes"]
@@ -44,7 +46,7 @@ async def connect_both(service: RunningService) -> tuple[Any, Any]:
 
 
 async def host_ben(service: RunningService, persona: str, **times: str) -> dict[str, Any]:
-    """Ben as the picker of somebody's community has him."""
+    """Ben as the picker of this person's community shows him."""
     community = OTHER_COMMUNITY if persona == "neighbour" else OWN_COMMUNITY
     items = (await service.get(persona, f"{community}/integrations/zoom/hosts", params=times)).json()["items"]
     (ben,) = [host for host in items if host["email"] == BEN]
@@ -52,7 +54,7 @@ async def host_ben(service: RunningService, persona: str, **times: str) -> dict[
 
 
 async def create_event(service: RunningService, persona: str, title: str, hours: float = 0) -> Any:
-    """The answer to somebody's wish for an event on Ben, so many hours after this time tomorrow."""
+    """Create an event with Ben as the host, so many hours after this time tomorrow; return the response."""
     starts = (service.clock.now() + timedelta(days=1, hours=hours)).replace(second=0, microsecond=0)
     body = {
         "title": title,
@@ -68,7 +70,7 @@ async def create_event(service: RunningService, persona: str, title: str, hours:
 
 
 async def account_card(service: RunningService, persona: str) -> dict[str, Any]:
-    """The only account of somebody's community."""
+    """The only account of this person's community."""
     community = OTHER_COMMUNITY if persona == "neighbour" else OWN_COMMUNITY
     (account,) = (await service.get(persona, f"{community}/integrations/zoom")).json()["accounts"]
     return dict(account)
@@ -79,8 +81,10 @@ async def test_connections_of_one_zoom_account_share_its_pace_and_wait_in_lanes_
 ) -> None:
     ours, theirs = await connect_both(service)
     await grants.client_for(service.resources, UUID(ours["id"]), Label.RESOURCE_INTENSIVE)
-    later = "UPDATE rate_limit_slots SET next_at = clock_timestamp() + interval '30 seconds' WHERE label = 'resource-intensive'"
-    await service.resources.db.pool.execute(later)
+    await service.resources.db.pool.execute(
+        "UPDATE rate_limit_slots SET next_at = clock_timestamp() + interval '30 seconds'"
+        " WHERE label = 'resource-intensive'"
+    )
     with pytest.raises(RetryLater) as wait:
         await grants.client_for(service.resources, UUID(theirs["id"]), Label.RESOURCE_INTENSIVE)
     assert wait.value.retry == "at"
@@ -132,10 +136,8 @@ async def test_a_community_that_disconnected_keeps_its_hosts_from_nobody_and_com
     service: RunningService,
 ) -> None:
     ours, _ = await connect_both(service)
-    taken_event, free_event = (
-        await create_event(service, "admin", "Taken"),
-        await create_event(service, "admin", "Free", 3),
-    )
+    taken_event = await create_event(service, "admin", "Taken")
+    free_event = await create_event(service, "admin", "Free", 3)
     (await service.call("admin", "DELETE", f"{CARD}/accounts/{ours['id']}")).raise_for_status()
     await service.wait_idle()
     theirs = await create_event(service, "neighbour", "Theirs", 0.5)
@@ -211,7 +213,7 @@ async def test_the_hundred_a_day_of_a_zoom_user_are_counted_over_all_connections
 async def test_a_host_zoom_says_is_used_up_is_shown_so_and_the_next_event_costs_no_call(
     service: RunningService,
 ) -> None:
-    """Another app, or a person at zoom.us, has used up Ben's hundred: only Zoom knows."""
+    """Another app, or a person at zoom.us, has used up Ben's hundred calls, so only Zoom knows."""
     await connect_both(service)
     zoom = service.simulator.state.simulator
     (user,) = await service.resources.db.pool.fetch("SELECT DISTINCT zoom_user_id FROM hosts WHERE email = $1", BEN)
@@ -249,7 +251,7 @@ async def test_a_limit_of_the_whole_account_uses_up_no_hosts_hundred(service: Ru
 async def test_a_moment_behind_our_clock_is_waited_for_a_second_and_not_asked_about_without_end(
     service: RunningService,
 ) -> None:
-    """Zoom's clock is five minutes slow, so whatever moment it names is over here."""
+    """Zoom's clock is five minutes slow, so every time that it names is past here."""
     await service.connect()
     event = await service.create_event()
     service.clock.ahead += timedelta(minutes=5)

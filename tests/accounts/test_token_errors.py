@@ -1,4 +1,4 @@
-"""What the token endpoint says beside `invalid_grant`: shown on the card with its time, and forgotten afterwards."""
+"""Errors of the token endpoint other than `invalid_grant` are on the card until a token arrives."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from app.core.outbox import RetryLater
 from tests.accounts.harness import AccountsHarness, admin
 
 REFRESH = "oauthRefresh"
-# (HTTP status, body; None is a gateway's HTML page), how it waits, its slug, and what the card says of it.
+# HTTP status, body (None is a gateway's HTML page), `retry`, slug, and a part of the text on the card.
 ANSWERS: list[tuple[int, dict[str, Any] | None, str, str, str]] = [
     (400, {"reason": "User is locked", "error": "unknown_error"}, "backoff", "token-refused", "User is locked"),
     (401, {"reason": "User is locked", "error": "unknown_error"}, "backoff", "token-refused", "User is locked"),
@@ -43,9 +43,9 @@ async def card_of(harness: AccountsHarness) -> AccountCard:
         return (await account_cards(tx, [account]))[0]
 
 
-@pytest.mark.parametrize(("status", "body", "again", "kind", "detail"), ANSWERS)
+@pytest.mark.parametrize(("status", "body", "retry", "kind", "detail"), ANSWERS)
 async def test_a_refusal_of_the_token_is_shown_on_the_card_and_passes(
-    harness: AccountsHarness, status: int, body: dict[str, Any] | None, again: str, kind: str, detail: str
+    harness: AccountsHarness, status: int, body: dict[str, Any] | None, retry: str, kind: str, detail: str
 ) -> None:
     account_id = await harness.connect(admin())
     await harness.expire_access_token(account_id)
@@ -53,7 +53,7 @@ async def test_a_refusal_of_the_token_is_shown_on_the_card_and_passes(
     client = await grants.client_for(harness.resources, account_id)
     with pytest.raises(TokenUnavailable) as refused:
         await client.get_me()
-    assert (refused.value.retry, refused.value.kind) == (again, kind)
+    assert (refused.value.retry, refused.value.kind) == (retry, kind)
     card = await card_of(harness)
     assert (card.status, card.last_error and card.last_error.type) == ("connected", kind)
     assert card.reason is not None
@@ -73,10 +73,10 @@ async def test_a_token_that_comes_as_usual_has_nothing_done_twice(again: bool, h
         await harness.disconnect(account_id)
         assert await harness.connect(admin()) == account_id
     await harness.expire_access_token(account_id)
-    # A row that runs, needs a token, and would be asked for again if it were taken for one that waited for the token.
-    await harness.execute("UPDATE outbox SET lease = gen_random_uuid() WHERE queue = :lane", lane=str(account_id))
+    # The row of a running job that needs a token. If it counted as waiting for the token, it would be requested again.
+    await harness.execute("UPDATE outbox SET lease = gen_random_uuid() WHERE queue = :queue", queue=str(account_id))
     rows_before = await harness.query("SELECT job, key, generation FROM outbox ORDER BY id")
-    assert "accounts.read" in {row.reaction for row in rows_before}
+    assert "accounts.read" in {row.job for row in rows_before}
     await grants.AccountTokens(harness.resources, account_id).access_token()
     assert len(await harness.zoom_calls(REFRESH)) == 1
     assert await harness.query("SELECT job, key, generation FROM outbox ORDER BY id") == rows_before
@@ -123,7 +123,7 @@ async def test_a_rate_limit_of_the_token_endpoint_ends_when_it_says(harness: Acc
 async def test_who_was_frozen_while_zoom_was_asked_leaves_no_trouble_behind_once_another_has_renewed(
     harness: AccountsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its patience was over when it woke."""
+    """The frozen process has timed out by the time it wakes."""
     account_id = await harness.connect(admin())
     await harness.expire_access_token(account_id)
     frozen = grants.AccountTokens(harness.resources, account_id)
@@ -159,7 +159,7 @@ async def test_preflight_does_not_say_that_zoom_accepts_a_connection_in_trouble(
     with pytest.raises(TokenUnavailable):
         await grants.AccountTokens(harness.resources, account_id).access_token()
     found = preflight.preflight(await harness.account(account_id), [], can_record=None)
-    connection = next(line for line in found.checks if line.name == "Connection")
+    connection = next(check for check in found.checks if check.name == "Connection")
     assert not connection.ok
     assert "App Marketplace" in connection.finding
 

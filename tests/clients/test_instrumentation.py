@@ -1,4 +1,4 @@
-"""Of every call that is named somebody is told what it was, how it ended and how long it took."""
+"""Every named call is reported: what it was, how it ended and how long it took."""
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ Calls = list[tuple[str, str, str]]
 
 
 def client(calls: Calls, answer: httpx.Response | Exception) -> InstrumentedHttpClient:
-    """A client whose calls all come to this."""
+    """A client whose every call ends with this response or error."""
 
     def respond(_: httpx.Request) -> httpx.Response:
         if isinstance(answer, Exception):

@@ -25,7 +25,7 @@ def entry(kid: str | None = "a", **changes: Any) -> dict[str, Any]:
 
 
 class JwksServer:
-    """Serves whatever `document`, `status` and `headers` say, and counts."""
+    """Serves `document` with `status` and `headers`, and counts the fetches."""
 
     def __init__(self) -> None:
         self.fetches = 0
@@ -48,7 +48,7 @@ class JwksServer:
             writer.write(head.encode() + body)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
-            # The client had enough; some tests make it.
+            # The client closed the connection early; some tests provoke that.
             return
         finally:
             writer.close()
@@ -309,7 +309,7 @@ async def test_a_key_replaced_under_its_kid_is_found_when_a_signature_does_not_f
     present = await keys.replacement_for(former)
     assert present is not None
     assert jwt.decode(jwt.encode({"sub": "x"}, OTHER, "ES256"), present) == {"sub": "x"}
-    # Whoever comes next with the former key shares what was fetched.
+    # The next caller with the former key shares the keys just fetched.
     assert await keys.replacement_for(former) is present
     assert jwks_server.fetches == 2
 

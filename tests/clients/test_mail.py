@@ -41,7 +41,7 @@ def message() -> EmailMessage:
 
 
 class SmtpHandler:
-    """Keeps what it is given; answers a command with something else where told to."""
+    """Keeps every mail; answers the commands in `answers` with that reply instead."""
 
     def __init__(self, **answers: str) -> None:
         self.envelopes: list[Any] = []
@@ -56,7 +56,7 @@ class SmtpHandler:
         return "250 2.0.0 kept"
 
     def hang_up(self) -> None:
-        """End every connection from the server's side."""
+        """Close every connection from the server's side."""
         for session in self.sessions:
             if session.transport is not None:
                 session.transport.close()
@@ -70,7 +70,7 @@ class SmtpHandler:
 
 
 class SmtpSession(SMTP):
-    """One connection of a client; `closed` is set when it is over."""
+    """One connection of a client; `closed` is set when it has ended."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -85,7 +85,7 @@ class SmtpSession(SMTP):
 async def smtp_server(
     postbox: SmtpHandler, *, implicit_tls: ssl.SSLContext | None = None, **options: Any
 ) -> AsyncIterator[str]:
-    """A real SMTP server on a free port; gives `host:port`."""
+    """A real SMTP server on a free port; yields `host:port`."""
     loop = asyncio.get_running_loop()
 
     def session() -> SMTP:
@@ -102,7 +102,7 @@ async def smtp_server(
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's TLS, with a certificate this process trusts."""
+    """TLS settings for a server, with a certificate that this process trusts."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -152,11 +152,11 @@ async def failure(url: str) -> MailError:
 
 
 def logged(error: Exception) -> str:
-    """What a log would hold of it: every error in the chain, without the source lines between."""
+    """What a log would contain of the error: every error in the chain, without the source lines."""
     return "".join(text for text in traceback.format_exception(error) if not text.startswith("  File"))
 
 
-# What arrives
+# Which mails arrive
 
 
 async def test_a_mail_arrives_with_its_calendar_bytes_unchanged() -> None:
@@ -177,7 +177,7 @@ async def test_a_mail_arrives_with_its_calendar_bytes_unchanged() -> None:
 async def test_a_mail_goes_over_tls_with_a_login(scheme: str, tls: ssl.SSLContext) -> None:
     postbox = SmtpHandler()
     over_tls: dict[str, Any] = {"tls_context": tls, "require_starttls": True}
-    if scheme == "smtps":  # the server does not notice that the connection it was given is encrypted
+    if scheme == "smtps":  # aiosmtpd does not notice that its connection is encrypted already
         over_tls = {"implicit_tls": tls, "auth_require_tls": False}
     async with smtp_server(postbox, authenticator=check_password, **over_tls) as address:
         await send(f"{scheme}://ada%40kindryn:{QUOTED_PASSWORD}@{address}")
@@ -245,7 +245,7 @@ async def test_a_connection_without_mail_is_let_go(monkeypatch: pytest.MonkeyPat
             await postbox.sessions[0].closed.wait()
 
 
-# What an error says
+# Which error a failure becomes
 
 
 @pytest.mark.parametrize("command", ["RCPT", "DATA"])

@@ -1,4 +1,4 @@
-"""A few routes of the service as a real server on a real database, with a platform that signs tokens."""
+"""Serves a few routes as a real server on a real database, with a platform that signs tokens."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ class FakeClock(Clock):
 
 
 class Server(uvicorn.Server):
-    """uvicorn that says when it is up and leaves the signals of the test process alone."""
+    """A uvicorn server that signals when it is up, and leaves the test process's signals alone."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -58,7 +58,7 @@ class Server(uvicorn.Server):
 
 
 class KeyRecorder:
-    """A job that only remembers its keys."""
+    """A job that only records its keys."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -70,14 +70,14 @@ class KeyRecorder:
 def subscriptions_of(
     fact: type, run: Any, key: str, priority: int = 100
 ) -> dict[type, Sequence[Subscription[Resources]]]:
-    """One row of a jobs table."""
+    """Return one row of a job table."""
     job: Job[Resources] = Job(f"test.{fact.__name__}", run, priority)
     return {fact: [Subscription(job, lambda recorded: str(getattr(recorded, key)), lambda _: "")]}
 
 
 @dataclass
 class InboxHarness:
-    """The running service: `http` speaks to it, `resources` is what it holds."""
+    """The running service: `http` is a client for it, `resources` are its resources."""
 
     resources: Resources
     http: httpx.AsyncClient
@@ -85,19 +85,19 @@ class InboxHarness:
     url: str
 
     async def query(self, sql: str, *values: object) -> list[Mapping[str, Any]]:
-        """What the database says."""
+        """Return the rows of a statement."""
         found: list[Mapping[str, Any]] = await self.resources.db.pool.fetch(sql, *values)
         return found
 
     async def run_due_jobs(self) -> None:
-        """Run what is due, as a worker would, until nothing is."""
+        """Run due jobs, as a worker would, until none is left."""
         runner = JobRunner(self.resources.db, self.clock, self.resources.jobs, self.resources)
         while ids := await runner.claim(100, 100):
             await runner.start(ids)
             await runner.drain(TIMEOUT)
 
     def token(self, member: str, *communities: str, **changes: object) -> str:
-        """A platform token of a member of these communities."""
+        """Return a platform token of a member of these communities."""
         stamp = int(self.clock.now().timestamp())
         claims = {
             "iss": SPA,
@@ -117,9 +117,13 @@ class InboxHarness:
 async def open_harness(
     database_url: str, routers: Sequence[APIRouter], facts: Mapping[type, Sequence[Subscription[Resources]]]
 ) -> AsyncIterator[InboxHarness]:
-    """These routes, served over real HTTP until the block ends. Zoom's API is expected among them."""
+    """Serve these routes over real HTTP until the block ends.
+
+    Zoom's API is expected to be among them.
+    """
     server_socket = socket.create_server(("127.0.0.1", 0))
-    url, clock = f"http://127.0.0.1:{server_socket.getsockname()[1]}", FakeClock()
+    url = f"http://127.0.0.1:{server_socket.getsockname()[1]}"
+    clock = FakeClock()
     async with open_resources(_settings(database_url, url), JobTable(facts), clock) as resources:
         server = Server(
             uvicorn.Config(

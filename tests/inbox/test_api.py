@@ -1,4 +1,4 @@
-"""The ear: nothing forged is believed, nothing authentic is lost, nothing counts twice."""
+"""Zoom's webhooks: a forged delivery is refused, an authentic one is never lost and counts once."""
 
 import asyncio
 import dataclasses
@@ -41,13 +41,13 @@ STARTED = {
 
 @pytest.fixture
 def started() -> KeyRecorder:
-    """Who hears that a meeting started."""
+    """The job that runs when a meeting has started."""
     return KeyRecorder()
 
 
 @pytest.fixture
 async def harness(database_url: str, started: KeyRecorder) -> AsyncIterator[InboxHarness]:
-    """The ear, and the jobs of the inbox."""
+    """The webhook routes, and the jobs of the inbox."""
     table = {
         **subscriptions_of(facts.DeliveryStored, tasks.interpret_delivery, "delivery_id"),
         **subscriptions_of(facts.MeetingStarted, started, "delivery_id"),
@@ -66,7 +66,7 @@ def signed_headers(
     milliseconds: bool = False,
     content_type: str = "application/json",
 ) -> dict[str, str]:
-    """Headers as Zoom sends them."""
+    """The headers that Zoom sends with a signed body."""
     stamp = str(int(at.timestamp() * (1000 if milliseconds else 1)))
     mark = hmac.new(secret.encode(), b"v0:" + stamp.encode() + b":" + body, hashlib.sha256).hexdigest()
     return {"x-zm-request-timestamp": stamp, "x-zm-signature": f"v0={mark}", "content-type": content_type}
@@ -85,7 +85,7 @@ async def count_stored(harness: InboxHarness) -> int:
 
 
 async def connect(harness: InboxHarness, account_id: UUID | None = None, **columns: object) -> UUID:
-    """A connected account of the Zoom account `riverside`."""
+    """Insert a connected account of the Zoom account `riverside`."""
     account_id = account_id or uuid4()
     values = {
         "id": account_id,
@@ -99,15 +99,16 @@ async def connect(harness: InboxHarness, account_id: UUID | None = None, **colum
     } | columns
     community = values["community_id"]
     await harness.query("INSERT INTO communities (id, slug) VALUES ($1, $1) ON CONFLICT DO NOTHING", community)
-    names, places = ", ".join(values), ", ".join(f"${i}" for i in range(1, len(values) + 1))
+    names = ", ".join(values)
+    places = ", ".join(f"${i}" for i in range(1, len(values) + 1))
     await harness.query(f"INSERT INTO accounts ({names}) VALUES ({places})", *values.values())  # noqa: S608 - names of this file
     return account_id
 
 
 async def connect_with_secret(harness: InboxHarness, secret: str, **columns: object) -> UUID:
     account_id = uuid4()
-    sealed = harness.resources.encryption.encrypt(secret, f"accounts.webhook_secret:{account_id}")
-    return await connect(harness, account_id, **{"webhook_secret": sealed} | columns)
+    encrypted = harness.resources.encryption.encrypt(secret, f"accounts.webhook_secret:{account_id}")
+    return await connect(harness, account_id, **{"webhook_secret": encrypted} | columns)
 
 
 @pytest.mark.parametrize("options", [{}, {"milliseconds": True}, {"secret": FORMER_SECRET}])
@@ -274,7 +275,7 @@ async def test_an_accounts_own_secret_speaks_for_that_account_alone(harness: Inb
 async def test_what_an_account_says_beyond_its_tempo_is_not_stored_and_zoom_sends_it_again(
     harness: InboxHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flood of one account's own secret ends before it fills the database; the app's secret is not limited."""
+    """A flood signed with one account's own secret cannot fill the database; the app's has no limit."""
     monkeypatch.setattr(token_bucket, "BURST", 3)
     monkeypatch.setattr(token_bucket, "REFILL_PER_SECOND", 0.001)
     monkeypatch.setattr(api, "_TOKEN_BUCKETS", token_bucket.TokenBuckets())
@@ -290,7 +291,7 @@ async def test_what_an_account_says_beyond_its_tempo_is_not_stored_and_zoom_send
 
 
 async def replace_secret(harness: InboxHarness, account_id: UUID, secret: str) -> None:
-    """An admin says a new secret of the account's own."""
+    """An admin enters a new secret for the account."""
     async with harness.resources.db.transaction() as tx:
         account = await tx.session.get_one(Account, account_id)
         webhook_secrets.replace(account, harness.resources.encryption, secret, tx.now)
@@ -364,7 +365,7 @@ async def test_while_an_own_secret_is_replaced_a_challenge_is_answered_with_the_
 
 async def test_an_unknown_account_answers_like_a_wrong_signature(harness: InboxHarness) -> None:
     own = await connect_with_secret(harness, "own-secret")
-    disconnected = await connect_with_secret(harness, "own-secret", status="disconnected", own_user_only="u9")
+    disconnected = await connect_with_secret(harness, "own-secret", status="disconnected", user_scope="u9")
     wrong = await deliver(harness, STARTED, f"{WEBHOOKS_URL}/{own}", secret="guessed")
     for unknown in (uuid4(), disconnected, "nonsense"):
         answer = await deliver(harness, STARTED, f"{WEBHOOKS_URL}/{unknown}", secret="own-secret")
@@ -372,7 +373,7 @@ async def test_an_unknown_account_answers_like_a_wrong_signature(harness: InboxH
 
 
 async def test_nobody_can_say_first_what_zoom_is_about_to_tell_another_account(harness: InboxHarness) -> None:
-    own = await connect_with_secret(harness, "own-secret", community_id="c2", own_user_only="u2")
+    own = await connect_with_secret(harness, "own-secret", community_id="c2", user_scope="u2")
     account_id = await connect(harness)
     await deliver(harness, STARTED, f"{WEBHOOKS_URL}/{own}", secret="own-secret")
     await deliver(harness, STARTED)
@@ -411,11 +412,11 @@ async def test_a_delivery_for_nobody_here_is_kept_and_has_no_effect(
 
 
 async def test_a_connection_of_one_user_hears_of_that_user_only(harness: InboxHarness, started: KeyRecorder) -> None:
-    await connect(harness, own_user_only="host-2")
+    await connect(harness, user_scope="host-2")
     await deliver(harness, STARTED)
     await harness.run_due_jobs()
     assert started.keys == []
-    await connect(harness, own_user_only="host-1", community_id="c2")
+    await connect(harness, user_scope="host-1", community_id="c2")
     await deliver(harness, STARTED | {"event_ts": 2})
     await harness.run_due_jobs()
     assert len(started.keys) == 1
@@ -431,8 +432,9 @@ async def test_an_event_nobody_knows_is_taken_and_kept(harness: InboxHarness) ->
 
 
 def refused_bodies() -> dict[str, tuple[bytes, dict[str, str]]]:
-    """What is sent, and under which headers, by whoever has seen a true delivery or knows no secret."""
-    body, spaced = json.dumps(STARTED).encode(), json.dumps(STARTED, indent=1).encode()
+    """Bodies and headers that an attacker could send who has seen an authentic delivery."""
+    body = json.dumps(STARTED).encode()
+    spaced = json.dumps(STARTED, indent=1).encode()
     large = json.dumps(STARTED | {"padding": "x" * MAX_BODY_BYTES}).encode()
     return {
         "forged": (body, signed_headers(body, "not-the-secret")),
@@ -533,7 +535,7 @@ async def test_old_bodies_are_forgotten_and_their_digests_outlive_the_window(har
 
 
 async def prune_and_read(harness: InboxHarness) -> Any:
-    """Prune; the delivery there is."""
+    """Prune; return the only delivery."""
     async with harness.resources.db.transaction() as tx:
         await service.prune(tx, RETENTION)
     [row] = await harness.query("SELECT id, body IS NULL AS pruned, outcome FROM deliveries")

@@ -1,4 +1,4 @@
-"""What Zoom says becomes facts, whatever else it may say."""
+"""A notification becomes facts, whatever else it contains."""
 
 from datetime import UTC, datetime
 from typing import Any

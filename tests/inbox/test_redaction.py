@@ -1,4 +1,4 @@
-"""Of a delivery an operator sees its form, and nothing that is personal or secret."""
+"""An operator sees the structure of a delivery, and nothing personal or secret."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""An account says with its own secret what it has to say, and no more than the service can take of one."""
+"""An account may send enough with its own secret, but not more than the service can take of one."""
 
 from uuid import UUID, uuid4
 

@@ -1,4 +1,4 @@
-"""What Zoom tells of its users has the account read again, and reading is what counts."""
+"""A notification about a user makes the app read the account; what it reads is what counts."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ BEN = "ben@riverside.example"
 
 
 async def notify_user_event(service: RunningService, event: str, account_id: str | None = None, **details: Any) -> None:
-    """Zoom says something of a user."""
+    """Let the simulator send a notification about a user."""
     accounts = (await service.zoom.get("/simulator/state")).json()["accounts"]
     body = {
         "event": f"user.{event}",

@@ -1,4 +1,4 @@
-"""Webhook secrets are replaced while Zoom goes on speaking, and nothing it says is lost."""
+"""Webhook secrets are replaced while Zoom goes on sending, and no notification is lost."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ NEW_SECRET = "the-next-webhook-secret-of-the-app"
 
 
 async def simulate_meeting(service: RunningService, event: dict[str, Any], action: str) -> str:
-    """The meeting is started or ended inside Zoom; the status of the event after that."""
+    """Start or end the meeting inside Zoom; return the status of the event afterwards."""
     (await service.zoom.post(f"/simulator/meetings/{event['zoom']['meeting_id']}/{action}")).raise_for_status()
     await service.wait_idle()
     status: str = (await get_event(service, event))["status"]
@@ -19,19 +19,19 @@ async def simulate_meeting(service: RunningService, event: dict[str, Any], actio
 
 
 async def sign_with(service: RunningService, secret: str, **subscription: str) -> None:
-    """What Zoom signs with from now on."""
+    """Make Zoom sign with this secret from now on."""
     (await service.zoom.put("/simulator/webhooks", json={"secret": secret} | subscription)).raise_for_status()
 
 
 async def passes_challenge(service: RunningService, account_id: str | None = None) -> bool:
-    """Whether the endpoint passes Zoom's URL challenge."""
+    """Return whether the endpoint passes Zoom's URL challenge."""
     params = {"account_id": account_id} if account_id else {}
     valid: bool = (await service.zoom.post("/simulator/webhooks/validate", params=params)).json()["valid"]
     return valid
 
 
 async def delivery_outcomes(service: RunningService) -> set[str]:
-    """What became of everything Zoom said."""
+    """The outcomes of all deliveries."""
     return {delivery["outcome"] for delivery in (await service.zoom.get("/simulator/deliveries")).json()}
 
 

@@ -1,4 +1,4 @@
-"""A Zoom that answers what a test tells it to: over respx for the client alone, over a real socket for the wire."""
+"""A fake Zoom that answers as a test tells it: over respx, or over a real socket."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ API, NOW = "https://api.zoom.us", datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
 
 class FakeTokens:
-    """A token source that notes what it was asked."""
+    """A token source that records which tokens were rejected."""
 
     def __init__(self, *tokens: str) -> None:
         self.tokens, self.rejected = list(tokens), list[str | None]()
@@ -62,7 +62,7 @@ Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 class ScriptedServer:
-    """A server on loopback: keeps the request lines it was sent, and does with each request what `script` says."""
+    """A server on loopback: records the request lines, and handles each request with `script`."""
 
     def __init__(self) -> None:
         self.url, self.lines = "", list[str]()

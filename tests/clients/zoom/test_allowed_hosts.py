@@ -1,4 +1,4 @@
-"""Addresses that claim to be Zoom's."""
+"""URLs that claim to be Zoom's."""
 
 from urllib.parse import urlsplit
 

@@ -1,4 +1,4 @@
-"""Who is asking: bearer tokens, and the OAuth calls."""
+"""Bearer tokens on calls, and the OAuth calls."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ ME = {"id": "u", "type": 2, "account_id": "a"}
 EXPIRED = {"code": 124, "message": "Access token is expired."}
 TOKEN = {"access_token": "a-2", "refresh_token": "r-2", "expires_in": 3600, "scope": "user:read:user", "api_url": API}
 TOKEN_URL, REVOKE_URL = "https://zoom.us/oauth/token", "https://zoom.us/oauth/revoke"
-# What the service gives away in each call, and what must not come back in an error or a log line.
+# Secrets that the service sends in the calls; none of them may appear in an error or a log line.
 CODE, VERIFIER, REFRESH = "the-code", "the-verifier", "the-refresh-token"
 
 
@@ -220,7 +220,7 @@ async def test_every_refusal_of_the_token_endpoint_is_its_error(
     assert CODE not in str(caught.value)
 
 
-# Whatever the token endpoint says of a refresh, only this ends the grant.
+# Of all answers to a refresh, only this error ends the grant.
 GRANT_ENDING_ERRORS = {"invalid_grant"}
 ERROR_BODIES = st.fixed_dictionaries(
     {},

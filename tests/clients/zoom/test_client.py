@@ -1,4 +1,4 @@
-"""The calls: what is sent, what comes back, page by page, and what is never repeated."""
+"""The calls: what the client sends, what it returns, paging, and that nothing is repeated."""
 
 import json
 import logging
@@ -280,7 +280,7 @@ async def test_no_secret_is_in_an_error_or_a_log_line(
     for _ in range(2):
         with pytest.raises(ZoomError) as caught:
             await account.get_meeting(1)
-        # What is chained travels with an error, and httpx's and pydantic's know the secrets.
+        # A log shows chained errors too, and those of httpx and pydantic contain the secrets.
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
         text += f"{caught.value!r} {vars(caught.value)}"
     assert [secret for secret in ("the-zak", "the-pass", "zoom.us/j", "access-1") if secret in text + caplog.text] == []

@@ -1,4 +1,4 @@
-"""What is read of Zoom's answers."""
+"""Parsing of Zoom's responses."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""What Zoom says by itself: signatures, the challenge, and reading."""
+"""Zoom's notifications: signatures, the challenge, and parsing."""
 
 import hashlib
 import hmac
@@ -22,7 +22,7 @@ from tests.clients.zoom.conftest import NOW
 
 SECRET, OLD_SECRET = "new-secret", "old-secret"
 MAX_AGE = timedelta(minutes=90)
-# Escaped slashes, text that is not ASCII, a repeated key, unusual spacing: nothing of it survives parsing and writing.
+# Escaped slashes, text that is not ASCII, a repeated key, unusual spacing: parsing and writing changes all of them.
 BODY = '{ "event":"x","event" : "meeting.started",\n"payload":{"object":{"topic":"Grüße \\/ \\u00e9"}}}'.encode()
 
 

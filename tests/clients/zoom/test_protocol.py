@@ -1,4 +1,4 @@
-"""The pure protocol: how a request is built and a success is read."""
+"""The pure protocol: building a request and parsing a success."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def test_any_id_survives_the_path_as_one_segment(value: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9%._~-]+", encoded)
     twice = value.startswith("/") or "//" in value
     assert (unquote(unquote(encoded)) if twice else unquote(encoded)) == value
-    # Decoded once, as servers do before they look for a route, the doubly encoded ones have no slash yet.
+    # Servers decode a path once before they look for a route. A doubly encoded UUID has no slash even then.
     assert not twice or "/" not in unquote(encoded)
 
 

@@ -1,4 +1,4 @@
-"""How long to wait: every form Zoom, a proxy or nobody at all gives."""
+"""How long to wait, in every form that Zoom or a proxy sends, or without any header."""
 
 from datetime import UTC, datetime, time, timedelta
 from email.utils import format_datetime

@@ -1,4 +1,4 @@
-"""The table of scopes, and what a grant lacks."""
+"""The table of scopes, and which a grant lacks."""
 
 import pytest
 

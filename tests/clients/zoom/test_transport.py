@@ -1,4 +1,4 @@
-"""The client over a real socket: what really leaves, and what a lost connection means."""
+"""The client over a real socket: what leaves the machine, and what a lost connection means."""
 
 import asyncio
 
