@@ -54,7 +54,8 @@ async def send(job: JobContext[Resources]) -> None:
 
 async def _load_pending(tx: db.Tx, job: JobContext[Resources]) -> PendingCodeMail | None:
     """The present codes for the job's browser; None if its code is not valid any more."""
-    row, encryption = await tx.session.get(GuestCode, job.id), job.resources.encryption
+    row = await tx.session.get(GuestCode, job.id)
+    encryption = job.resources.encryption
     code = guest_codes.valid_code(row, encryption, tx.now) if row else None
     if row is None or code is None:
         return None

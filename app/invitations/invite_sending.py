@@ -75,7 +75,8 @@ async def send(job: JobContext[Resources]) -> None:
     if not isinstance(pending, PendingSend):
         async with job.complete(repeat_at=pending):
             return
-    resources, mail_settings = job.resources, invite_state.mail_settings_from(job.resources.settings)
+    resources = job.resources
+    mail_settings = invite_state.mail_settings_from(job.resources.settings)
     mail = invite_state.build_mail(
         pending.registration, pending.state, pending.previous, mail_settings, pending.slug, pending.stamp, pending.host
     )

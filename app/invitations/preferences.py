@@ -57,7 +57,8 @@ async def set_reminders(tx: db.Tx, member_id: str, *, enabled: bool) -> None:
     await _ensure_preference(tx, member_id)
     row = await tx.session.get_one(MailPreference, member_id, with_for_update=True, populate_existing=True)
     if row.reminders != enabled:
-        row.reminders, row.changed_at = enabled, tx.now
+        row.reminders = enabled
+        row.changed_at = tx.now
         await tx.session.flush()
     if enabled:
         disabled = select(Registration).join(Event, Event.id == Registration.event_id)

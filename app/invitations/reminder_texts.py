@@ -65,7 +65,8 @@ def render_reminder(invite: Invite, unsubscribe_url: str, *, locale: str | None,
 
     It names the time and not how soon that is, as a mail may be delayed.
     """
-    language, texts = language_for(locale), reminder_texts_for(locale)
+    language = language_for(locale)
+    texts = reminder_texts_for(locale)
     content = MailContent(
         language=language,
         title=invite.title,

@@ -150,7 +150,8 @@ async def _current_reminder(tx: db.Tx, registration: Registration | None) -> tup
 
 def _may_be_reminded(event: Event, registration: Registration, moment: datetime, now: datetime) -> bool:
     """Whether the last mail that reached the member is the present invitation, sent before `moment`."""
-    sent_at, invite = registration.invite_sent_at, registration.invite
+    sent_at = registration.invite_sent_at
+    invite = registration.invite
     if invite is None or invite["method"] == "CANCEL" or invite["tentative"] or sent_at is None or sent_at > moment:
         return False
     if registration.invite_error or registration.reminder_error:

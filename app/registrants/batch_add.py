@@ -191,7 +191,8 @@ async def _save_links(
 
     Returns the keys of the rows whose people have a link, and of those whose link is still to come.
     """
-    ready, pending = list[str](), list[str]()
+    ready = list[str]()
+    pending = list[str]()
     for context in (opened.context for opened in people):
         zoom_registrant = zoom_registrants.get(context.email.casefold())
         if zoom_registrant is None:

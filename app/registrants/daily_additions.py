@@ -49,12 +49,14 @@ async def consuming(job: JobContext[Resources], context: RegistrantContext) -> A
 
     Raises QuotaExhausted if the day's additions are used up, or only the one reserved for people is left.
     """
-    key, limit = quota_key(context), quotas.ADDS_PER_REGISTRANT
+    key = quota_key(context)
+    limit = quotas.ADDS_PER_REGISTRANT
     used = await quotas.used(job.resources, key) if context.record else 0
     if not context.asked_by and used == limit - RESERVED_FOR_PEOPLE:
         raise quotas.QuotaExhausted(LAST_ADDITION_RESERVED, quotas.resets_at(job.resources.clock.now()))
     if used >= limit and _may_exceed_limit(context):
-        key, limit = _extra_quota_key(context), EXTRA_FOR_ORGANISERS
+        key = _extra_quota_key(context)
+        limit = EXTRA_FOR_ORGANISERS
     async with quotas.consuming(
         job.resources, key, limit, ADDITIONS_EXHAUSTED, reserved=0 if context.asked_by else RESERVED_FOR_PEOPLE
     ):

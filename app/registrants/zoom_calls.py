@@ -43,7 +43,8 @@ async def set_status(
 
     Zoom also confirms what it did not do.
     """
-    quota_key, limit = f"status:{record.id}", quotas.STATUS_CHANGES_PER_REGISTRANT
+    quota_key = f"status:{record.id}"
+    limit = quotas.STATUS_CHANGES_PER_REGISTRANT
     async with (
         quotas.consuming(job.resources, quota_key, limit, STATUS_CHANGES_EXHAUSTED),
         attempts.attempting(job, context, action) as updated,

@@ -34,7 +34,8 @@ class Address:
     def apply_to(self, registration: Registration) -> None:
         """Write this address to a registration."""
         registration.email = self.email
-        registration.email_verified, registration.email_entered_by = self.verified, self.entered_by
+        registration.email_verified = self.verified
+        registration.email_entered_by = self.entered_by
 
 
 def is_valid_address(text: str) -> bool:

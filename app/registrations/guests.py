@@ -58,7 +58,9 @@ async def invite(
     if guest is None:
         guest = Guest(id=guest_id, registration_id=registration.id, codes_asked=[])
         tx.session.add(guest)
-    guest.invited_by, guest.invited_at, guest.revoked_at = invited_by, tx.now, None
+    guest.invited_by = invited_by
+    guest.invited_at = tx.now
+    guest.revoked_at = None
     await tx.session.flush()
     return guest, registration
 
@@ -80,10 +82,14 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
     guest, registration = row
     if guest.revoked_at is not None:
         return
-    guest.revoked_at, guest.code, guest.code_expires_at = tx.now, None, None
+    guest.revoked_at = tx.now
+    guest.code = None
+    guest.code_expires_at = None
     await tx.execute("DELETE FROM guest_codes WHERE guest_id = :guest_id", guest_id=guest.id)
     # `service.rsvp` would refuse this once the event is over.
-    registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
+    registration.rsvp = "not_going"
+    registration.waiting_since = None
+    registration.updated_at = tx.now
     await tx.session.flush()
     account_id = await service.host_account_id(tx, event)
     tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))

@@ -35,7 +35,9 @@ async def end_registrations(tx: db.Tx, community_id: str, member_id: str) -> int
         registration = await service.get_for_member(tx, event_id, member_id)
         if event is None or registration is None or event.status(tx.now) in service.CLOSED_STATUSES:
             continue
-        registration.rsvp, registration.waiting_since, registration.updated_at = "not_going", None, tx.now
+        registration.rsvp = "not_going"
+        registration.waiting_since = None
+        registration.updated_at = tx.now
         await tx.session.flush()
         account_id = await service.host_account_id(tx, event)
         tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))

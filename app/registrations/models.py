@@ -13,7 +13,8 @@ from app.core.encrypted_columns import EncryptedColumn
 from app.core.identity import GUEST_PREFIX
 
 # Values of `asked_by`: who asked for a registrant.
-MEMBER, ORGANISER = "member", "organiser"
+MEMBER = "member"
+ORGANISER = "organiser"
 
 
 def guest_member_id(guest_id: UUID) -> str:

@@ -99,11 +99,13 @@ async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Regist
         await promote(tx, event)
         is_full = await waiting_list.free_seats(tx, event) == 0
     asked_by = MEMBER if person.self_service else ORGANISER
-    previous, had_seat = _visible_state(registration), _has_seat(registration)
+    previous = _visible_state(registration)
+    had_seat = _has_seat(registration)
     _update_person(registration, person)
     await _assign_seat(tx, registration, status, is_full=is_full)
     if _visible_state(registration) != previous:
-        registration.updated_at, registration.asked_by = tx.now, asked_by if _has_seat(registration) else None
+        registration.updated_at = tx.now
+        registration.asked_by = asked_by if _has_seat(registration) else None
         tx.session.add(registration)
         await tx.session.flush()
         tx.record(facts.RegistrationChanged(registration.id, await host_account_id(tx, event), event.community_id))

@@ -191,7 +191,9 @@ async def send_invite_again(event_id: EventId, caller: Caller, tx: Tx) -> Invite
         raise Problem("too-many-clicks", "The invite was mailed often enough.", headers={"Retry-After": str(wait)})
     registration.invite_asked = [moment.isoformat() for moment in (*recent, tx.now)]
     if invite_state.is_equivalent(state, registration.invite):
-        registration.invite, registration.invite_sent_at, registration.invite_stamped_at = state, None, tx.now
+        registration.invite = state
+        registration.invite_sent_at = None
+        registration.invite_stamped_at = tx.now
         registration.invite_sequence += 1
     tx.record(commands.SendInvite(registration.id, event.community_id))
     return InviteAgain(invite="sending")
