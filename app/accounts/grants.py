@@ -29,7 +29,7 @@ from app.core.outbox import RetryLater
 from app.facts import AccountNeedsReauth
 from app.resources import Resources
 
-REFRESH_MARGIN = timedelta(minutes=5)  # a token is refreshed so long before it expires, so that no call meets the end
+REFRESH_MARGIN = timedelta(minutes=5)  # a token is refreshed this long before it expires, so that no call outlasts it
 REFRESH_JITTER = timedelta(minutes=1)  # spreads the refresh, so that processes do not all start it at the same moment
 REFRESH_TIMEOUT = 5.0  # seconds, for the locks and Zoom together
 MAX_RATE_LIMIT_PAUSE = timedelta(minutes=1)  # a queue that is paused for longer waits for a daily limit

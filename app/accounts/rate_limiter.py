@@ -1,9 +1,9 @@
 """Rate limiter for calls to one Zoom account, shared by all processes.
 
 Zoom limits calls per second by rate label and by the account's plan (developers.zoom.us/docs/api/rate-limits/). One SQL
-statement reserves the next free slot of a Zoom account and label, for whichever of its connections here. Slots are
-evenly spaced, a little wider than Zoom requires, so that a stall and the jitter after it stay within the limit. Slot
-times are the database's, because the clocks of processes differ.
+statement reserves the next free slot of a Zoom account and label, whichever of its connections here makes the call.
+Slots are evenly spaced, a little wider than Zoom requires, so that a stall and the jitter after it stay within the
+limit. Slot times are the database's, because the clocks of processes differ.
 
 The caller waits for a near slot. For a later one the limiter pauses the queue of the connection, and the job goes back
 to the outbox.
@@ -49,8 +49,8 @@ CALLS_PER_SECOND: Mapping[Plan, Mapping[Label, float]] = {
     Plan.BUSINESS: {Label.LIGHT: 80, Label.MEDIUM: 60, Label.HEAVY: 40, Label.RESOURCE_INTENSIVE: 20 / 60},
 }
 
-# $3 is the spacing, $4 the longest wait. Returns true and the wait until the reserved slot. If the next free slot is
-# too late, returns false and the wait until that slot.
+# $3 is the spacing, $4 the longest wait. The statement returns true and the wait until the reserved slot, or, if the
+# next free slot is too late, false and the wait until that slot.
 _RESERVE = """
 WITH reserved AS (
     INSERT INTO rate_limit_slots (zoom_account_id, label, next_at) VALUES ($1, $2, clock_timestamp() + $3::interval)

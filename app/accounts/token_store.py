@@ -33,7 +33,7 @@ ON CONFLICT (account_id) DO UPDATE SET generation = grants.generation + 1, acces
     refresh_token = excluded.refresh_token, api_url = excluded.api_url, expires_at = excluded.expires_at,
     refresh_started_at = NULL, stale_since = NULL
 """
-# Returns whether an earlier refresh with the same tokens began and its answer was never recorded.
+# The statement returns whether an earlier refresh with the same tokens began and its answer was never recorded.
 MARK_REFRESH_STARTED = """
 WITH present AS (
     SELECT account_id, refresh_started_at FROM grants WHERE account_id = $1 AND generation = $2 FOR NO KEY UPDATE

@@ -2,7 +2,8 @@
 
 The account's admins know that secret, so they can sign anything. An account may send a burst, and after that a steady
 rate. Beyond that the answer is 503, and Zoom repeats the delivery 5, 20 and 60 minutes later, so no authentic
-notification is lost. The app's secret is known to Zoom alone and has no limit. Each API process counts for itself.
+notification is lost. Nobody but Zoom signs with the app's secret, so it has no limit. Each API process counts for
+itself.
 """
 
 import time

@@ -174,7 +174,9 @@ async def test_an_own_webhook_secret_is_kept_sealed_never_shown_and_taken_away_a
     expected = {"last_received_at": None, "own_secret": True, "former_secret_until": None}
     assert (answer.status_code, answer.json()) == (200, expected)
     encrypted = await service.resources.db.pool.fetchval("SELECT webhook_secret FROM accounts")
-    assert service.resources.encryption.decrypt(encrypted, f"accounts.webhook_secret:{account['id']}") == "an-own-secret"
+    assert (
+        service.resources.encryption.decrypt(encrypted, f"accounts.webhook_secret:{account['id']}") == "an-own-secret"
+    )
     removed = await service.call("admin", "PUT", path, json={"secret": None})
     assert removed.json()["own_secret"] is False
     short = await service.call("admin", "PUT", path, json={"secret": "short"})

@@ -82,7 +82,7 @@ def record_send_times(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]
     return sent
 
 
-async def test_a_burst_on_four_workers_never_meets_zooms_limit_and_serves_the_door_first(
+async def test_a_burst_on_four_workers_never_meets_zooms_limit_and_serves_joining_members_first(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Zoom allows this account thirty calls a second; two hundred jobs are due, and a member clicks Join.
@@ -123,7 +123,7 @@ async def test_a_burst_on_four_workers_never_meets_zooms_limit_and_serves_the_do
     assert people.index("neighbour") <= before_neighbour + worker.MAX_PER_QUEUE, "another account does not wait"
 
 
-async def test_a_lane_that_waits_for_its_pace_goes_on_the_moment_it_may(
+async def test_a_paused_queue_goes_on_the_moment_it_may(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the end of the queue's pause wakes the worker here, because the poll never comes."""

@@ -76,7 +76,7 @@ async def account_card(service: RunningService, persona: str) -> dict[str, Any]:
     return dict(account)
 
 
-async def test_connections_of_one_zoom_account_share_its_pace_and_wait_in_lanes_of_their_own(
+async def test_connections_of_one_zoom_account_share_its_rate_limit_and_wait_in_queues_of_their_own(
     service: RunningService,
 ) -> None:
     ours, theirs = await connect_both(service)

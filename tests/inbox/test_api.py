@@ -272,7 +272,7 @@ async def test_an_accounts_own_secret_speaks_for_that_account_alone(harness: Inb
     assert row["signed_by"] == own
 
 
-async def test_what_an_account_says_beyond_its_tempo_is_not_stored_and_zoom_sends_it_again(
+async def test_what_an_account_says_beyond_its_limit_is_not_stored_and_zoom_sends_it_again(
     harness: InboxHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood signed with one account's own secret cannot fill the database; the app's has no limit."""

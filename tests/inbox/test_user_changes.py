@@ -36,7 +36,7 @@ async def test_a_host_who_is_deactivated_is_offered_no_more_and_comes_back(servi
         assert (BEN in await service.hosts()) is listed
 
 
-async def test_the_word_alone_takes_nobody_away(service: RunningService) -> None:
+async def test_a_notification_alone_takes_nobody_away(service: RunningService) -> None:
     await service.connect()
     for kind in ("deactivated", "deleted", "disassociated"):
         await service.advance_clock(timedelta(minutes=2))
