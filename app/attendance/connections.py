@@ -241,7 +241,8 @@ class _SessionBuilder:
         if own or others or moment.outside:
             complete = self.complete and (own or (self.certain and moment.outside == moment.waited))
             self.sessions.append(Session(self.session_id, started_at, moment.at, ongoing=False, complete=complete))
-            self.started_at, self.left_at = None, None if moment.outside else moment.at
+            self.started_at = None
+            self.left_at = None if moment.outside else moment.at
             self.current_client = min(others - {self.current_client}, default=self.current_client)
 
     def _handle_missed_visit(self, moment: _Moment) -> None:
@@ -250,7 +251,8 @@ class _SessionBuilder:
         A client that joined and left within one second was inside. So was a client of which only the departure was
         reported.
         """
-        passing, unexpected = moment.came & (moment.left | moment.outside), self._unexpected(moment)
+        passing = moment.came & (moment.left | moment.outside)
+        unexpected = self._unexpected(moment)
         if passing:
             self.sessions.append(Session(self.session_id, moment.at, moment.at, ongoing=False, complete=True))
         elif unexpected:
@@ -270,7 +272,8 @@ class _SessionBuilder:
         came = moment.came - out
         if not came:
             if inside_as is not None and inside_as in moment.came & out:
-                self.started_at, self.complete = moment.at, True
+                self.started_at = moment.at
+                self.complete = True
             return
         if self.started_at is not None:
             self.complete = self.complete and (self.certain or self.current_client in came)
@@ -278,8 +281,10 @@ class _SessionBuilder:
             # The connection moved, so the session that just ended goes on in another room. A person who really leaves
             # does not come back as the same connection. If time passed in between, notifications of a move were lost.
             session = self.sessions.pop()
-            self.started_at, self.complete = session.start, session.complete
+            self.started_at = session.start
+            self.complete = session.complete
         else:
-            self.started_at, self.complete = moment.at, True
+            self.started_at = moment.at
+            self.complete = True
         others = came - {self.current_client}
         self.current_client = min(others) if others else self.current_client

@@ -55,7 +55,8 @@ def parse(notification: Notification, received_at: datetime) -> ParticipantEvent
     Without a time of its own, the event happened when the notification was sent.
     """
     kind, times = _KINDS[notification.event]
-    person, instance_uuid = notification.payload_object.get("participant"), notification.uuid
+    person = notification.payload_object.get("participant")
+    instance_uuid = notification.uuid
     if not isinstance(person, dict) or instance_uuid is None:
         return None
     connection = next(

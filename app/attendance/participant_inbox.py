@@ -48,7 +48,8 @@ class ParticipantEventLoader:
 
     async def load_many(self, keys: Iterable[str]) -> tuple[list[tuple[Meeting, ParticipantEvent]], BatchResult]:
         """Return the events of many deliveries, and the result of loading each."""
-        participant_events, batch = [], BatchResult()
+        participant_events = []
+        batch = BatchResult()
         for delivery in await inbox.get_deliveries(self._tx, [UUID(key) for key in keys]):
             with batch.handling(str(delivery.id)):
                 loaded = await self.load(delivery.id)

@@ -157,7 +157,8 @@ async def _load_registrations(tx: db.Tx, inputs: _ReportInputs) -> None:
 
 async def _load_hosts(tx: db.Tx, inputs: _ReportInputs) -> None:
     """Load the event's hosts and every other Zoom user of the community who was seen, as possible members."""
-    event, participants = inputs.event, inputs.history.participants
+    event = inputs.event
+    participants = inputs.history.participants
     meetings = (await tx.session.scalars(select(Meeting).where(Meeting.event_id == event.id))).all()
     own = {event.host_id, *event.alternative_hosts, *(meeting.host_id for meeting in meetings)} - {None}
     ids = {each.zoom_user_id for each in participants if each.zoom_user_id}
@@ -184,7 +185,8 @@ async def _load_hosts(tx: db.Tx, inputs: _ReportInputs) -> None:
 
 
 def _build_report(inputs: _ReportInputs) -> AttendanceReport:
-    event, windows = inputs.event, inputs.history.counted_windows
+    event = inputs.event
+    windows = inputs.history.counted_windows
     scheduled = Interval(event.starts_at, event.ends_at)
     sessions = {each.id: inputs.history.sessions_of(each) for each in inputs.history.participants}
     evidence = {each.id: _evidence(each, inputs) for each in inputs.history.participants}

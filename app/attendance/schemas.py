@@ -157,7 +157,8 @@ def to_view(report: AttendanceReport, now: datetime) -> AttendanceView:
 
 def attendee_view(attendee: Attendee, threshold: AttendanceThreshold) -> AttendeeView:
     """Return a known person as their schema."""
-    attendance, matches = attendee.attendance, attendee.matches
+    attendance = attendee.attendance
+    matches = attendee.matches
     return AttendeeView(
         member_id=attendee.member_id,
         name=single_line(attendee.name),

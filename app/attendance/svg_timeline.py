@@ -33,13 +33,15 @@ class ChartRow(NamedTuple):
 
 def to_svg(report: AttendanceReport) -> str:
     """Return an SVG document; times of day are in the event's time zone."""
-    event, rows = report.event, _rows(report)
+    event = report.event
+    rows = _rows(report)
     intervals = [*report.open_intervals, *(bar for row in rows for bar in row.bars)]
     full_range = Interval(
         min([event.starts_at, *(interval.start for interval in intervals)]),
         max([event.ends_at, *(interval.end for interval in intervals)]),
     )
-    width, height = NAME_WIDTH + CHART_WIDTH + 20, TOP_MARGIN + ROW_HEIGHT * max(len(rows), 1) + 10
+    width = NAME_WIDTH + CHART_WIDTH + 20
+    height = TOP_MARGIN + ROW_HEIGHT * max(len(rows), 1) + 10
     title = f"{event.title}: who was there"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif"',

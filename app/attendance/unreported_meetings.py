@@ -111,7 +111,8 @@ async def fetch_outcome(job: JobContext[Resources]) -> None:
 
 async def _load_unreported(tx: db.Tx, event_id: UUID) -> UnreportedMeeting | None:
     """Return what to ask about an event; None if its times are known by now, or Zoom may not be asked."""
-    event, meeting = await events.get(tx, event_id), await meetings.current(tx, event_id)
+    event = await events.get(tx, event_id)
+    meeting = await meetings.current(tx, event_id)
     if event is None or meeting is None or not _is_unreported(event, tx.now):
         return None
     account = await tx.session.get_one(Account, meeting.account_id)

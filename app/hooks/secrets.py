@@ -10,6 +10,7 @@ from app.core import db
 from app.core.crypto import Encryption
 from app.hooks.models import HookEndpoint
 
+# How long the previous secret also signs: a working day for an operator to change it.
 OVERLAP = timedelta(hours=24)
 
 

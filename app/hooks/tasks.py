@@ -24,6 +24,7 @@ from app.hooks.payloads import AccountState, AttendanceState, EventState, Regist
 from app.registrations.models import Registration, is_guest
 from app.resources import Resources
 
+# As the API promises for the list of attempts.
 MESSAGE_RETENTION = timedelta(days=30)
 # `wake_next` requests a message whose turn has come. If that is ever missed, its job checks again after this time.
 TURN_RECHECK_DELAY = timedelta(minutes=1)

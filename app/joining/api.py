@@ -38,6 +38,7 @@ from app.resources import Resources
 from app.web import ResourcesDep, Schema
 
 EventId = Annotated[UUID, Path(description="An event of one of your communities")]
+# What a join link may look like. Anything else cannot be in the database, and NUL bytes never reach it.
 _JOIN_LINK = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNKNOWN_TICKET = Refusal("ticket-expired", "This pass has expired: join once more from the event's page.")
 
@@ -228,7 +229,8 @@ async def _apply_token_identity(resources: Resources, context: JoinContext, call
     A verified address of a host claims that host for the member: the redirect may come without a token, so this must be
     stored now. A verified address equal to the one in their registration confirms the registration's address.
     """
-    event, registration = context.event, context.registration
+    event = context.event
+    registration = context.registration
     if event is None or caller.is_platform:
         return context
     confirms_address = (

@@ -23,7 +23,7 @@ from app.resources import Resources
 COOKIE = "guest"
 # Tells apart the browsers that requested a code for one guest. It grants nothing by itself.
 CODE_REQUEST_COOKIE = "asking"
-CODE_REQUEST_MAX_AGE = timedelta(days=1)
+CODE_REQUEST_MAX_AGE = timedelta(days=1)  # much longer than a code is valid, so a guest may request several
 _CODE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 # The cookie is valid at least this long, because an event may last longer than planned.
 MIN_LIFETIME = timedelta(hours=1)

@@ -22,7 +22,7 @@ from app.joining.join_context import (
 )
 from app.resources import Resources
 
-CLICK_WINDOW = timedelta(minutes=1)
+CLICK_WINDOW = timedelta(minutes=1)  # the period of `decide.MAX_CLICKS_PER_MINUTE`
 # Long enough for a slow redirect, short enough that a ticket found in a browser's history is worthless.
 TICKET_LIFETIME = timedelta(seconds=60)
 _ADDRESSES = ("asked.address", "CASE WHEN registration.email_verified THEN registration.email END")
