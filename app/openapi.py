@@ -11,7 +11,7 @@ Zoom for a community platform: admins connect Zoom accounts, events become meeti
 way in, and what happened comes back. Nobody is ever shown a raw Zoom link.
 
 A request has at most 100 headers of 32 KiB in all (431), and 10 seconds for them and 30 more for its body (408). JSON
-is UTF-8 of at most 256 KiB (413), 1,000 values and 32 levels (400), and says no field twice (422).
+is UTF-8 of at most 256 KiB (413), 1,000 values and 32 levels (400), and names no field twice (422).
 
 Sign in with a token of the platform (**Authorize**). Every error is a *problem* (RFC 9457) whose `type` ends in a
 stable slug; a wrong field is named in its `errors`. Unknown ids and those of other communities are answered alike.

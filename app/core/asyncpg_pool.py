@@ -26,7 +26,9 @@ class AsyncpgPool:
 
     def __init__(self, url: str, size: int, timeouts: Timeouts = COMMAND_TIMEOUTS) -> None:
         """Take the URL (postgresql://...) and `size`, how many statements may run at once."""
-        self._url, self._size, self._timeouts = url, size, timeouts
+        self._url = url
+        self._size = size
+        self._timeouts = timeouts
         # A stack: the connection used last is used next. None is one that has to be made; those lie at the bottom.
         self._free: list[Any] = [None] * size
         # First come, first served. A queue of connections would let a new caller overtake one that was just woken.

@@ -58,16 +58,16 @@ WHERE outbox.lease = :lease AND outbox.key = claimed.key AND outbox.generation =
 # The same as `outbox.RECORD_FAILURE`, for many rows at once.
 _RECORD_FAILURES = """
 UPDATE outbox SET lease = NULL, claimed_until = NULL, in_batch = false, reason = claimed.reason,
-    not_before = CASE WHEN outbox.generation = claimed.generation OR claimed.holds THEN claimed.not_before END,
-    due_at = CASE WHEN outbox.generation = claimed.generation OR (claimed.holds AND claimed.not_before IS NOT NULL)
+    not_before = CASE WHEN outbox.generation = claimed.generation OR claimed.binds THEN claimed.not_before END,
+    due_at = CASE WHEN outbox.generation = claimed.generation OR (claimed.binds AND claimed.not_before IS NOT NULL)
                   THEN claimed.due_at ELSE LEAST(outbox.due_at, :now) END,
     attempts = outbox.attempts + claimed.counts, failing_since = claimed.failing_since,
     dead_at = CASE WHEN claimed.dead AND outbox.generation = claimed.generation THEN CAST(:now AS timestamptz) END
 FROM unnest(
     CAST(:keys AS text[]), CAST(:generations AS bigint[]), CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]),
     CAST(:not_befores AS timestamptz[]), CAST(:counts AS int[]), CAST(:since AS timestamptz[]),
-    CAST(:dead AS boolean[]), CAST(:holds AS boolean[])
-) AS claimed (key, generation, reason, due_at, not_before, counts, failing_since, dead, holds)
+    CAST(:dead AS boolean[]), CAST(:binds AS boolean[])
+) AS claimed (key, generation, reason, due_at, not_before, counts, failing_since, dead, binds)
 WHERE outbox.lease = :lease AND outbox.key = claimed.key
 """
 
@@ -261,6 +261,6 @@ async def _record_failures(tx: db.Tx, claimed: ClaimedBatch, failed: Mapping[str
         counts=[int(decision.counts_attempt) for decision in decisions],
         since=[decision.failing_since for decision in decisions],
         dead=[decision.dead for decision in decisions],
-        holds=[decision.binds_new_requests for decision in decisions],
+        binds=[decision.binds_new_requests for decision in decisions],
     )
     log.warning("rows of a batch failed", rows=len(failed), reasons=sorted(set(reasons))[:5])

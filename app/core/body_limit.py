@@ -39,7 +39,9 @@ class BodyLimitMiddleware:
     """
 
     def __init__(self, app: ASGIApp, largest: int, raw: Mapping[str, int]) -> None:
-        self._app, self._largest, self._raw = app, largest, dict(raw)
+        self._app = app
+        self._largest = largest
+        self._raw = dict(raw)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request. Counts the bytes received, because `Content-Length` may be absent."""
@@ -107,7 +109,7 @@ def _reject_duplicate_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         counts = Counter(name for name, _ in pairs)
-        raise BodyRefused(field_errors([(name, "is said twice") for name, count in counts.items() if count > 1]))
+        raise BodyRefused(field_errors([(name, "occurs twice") for name, count in counts.items() if count > 1]))
     return fields
 
 

@@ -14,7 +14,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "event-cancelled": (410, "This event was cancelled"),
     "meeting-unavailable": (409, "Meeting unavailable"),
     "event-ended": (410, "This event has ended"),
-    "too-early": (403, "The door is not open yet"),
+    "too-early": (403, "It is too early to join"),
     "not-on-zoom": (409, "This event does not run on Zoom"),
     "use-start": (409, "You are the host: start the meeting instead"),
     "not-ready": (503, "The way into the meeting is not ready yet"),
@@ -62,11 +62,14 @@ MAX_SHOWN_LENGTH = 300  # characters of one field name or message
 class Problem(Exception):
     """An error as `application/problem+json`. `slug` is stable; `detail` is one sentence a person can act on.
 
-    `extra` are further members of the problem (`opens_at`, `free_hosts`, `errors`), `headers` go with the answer.
+    `extra` are further members of the problem (`opens_at`, `free_hosts`, `errors`), `headers` are sent with the response.
     """
 
     def __init__(self, slug: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
-        self.slug, self.detail, self.headers, self.extra = slug, detail, headers or {}, extra
+        self.slug = slug
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
         self.status, self.title = PROBLEMS[slug]
         super().__init__(f"{slug}: {detail}")
 

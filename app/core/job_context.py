@@ -98,7 +98,7 @@ class JobContext(Generic[R]):
 
     @contextlib.contextmanager
     def also_holding(self, lease: UUID, rows: int) -> Iterator[None]:
-        """Check `lease`, which has so many further rows, too before each vendor call in the block."""
+        """In the block, also check before each vendor call that `lease` still has its `rows` rows."""
         self._rows_by_lease[lease] = rows
         try:
             yield

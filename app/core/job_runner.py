@@ -47,7 +47,10 @@ class Job(Generic[R]):
 
 @dataclass(frozen=True)
 class Subscription(Generic[R]):
-    """Which row of `job` a fact or command requests; `key` and `queue` compute the row's from the fact."""
+    """The row of `job` that a fact or command requests.
+
+    `key` and `queue` compute the row's from the fact or command. `priority` overrides the job's.
+    """
 
     job: Job[R]
     key: Callable[[Any], str]

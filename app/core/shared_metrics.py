@@ -45,7 +45,9 @@ class SharedMetrics:
     """Shows `queries` from one of all processes that run it on this database."""
 
     def __init__(self, url: str, clock: Clock, queries: Sequence[MetricQuery]) -> None:
-        self._url, self._clock, self._queries = url, clock, queries
+        self._url = url
+        self._clock = clock
+        self._queries = queries
 
     async def run(self) -> None:
         """Count for ever, while this process has the lock."""

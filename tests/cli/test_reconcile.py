@@ -36,7 +36,8 @@ async def test_a_time_that_is_none_or_to_come_is_refused(database_url: str) -> N
 
 
 async def test_a_backup_whose_keys_are_not_given_is_named(database_url: str) -> None:
-    connection, account_id = await asyncpg.connect(database_url), uuid4()
+    connection = await asyncpg.connect(database_url)
+    account_id = uuid4()
     try:
         await connection.execute("INSERT INTO communities (id, slug) VALUES ('c', 'c')")
         await connection.execute(

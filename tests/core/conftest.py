@@ -49,7 +49,8 @@ class Harness:
 
     async def put_thing(self, key: str, **columns: Any) -> None:
         """Insert a thing or update these columns, without recording a fact."""
-        names, values = list(columns), list(columns.values())
+        names = list(columns)
+        values = list(columns.values())
         inserted = ", ".join(["key", *names])
         numbers = ", ".join(f"${n}" for n in range(1, len(names) + 2))
         updated = ", ".join(f"{name} = excluded.{name}" for name in ["key", *names])
@@ -185,7 +186,8 @@ def _as_text(value: object) -> str:
 @contextlib.asynccontextmanager
 async def open_harness(database_url: str, redis_url: str) -> AsyncIterator[Harness]:
     """Open a harness on these servers."""
-    settings, clock = settings_for(database_url, redis_url), FakeClock()
+    settings = settings_for(database_url, redis_url)
+    clock = FakeClock()
     async with open_resources(settings, JOBS, clock) as resources:
         await resources.db.pool.execute(SCHEMA)
         harness = Harness(settings, clock, resources)

@@ -91,7 +91,7 @@ def test_what_is_wrong_with_all_of_it_is_said_of_the_body(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b'{"a": 1, "a": 2}', b'{"x": {"a": 1, "b": 2, "a": 1}}', b'[{"a": 1, "\\u0061": 2}]'])
 def test_a_field_said_twice_is_named(body: bytes) -> None:
     problem = problem_of(body)
-    assert (problem.status, problem.extra["errors"]) == (422, [{"field": "a", "message": "is said twice"}])
+    assert (problem.status, problem.extra["errors"]) == (422, [{"field": "a", "message": "occurs twice"}])
 
 
 def test_of_too_many_fields_the_first_are_named_and_the_rest_counted() -> None:

@@ -110,7 +110,8 @@ async def test_telling_the_time_asks_nobody(world: World) -> None:
 async def test_time_goes_on_from_what_the_database_said_last_while_it_is_away(world: World) -> None:
     clock = Clock()
     await clock.measure(world.pool)
-    world.is_away, world.machine_ahead = True, 3600.0
+    world.is_away = True
+    world.machine_ahead = 3600.0
     with pytest.raises(ConnectionRefusedError):
         await clock.measure(world.pool)
     world.advance(600)
@@ -138,7 +139,8 @@ async def test_an_answer_that_took_long_spoils_no_exact_reading(world: World) ->
 
 async def test_time_does_not_run_backwards_for_a_better_reading(world: World) -> None:
     clock = Clock()
-    world.outbound, world.inbound = 0.5, 0.0  # it believes that half a second passed on the way back
+    world.outbound = 0.5
+    world.inbound = 0.0  # it believes that half a second passed on the way back
     await clock.measure(world.pool)
     before = clock.now()
     world.outbound = world.inbound = 0.0005
@@ -164,14 +166,18 @@ async def test_time_does_not_run_backwards_for_a_better_reading(world: World) ->
 )
 def test_however_long_answers_take_the_time_is_no_more_wrong_than_it_says(steps: list[Any]) -> None:
     """Delays of any length, clocks that drift, and a database whose clock is set now and then."""
-    steady, far, known = 0.0, 1e6, None
+    steady = 0.0
+    far = 1e6
+    known = None
     for pause, outbound, inbound, drift, is_set in steps:
         rate = 1 + drift
-        steady, far = steady + pause, far + pause * rate
+        steady += pause
+        far += pause * rate
         far += 3600.0 if is_set else 0.0
         remote_time = far + outbound * rate
         new = Reading.between(steady, steady + outbound + inbound, remote_time)
-        steady, far = steady + outbound + inbound, remote_time + inbound * rate
+        steady += outbound + inbound
+        far = remote_time + inbound * rate
         known = new if known is None or is_set else more_reliable(known, new)
         assert abs(known.time_at(steady) - far) <= known.error_at(steady) + 1e-6
 

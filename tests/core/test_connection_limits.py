@@ -48,13 +48,15 @@ class App:
     large: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        length, more = 0, scope["path"] != "/unread"
+        length = 0
+        more = scope["path"] != "/unread"
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 self.gone.set()
                 return
-            length, more = length + len(message["body"]), message["more_body"]
+            length += len(message["body"])
+            more = message["more_body"]
         self.read.append(length)
         answer = b"x" * self.large or str(length).encode()
         await send(
@@ -113,7 +115,8 @@ class ServedApp:
 
 @pytest.fixture
 async def served_app() -> AsyncIterator[ServedApp]:
-    app, at = App(), reserve_port()
+    app = App()
+    at = reserve_port()
     config = LimitedConfig(app, "https://api.example", log_config=None, access_log=False, lifespan="off")
     server = uvicorn.Server(config)
     async with run_server(server, at):

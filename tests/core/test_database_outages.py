@@ -130,10 +130,8 @@ WITHOUT_DATABASE = {
 @pytest.fixture
 async def communities(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Communities]:
     """A community in the middle of its day, on that database."""
-    url, hooks = (
-        f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres",
-        HookSender(resolve=FakeResolver().resolve),
-    )
+    url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
+    hooks = HookSender(resolve=FakeResolver().resolve)
     await migrate(url)
     async with run_service(url, redis_url, mailbox, worker=False, hooks=hooks, limits=REQUEST_TIMEOUTS) as service:
         yield await set_up_communities(service)
@@ -179,7 +177,8 @@ async def assert_all_unavailable(communities: Communities, asked: Mapping[str, M
     """Assert that every route answers 503, to programs and browsers alike."""
 
     async def send(route: str, accept: str) -> tuple[str, str, float, httpx.Response]:
-        began, request = perf_counter(), asked[route]
+        began = perf_counter()
+        request = asked[route]
         headers = {**request["headers"], "Accept": accept}
         answer = await communities.service.api.request(**{**request, "headers": headers})
         return route, accept, perf_counter() - began, answer
@@ -280,7 +279,8 @@ def test_a_person_waits_three_seconds_at_most_for_any_one_thing() -> None:
 
 
 async def test_many_short_waits_in_one_transaction_are_no_long_one(database_url: str) -> None:
-    clock, pubsub = Clock(), PubSub(database_url)
+    clock = Clock()
+    pubsub = PubSub(database_url)
     database = Database(database_url, clock, pubsub, lambda *_: [], replace(REQUEST_TIMEOUTS, transaction=0.3))
     await database.open()
 

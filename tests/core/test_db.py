@@ -55,7 +55,8 @@ def api_of(harness: Harness) -> FastAPI:
 
 
 async def test_a_request_is_committed_before_the_first_byte_of_its_answer(harness: Harness) -> None:
-    app, visible = api_of(harness), []
+    app = api_of(harness)
+    visible = []
 
     async def observed(scope: Scope, receive: Receive, send: Send) -> None:
         async def looking(message: Message) -> None:
@@ -87,7 +88,8 @@ def test_the_transaction_of_a_route_ends_with_its_function() -> None:
 
 async def test_transactions_that_record_the_same_in_opposite_order_never_wait_for_each_other(harness: Harness) -> None:
     """Ten writers with orders of their own, beside a worker that finishes and requests the same rows."""
-    keys, shuffled = list("abcdef"), random.Random(4711)
+    keys = list("abcdef")
+    shuffled = random.Random(4711)
     for key in keys:
         await harness.put_thing(key, wanted=8)
 

@@ -45,7 +45,8 @@ class SilenceableWorker:
 @contextlib.asynccontextmanager
 async def silenceable(url: str) -> AsyncIterator[tuple[str, Silence]]:
     """Yield the URL of a proxy to the database, and the function that silences it."""
-    direct, port = urlsplit(url), free_port()
+    direct = urlsplit(url)
+    port = free_port()
     async with silent_proxy(port, direct.port or 5432) as silence:
         yield direct._replace(netloc=f"{direct.username}:{direct.password}@127.0.0.1:{port}").geturl(), silence
 

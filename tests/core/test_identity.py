@@ -102,7 +102,8 @@ def test_the_platforms_token_makes_a_caller(algorithm: str) -> None:
 )
 def test_a_token_may_name_the_curve_in_its_algorithm(name: object, algorithm: str, good: bool) -> None:
     """RFC 9864; the key still decides."""
-    header, payload = {"alg": name}, claims()
+    header = {"alg": name}
+    payload = claims()
     parts = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, payload))
     signature = KEYS[algorithm].Algorithm.sign(parts, SIGNING[algorithm])
     token = f"{parts.decode()}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
@@ -338,9 +339,11 @@ def test_the_kid_is_read_before_anything_is_believed() -> None:
 
 
 def test_verifying_costs_little_more_than_the_signature_itself() -> None:
-    token, signing_input = signed(claims()), b"x"
+    token = signed(claims())
+    signing_input = b"x"
     signature = jwt.algorithms.ECAlgorithm(ECAlgorithm.SHA256).sign(signing_input, EC_KEY)
-    algorithm, key = KEYS["ES256"].Algorithm, KEYS["ES256"].key
+    algorithm = KEYS["ES256"].Algorithm
+    key = KEYS["ES256"].key
 
     def spent(run: Any) -> float:
         started = time.thread_time()

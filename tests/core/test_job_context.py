@@ -65,11 +65,13 @@ async def test_whichever_of_two_owners_of_a_row_writes_the_writes_of_the_other_f
     shuffled = random.Random(4711)
     await harness.change("a")
     contexts: dict[str, JobContext[Resources]] = {}
-    owner, expected = None, (await harness.read_thing("a"))["wanted"]
+    owner = None
+    expected = (await harness.read_thing("a"))["wanted"]
     for _ in range(400):
         who, what = shuffled.choice(moves)
         if what == "take":
-            owner, contexts[who] = who, context_of(harness, await harness.claim_key("a"))
+            owner = who
+            contexts[who] = context_of(harness, await harness.claim_key("a"))
         elif who not in contexts:
             continue
         elif who != owner:
@@ -268,7 +270,8 @@ async def test_nothing_of_a_mail_leaves_for_a_row_that_is_lost_while_the_server_
     await harness.change("a")
     CURRENT_JOB.set(context_of(harness, await harness.claim_key("a")))
     commands: list[str] = []
-    greeted, data = aiosmtpd.smtp.SMTP.smtp_MAIL, aiosmtpd.smtp.SMTP.smtp_DATA
+    greeted = aiosmtpd.smtp.SMTP.smtp_MAIL
+    data = aiosmtpd.smtp.SMTP.smtp_DATA
 
     async def lost_meanwhile(session: aiosmtpd.smtp.SMTP, arg: str) -> None:
         commands.append("MAIL")
@@ -314,7 +317,8 @@ async def test_a_connection_that_read_writes_again_however_the_reading_ended(har
 
 async def test_a_run_may_find_out_in_its_last_transaction_when_it_is_due_again(harness: Harness) -> None:
     await harness.change("a")
-    context, again_at = context_of(harness, await harness.claim_key("a")), None
+    context = context_of(harness, await harness.claim_key("a"))
+    again_at = None
     async with context.complete(lambda: again_at) as tx:
         again_at = tx.now + timedelta(hours=1)
     row = await harness.read_row("a")

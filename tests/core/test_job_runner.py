@@ -326,7 +326,8 @@ async def test_a_worker_that_is_told_to_end_finishes_what_runs(harness: Harness)
 
 async def test_what_a_run_does_besides_once_its_row_is_finished_is_not_stopped_for_the_lease(harness: Harness) -> None:
     """A batch does that: its own row comes first."""
-    go_on, besides = asyncio.Event(), list[str]()
+    go_on = asyncio.Event()
+    besides = list[str]()
 
     async def run(job: JobContext[Any]) -> None:
         if job.key == "finished":

@@ -28,7 +28,9 @@ from tests.accounts.harness import JOBS, settings_for
 from tests.support.timeouts import PYTHON_COMMAND, TIMEOUT
 
 OLD, NEW = "old:" + "A" * 42 + "E", "new:" + "B" * 42 + "E"
-FORMER, PRESENT, ONLY_NEW = Encryption.parse(f"{OLD},{NEW}"), Encryption.parse(f"{NEW},{OLD}"), Encryption.parse(NEW)
+FORMER = Encryption.parse(f"{OLD},{NEW}")
+PRESENT = Encryption.parse(f"{NEW},{OLD}")
+ONLY_NEW = Encryption.parse(NEW)
 BODIES = ColumnLocation("deliveries", "body", "id", "UUID")
 HANGING = (
     "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database"
@@ -230,7 +232,8 @@ async def test_no_change_is_lost_to_a_rotation(vault: EncryptedDeliveries, monke
     monkeypatch.setattr(key_rotation, "RETRY_DELAYS", (0.0,))
     ids = await vault.fill(["before"] * 60)
     last: dict[UUID, str | None] = dict.fromkeys(ids, "before")
-    done, turns = asyncio.Event(), [0, 0]
+    done = asyncio.Event()
+    turns = [0, 0]
 
     async def rotate_for_ever(turn: int, encryption: Encryption) -> None:
         while not done.is_set():

@@ -26,7 +26,9 @@ from tests.support.service import COMMUNITY, RunningService, run_service, serve
 from tests.support.timeouts import RELAXED_LIMITS, TIMEOUT
 
 OLD, NEW = "old:" + "A" * 42 + "E", "new:" + "B" * 42 + "E"
-FORMER, PRESENT, ONLY_NEW = Encryption.parse(f"{OLD},{NEW}"), Encryption.parse(f"{NEW},{OLD}"), Encryption.parse(NEW)
+FORMER = Encryption.parse(f"{OLD},{NEW}")
+PRESENT = Encryption.parse(f"{NEW},{OLD}")
+ONLY_NEW = Encryption.parse(NEW)
 HOOKS = f"/api/communities/{COMMUNITY['slug']}/hooks"
 CARD = f"/api/communities/{COMMUNITY['slug']}/integrations/zoom"
 OWN_SECRET = "the-own-secret-of-the-account"
@@ -56,7 +58,8 @@ async def inspect(service: RunningService, encryption: Encryption) -> dict[str, 
 
 async def use_every_column(service: RunningService) -> tuple[dict[str, Any], dict[str, Any]]:
     """Store a value in every encrypted column; returns the account and an event with a registration."""
-    account, event = await service.connect(), await service.create_event()
+    account = await service.connect()
+    event = await service.create_event()
     rsvp = await service.call("member", "PUT", f"/api/events/{event['id']}/rsvp", json={"status": "going"})
     assert rsvp.status_code == 200, rsvp.text
     for secret in ("the-one-that-was-replaced", OWN_SECRET):
@@ -92,7 +95,8 @@ async def notify(service: RunningService, account: dict[str, Any]) -> int:
         "SELECT zoom_account_id, (SELECT count(*) FROM deliveries) FROM accounts WHERE id = $1", account["id"]
     )
     payload = {"event": "user.updated", "event_ts": number, "payload": {"account_id": zoom_account_id, "object": {}}}
-    body, stamp = json.dumps(payload).encode(), str(int(service.clock.now().timestamp()))
+    body = json.dumps(payload).encode()
+    stamp = str(int(service.clock.now().timestamp()))
     signature = hmac.new(OWN_SECRET.encode(), b"v0:" + stamp.encode() + b":" + body, hashlib.sha256).hexdigest()
     headers = {"x-zm-request-timestamp": stamp, "x-zm-signature": f"v0={signature}", "content-type": "application/json"}
     path = f"/api/integrations/zoom/webhooks/{account['id']}"

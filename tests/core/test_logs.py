@@ -25,7 +25,8 @@ from app.core import logs
 
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
+    handlers = logging.root.handlers[:]
+    level = logging.root.level
     before = structlog.get_config()
     yield
     logging.root.handlers[:] = handlers

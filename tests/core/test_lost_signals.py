@@ -55,7 +55,8 @@ async def test_a_lost_notification_is_covered_by_the_poll(harness: Harness, monk
 
 async def test_a_topic_published_while_it_is_being_sent_is_sent_again(database_url: str) -> None:
     """It announces a later commit, which a subscriber woken by the first one may have missed."""
-    pubsub, received = PubSub(database_url), asyncio.Queue[str]()
+    pubsub = PubSub(database_url)
+    received = asyncio.Queue[str]()
     await pubsub.open()
     listener = await asyncpg.connect(database_url)
     await listener.add_listener(CHANNEL, lambda *arguments: received.put_nowait(arguments[-1]))
@@ -73,7 +74,8 @@ async def test_a_pubsub_that_is_closed_while_it_connects_leaves_no_connection(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A warning about a leaked connection would fail whichever test runs when it is found."""
-    connecting, connections = asyncio.Event(), list[Any]()
+    connecting = asyncio.Event()
+    connections = list[Any]()
 
     async def hang(connection: Any, *_: object) -> None:
         connections.append(connection)
@@ -158,7 +160,8 @@ async def test_idle_a_job_begins_well_under_50_ms_after_its_change(harness: Harn
     """From before the change's transaction to the run's first statement, by the database's clock."""
     worker = await harness.start_worker_process("one")
     assert worker.process.pid is not None
-    contention, waits = CpuContention(os.getpid(), worker.process.pid), []
+    contention = CpuContention(os.getpid(), worker.process.pid)
+    waits = []
     for _ in range(30):
         asked_at = await harness.resources.db.pool.fetchval("SELECT clock_timestamp()")
         await harness.change("a")

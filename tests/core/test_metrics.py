@@ -159,7 +159,8 @@ async def running(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def stream() -> Iterator[io.BytesIO]:
-    handlers, level = logging.root.handlers[:], logging.root.level
+    handlers = logging.root.handlers[:]
+    level = logging.root.level
     before = structlog.get_config()
     stream = io.BytesIO()
     logs.configure(stream)

@@ -106,7 +106,8 @@ async def test_rows_that_a_batch_holds_take_nobodys_place(flooded: Harness) -> N
 async def test_a_row_that_asked_to_wait_is_not_read_before_its_moment(harness: Harness) -> None:
     """With any number of runs, each row is read once and then waits for its own time."""
     await fill_queue(harness, "delivery:early", 50)
-    moment, reads = harness.clock.now() + timedelta(minutes=5), list[str]()
+    moment = harness.clock.now() + timedelta(minutes=5)
+    reads = list[str]()
 
     async def too_early(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
         batch = batching.BatchResult()
@@ -222,7 +223,8 @@ async def test_a_claim_looks_at_every_queue_however_many_there_are(
     for number in range(30):
         await fill_queue(harness, f"account-{number:02}", 1)
     await harness.change("everybody's")
-    runner, claimed = runner_of(harness), list[int]()
+    runner = runner_of(harness)
+    claimed = list[int]()
     while ids := await runner.claim(3, MAX_PER_QUEUE):
         claimed += ids
     assert len(set(claimed)) == len(claimed) == 31

@@ -139,7 +139,8 @@ async def test_what_was_handed_over_to_a_redis_that_died_is_run_at_once(
     harness: Harness, own_redis: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It need not wait for the claim to expire: the worker knows which ids never came back."""
-    lost, start = list[bool](), Worker._start
+    lost = list[bool]()
+    start = Worker._start
 
     async def lose_the_first(worker: Worker, ctx: dict[Any, Any], ids: Sequence[int]) -> None:
         if lost:
@@ -155,7 +156,8 @@ async def test_what_was_handed_over_to_a_redis_that_died_is_run_at_once(
 
 
 def test_the_log_speaks_on_change_and_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines, now = io.BytesIO(), [1000.0]
+    lines = io.BytesIO()
+    now = [1000.0]
     logs.configure(lines)
     monkeypatch.setattr("app.core.readiness.time.monotonic", lambda: now[0])
     redis = Dependency("redis")
@@ -180,7 +182,8 @@ def test_what_has_been_silent_for_long_is_not_ok(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_worker_answers_beside_its_metrics_what_it_reaches() -> None:
-    ready, port = Readiness(), free_port()
+    ready = Readiness()
+    port = free_port()
     with contextlib.closing(metrics.serve(port, "127.0.0.1", ready.wrap)):
         ready.database.mark_up()
         ready.redis.mark_up()

@@ -202,7 +202,8 @@ def test_origins_are_compared_as_browsers_write_them() -> None:
 @pytest.mark.parametrize("rule", RULES)
 @given(text=st.one_of(st.text(), st.from_regex(r"(https|postgresql|redis|unix)://[^ ]*", fullmatch=True)))
 def test_whatever_is_given_a_rule_takes_it_or_says_why_not(rule: Callable[[str], str], text: str) -> None:
-    taken, why_not = text, None
+    taken = text
+    why_not = None
     try:
         taken = rule(text)
     except ValueError as error:

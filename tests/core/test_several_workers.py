@@ -15,7 +15,8 @@ WHERE tstzrange(one.started_at, one.ended_at) && tstzrange(other.started_at, oth
 
 async def test_two_workers_never_run_one_key_side_by_side(harness: Harness) -> None:
     """Changes of a few things pour in while two processes work; every run records its start and end."""
-    keys, shuffled = [f"thing{number}" for number in range(6)], random.Random(4711)
+    keys = [f"thing{number}" for number in range(6)]
+    shuffled = random.Random(4711)
     await asyncio.gather(harness.start_worker_process("one"), harness.start_worker_process("two"))
 
     async def change_often() -> None:

@@ -27,7 +27,8 @@ from tests.support.child_processes import ChildProcess, Main, start_process
 from tests.support.service import WEBHOOK_SECRET, RunningService, run_service
 from tests.support.timeouts import TIMEOUT
 
-MINUTE, DAY_AND_MORE = 60.0, 26 * 3600.0
+MINUTE = 60.0
+DAY_AND_MORE = 26 * 3600.0
 # With an API a minute ahead, its work was once postponed by a minute, plus a second for the poll.
 SOON = 45.0
 _READY = "SELECT count(*) FROM registrants WHERE state = 'ready'"
@@ -76,7 +77,9 @@ async def run_machine(
     service: RunningService, folder: Path, main: Main, ahead: float, *arguments: Any
 ) -> AsyncIterator[Machine]:
     """Run a process whose machine's clock is so many seconds ahead."""
-    metrics, clock, log = free_port(), folder / "clock", folder / "log"
+    metrics = free_port()
+    clock = folder / "clock"
+    log = folder / "log"
     clock.write_text(str(ahead))
     variables = environment(service.settings) | {"METRICS_PORT": str(metrics)}
     child = await start_process(main, variables, clock, log, *arguments)
