@@ -38,7 +38,7 @@ _TEXT_SCHEMA = {"schema": {"type": "string"}}
     responses={200: {"content": {"text/csv": _TEXT_SCHEMA, "image/svg+xml": _TEXT_SCHEMA}}},
 )
 async def get_attendance(event_id: EventId, caller: Caller, tx: Tx, format_: Format = "json") -> Response:
-    """Everybody Zoom reported: how long each was there, and whether that is enough to have attended.
+    """Returns everybody Zoom reported: how long each was there, and whether they count as having attended.
 
     Each session says whose it is, how certain that is and why. The response also lists members who clicked Join and
     were never seen, participants who are unknown, and members who were coming and did not come. What is enough is a
@@ -63,7 +63,10 @@ async def get_attendance(event_id: EventId, caller: Caller, tx: Tx, format_: For
 async def put_attendance(
     event_id: EventId, session_id: SessionId, body: AssignBody, caller: Caller, tx: Tx
 ) -> AssignedView:
-    """For an unknown participant, or where Zoom is wrong. The caller is recorded; null withdraws the assignment."""
+    """Assigns the session of an unknown participant, or one that Zoom assigns to the wrong member.
+
+    The caller is recorded; null withdraws the assignment.
+    """
     event = await access.get_managed(tx, event_id, caller)
     session = await service.assign(tx, event, session_id, body.member_id, caller.member_id)
     return AssignedView.model_validate(

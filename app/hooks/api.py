@@ -163,14 +163,14 @@ async def _check_url(resources: Resources, url: str, community_id: str) -> None:
 
 @router.get(BASE, summary="The hooks of a community")
 async def list_hooks(admin: web.Admin, tx: web.Tx) -> web.Page[Hook]:
-    """All of them, the oldest first. Their secrets are shown to nobody."""
+    """Returns all hooks, the oldest first. Secrets are shown to nobody."""
     endpoints = await service.list_in_community(tx, admin.community_id)
     return web.Page[Hook](items=[_to_schema(endpoint, tx.now) for endpoint in endpoints])
 
 
 @router.post(BASE, status_code=201, summary="Make a hook", responses=FULL_RESPONSES)
 async def create_hook(admin: SlowAdmin, body: NewHook, resources: web.ResourcesDep, response: Response) -> NewHookMade:
-    """Responds with the secret that signs its messages (Standard Webhooks); it is shown this once only."""
+    """Returns the secret that signs the hook's messages (Standard Webhooks), this once only."""
     await _check_url(resources, body.url, admin.community_id)
     by = admin.caller.member_id
     async with resources.db.transaction() as tx:
@@ -183,13 +183,13 @@ async def create_hook(admin: SlowAdmin, body: NewHook, resources: web.ResourcesD
 
 @router.get(f"{BASE}/{{hook_id}}", summary="One hook")
 async def get_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> Hook:
-    """Without its secret."""
+    """Returns the hook without its secret."""
     return _to_schema(await service.get_in_community(tx, admin.community_id, hook_id), tx.now)
 
 
 @router.patch(f"{BASE}/{{hook_id}}", summary="Change a hook", responses=LIMITED_RESPONSES)
 async def change_hook(admin: SlowAdmin, hook_id: HookId, changes: HookChanges, resources: web.ResourcesDep) -> Hook:
-    """Takes only what changes. Messages that wait for a disabled hook are given up when their turn comes."""
+    """Changes only the given fields. Messages that wait for a disabled hook are given up when their turn comes."""
     async with resources.db.transaction() as tx:
         await service.get_in_community(tx, admin.community_id, hook_id)
     if "url" in changes:
@@ -205,14 +205,14 @@ async def change_hook(admin: SlowAdmin, hook_id: HookId, changes: HookChanges, r
 
 @router.delete(f"{BASE}/{{hook_id}}", summary="Delete a hook", status_code=204)
 async def delete_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> None:
-    """With its messages. Messages that were not sent yet never are."""
+    """Deletes the hook with its messages. Messages that were not sent yet never are."""
     await service.delete(tx, await service.get_in_community(tx, admin.community_id, hook_id, for_update=True))
     log.info("hook deleted", hook_id=str(hook_id), community_id=admin.community_id, by=admin.caller.member_id)
 
 
 @router.post(f"{BASE}/{{hook_id}}/test", summary="Send a test message", status_code=202, responses=DISABLED_RESPONSES)
 async def test_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> MessageQueued:
-    """A message of the kind `hook.test`; `attempts` shows the result."""
+    """Queues a message of the kind `hook.test`; `attempts` shows the result."""
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
     return MessageQueued(message_id=(await service.send_test(tx, endpoint)).id)
 
@@ -221,7 +221,7 @@ async def test_hook(admin: web.Admin, hook_id: HookId, tx: web.Tx) -> MessageQue
 async def rotate_hook_secret(
     admin: web.Admin, hook_id: HookId, resources: web.ResourcesDep, tx: web.Tx, response: Response
 ) -> Rotated:
-    """For 24 hours messages are signed with both secrets, so that the receiver can change to the new one meanwhile."""
+    """Returns a new secret. For 24 hours both secrets sign messages, so the receiver can change in time."""
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id, for_update=True)
     secret = secrets.rotate(endpoint, resources.encryption, tx.now)
     log.info("hook secret rotated", hook_id=str(hook_id), by=admin.caller.member_id)
@@ -233,7 +233,10 @@ async def rotate_hook_secret(
 async def list_hook_attempts(
     admin: web.Admin, hook_id: HookId, tx: web.Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[HookMessage]:
-    """Of the last 30 days, the newest first. Of an endpoint's responses only the status is stored."""
+    """Returns the messages of the last 30 days, the newest first.
+
+    Of an endpoint's responses only the status is stored.
+    """
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
     messages = await service.list_messages(tx, endpoint.id, limit + 1, web.decode_cursor(cursor))
     page = messages[:limit]
@@ -259,6 +262,6 @@ def _message_to_schema(entry: service.MessageWithAttempts) -> HookMessage:
     f"{BASE}/{{hook_id}}/redeliver", summary="Send a message again", status_code=202, responses=DISABLED_RESPONSES
 )
 async def redeliver_hook_message(admin: web.Admin, hook_id: HookId, body: MessageChoice, tx: web.Tx) -> MessageQueued:
-    """Sends it now, with the same `webhook-id`, also if it was delivered before; retries follow as for a new one."""
+    """Sends it now, with the same `webhook-id`, even if it was delivered. Retries follow as for a new one."""
     endpoint = await service.get_in_community(tx, admin.community_id, hook_id)
     return MessageQueued(message_id=(await service.redeliver(tx, endpoint, body.message_id)).id)

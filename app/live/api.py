@@ -68,7 +68,7 @@ async def follow_live(
     last_event_id: LastEventId = None,
     since: LastSeen = None,
 ) -> Response:
-    """Server-sent events; the `id` of each is its number in the event's log, the same for every listener.
+    """Sends server-sent events; the `id` of each is its number in the event's log, the same for everybody.
 
     First comes a `state`, then, with `Last-Event-ID`, everything missed, then what happens from now on: `state`
     (status, and how many people are in the meeting), `message`, `message-deleted`, `question`, `question-deleted`,
@@ -92,7 +92,7 @@ async def follow_live(
 async def list_messages(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[schemas.MessageView]:
-    """For members who are coming; after the event, for those who were there.
+    """Members who are coming may read; after the event, those who were there.
 
     Admins and the event's coach may always read.
     """
@@ -110,7 +110,7 @@ async def list_messages(
 async def write_message(
     event_id: EventId, body: schemas.NewMessage, caller: Caller, tx: Tx, once: web.Idempotency
 ) -> Response:
-    """For members who are coming, the hosts, admins and the event's coach, while the event is live."""
+    """Members who are coming, the hosts, admins and the event's coach may write while the event is live."""
     await access.get_visible(tx, event_id, caller)
 
     async def create() -> schemas.MessageView:
@@ -121,7 +121,7 @@ async def write_message(
 
 @router.delete("/api/messages/{message_id}", status_code=204, responses=_STAFF_RESPONSES, summary="Take a message away")
 async def delete_message(message_id: MessageId, caller: Caller, tx: Tx) -> None:
-    """For admins and the event's coach, at any time. It disappears from every page, and its text is erased."""
+    """Admins and the event's coach may do this at any time. Every page removes it, and its text is erased."""
     await service.delete(tx, "message", message_id, caller)
 
 
@@ -129,7 +129,7 @@ async def delete_message(message_id: MessageId, caller: Caller, tx: Tx) -> None:
 async def list_questions(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> web.Page[schemas.QuestionWithVote]:
-    """With their upvotes and answers. For the same people as the chat."""
+    """Returns the questions with their upvotes and answers, to the same people as the chat."""
     posts = await _posts(tx, event_id, caller, "question", limit, cursor)
     upvoted_ids = await _upvoted(tx, caller, posts)
     items = [schemas.question_with_vote(post, upvoted=post.id in upvoted_ids) for post in posts[:limit]]
@@ -146,7 +146,7 @@ async def list_questions(
 async def ask_question(
     event_id: EventId, body: schemas.NewQuestion, caller: Caller, tx: Tx, once: web.Idempotency
 ) -> Response:
-    """For the same people as a message, while the event is live."""
+    """The same people may ask as may write a message, while the event is live."""
     await access.get_visible(tx, event_id, caller)
 
     async def create() -> schemas.QuestionWithVote:
@@ -160,7 +160,7 @@ async def ask_question(
     "/api/questions/{question_id}", status_code=204, responses=_STAFF_RESPONSES, summary="Take a question away"
 )
 async def delete_question(question_id: QuestionId, caller: Caller, tx: Tx) -> None:
-    """With its upvotes and its answer. For admins and the event's coach, at any time."""
+    """Admins and the event's coach may do this at any time. Upvotes and answer are deleted, too."""
     await service.delete(tx, "question", question_id, caller)
 
 
@@ -172,7 +172,7 @@ async def upvote_question(question_id: QuestionId, caller: Caller, tx: Tx) -> sc
 
 @router.delete("/api/questions/{question_id}/upvote", responses=_WRITER_RESPONSES, summary="Take an upvote back")
 async def take_back_upvote(question_id: QuestionId, caller: Caller, tx: Tx) -> schemas.UpvotedView:
-    """While the event is live."""
+    """Members may do this while the event is live."""
     return await _upvote(tx, question_id, caller, upvoted=False)
 
 
@@ -180,7 +180,7 @@ async def take_back_upvote(question_id: QuestionId, caller: Caller, tx: Tx) -> s
 async def answer_question(
     question_id: QuestionId, body: schemas.NewAnswer, caller: Caller, tx: Tx
 ) -> schemas.QuestionWithVote:
-    """For admins and the event's coach, at any time. A further answer replaces the previous one."""
+    """Admins and the event's coach may do this at any time. A further answer replaces the previous one."""
     question = await service.answer(tx, question_id, caller, body.text)
     return schemas.question_with_vote(question, upvoted=question.id in await _upvoted(tx, caller, [question]))
 

@@ -14,7 +14,7 @@ import pytest
 
 from app.joining import guest_cookie
 from app.registrations import guest_codes, guests
-from tests.invitations.test_invite_sending import no_mail_server
+from tests.support.mail_steps import no_mail_server
 from tests.support.service import RunningService
 from tests.support.steps import (
     STATUS,

@@ -52,7 +52,7 @@ async def test_an_alternative_host_comes_in_by_the_meetings_own_link_and_nobody_
     path = f"/api/events/{event['id']}"
     early = await request_as(service, "POST", f"{path}/zoom-join", BEN)
     assert early.json()["type"].endswith("too-early")
-    for route in ("zoom-start", "zoom-join"):  # of which only the first opens before the time
+    for route in ("zoom-start", "zoom-join"):  # only zoom-start works before joining opens
         minted = await request_as(service, "POST", f"{path}/{route}", BEN)
         assert minted.status_code == 200, minted.text
         redirect = await service.get(None, minted.json()["url"])

@@ -8,17 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.registrants.test_attempts import (
+from tests.support.faulty_transport import FaultyTransport
+from tests.support.registrant_steps import (
     ALWAYS,
     click_join,
     event_at_noon,
     is_let_in,
     seconds_to_midnight,
     spend_additions_without_response,
+    statuses,
     withdraw_with_lost_response,
 )
-from tests.registrants.test_sync import statuses
-from tests.support.faulty_transport import FaultyTransport
 from tests.support.service import RunningService
 from tests.support.steps import ADD, STATUS, advance, lost_answer, rsvp, set_faults, zoom_calls
 
