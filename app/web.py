@@ -20,7 +20,7 @@ from app.core import db, identity, logs, memberships
 from app.core.errors import Problem, field_error, not_found
 from app.resources import Resources
 
-MAX_TOKEN_AGE = timedelta(hours=24)
+MAX_TOKEN_AGE = timedelta(hours=24)  # counted from `iat`, even if the token's `exp` is later
 # No id, slug or name needs control characters, and the database accepts no NUL.
 NO_CONTROL_CHARS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

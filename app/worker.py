@@ -41,7 +41,7 @@ MAX_PER_QUEUE = 40  # rows of one queue that run at once in all workers together
 POLL_INTERVAL = 1.0  # seconds after which the relay looks for due rows without a notification
 RESTART_DELAY = 0.5  # seconds before a new try to reach Redis
 DRAIN_TIMEOUT = 10.0  # seconds a stopping worker waits for its runs
-LEASE = timedelta(seconds=15)
+LEASE = timedelta(seconds=15)  # how long a dead worker's rows wait for another; renewed four times as often
 REDIS_TIMEOUT = 2.0  # seconds; a Redis that takes longer counts as hanging
 READY_MESSAGE = "the worker takes jobs"
 REDIS_ERRORS = (RedisError, OSError)

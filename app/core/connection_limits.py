@@ -17,7 +17,7 @@ from app.core.errors import Problem
 
 # Bytes of the request line and all headers. Trailers and chunk extensions may have as many again.
 MAX_HEAD_BYTES = 32 * 1024
-MAX_HEADERS = 100
+MAX_HEADERS = 100  # headers of one request
 # Seconds from the connection, or from the first byte of a further request, to the end of the headers.
 HEAD_TIMEOUT = 10.0
 BODY_GAP_TIMEOUT = 10.0  # seconds between two pieces of the body

@@ -57,7 +57,7 @@ REQUEST_TIMEOUTS = Timeouts(
 # take `PERIODIC_STATEMENT_TIMEOUT` for a statement. A dead connection shows only by an answer that does not come, so
 # the process waits little longer than the server may take.
 JOB_TIMEOUTS = Timeouts(lock=4.0, statement=5.0, idle=4.0, connect=5.0, acquire=30.0, command=6.0, pooled_command=6.0)
-PERIODIC_STATEMENT_TIMEOUT = 60.0
+PERIODIC_STATEMENT_TIMEOUT = 60.0  # seconds
 NETWORK_MARGIN = 5.0  # seconds that a process waits longer than the server may take for a long statement
 # A person at a terminal is patient.
 COMMAND_TIMEOUTS = Timeouts(

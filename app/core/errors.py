@@ -54,6 +54,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal-error": (500, "Something went wrong on our side"),
     "not-available": (503, "A part of the service is not available"),
 }
+# How routes document a 429 in the OpenAPI document.
 TOO_MANY_RESPONSE = "`too-many`, with `Retry-After`"
 MAX_NAMED_FIELDS = 20  # wrong fields named in one response
 MAX_SHOWN_LENGTH = 300  # characters of one field name or message
@@ -62,7 +63,8 @@ MAX_SHOWN_LENGTH = 300  # characters of one field name or message
 class Problem(Exception):
     """An error as `application/problem+json`. `slug` is stable; `detail` is one sentence a person can act on.
 
-    `extra` are further members of the problem (`opens_at`, `free_hosts`, `errors`), `headers` are sent with the response.
+    `extra` are further members of the problem (`opens_at`, `free_hosts`, `errors`). `headers` are sent with the
+    response.
     """
 
     def __init__(self, slug: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:

@@ -19,9 +19,9 @@ from jwt.utils import base64url_decode
 from app.core.text_cleaning import single_line
 
 ALGORITHMS = ("ES256", "RS256", "EdDSA")
-LEEWAY = timedelta(seconds=30)
-MAX_TOKEN_LENGTH = 16 * 1024
-MAX_ID_LENGTH = 128
+LEEWAY = timedelta(seconds=30)  # by which the platform's clock may differ from ours
+MAX_TOKEN_LENGTH = 16 * 1024  # characters; anybody can send a token, so a longer one is not even parsed
+MAX_ID_LENGTH = 128  # characters of a member's or community's id or slug
 # Ids with this prefix are guests, whom the platform does not know. No token may claim one.
 GUEST_PREFIX = "guest:"
 MAX_EMAIL_LENGTH = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets

@@ -80,6 +80,7 @@ _pool_max = Gauge(
 _build = Gauge("kindryn_zoom_build_info", "1, and what runs here.", ("version", "python"), registry=REGISTRY)
 _build.labels(VERSION, platform.python_version()).set(1)
 
+# Values that are always shown, as 0 if there is none of them.
 STATES = ("due", "running", "waiting", "dead")
 QUEUE_KINDS = ("none", "zoom", "mail", "hook", "delivery", "hook_message")
 STATUSES = ("connected", "needs_reauth", "disconnected")
