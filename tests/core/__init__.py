@@ -1,0 +1,1 @@
+"""Tests of app.core: the mechanism, and what every package builds on."""
