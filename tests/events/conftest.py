@@ -1,4 +1,4 @@
-"""A community with two Zoom accounts, in a real database; and what was recorded."""
+"""Fixtures: a community with two Zoom accounts in a real database, and the facts that were recorded."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class FakeClock(Clock):
 
 @dataclass
 class World:
-    """A community with an account of two licensed hosts and an unlicensed one, and an account with one host."""
+    """A community with two accounts: three hosts on one (Basil is unlicensed), one host on the other."""
 
     db: Database
     clock: FakeClock
@@ -52,7 +52,7 @@ class World:
         return self.clock.now() + timedelta(days=1)
 
     async def seed(self) -> None:
-        """Put the community there."""
+        """Insert the community, its accounts and hosts."""
         async with self.db.transaction() as tx:
             tx.session.add_all([Community(id=self.community, slug="riverside"), Community(id="c_02", slug="elsewhere")])
             await tx.session.flush()
@@ -63,7 +63,7 @@ class World:
                         community_id=self.community,
                         zoom_account_id=zoom_id,
                         zoom_user_id=zoom_id,
-                        own_user_only="",
+                        user_scope="",
                         status="connected",
                         connected_by="m_1",
                         connected_at=START,
@@ -92,7 +92,7 @@ class World:
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """The community, and nothing scheduled yet."""
+    """A seeded community without events."""
     facts: list[object] = []
 
     def jobs_for(fact: object, _due_at: datetime) -> list[object]:
@@ -102,7 +102,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
     clock = FakeClock()
     pubsub = PubSub(database_url)
     await pubsub.open()
-    db = Database(database_url, clock, pubsub, jobs_for, pool_size=4)  # type: ignore[arg-type]  # it wants nothing
+    db = Database(database_url, clock, pubsub, jobs_for, pool_size=4)  # type: ignore[arg-type]  # it requests no job
     await db.open()
     world = World(db, clock, facts)
     await world.seed()
@@ -112,7 +112,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
 
 
 async def create_event(world: World, **fields: Any) -> UUID:
-    """A community event tomorrow, nowhere in particular."""
+    """Create a community event for tomorrow that runs nowhere in particular, and return its id."""
     body = {"title": "Circle", "starts_at": world.soon, "ends_at": world.soon + HOUR, "timezone": "UTC", **fields}
     async with world.db.transaction() as tx:
         event = await service.create(tx, world.community, "m_1", TypeAdapter(NewEvent).validate_python(body))
@@ -120,12 +120,12 @@ async def create_event(world: World, **fields: Any) -> UUID:
 
 
 async def create_zoom_event(world: World, **fields: Any) -> UUID:
-    """The same on Zoom, with Rosa."""
+    """Create a community event for tomorrow on Zoom, with Rosa as host, and return its id."""
     return await create_event(world, **{"delivery_mode": "zoom", "host_id": world.rosa, **fields})
 
 
 async def lock_event(tx: Tx, event_id: UUID) -> Event:
-    """The event, ready to be changed."""
+    """Return the event, locked for a change."""
     event = await service.lock(tx, event_id)
     assert event is not None
     return event

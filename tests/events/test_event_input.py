@@ -1,4 +1,4 @@
-"""Whatever is said of an event comes to terms that agree with themselves, or to a field that is named."""
+"""Any input gives consistent fields of an event, or a refusal that names the wrong field."""
 
 import contextlib
 from dataclasses import replace

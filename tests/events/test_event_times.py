@@ -1,4 +1,4 @@
-"""What people say of times means what they mean, also where clocks are put forward and back."""
+"""Times that people enter are read as they mean them, also when clocks change."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
@@ -38,7 +38,7 @@ def test_an_instant_said_as_wall_time_comes_back_unless_it_was_the_second_of_two
 
 @given(walls, zones)
 def test_a_wall_time_is_shown_again_as_it_was_said_or_refused_by_its_field(wall: datetime, zone: str) -> None:
-    # Offsets of today are whole quarters of an hour, from -12 to +14 hours.
+    # Current offsets are whole quarters of an hour, from -12 to +14 hours.
     around = (wall.replace(tzinfo=UTC) + timedelta(minutes=15 * step) for step in range(-60, 61))
     shown_as = [near for near in around if near.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == wall]
     if shown_as:
@@ -122,7 +122,7 @@ def test_what_is_no_time_is_no_time(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "read"),
+    ("text", "read"),
     [
         ("2027-02-28T10:00:00Z", "2027-02-28T10:00:00+00:00"),
         ("2027-02-28t10:00:00.987654321z", "2027-02-28T10:00:00+00:00"),

@@ -1,4 +1,4 @@
-"""The state of an event is one rule, and the database's list filter is the same rule."""
+"""The state of an event follows one rule, and the SQL filter of lists follows the same rule."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4

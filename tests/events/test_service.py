@@ -1,4 +1,4 @@
-"""Events are made, changed and cancelled whole: with their host's time, version and facts, or not at all."""
+"""Events are created, changed and cancelled with their reservation, version and facts, or not at all."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -40,7 +40,7 @@ async def reserved_times(world: World) -> dict[str, tuple[datetime, datetime]]:
 async def set_live_state(
     world: World, event_id: UUID, live_at: datetime | None, ended_at: datetime | None, ended_runs: int | None = None
 ) -> None:
-    """What the instances say; one of them is over where the event has ended, unless it is said how many are."""
+    """Store a live state. Without `ended_runs`, one run is over if the event has ended, else none."""
     ended_count = int(ended_at is not None) if ended_runs is None else ended_runs
     async with world.db.transaction() as tx:
         await service.update_live_state(tx, event_id, live_at, ended_at, ended_count)
@@ -275,7 +275,7 @@ async def test_what_the_instances_say_changes_the_state_and_not_the_version(worl
 
 
 async def test_going_live_and_ending_happen_once_each_time(world: World) -> None:
-    """A rehearsal ends, too, what is known better later is no news, and what is opened again is live."""
+    """A rehearsal ends, too. A corrected time is no news. A meeting that is opened again is live."""
     event_id, later = await create_zoom_event(world), world.soon + HOUR
     both = [EventWentLive(event_id), EventEnded(event_id)]
     for live_at, ended_at, ended_runs, happened in (

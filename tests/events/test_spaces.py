@@ -1,4 +1,4 @@
-"""The meeting settings of a space are those of its events to come, and of no others."""
+"""The meeting settings of a space apply to its upcoming events, and to no others."""
 
 import asyncio
 

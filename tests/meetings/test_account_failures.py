@@ -1,4 +1,4 @@
-"""Accounts that fall over and come back while hundreds of things are wanted: all of it converges, nothing twice."""
+"""Accounts fail and recover while hundreds of jobs wait: everything converges, nothing happens twice."""
 
 import asyncio
 from collections import Counter
@@ -30,14 +30,14 @@ EVENTS = f"/api/communities/{COMMUNITY['slug']}/events"
 
 
 async def removed_inside_zoom(service: RunningService, user: str = ADA, *, notify: bool) -> None:
-    """The user removes the app; without `notify` we find out by our next call."""
+    """Remove the app as its user; without `notify` only our next call finds out."""
     gone = {"user": user, "notify": notify}
     (await service.zoom.post("/simulator/deauthorize", json=gone)).raise_for_status()
     await service.wait_idle()
 
 
 async def create_event(service: RunningService, number: int, host_id: str) -> dict[str, Any]:
-    """An event that is wanted on a host, a day of its own for each number; nobody waits for Zoom."""
+    """Create an event on a host, on a day of its own for each number, without waiting for Zoom."""
     starts = (service.clock.now() + timedelta(days=1 + number)).replace(minute=0, second=0, microsecond=0)
     body = {
         "title": f"Evening {number}",
@@ -54,14 +54,14 @@ async def create_event(service: RunningService, number: int, host_id: str) -> di
 
 
 async def add_rsvp(service: RunningService, event: dict[str, Any], number: int) -> None:
-    """One of many members is coming."""
+    """Set the RSVP of one of many members to going."""
     token = service.platform.token("member", service.clock.now(), sub=f"m-{number}", email=f"m{number}@members.example")
     request = {"json": {"status": "going"}, "headers": {"Authorization": f"Bearer {token}"}}
     assert (await service.call(None, "PUT", f"/api/events/{event['id']}/rsvp", **request)).status_code == 200
 
 
 async def account_status(service: RunningService) -> str:
-    """What the card says of the only account."""
+    """Return the status of the only account, as the card shows it."""
     (account,) = (await service.get("admin", CARD)).json()["accounts"]
     found: str = account["status"]
     return found
@@ -82,7 +82,9 @@ async def test_hundreds_of_things_wanted_from_a_dead_grant_are_done_once_another
     else:
         await set_faults(service, {"kind": "invalid_grant", "operation": "oauthRefresh", "times": None})
         await service.advance_clock(timedelta(hours=1))
-    crowded, renamed, cancelled = made[0], made[: -events // 9], made[-events // 9 :]
+    crowded = made[0]
+    renamed = made[: -events // 9]
+    cancelled = made[-events // 9 :]
     for event in renamed:
         (await service.patch("admin", url(event), {"title": event["title"] + "!"})).raise_for_status()
     for event in cancelled:
@@ -115,7 +117,7 @@ async def test_hundreds_of_things_wanted_from_a_dead_grant_are_done_once_another
 
 
 def url(event: dict[str, Any]) -> str:
-    """Where an event is."""
+    """Return the path of an event."""
     return f"/api/events/{event['id']}"
 
 
@@ -217,7 +219,7 @@ async def test_two_communities_and_one_zoom_account(service: RunningService) -> 
 
 
 async def try_to_connect(service: RunningService, who: str, slug: str) -> dict[str, Any]:
-    """The problem a connect ends with."""
+    """Connect, and return the problem it ends with."""
     base = f"/api/communities/{slug}/integrations/zoom"
     url = (await service.post(who, f"{base}/connect")).json()["authorize_url"]
     back = await service.zoom.get(f"{url}&as={ADA}&decision=approve")

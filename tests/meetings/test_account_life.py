@@ -1,4 +1,4 @@
-"""An account that comes and goes takes nothing with it: afterwards everything is as it is wanted, and once."""
+"""An account that is lost and connected again loses nothing: everything converges, and exists once."""
 
 from tests.support.service import RunningService
 from tests.support.steps import (

@@ -1,5 +1,7 @@
-"""Whatever order, number and delay Zoom's notifications of a meeting come in, the database ends up the same; and
-whatever of them is lost, what Zoom answers afterwards makes the report what it would have been."""
+"""Zoom's notifications about a meeting lead to the same rows in any order, number and delay.
+
+If some of them are lost, Zoom's later responses make the attendance report what it would have been.
+"""
 
 import contextlib
 import heapq
@@ -37,8 +39,8 @@ STARTS = NOW
 LENGTH = 60  # minutes of the event
 MIA, MAIL = "m-mia", "mia@members.example"
 HOSTS_CLIENT = 99
-MOVED = 1000  # what Zoom adds to a client's id at each room move
-# Zoom repeats what could not be delivered, 85 minutes at the longest.
+MOVED = 1000  # what the test adds to a client's `user_id` at each room move
+# Zoom repeats a failed delivery for 85 minutes at most.
 DELAYS = (0, 0, 0, 1, 5, 25, 85)
 Json = dict[str, Any]
 KEPT = {
@@ -56,14 +58,15 @@ KEPT = {
 
 
 class ImmediateJob(JobContext[Resources]):
-    """A run of a job for a delivery, without a row of the outbox."""
+    """The context of a job for one delivery, without an outbox row."""
 
     def __init__(self, resources: Resources, key: str) -> None:
-        self.resources, self.key = resources, key
+        self.resources = resources
+        self.key = key
 
     @property
     def queue(self) -> str:
-        """None: nothing waits beside it."""
+        """No queue: no other row waits."""
         return ""
 
     @contextlib.asynccontextmanager
@@ -79,18 +82,18 @@ class ImmediateJob(JobContext[Resources]):
 
 
 def at(minute: float) -> datetime:
-    """A moment so many minutes after the event's start."""
+    """Return the time this many minutes after the event's start."""
     return STARTS + timedelta(minutes=minute)
 
 
 def stamp(minute: float) -> str:
-    """The same, as Zoom writes it."""
+    """Return the same time in Zoom's format."""
     return at(minute).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
 class Session:
-    """A client was inside an instance, once."""
+    """One stay of a client inside an instance."""
 
     uuid: str
     client: int
@@ -99,14 +102,16 @@ class Session:
 
     @property
     def person(self) -> str:
-        """Who that is to us: the first client is a member, in whatever room; all others are known to nobody."""
+        """Return who that is to us: the first client is a member in every room; the others are unknown."""
         return MIA if self.client % MOVED == 100 else f"{self.uuid} user_id:{self.client}"
 
 
 @dataclass(frozen=True)
 class History:
-    """What happened: the holdings one after the other, who was inside, and everything Zoom says of it, in order. The
-    host is there from the beginning to the end of each."""
+    """What happened: the instances in order, who was inside, and every notification in order.
+
+    The host is inside each instance from its beginning to its end.
+    """
 
     runs: dict[str, tuple[int, int]]
     sessions: list[Session]
@@ -114,15 +119,15 @@ class History:
 
     @property
     def counting(self) -> dict[str, tuple[int, int]]:
-        """Without rehearsals."""
+        """Return the instances that are no rehearsals."""
         return {uuid: (began, ended) for uuid, (began, ended) in self.runs.items() if ended >= 0}
 
     def running(self, minute: int) -> str | None:
-        """The instance that runs in a minute."""
+        """Return the instance that is running in a minute."""
         return next((uuid for uuid, (began, ended) in self.runs.items() if began <= minute < ended), None)
 
     def expected_report(self) -> dict[str, tuple[int, float, datetime, datetime]]:
-        """Of everybody: minutes, share, when they came first and left last, counted minute by minute."""
+        """Return minutes, share, first join and last leave of everybody, counted minute by minute."""
         open_minutes = {minute for span in self.counting.values() for minute in range(*span)}
         scheduled = open_minutes & set(range(LENGTH)) or open_minutes
         minutes_inside: dict[str, set[int]] = {}
@@ -142,30 +147,37 @@ class History:
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """A meeting that was held once or more, the first time perhaps as a rehearsal; the member goes from room to room,
-    and is another `user_id` each time."""
+    """A meeting with one or more instances, of which the first may be a rehearsal.
+
+    The member moves from room to room, and has another `user_id` each time.
+    """
     notifications: list[Json] = []
     spans: dict[str, tuple[int, int]] = {}
     sessions: list[Session] = []
     minute = draw(st.integers(-120, 10))
     for number in range(draw(st.integers(1, 3))):
-        uuid, last = f"instance-{number}==", minute + draw(st.integers(4, 60))
-        spans[uuid], instance = (minute, last), {"uuid": uuid, "start_time": stamp(minute)}
+        uuid = f"instance-{number}=="
+        last = minute + draw(st.integers(4, 60))
+        spans[uuid] = (minute, last)
+        instance = {"uuid": uuid, "start_time": stamp(minute)}
         notifications.append(notification("started", minute, instance))
         notifications.append(participant("joined", minute, instance, {"user_id": HOSTS_CLIENT}, numbered=True))
         sessions.append(Session(uuid, HOSTS_CLIENT, minute, last))
         for client in (100, 101)[: draw(st.integers(0, 2))]:
-            came, numbered = minute + draw(st.integers(0, (last - minute) // 2)), draw(st.booleans())
+            came = minute + draw(st.integers(0, (last - minute) // 2))
+            numbered = draw(st.booleans())
             person: Json = {"user_id": client, "user_name": draw(st.sampled_from(["Mia", "Max", ""]))}
             person |= {"email": MAIL, "participant_uuid": f"connection-{number}"} if client == 100 else {}
             if draw(st.booleans()):
                 notifications.append(participant("joined_waiting_room", came, instance, person, numbered))
             notifications.append(participant("joined", came + 1, instance, person, draw(st.booleans())))
-            entered, moves = came + 1, draw(st.lists(st.integers(came + 2, last), max_size=3, unique=True))
+            entered = came + 1
+            moves = draw(st.lists(st.integers(came + 2, last), max_size=3, unique=True))
             for moved in sorted(moves if client == 100 else ()):
                 notifications.append(participant("left", moved, instance, person, draw(st.booleans())))
                 sessions.append(Session(uuid, person["user_id"], entered, moved))
-                person, entered = person | {"user_id": person["user_id"] + MOVED}, moved
+                person = person | {"user_id": person["user_id"] + MOVED}
+                entered = moved
                 notifications.append(participant("joined", moved, instance, person, draw(st.booleans())))
             left = entered < last and draw(st.booleans())
             if left:
@@ -174,7 +186,7 @@ def histories(draw: st.DrawFn) -> History:
                     participant("left", went, instance, person | {"registrant_id": "r-1"}, draw(st.booleans()))
                 )
             sessions.append(Session(uuid, person["user_id"], entered, went if left else last))
-        # The schema does not promise that an end tells of the start.
+        # Zoom's schema does not promise that an end notification contains the start.
         about = instance if draw(st.booleans()) else {"uuid": uuid}
         notifications.append(notification("ended", last, about | {"end_time": stamp(last)}))
         minute = last + draw(st.integers(1, 20))
@@ -182,7 +194,7 @@ def histories(draw: st.DrawFn) -> History:
 
 
 def notification(kind: str, minute: int, about: Json) -> Json:
-    """One thing Zoom says of an instance in some minute; its number as text or as a number."""
+    """Return a notification about an instance; the meeting's number is text or a number, as at Zoom."""
     return {
         "event": f"meeting.{kind}",
         "event_ts": int(at(minute).timestamp() * 1000) + len(kind) % 2,
@@ -192,7 +204,7 @@ def notification(kind: str, minute: int, about: Json) -> Json:
 
 
 def participant(kind: str, minute: int, instance: Json, person: Json, numbered: bool) -> Json:
-    """One thing Zoom says of a client, in one of the ways it names the time, and perhaps without the meeting."""
+    """Return a notification about a client, with the time in one of Zoom's formats."""
     names = {"joined": "join_time", "left": "leave_time", "joined_waiting_room": "date_time"}
     about = instance | {"participant": person | {names[kind]: stamp(minute)}, "numbered": numbered}
     return notification(f"participant_{kind}", minute, about)
@@ -200,7 +212,7 @@ def participant(kind: str, minute: int, instance: Json, person: Json, numbered: 
 
 @pytest.fixture
 async def harness(database_url: str) -> AsyncIterator[InboxHarness]:
-    """A connected account with a host; nothing happens by itself."""
+    """A connected account with a host, without a worker."""
     async with open_harness(database_url, [], JOBS.subscriptions) as harness:
         await harness.query("INSERT INTO communities (id, slug) VALUES ($1, $1)", COMMUNITY)
         await harness.query(
@@ -217,7 +229,7 @@ async def harness(database_url: str) -> AsyncIterator[InboxHarness]:
 
 
 async def create_event(harness: InboxHarness, number: int) -> UUID:
-    """An event with a meeting of that number."""
+    """Insert an event whose meeting has this number."""
     event_id = uuid4()
     await harness.query(
         "INSERT INTO events (id, community_id, kind, title, starts_at, ends_at, timezone, is_virtual, delivery_mode,"
@@ -239,9 +251,11 @@ async def create_event(harness: InboxHarness, number: int) -> UUID:
 
 
 async def replay(harness: InboxHarness, number: int, history: History, dice: random.Random, *, lost: float = 0) -> UUID:
-    """An event with a meeting of that number, of which Zoom says everything but what is `lost`, some of it twice, and
-    each thing as late as it likes. Where things are lost Zoom is asked now and then what runs, and in the end what was
-    reported."""
+    """Handle the notifications of a history for a new event, and return the event.
+
+    `number` is that of its meeting. A share of the notifications is `lost`, some come twice, and each has a delay. If
+    some are lost, the meeting is read a few times, and the report is fetched in the end.
+    """
     event_id = await create_event(harness, number)
     notifications = [each for each in history.notifications if dice.random() >= lost]
     notifications += dice.choices(notifications, k=2) if notifications else []
@@ -250,7 +264,8 @@ async def replay(harness: InboxHarness, number: int, history: History, dice: ran
     count = itertools.count()
     due = [(minute, next(count), one, id_) for minute, one, id_ in zip(received, notifications, ids, strict=True)]
     if lost:
-        first, last = history.notifications[0]["minute"], history.notifications[-1]["minute"]
+        first = history.notifications[0]["minute"]
+        last = history.notifications[-1]["minute"]
         poll_minutes = [*(dice.randint(first, last) for _ in range(2)), last + 16]
         due += [(minute, next(count), {"event": "asked"}, event_id) for minute in poll_minutes]
         due.append((last + dice.randint(17, 120), next(count), {"event": "reported"}, event_id))
@@ -273,19 +288,19 @@ async def replay(harness: InboxHarness, number: int, history: History, dice: ran
 
 
 async def poll_zoom(harness: InboxHarness, number: int, history: History, minute: int, event_id: UUID) -> None:
-    """The sweep reads the meeting in some minute."""
+    """Read the meeting in some minute, as the periodic job does."""
     running = history.running(minute)
     answer = Answer(
         id=number,
         status="started" if running else "waiting",
-        uuid=f"{number}/{running}" if running else "between-two-holdings==",
+        uuid=f"{number}/{running}" if running else "between-two-instances==",
     )
     async with harness.resources.db.transaction() as tx:
         await drift.reconcile_instances(tx, await tx.session.get_one(Meeting, event_id), answer, at(minute))
 
 
 async def fetch_report(harness: InboxHarness, number: int, history: History, event_id: UUID) -> None:
-    """Zoom is asked who was inside, and of an instance of which no time is known at all from when until when it was."""
+    """Store Zoom's report of who was inside, and the times of instances of which nothing was known."""
     known = await harness.query(
         "SELECT split_part(uuid, '/', 2) AS uuid FROM instances WHERE meeting_id = $1", event_id
     )
@@ -312,8 +327,9 @@ async def fetch_report(harness: InboxHarness, number: int, history: History, eve
 async def store_deliveries(
     harness: InboxHarness, number: int, notifications: Sequence[Json], received: Sequence[float]
 ) -> list[UUID]:
-    """Deliveries in the inbox, each received in its minute."""
-    ids, encryption = [uuid4() for _ in notifications], harness.resources.encryption
+    """Store deliveries in the inbox, each received in its minute."""
+    ids = [uuid4() for _ in notifications]
+    encryption = harness.resources.encryption
     bodies = [
         encryption.encrypt(body(number, each), f"deliveries.body:{id_}")
         for id_, each in zip(ids, notifications, strict=True)
@@ -321,14 +337,14 @@ async def store_deliveries(
     await harness.query(
         "INSERT INTO deliveries (id, digest, kind, zoom_account_id, body, received_at)"
         " SELECT id, decode(id::text, 'escape'), 'any', 'riverside', body, received_at"
-        " FROM unnest($1::uuid[], $2::bytea[], $3::timestamptz[]) AS given (id, body, received_at)",
+        " FROM unnest($1::uuid[], $2::bytea[], $3::timestamptz[]) AS delivery (id, body, received_at)",
         ids, bodies, [at(minute) for minute in received],
     )  # fmt: skip
     return ids
 
 
 def body(number: int, message: Json) -> bytes:
-    """What Zoom posts."""
+    """Return the body that Zoom posts."""
     about = {name: value for name, value in message["about"].items() if name != "numbered"}
     about |= {"host_id": "host-1", "uuid": f"{number}/{about['uuid']}"}
     if message["about"].get("numbered", True):
@@ -338,17 +354,18 @@ def body(number: int, message: Json) -> bytes:
 
 
 async def stored_rows(harness: InboxHarness, event_id: UUID) -> dict[str, list[Json]]:
-    """Everything the database keeps of it."""
+    """Return everything the database stores about the event."""
     found = {table: await harness.query(asked, event_id) for table, asked in KEPT.items()}
     return {table: [dict(row) for row in rows] for table, rows in found.items()}
 
 
 def expected(history: History) -> dict[str, list[Json]]:
-    """What it should keep where nothing is lost."""
+    """Return what the database should store if no notification is lost."""
     sessions: dict[tuple[str, str], Json] = {}
     kinds = {"joined": "joins", "left": "leaves", "joined_waiting_room": "waits"}
     for one in history.notifications:
-        kind, person = one["event"].rpartition("participant_")[2], one["about"].get("participant")
+        kind = one["event"].rpartition("participant_")[2]
+        person = one["about"].get("participant")
         if person:
             key = (one["about"]["uuid"], f"user_id:{person['user_id']}")
             session = sessions.setdefault(key, {name: set() for name in kinds.values()})
@@ -375,7 +392,7 @@ def expected(history: History) -> dict[str, list[Json]]:
 async def attendance_report(
     harness: InboxHarness, event_id: UUID
 ) -> dict[str, tuple[int, float, datetime, datetime | None]]:
-    """What the report says of everybody, a day later."""
+    """Return what the attendance report says about everybody, a day later."""
     harness.clock.time = NOW + timedelta(days=1)
     async with harness.resources.db.transaction() as tx:
         found = await report.build(tx, await tx.session.get_one(Event, event_id))

@@ -1,4 +1,4 @@
-"""A creation whose answer is lost makes one meeting all the same, and leaves no second one behind."""
+"""A creation whose response is lost still makes exactly one meeting and leaves no orphan."""
 
 from datetime import datetime, timedelta
 

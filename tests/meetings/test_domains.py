@@ -1,4 +1,4 @@
-"""Zoom is not only zoom.us, and a link that leads elsewhere is told to admins before anybody is invited."""
+"""Zoom has more domains than zoom.us. Admins see a link that leads elsewhere, and invites wait."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,13 +23,13 @@ FOREIGN = [
 
 @pytest.fixture
 async def wider_service(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The service, told of one more domain of Zoom's."""
+    """A service with one more domain of Zoom in its settings."""
     async with run_service(database_url, redis_url, mailbox, zoom_domains="zoom.example, zoom.example.org") as service:
         yield service
 
 
 async def went_to(service: RunningService, event: dict[str, Any], who: str = "member") -> str:
-    """Where a click on Join ends."""
+    """Return where a click on Join ends."""
     await service.advance_clock((await starts(service, event)) - service.clock.now())
     joined = await service.post(who, f"/api/events/{event['id']}/zoom-join")
     assert joined.status_code == 200, joined.text

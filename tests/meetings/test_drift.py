@@ -1,4 +1,4 @@
-"""What people do to a meeting inside Zoom is noticed, shown, and undone when the platform is asked to."""
+"""Edits made inside Zoom are noticed, shown, and undone on request."""
 
 import json
 from datetime import timedelta
@@ -27,12 +27,12 @@ from tests.support.steps import (
 
 
 async def edit(service: RunningService, event: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The event after the host edited its meeting in Zoom's portal."""
+    """Edit the meeting in Zoom's portal as its host, and return the event afterwards."""
     return await inside(service, event, "edit", changes)
 
 
 async def inside(service: RunningService, event: dict[str, Any], what: str, body: Any = None) -> dict[str, Any]:
-    """The event after somebody did something inside Zoom."""
+    """Do something inside Zoom, and return the event afterwards."""
     answer = await service.zoom.post(f"/simulator/meetings/{event['zoom']['meeting_id']}/{what}", json=body)
     answer.raise_for_status()
     await service.wait_idle()
@@ -42,7 +42,7 @@ async def inside(service: RunningService, event: dict[str, Any], what: str, body
 async def notify_about(
     service: RunningService, meeting: dict[str, Any], event: str, about: dict[str, Any], **payload: Any
 ) -> None:
-    """Zoom says something about a meeting."""
+    """Send a notification about a meeting."""
     object_payload = {
         "object": {"id": meeting["id"], "uuid": meeting["uuid"], "host_id": meeting["host_id"]} | about
     } | payload
@@ -194,13 +194,13 @@ async def test_where_a_meeting_may_not_be_read_the_latest_notification_is_shown(
 async def notify_at(
     service: RunningService, meeting: dict[str, Any], event: str, payload: dict[str, Any], stamp: int
 ) -> None:
-    """A notification with a time of its own."""
+    """Send a notification with this event time."""
     document = {"event": event, "event_ts": stamp, "payload": {"account_id": meeting["account_id"]} | payload}
     await post_notification(service, meeting, document)
 
 
 async def post_notification(service: RunningService, meeting: dict[str, Any], document: dict[str, Any]) -> None:
-    """A notification as it stands."""
+    """Send this notification unchanged."""
     wanted = {"event": document["event"], "account_id": meeting["account_id"], "body": json.dumps(document)}
     answer = await service.zoom.post("/simulator/notifications", json=wanted)
     assert answer.json()["status"] == 204, answer.text

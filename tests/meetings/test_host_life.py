@@ -1,4 +1,4 @@
-"""Hosts change at Zoom: their meetings follow, admins are told, and nothing is deleted."""
+"""Hosts change at Zoom: their meetings follow, admins are warned, and nothing is deleted."""
 
 from datetime import datetime, timedelta
 from email import message_from_bytes
@@ -28,12 +28,12 @@ ADA, BEN, CLEO = "ada@riverside.example", "ben@riverside.example", "cleo@riversi
 
 
 async def changed_at_zoom(service: RunningService, user: str, **changes: Any) -> None:
-    """An admin of the Zoom account changes a user in Zoom's web portal; nobody tells us."""
+    """Change a user in Zoom's web portal. No notification is sent."""
     (await service.zoom.patch(f"/simulator/users/{user}", json=changes)).raise_for_status()
 
 
 async def read_again(service: RunningService) -> dict[str, Any]:
-    """The account's card after an admin asked to read the account again."""
+    """Read the account again as an admin does, and return its card."""
     (account,) = (await service.get("admin", CARD)).json()["accounts"]
     assert (await service.post("admin", f"{CARD}/accounts/{account['id']}/sync")).status_code == 202
     await service.wait_idle()
@@ -42,29 +42,29 @@ async def read_again(service: RunningService) -> dict[str, Any]:
 
 
 async def create_event_on(service: RunningService, host: str, **fields: Any) -> dict[str, Any]:
-    """An event on that host."""
+    """Create an event on this host."""
     event: dict[str, Any] = await service.create_event(host_id=(await service.hosts())[host]["id"], **fields)
     return event
 
 
 def types(warnings: list[dict[str, Any]]) -> list[str]:
-    """Which warnings these are."""
+    """Return the types of warnings."""
     return [warning["type"] for warning in warnings]
 
 
 def personal(meeting: dict[str, Any]) -> bool:
-    """Whether only registrants get into a meeting, as Zoom has it."""
+    """Return whether Zoom lets only registrants into the meeting."""
     return (meeting["settings"]["approval_type"], meeting["settings"]["waiting_room"]) == (1, False)
 
 
 async def request_as(service: RunningService, who: str, email: str, method: str, path: str) -> Response:
-    """One request of somebody who has verified that e-mail."""
+    """Send a request as somebody with this verified address."""
     token = service.platform.token(who, service.clock.now(), email=email)
     return await service.call(who, method, path, headers={"Authorization": f"Bearer {token}"})
 
 
 async def owner_of(service: RunningService, host_id: str) -> tuple[str | None, str | None]:
-    """Whose host it is, and who said so."""
+    """Return the member the host is assigned to, and who assigned it."""
     row = await service.resources.db.pool.fetchrow(
         "SELECT member_id, member_set_by FROM hosts WHERE id = $1", UUID(host_id)
     )
@@ -106,7 +106,7 @@ async def test_whom_an_admin_gave_a_host_keeps_it_though_its_address_changes(ser
 
 
 async def registrant_state(service: RunningService, event: dict[str, Any], who: str = "member") -> str:
-    """The state of somebody's registrant."""
+    """Return the state of somebody's registrant."""
     state: str = (await get_event(service, event, who))["my_rsvp"]["registrant"]["state"]
     return state
 
@@ -252,7 +252,7 @@ async def test_an_event_of_a_deactivated_host_is_moved_to_another_and_members_fo
 
 
 async def user(service: RunningService, email: str) -> dict[str, Any]:
-    """A Zoom user."""
+    """Return a Zoom user by address."""
     accounts = (await service.zoom.get("/simulator/state")).json()["accounts"]
     found: dict[str, Any] = next(user for account in accounts for user in account["users"] if user["email"] == email)
     return found

@@ -1,4 +1,4 @@
-"""What Zoom says of instances, in any order and number, folds into one truth about the event."""
+"""Reports about instances give the same state of the event, in any order and number."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ offsets = st.integers(-300, 300).map(lambda minutes: STARTS + timedelta(minutes=
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[InstanceTimes]:
-    """Holdings one after the other, as a meeting has them; only the last may still be open."""
+    """Runs one after the other, as a meeting has them; only the last may still be open."""
     moments = sorted(draw(st.lists(offsets, min_size=1, max_size=8, unique=True)))
     pairs = [moments[index : index + 2] for index in range(0, len(moments), 2)]
     return [InstanceTimes(pair[0], pair[1] if len(pair) == 2 else None) for pair in pairs]
@@ -50,7 +50,7 @@ def test_a_lost_end_is_known_by_the_next_start(history: list[InstanceTimes]) -> 
 
 @given(histories(), st.data())
 def test_what_is_learned_later_of_one_holding_makes_no_other(history: list[InstanceTimes], data: st.DataObject) -> None:
-    """An end that is heard late, of what was over anyway as the next had begun, is no further holding."""
+    """A late end of a run that was over anyway, because the next had begun, is no further run."""
     counting = [times for times in history if times.ended_at is None or times.ended_at >= STARTS]
     lost = [InstanceTimes(each.started_at, data.draw(st.sampled_from([each.ended_at, None]))) for each in counting[:-1]]
     ended_runs = summarize([*lost, *counting[-1:]], STARTS).ended_runs
@@ -108,5 +108,5 @@ async def test_cancelled_while_live_nobody_joins_and_the_delete_is_repeated_afte
 
 
 def stamp(moment: datetime) -> str:
-    """As Zoom writes a time."""
+    """Return a time in Zoom's format."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

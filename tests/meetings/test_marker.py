@@ -1,4 +1,4 @@
-"""The marker of a meeting says that it is this installation's, and whose, without anything that is stored."""
+"""A marker shows whose meeting it is, without anything stored in the database."""
 
 from uuid import UUID
 

@@ -1,8 +1,9 @@
-"""Whatever is wanted one after the other, whichever answers are lost, late or doubled, and whenever a worker dies: Zoom
-ends with the last wish, once, within the quotas, and nobody is told an untruth meanwhile.
+"""State machine of one meeting: changes, lost, late and doubled responses, and dying workers.
 
-The real jobs run against the simulator. What is disturbed is the wire: a call is lost before or after it has an effect,
-it has its effect later than those after it, or the run that makes it ends there, as it does when its process is killed.
+In the end Zoom has the last change, exactly once and within the quotas. Meanwhile no response of the API is wrong.
+
+The real jobs run against the simulator; only the network is disturbed. A call is lost before or after it has an effect,
+takes effect later than the calls after it, or its run ends there, as it does when the process is killed.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ EXAMPLES = 8
 ADA, BEN = "ada@riverside.example", "ben@riverside.example"
 QUOTA_USED = "SELECT used FROM quota_usage WHERE key LIKE 'host:%'"
 CALLS = ("create_meeting", "update_meeting", "delete_meeting")
-# What happens to a call: it has its effect or not, now or later, and its run hears of it or dies.
+# What happens to a call: it takes effect or not, now or later, and its run gets no answer or dies.
 ANSWER_LOST, NEVER, UNSENT, DIED, DIED_BEFORE, LATE, LATE_DIED = (
     "lost", "never", "unsent", "died", "died before", "late", "late and died",
 )  # fmt: skip
@@ -41,7 +42,7 @@ DOUBLED = {"events": [], "copies": 2, "times": None}
 
 @dataclass
 class FaultyNetwork:
-    """The wire to Zoom: what happens to the next calls that change a meeting, and what is still under way."""
+    """The network to Zoom: faults for the next calls that change a meeting, and requests under way."""
 
     real: Callable[..., Awaitable[Answer]]
     next_faults: list[str] = field(default_factory=list)
@@ -51,7 +52,7 @@ class FaultyNetwork:
     async def send(
         self, http: httpx.AsyncClient, request: Any, auth: Any, *, operation: str, idempotent: bool
     ) -> Answer:
-        """As `transport.send`."""
+        """Send a request like `transport.send`, with the next fault."""
 
         def really() -> Awaitable[Answer]:
             return self.real(http, request, auth, operation=operation, idempotent=idempotent)
@@ -71,15 +72,18 @@ class FaultyNetwork:
         raise (NoAnswer if idempotent else OutcomeUnknown)("the answer was lost", operation=operation)
 
     async def arrive(self) -> None:
-        """What was under way arrives at Zoom."""
+        """Let the requests that are under way arrive at Zoom."""
         while self.in_flight:
             await self.in_flight.pop(0)()
 
 
 @dataclass(frozen=True)
 class Step:
-    """A wish, what happens to the calls that follow from it, what becomes of Zoom's notifications, when calls that are
-    under way arrive, and how many minutes pass."""
+    """A change of the event, and what goes wrong after it.
+
+    `faults` are for the calls that follow, `notifications` is a fault of Zoom's notifications. Requests under way
+    arrive before or after the jobs run (`arrives_after`), and then some `minutes` pass.
+    """
 
     change: str
     faults: list[str]
@@ -96,7 +100,7 @@ steps = st.builds(Step, changes, disturbances, notification_faults, st.booleans(
 
 @st.composite
 def stories(draw: st.DrawFn) -> list[Step]:
-    """Steps one after the other; often somebody changes their mind at once, as if nothing had been wished for."""
+    """Steps in a row. Often a change is undone at once, as if nothing had been changed."""
     story: list[Step] = []
     for step in draw(st.lists(steps, min_size=1, max_size=3)):
         story.append(step)
@@ -108,7 +112,7 @@ def stories(draw: st.DrawFn) -> list[Step]:
 
 @dataclass(repr=False)
 class Machine:
-    """The service without a worker, its jobs run here, and one event that somebody keeps changing."""
+    """A service without a worker, whose jobs run here, and one event that keeps changing."""
 
     service: RunningService
     network: FaultyNetwork
@@ -120,8 +124,9 @@ class Machine:
     late: bool = False
 
     async def create_event(self) -> None:
-        """An event on Zoom, on a day of its own."""
-        self.day, self.late = self.day + 1, False
+        """Create an event on Zoom, on a day of its own."""
+        self.day += 1
+        self.late = False
         starts = (self.service.clock.now() + timedelta(days=self.day)).replace(
             hour=10, minute=0, second=0, microsecond=0
         )
@@ -140,7 +145,7 @@ class Machine:
         await self.run_due_jobs()
 
     async def perform(self, step: Step) -> None:
-        """Have somebody wish, and everything go wrong that is to."""
+        """Make the change of a step, with its faults."""
         self.network.next_faults = list(step.faults)
         self.late |= bool({LATE, LATE_DIED} & set(step.faults))
         await set_faults(self.service, notifications=(step.notifications,) if step.notifications else ())
@@ -156,7 +161,7 @@ class Machine:
             await self.assert_truthful()
 
     async def make_change(self, change: str) -> None:
-        """An admin changes the event."""
+        """Change the event as an admin."""
         moved = {"earlier": 0, "later": 2}.get(change)
         if moved is not None:
             starts = datetime.fromisoformat(self.event["starts_at"]).replace(hour=10 + moved)
@@ -172,14 +177,16 @@ class Machine:
             await self.change(title=change)
 
     async def change(self, **fields: Any) -> None:
-        """Change the event, and remember what is wanted now."""
+        """Send a PATCH of the event, and remember the response."""
         answer = await self.service.patch("admin", f"/api/events/{self.event['id']}", fields)
         assert answer.status_code == 200, answer.text
         self.event = answer.json()
 
     async def run_due_jobs(self, faults_hit: int | None = None) -> None:
-        """Run what is due until nothing is, or until more calls than `faults_hit` went wrong: then somebody may change
-        their mind before anything is tried again. A run that died keeps its lease no longer than that."""
+        """Run due jobs until none is left, or until more calls than `faults_hit` went wrong.
+
+        Then the next change may come before anything is retried. A run that died loses its lease at once.
+        """
         pool = self.service.resources.db.pool
         async with asyncio.timeout(TIMEOUT):
             while True:
@@ -195,7 +202,7 @@ class Machine:
                     return
 
     async def assert_truthful(self) -> None:
-        """No difference is shown, as nobody made one; who reads that all is done finds it so at Zoom."""
+        """Check that no difference is shown, and that a meeting shown as scheduled is like that at Zoom."""
         zoom = (await get_event(self.service, self.event))["zoom"]
         if zoom is None:
             return
@@ -206,16 +213,17 @@ class Machine:
             assert [each["topic"] for each in matching] == [self.event["title"]]
 
     async def assert_converges(self) -> None:
-        """Once nothing goes wrong any more, and Zoom has spoken of what nobody knows, it has the last wish, once."""
+        """Check that Zoom has the last change exactly once, after the faults ended and it reported all."""
         self.network.next_faults = []
         await set_faults(self.service)
         await self.settle()
-        zoom, meetings = (await get_event(self.service, self.event))["zoom"], await zoom_meetings(self.service)
+        zoom = (await get_event(self.service, self.event))["zoom"]
+        meetings = await zoom_meetings(self.service)
         if self.event["delivery_mode"] == "native":
             assert meetings == []
             return
         assert (zoom["state"], zoom["differences"]) == ("scheduled", [])
-        # Of a creation that never arrived nobody will ever know.
+        # Nobody can ever know about a creation that never arrived.
         assert (zoom["last_error"] or {}).get("type") in {None, "possible-orphan"}
         (meeting,) = meetings
         assert (meeting["topic"], meeting["host_id"]) == (self.event["title"], self.users[self.event["host_id"]])
@@ -223,13 +231,13 @@ class Machine:
         assert zoom["meeting_id"] == str(meeting["id"])
 
     async def settle(self) -> None:
-        """Everything that waits for a time has had it, and Zoom has spoken of every meeting that it has."""
+        """Let all waiting times pass, and have Zoom send notifications about all of its meetings."""
         for _ in range(4):
             await self.service.advance_clock(timedelta(minutes=11))
             await self.run_due_jobs()
         shown = (await get_event(self.service, self.event))["zoom"]
         if shown and shown["state"] == "failed":
-            # A creation without an answer is repeated once by itself, and then by whom it is shown to.
+            # A creation without an answer is repeated once by itself. After that an admin must do it.
             assert shown["last_error"]["type"] == "outcome-unknown"
             asked = f"/api/events/{self.event['id']}/zoom/sync"
             (await self.service.post("admin", asked, {"on_unknown": "create"})).raise_for_status()
@@ -241,7 +249,7 @@ class Machine:
         await self.run_due_jobs()
 
     async def assert_ends_clean(self) -> None:
-        """A cancelled event leaves nothing at Zoom, nor anything to be done."""
+        """Cancel the event, and check that nothing is left at Zoom and no job is dead."""
         (await self.service.post("admin", f"/api/events/{self.event['id']}/cancel")).raise_for_status()
         await self.run_due_jobs()
         assert await zoom_meetings(self.service) == []
@@ -250,7 +258,7 @@ class Machine:
         )
 
     async def assert_within_quotas(self) -> None:
-        """Every call that Zoom counts for a host was counted before, and within the hundred of a day."""
+        """Check that every call Zoom counts for a host was counted here, and within the daily limit."""
         used = [row["used"] for row in await self.service.resources.db.pool.fetch(QUOTA_USED)]
         assert max(used, default=0) <= MEETINGS_PER_HOST
         assert len(await zoom_calls(self.service, CREATE, PATCH)) <= sum(used)
@@ -260,13 +268,14 @@ class Machine:
 async def machine(
     database_url: str, redis_url: str, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Machine]:
-    """The service alive, with two hosts and a wire that can be disturbed."""
+    """A machine with two hosts and a network that can be disturbed."""
     async with run_service(database_url, redis_url, mailbox, worker=False) as service:
         resources = service.resources
-        network, runner = FaultyNetwork(transport.send), JobRunner(resources.db, resources.clock, JOBS, resources)
+        network = FaultyNetwork(transport.send)
+        runner = JobRunner(resources.db, resources.clock, JOBS, resources)
         monkeypatch.setattr(transport, "send", network.send)
         machine = Machine(service, network, runner, {}, {})
-        monkeypatch.setattr(service, "wait_idle", machine.run_due_jobs)  # nobody else runs jobs here
+        monkeypatch.setattr(service, "wait_idle", machine.run_due_jobs)  # there is no worker here
         await service.connect()
         machine.hosts = await service.hosts()
         users = await resources.db.pool.fetch("SELECT id, zoom_user_id FROM hosts")
@@ -275,7 +284,7 @@ async def machine(
 
 
 def saved_and_reverted(what: str) -> list[Step]:
-    """A title is saved, something happens to the call, and the title is saved back."""
+    """Return steps that save a title, let a fault happen to the call, and save the old title again."""
     return [Step("title 1", [what], SILENT, True, 0), Step("title 0", [], SILENT, True, 0)]
 
 

@@ -1,4 +1,4 @@
-"""What Zoom never told heals by itself: meetings that should run, or be over, are read."""
+"""Lost notifications do no harm: meetings that should be running or over are read."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,12 +21,12 @@ from tests.support.steps import (
 
 
 async def lose_notifications(service: RunningService, *kinds: str) -> None:
-    """Zoom says nothing of these from now on."""
+    """Let Zoom send none of these notifications from now on."""
     await set_faults(service, notifications=tuple(lost_notification(f"meeting.{kind}", None) for kind in kinds))
 
 
 async def instance_rows(service: RunningService) -> list[dict[str, Any]]:
-    """Our rows, the earliest first."""
+    """Return our instance rows, the earliest first."""
     rows = await service.resources.db.pool.fetch("SELECT uuid, started_at, ended_at FROM instances ORDER BY started_at")
     return [dict(row) for row in rows]
 
@@ -105,7 +105,7 @@ async def test_a_live_event_ends_although_nobody_may_ask_zoom_any_more(service: 
 
 
 async def rehearsal(service: RunningService, minute: float) -> tuple[dict[str, Any], str]:
-    """An event whose rehearsal began at that minute, and the path of the account that carries it."""
+    """Start a rehearsal at this minute; return the event and the path of its account."""
     account = await service.connect()
     event = await service.create_event()
     await advance_to_minute(service, event, minute)

@@ -1,4 +1,4 @@
-"""Each required permission taken away alone: the account connects, the card names it, and only its feature is lost."""
+"""Without one required scope the account connects, the card names it, and only its feature is lost."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from tests.support.steps import CARD, get_event, zoom_meetings
 REQUIRED = [scope.name for scope in SCOPES if scope.required]
 EVERYTHING = {"hosts", "settings", "made", "renamed", "registered", "withdrawn", "live", "deleted"}
 OF_THE_MEETING = EVERYTHING - {"settings"}
-# What no longer works without each. Without the profile nothing connects (tests/accounts); the others serve what comes
-# after the meeting is there: livestream, attendance, recordings.
+# What does not work without each scope. Without the profile nothing connects (tests/accounts). The scopes that are not
+# here serve features for later: livestream, attendance, recordings.
 LOST: dict[str, set[str]] = {
     "user:read:settings": {"settings"},
     "user:read:list_users:admin": {"hosts"},
-    # No host but the own user could be given a meeting, so none is offered.
+    # Only the own user can get a meeting, so no other host is offered.
     "meeting:write:meeting": OF_THE_MEETING,
     "meeting:update:meeting": {"renamed"},
     "meeting:write:registrant": {"registered", "withdrawn"},
@@ -28,7 +28,7 @@ LOST: dict[str, set[str]] = {
 
 
 async def working_features(service: RunningService) -> set[str]:
-    """Everything of the life of an event that worked."""
+    """Go through the life of an event, and return everything that worked."""
     hosts = await service.hosts()
     worked = {"hosts"} if len(hosts) == 3 else set()
     worked |= {"settings"} if hosts["ada@riverside.example"]["capacity"] else set()
@@ -41,7 +41,7 @@ async def working_features(service: RunningService) -> set[str]:
     worked |= {"registered"} if mine["registrant"]["state"] == "ready" else set()
     for meeting in await zoom_meetings(service):
         worked |= {"renamed"} if meeting["topic"] == "Renamed" else set()
-        # Nobody is inside yet: whoever comes would make it live by themselves.
+        # Nobody is inside yet: a participant alone would make the event live.
         await service.zoom.post(f"/simulator/meetings/{meeting['id']}/start", json={"host_joins": False})
         await service.wait_idle()
         worked |= {"live"} if (await get_event(service, event))["status"] == "live" else set()
@@ -69,7 +69,7 @@ OTHERS = [name for name in REQUIRED if name not in {*LOST, "user:read:user"}]
 
 
 async def register_without(service: RunningService, *lacking: str) -> list[str]:
-    """What the app is registered with from now on; returns what it was registered with."""
+    """Register the app without these scopes, and return the scopes it had."""
     granted: list[str] = (await service.zoom.get("/simulator/state")).json()["scopes"]
     without = {name.removesuffix(":admin") for name in lacking}
     left = [name for name in granted if name.removesuffix(":admin") not in without]

@@ -1,4 +1,4 @@
-"""A refusal of one optional field loses that field, not the meeting, and admins see which."""
+"""If Zoom refuses one optional field, only that field is lost, and admins see which."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ SHAPES = ["errors", "sentence", "unnamed", "paid"]
 
 
 def invalid_request(message: str = "Validation Failed.", *fields: str, code: int = 300) -> InvalidRequest:
-    """A refusal of a create."""
+    """Return Zoom's refusal of a create."""
     error = InvalidRequest(message, operation="create_meeting", status=400, code=code)
     error.fields = tuple(FieldError(field, "Invalid field.") for field in fields)
     return error
@@ -88,7 +88,8 @@ def test_what_is_not_about_an_optional_field_is_final(refusal: ZoomError) -> Non
 
 
 def test_where_no_field_is_named_one_after_the_other_is_left_out_and_then_all() -> None:
-    tries, left = Tries(frozenset(OPTIONAL)), list[frozenset[str]]()
+    tries = Tries(frozenset(OPTIONAL))
+    left = list[frozenset[str]]()
     while (following := tries.next(invalid_request())) is not None:
         tries = following
         left.append(tries.left_out)
@@ -148,7 +149,7 @@ async def test_a_meeting_is_made_without_the_field_zoom_refuses(
     assert [warned["type"] for warned in event["zoom"]["warnings"]] == ["left-out"]
     await only_meeting(service)
     made = await zoom_calls(service, CREATE)
-    # Each call counts, also those Zoom refused.
+    # Refused calls count, too.
     assert len(made) <= MAX_TRIES
     assert await quota_used(service, await host_quota_key(service, event["host_id"])) == len(made)
     await rsvp(service, event)

@@ -1,4 +1,4 @@
-"""A change whose answer is lost is unknown until Zoom has said what became of it, whatever is wanted by then."""
+"""A change whose response is lost stays unknown until Zoom reports its fields."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -38,18 +38,18 @@ Json = dict[str, Any]
 
 
 async def lose_answers(service: RunningService, *more: Json) -> None:
-    """The answer to the next change is lost, and Zoom never tells of a change."""
+    """Lose the response of the next change, and all notifications about changes."""
     await set_faults(service, lost_answer(PATCH), *more, notifications=(lost_notification(UPDATED, times=None),))
 
 
 async def patch_event(service: RunningService, event: Json, **changes: Any) -> None:
-    """An admin changes the event; nothing is waited for."""
+    """Change the event as an admin, without waiting for jobs."""
     answer = await service.patch("admin", f"/api/events/{event['id']}", changes)
     assert answer.status_code == 200, answer.text
 
 
 async def wait_in_sync(service: RunningService, event: Json) -> Json:
-    """The event, once nothing is left to do; what Zoom has is what is wanted, and nobody is told otherwise."""
+    """Wait until no job is left, check that Zoom has what the event needs, and return the event."""
     await advance(service)
     shown = await get_event(service, event)
     meeting = await only_meeting(service)
@@ -62,7 +62,7 @@ async def wait_in_sync(service: RunningService, event: Json) -> Json:
 
 
 def hour_later(event: Json) -> Json:
-    """The event's times, an hour later."""
+    """Return the event's times, an hour later."""
     hour = timedelta(hours=1)
     return {name: (datetime.fromisoformat(event[name]) + hour).isoformat() for name in ("starts_at", "ends_at")}
 
@@ -105,7 +105,7 @@ ChangeMaker = Callable[[RunningService, Json, Json], Json]
 
 
 def meeting_fields(meeting: Json) -> Json:
-    """What of a meeting at Zoom an event can want."""
+    """Return the fields of Zoom's meeting that an event can change."""
     fields = ("topic", "agenda", "start_time", "timezone", "duration")
     return {name: meeting[name] for name in fields} | {"stand_in": meeting["settings"]["alternative_hosts"]}
 

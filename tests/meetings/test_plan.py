@@ -1,4 +1,4 @@
-"""The plan is a function of the event: within Zoom's limits, and a change names only what differs."""
+"""The plan stays within Zoom's limits, and a change names only the fields that differ."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,7 +65,7 @@ def spec(**overrides: Any) -> MeetingSpec:
 
 
 def applied(before: Plan, body: Any) -> Plan:
-    """What Zoom has after a PATCH that it took as it stood."""
+    """Return what Zoom has after it applied a PATCH completely."""
     fields = {name: value for name, value in (body or {}).items() if name != "settings"}
     if "start_time" in fields:
         fields["start_time"] = fields["start_time"].strftime("%Y-%m-%dT%H:%M:%SZ")

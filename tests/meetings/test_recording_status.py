@@ -1,4 +1,4 @@
-"""That Zoom holds a recording is known: told in any order and number, or, where nothing was told, by asking."""
+"""The status of recordings is right after any notifications, and is asked for if none arrives."""
 
 import json
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ TRASHED, DELETED, RECOVERED = "recording.trashed", "recording.deleted", "recordi
 
 
 async def run_meeting(service: RunningService, event: dict[str, Any], starts: float = 0, ends: float = 60) -> None:
-    """The event's meeting runs from one minute of it to another."""
+    """Run the event's meeting from one minute of the event to another."""
     await advance_to_minute(service, event, starts)
     await act_in_meeting(service, event, "start", host_joins=False)
     await service.wait_idle()
@@ -42,7 +42,7 @@ async def run_meeting(service: RunningService, event: dict[str, Any], starts: fl
 
 
 async def ended_event(service: RunningService, *scopes: str) -> dict[str, Any]:
-    """An event that was held and is over, on an account that has granted these scopes too."""
+    """Return an event that took place and is over, on an account with these additional scopes."""
     await grant(service, *scopes)
     await service.connect()
     event: dict[str, Any] = await service.create_event()
@@ -51,14 +51,17 @@ async def ended_event(service: RunningService, *scopes: str) -> dict[str, Any]:
 
 
 async def recordings(service: RunningService, event: dict[str, Any], who: str = "member") -> Any:
-    """What somebody sees of the recordings, once everything said is taken down."""
+    """Return the recordings as somebody sees them, once all notifications are handled."""
     await service.wait_idle()
     return (await get_event(service, event, who))["recordings"]
 
 
 async def notify(service: RunningService, event: dict[str, Any], kind: str, minute: float, **about: Any) -> None:
-    """Zoom says something of recordings, as it was at a minute of the event; each time in other bytes. It is of the
-    first instance, unless `about` says otherwise."""
+    """Send a notification about recordings with the time of a minute of the event.
+
+    Each one has different bytes, so none counts as a repetition. It is about the first instance, unless `about` is
+    passed.
+    """
     meeting = next(each for each in await zoom_meetings(service) if str(each["id"]) == event["zoom"]["meeting_id"])
     uuid = meeting["instances"][0]["uuid"] if meeting["instances"] else ""
     spoke_at = datetime.fromisoformat(event["starts_at"]) + timedelta(minutes=minute)
@@ -77,14 +80,14 @@ async def notify(service: RunningService, event: dict[str, Any], kind: str, minu
 
 
 async def forget_recordings(service: RunningService) -> None:
-    """As if Zoom had said nothing of recordings."""
+    """Clear the status of all recordings, as if Zoom had reported nothing."""
     await service.resources.db.pool.execute(
         "UPDATE instances SET recording_available = NULL, recording_reported_at = NULL"
     )
 
 
 async def lose_notifications(service: RunningService) -> None:
-    """Zoom tells of no recording from now on."""
+    """Lose all notifications about recordings from now on."""
     await set_faults(service, notifications=(lost_notification(COMPLETED, None), lost_notification(TRANSCRIPT, None)))
 
 

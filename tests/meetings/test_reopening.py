@@ -1,4 +1,4 @@
-"""An instance that ended may be opened again, under the same UUID: whoever tells of it, in whatever order."""
+"""An instance that ended may be opened again with the same UUID, in whatever order this is reported."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -18,14 +18,14 @@ STARTS = datetime(2027, 3, 1, 19, 0, tzinfo=UTC)
 
 
 def at(minutes: float) -> datetime:
-    """So many minutes after the start."""
+    """Return the time this many minutes after the start."""
     return STARTS + timedelta(minutes=minutes)
 
 
 def run_minutes(
     starts: list[float], ends: list[float], *, began: float | None = None, over_by: float | None = None
 ) -> list[tuple[float | None, float | None]]:
-    """The runs of an instance, in minutes."""
+    """Return the runs of an instance in minutes."""
 
     def minute(moment: datetime | None) -> float | None:
         return None if moment is None else (moment - STARTS) / timedelta(minutes=1)
@@ -90,13 +90,13 @@ def test_a_rehearsal_that_is_opened_again_for_the_event_is_one_still() -> None:
 
 
 def stamp(event: dict[str, Any], minutes: float) -> str:
-    """A moment of the event, as Zoom writes it."""
+    """Return a time of the event in Zoom's format."""
     begun = datetime.fromisoformat(event["starts_at"]) + timedelta(minutes=minutes)
     return begun.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def event_with_rsvp(service: RunningService) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An event on Zoom somebody is coming to, and its meeting."""
+    """Create an event on Zoom with a member who is going; return it and its meeting."""
     await service.connect()
     event: dict[str, Any] = await service.create_event()
     await rsvp(service, event)

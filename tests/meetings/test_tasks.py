@@ -1,4 +1,4 @@
-"""What the platform wants and what Zoom has become equal, by as few calls as that takes."""
+"""A sync makes Zoom's meeting what the event needs, with as few calls as possible."""
 
 from datetime import datetime, timedelta
 
@@ -339,6 +339,6 @@ async def test_alternative_hosts_are_told_by_their_zoom_ids(service: RunningServ
 
 
 def in_days(service: RunningService, days: int, hours: int = 0) -> str:
-    """A full hour some days from now."""
+    """Return a full hour some days from now."""
     day = (service.clock.now() + timedelta(days=days)).replace(minute=0, second=0, microsecond=0)
     return (day + timedelta(hours=hours)).isoformat()

@@ -1,4 +1,4 @@
-"""A refusal of the token is no word of Zoom's about a meeting or a registrant; whoever asks again is always tried."""
+"""A refused token never fails a meeting or a registrant, and every new request is tried."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,28 +26,28 @@ DISABLED = {"code": 4717, "message": "The app has been disabled."}
 
 
 def refused(body: dict[str, Any], times: int | None = 1, operation: str = "oauthRefresh") -> dict[str, Any]:
-    """A fault: this is what a call is answered, with status 400."""
+    """Return a fault: the call gets this body with status 400."""
     return {"kind": "status", "operation": operation, "status": 400, "body": body, "times": times}
 
 
 async def tokens_run_out(service: RunningService) -> None:
-    """The next call needs a new token."""
+    """Let the access token expire, so that the next call needs a new one."""
     await service.advance_clock(timedelta(minutes=58))
 
 
 async def card(service: RunningService) -> Any:
-    """The account as the admin sees it."""
+    """Return the account as the admin sees it."""
     return (await service.get("admin", CARD)).json()["accounts"][0]
 
 
 async def registrant(service: RunningService, event: dict[str, Any], who: str = "member") -> Any:
-    """What the list of answers says of somebody's registrant."""
+    """Return somebody's registrant as the list of registrations shows it."""
     listed = (await service.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
     return next(row["registrant"] for row in listed if row["member_id"] == f"m-{who}")
 
 
 async def dead(service: RunningService) -> int:
-    """How many rows were given up."""
+    """Return how many outbox rows are dead."""
     found: int = await service.resources.db.pool.fetchval("SELECT count(*) FROM outbox WHERE dead_at IS NOT NULL")
     return found
 
@@ -120,7 +120,7 @@ async def test_a_disabled_app_is_told_on_the_card_and_sends_nobody_to_reconnect(
 
 
 async def fail_once(service: RunningService) -> dict[str, Any]:
-    """An event with a member whose registration Zoom refused for good, as it would a token before."""
+    """Create an event with a member whose registrant Zoom refused for good."""
     await service.connect()
     event: dict[str, Any] = await service.create_event()
     await set_faults(service, refused({"code": 300, "message": "Not today."}, operation=ADD))

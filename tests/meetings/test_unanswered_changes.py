@@ -1,4 +1,4 @@
-"""What is unknown after changes without an answer, and what of Zoom's word about it is ours."""
+"""Which fields are unknown after changes without an answer, and which reported values are our own."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,11 @@ from app.meetings import unanswered_changes
 from app.meetings.plan import Plan, patch_body
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
-READABLE = ("topic", "duration", "waiting_room")  # what Zoom says when it is read; the rest it does not
+READABLE = (
+    "topic",
+    "duration",
+    "waiting_room",
+)  # fields that Zoom reports when the meeting is read; it does not report the others
 FIELDS = ("topic", "duration", "agenda", "waiting_room", "mute_upon_entry")
 SETTINGS = {"waiting_room", "mute_upon_entry", "approval_type"}
 values = st.integers(1, 3)
@@ -19,13 +23,13 @@ bodies = st.dictionaries(st.sampled_from(FIELDS), values, min_size=1)
 
 
 def plan(fields: dict[str, Any]) -> Plan:
-    """Fields in a plan's shape."""
+    """Return fields in the shape of a plan."""
     inside = {name: value for name, value in fields.items() if name in SETTINGS}
     return {name: value for name, value in fields.items() if name not in SETTINGS} | {"settings": inside}
 
 
 def flattened(document: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a plan or a body."""
+    """Return the fields of a plan or a body."""
     return {**{name: value for name, value in document.items() if name != "settings"}, **document.get("settings", {})}
 
 
@@ -38,13 +42,13 @@ def flattened(document: dict[str, Any]) -> dict[str, Any]:
 def test_whichever_changes_were_made_the_next_one_makes_zoom_what_is_wanted(
     accepted: dict[str, int], attempts: list[tuple[dict[str, int], bool]], wanted: dict[str, int], readable: bool
 ) -> None:
-    at_zoom, last_sent, changes = dict(accepted), plan(accepted), list[unanswered_changes.Change]()
+    at_zoom = dict(accepted)
+    last_sent = plan(accepted)
+    changes = list[unanswered_changes.Change]()
     for body, made in attempts:
         change = unanswered_changes.new_change(plan(body), NOW)
-        changes, last_sent = (
-            unanswered_changes.with_change(changes, change),
-            unanswered_changes.without_unknown(last_sent, [change]) or {},
-        )
+        changes = unanswered_changes.with_change(changes, change)
+        last_sent = unanswered_changes.without_unknown(last_sent, [change]) or {}
         at_zoom |= body if made else {}
     reported = plan({name: at_zoom[name] for name in READABLE}) if readable else {}
     sent = patch_body(

@@ -1,4 +1,4 @@
-"""A backup of the service's database, as an operator makes it and restores it: pg_dump, pg_restore."""
+"""Dump and restore the service's database as an operator does: pg_dump and pg_restore."""
 
 import asyncio
 from pathlib import Path
@@ -12,15 +12,15 @@ _OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname 
 
 
 async def dump(service: RunningService, file: Path) -> None:
-    """Write everything into `file`."""
+    """Dump the whole database into `file`."""
     await _run("pg_dump", "--format=custom", f"--file={file}", _url(service))
 
 
 async def restore(service: RunningService, file: Path) -> None:
-    """Put everything back as it was; whoever is connected is not any more."""
+    """Restore the dump. Every open connection is closed."""
     connection = await asyncpg.connect(_url(service))
     try:
-        # In one transaction: nobody sees the database without its tables.
+        # In one transaction, so that no connection ever finds the database without its tables.
         await connection.execute(_OTHERS, connection.get_server_pid())
     finally:
         await connection.close()
@@ -28,7 +28,7 @@ async def restore(service: RunningService, file: Path) -> None:
     await _run("pg_restore", *options, f"--dbname={_url(service)}", str(file))
     connection = await asyncpg.connect(_url(service))
     try:
-        # What the others have prepared knows the tables of before.
+        # Statements that other connections have prepared refer to the old tables.
         await connection.execute(_OTHERS, connection.get_server_pid())
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""What is done once for each restore: numbers rise above all that was used, and what is timed makes sense again."""
+"""Each restore raises every public number above all that were used, and repairs times, exactly once."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -17,13 +17,13 @@ from tests.support.steps import change, rsvp
 
 @pytest.fixture
 async def service(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The service without a worker, which a test starts and stops."""
+    """A service whose worker the test starts and stops."""
     async with run_service(database_url, redis_url, mailbox, worker=False) as service:
         yield service
 
 
 async def event_with_a_member(service: RunningService) -> dict[str, Any]:
-    """An event that needs no Zoom, and a member coming."""
+    """Create an event that needs no Zoom, with a member who is going."""
     async with run_worker(service.resources):
         made: dict[str, Any] = await service.create_event(delivery_mode="native", host_id=None)
         await rsvp(service, made)
@@ -31,14 +31,14 @@ async def event_with_a_member(service: RunningService) -> dict[str, Any]:
 
 
 async def start(service: RunningService, since: datetime) -> None:
-    """What `reconcile` does first, where it was not done."""
+    """Do what `reconcile` does first, unless it is done already."""
     async with service.resources.db.transaction() as tx:
         if None not in await invalidation.completed(tx, since):
             await invalidation.invalidate_all(tx, since)
 
 
 async def numbers(service: RunningService, event: dict[str, Any]) -> tuple[int, int, int]:
-    """The SEQUENCE of the member's invite, the version of the event, and how far its live log has come."""
+    """Return the SEQUENCE of the invite, the version of the event, and the last entry of its live log."""
     found = await service.resources.db.pool.fetchrow(
         "SELECT sequence_base + invite_sequence AS sent, version, coalesce(live_streams.sequence, 0) AS log_sequence"
         " FROM registrations JOIN events ON events.id = event_id LEFT JOIN live_streams USING (event_id)"
@@ -63,7 +63,7 @@ async def test_numbers_rise_above_all_that_may_have_been_used_once_for_each_rest
     await start(service, first)
     assert await numbers(service, event) == raised, "once is enough"
 
-    # A second backup holds the word that it was done, and is restored: it was not done there.
+    # A second backup contains the row that says it is done. After restoring that backup, it is not done.
     second = service.clock.now()
     await dump(service, tmp_path / "second")
     await service.advance_clock(timedelta(minutes=1))
@@ -71,7 +71,7 @@ async def test_numbers_rise_above_all_that_may_have_been_used_once_for_each_rest
     await start(service, second)
     again = await numbers(service, event)
     assert all(now > was for was, now in zip(raised, again, strict=True))
-    # Restored once more, with a time before the first: nobody takes the copied word for this restore's.
+    # Restored once more, with a time before the first: the copied row does not count for this restore.
     await restore(service, tmp_path / "second")
     await start(service, first)
     assert all(now > was for was, now in zip(raised, await numbers(service, event), strict=True))
@@ -107,7 +107,8 @@ async def test_a_meeting_that_was_in_step_with_its_event_still_is(service: Runni
 async def test_what_waits_for_a_moment_a_clock_ahead_had_set_is_done_now(service: RunningService) -> None:
     async with run_worker(service.resources):
         await service.wait_idle()
-    pool, now = service.resources.db.pool, service.clock.now()
+    pool = service.resources.db.pool
+    now = service.clock.now()
     await pool.execute("UPDATE outbox SET due_at = $1 WHERE key = ''", now + timedelta(hours=26))
     await pool.execute(
         "INSERT INTO outbox (job, key, due_at, not_before, priority, recorded_at, lease, claimed_until)"
@@ -119,7 +120,8 @@ async def test_what_waits_for_a_moment_a_clock_ahead_had_set_is_done_now(service
     )  # fmt: skip
     await pool.execute("INSERT INTO queues (queue, not_before) VALUES ('a', $1)", now + timedelta(hours=26))
     await pool.execute(
-        "INSERT INTO rate_limit_slots (zoom_account_id, label, next_at) VALUES ('z', 'light', now() + interval '26 hours')"
+        "INSERT INTO rate_limit_slots (zoom_account_id, label, next_at)"
+        " VALUES ('z', 'light', now() + interval '26 hours')"
     )
     await start(service, now - timedelta(hours=1))
     later = "SELECT key FROM outbox WHERE due_at > $1"

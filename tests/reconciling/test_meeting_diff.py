@@ -1,4 +1,4 @@
-"""What another life of the database did to a meeting is told from what was known before."""
+"""Changes made after the backup are told from differences that were known before."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ ADA, BEN = frozenset({"u-ada", "ada@riverside.example"}), frozenset({"u-ben", "b
 
 
 def zoom_answer(wanted: MeetingSpec, **overrides: Any) -> Meeting:
-    """What Zoom says of a meeting that is as was asked."""
+    """Return Zoom's meeting that equals the plan."""
     asked = plan(wanted)
     return Meeting.model_validate(
         {"id": 1, **asked, **overrides, "settings": asked["settings"] | overrides.get("settings", {})}
@@ -23,7 +23,7 @@ def zoom_answer(wanted: MeetingSpec, **overrides: Any) -> Meeting:
 
 
 def host_names(wanted: MeetingSpec) -> list[frozenset[str]]:
-    """The alternative hosts by all their names."""
+    """Return the alternative hosts, each with all names."""
     return [frozenset({name}) for name in wanted.alternative_hosts]
 
 

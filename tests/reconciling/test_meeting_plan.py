@@ -1,4 +1,4 @@
-"""Whatever is known and whatever Zoom has: applied, a plan leaves each event its one meeting, and nothing to plan."""
+"""After a plan was applied, each event has its one meeting, and the next plan is empty."""
 
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
@@ -32,7 +32,7 @@ MARKERS = [f"marker {number}" for number in range(6)]
 
 @dataclass
 class World:
-    """Rows, wishes, and what Zoom has: the meetings with our marker by number, and numbers that are otherwise."""
+    """Our rows, the desired meetings, Zoom's meetings with our marker by number, and changed numbers."""
 
     rows: dict[UUID, MeetingRow]
     desired: dict[UUID, DesiredMeeting]
@@ -40,18 +40,18 @@ class World:
     changed: set[int]
 
     def plan(self) -> list[Action]:
-        """The plan for this world."""
+        """Return the plan for this world."""
         known = {row.number for row in self.rows.values() if row.number is not None}
         gone = frozenset(known - self.zoom.keys())
         found = [one for number, one in self.zoom.items() if number not in known]
         return plan(found, list(self.rows.values()), self.desired, gone, frozenset(self.changed))
 
     def serving(self, event_id: UUID) -> MeetingRow | None:
-        """The row that serves an event."""
+        """Return the row that serves an event."""
         return next((row for row in self.rows.values() if row.serves and row.event_id == event_id), None)
 
     def apply(self, action: Action) -> None:
-        """What is written down, and then done by the ordinary jobs."""
+        """Apply the actions, and do what the ordinary jobs do then."""
         if isinstance(action, Adopt):
             row = self.serving(action.event_id)
             if row is not None and row.number is not None:
@@ -59,7 +59,7 @@ class World:
                 row = None
             row = row or MeetingRow(uuid4(), action.event_id, None, "")
             self.rows[row.id] = replace(row, number=action.number, marker=self.zoom[action.number].marker)
-            self.changed.discard(action.number)  # everything is asked for anew
+            self.changed.discard(action.number)  # the next sync sends the whole plan
         elif isinstance(action, Recreate):
             self.rows[action.row_id] = replace(self.rows[action.row_id], serves=False)
             self._make(action.event_id)
@@ -75,16 +75,18 @@ class World:
             self.zoom.pop(action.number)
 
     def _make(self, event_id: UUID) -> None:
-        number, marker = max([0, *self.zoom, *(row.number or 0 for row in self.rows.values())]) + 1, str(uuid4())
+        number = max([0, *self.zoom, *(row.number or 0 for row in self.rows.values())]) + 1
+        marker = str(uuid4())
         host = self.desired[event_id].host
         assert host is not None
         made = MeetingRow(uuid4(), event_id, number, marker)
-        self.rows[made.id], self.zoom[number] = made, FoundMeeting(number, host, marker, event_id, is_over=False)
+        self.rows[made.id] = made
+        self.zoom[number] = FoundMeeting(number, host, marker, event_id, is_over=False)
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Any database and any Zoom, of a few events, hosts and markers, with every coincidence."""
+    """Any database and any Zoom with a few events, hosts and markers, so that coincidences are common."""
     desired = {
         event_id: DesiredMeeting(draw(st.sampled_from([None, *HOSTS])), draw(st.booleans()))
         for event_id in EVENTS
@@ -117,7 +119,8 @@ def worlds(draw: st.DrawFn) -> World:
 
 @given(worlds())
 def test_each_meeting_is_decided_about_once_and_a_known_one_never_deleted(world: World) -> None:
-    actions, known = world.plan(), {row.number for row in world.rows.values()}
+    actions = world.plan()
+    known = {row.number for row in world.rows.values()}
     numbers = [action.number for action in actions if not isinstance(action, Recreate)]
     assert len(set(numbers)) == len(numbers)
     assert not known & {

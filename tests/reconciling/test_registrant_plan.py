@@ -1,4 +1,4 @@
-"""Whatever is known and whatever Zoom lists: applied, a plan leaves exactly those registered who are coming."""
+"""After a plan was applied, exactly the members who are coming are registered."""
 
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -24,18 +24,18 @@ EMAILS = ["a@x.example", "b@x.example", "c@x.example", "lost@x.example"]
 
 @dataclass
 class World:
-    """The answers and Zoom's registrants, by id; those that are cancelled are not listed."""
+    """The answers, and Zoom's registrants by id; cancelled ones are not listed."""
 
     rsvps: dict[UUID, Rsvp]
     zoom: dict[str, ListedRegistrant]
     made: int = field(default=0)
 
     def plan(self) -> list[Action]:
-        """The plan for this world."""
+        """Return the plan for this world."""
         return plan(list(self.zoom.values()), list(self.rsvps.values()))
 
     def apply(self, action: Action) -> None:
-        """What is written down."""
+        """Apply the actions to the records."""
         if isinstance(action, Adopt | CancelRegistrant):
             rsvp = self.rsvps[action.registration_id]
             state = "ready" if isinstance(action, Adopt) else "pending"
@@ -51,7 +51,7 @@ class World:
         self.rsvps[rsvp.registration_id] = replace(rsvp, record=record)
 
     def work(self) -> None:
-        """What each member's own job does then."""
+        """Do what the job of each registration does then."""
         for rsvp in list(self.rsvps.values()):
             record = rsvp.record
             kept_out = record is not None and (record.cancel_due or record.state == "denied")
@@ -76,7 +76,7 @@ class World:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """One member under each address, or none; any records, and any registrants."""
+    """Worlds with at most one member for each address, any records and any registrants."""
     ids = [f"id {number}" for number in range(5)]
     rsvps = {}
     for number, email in enumerate(EMAILS[:3]):
@@ -94,7 +94,7 @@ def worlds(draw: st.DrawFn) -> World:
     zoom = {}
     for number, email in enumerate(EMAILS):
         if draw(st.booleans()):
-            # Zoom's record may be another than the one we knew.
+            # Zoom may have another registrant than the one we knew.
             own = draw(st.sampled_from([ids[number], f"other {number}"]))
             status = draw(st.sampled_from(["approved", "pending", "denied"]))
             zoom[own] = ListedRegistrant(own, email, status, is_new=draw(st.booleans()), has_link=status == "approved")
@@ -115,7 +115,7 @@ def test_applied_and_worked_off_a_plan_leaves_exactly_those_who_are_coming(world
         assert (rsvp.email in approved) == rsvp.should_be_registered
         if rsvp.should_be_registered:
             assert rsvp.record == KnownRegistrant("ready", approved[rsvp.email].id)
-    # Who was approved before the backup, and never answered, was approved by a host inside Zoom.
+    # Somebody approved before the backup who never answered was approved by a host inside Zoom.
     strangers = [one for one in world.zoom.values() if one.email == EMAILS[3]]
     assert not [one for one in strangers if one.is_new and one.status in {"approved", "pending"} and one.id in before]
 

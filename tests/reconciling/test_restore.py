@@ -1,4 +1,4 @@
-"""A backup is restored, and what happened after it was made is found and put right."""
+"""After a backup was restored, everything that happened since the backup is found and repaired."""
 
 import contextlib
 from collections import defaultdict
@@ -33,7 +33,7 @@ LISTS = ("meeting:read:list_meetings", "meeting:read:list_registrants")
 
 @pytest.fixture
 async def service(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The service without a worker, which a test starts and stops."""
+    """A service whose worker the test starts and stops."""
     async with run_service(database_url, redis_url, mailbox, worker=False) as service:
         yield service
 
@@ -41,21 +41,21 @@ async def service(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncI
 async def reconcile(
     service: RunningService, since: datetime, capsys: pytest.CaptureFixture[str], **options: Any
 ) -> tuple[str, bool]:
-    """What the command says, and whether it could look at everything."""
+    """Run the command; return its output and whether it could read everything."""
     capsys.readouterr()
     complete = await reconcile_accounts(service.resources, since, dry_run=options.get("dry_run", False))
     return capsys.readouterr().out, complete
 
 
 async def wait_quarter_hour(service: RunningService) -> None:
-    """Everything that became due within the next quarter of an hour is done."""
+    """Run all jobs that become due within the next quarter of an hour."""
     await service.wait_idle()
     for _ in range(3):
         await advance(service, 6)
 
 
 async def all_rows(service: RunningService) -> dict[str, list[str]]:
-    """Every row of every table, but for the time calls were made."""
+    """Return the rows of every table except that of the rate limiter."""
     names = await service.resources.db.pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {
         name: sorted(str(dict(row)) for row in await service.resources.db.pool.fetch(f'SELECT * FROM "{name}"'))  # noqa: S608 - our own names
@@ -65,7 +65,7 @@ async def all_rows(service: RunningService) -> dict[str, list[str]]:
 
 
 async def wanted_meetings(service: RunningService) -> list[tuple[str, str, str]]:
-    """Title, start and host's Zoom id of each meeting that events want."""
+    """Return title, start and host's Zoom id of each meeting that events need."""
     rows = await service.resources.db.pool.fetch(
         "SELECT title, starts_at, zoom_user_id FROM events JOIN hosts ON hosts.id = host_id"
         " WHERE delivery_mode = 'zoom' AND cancelled_at IS NULL AND deleted_at IS NULL"
@@ -74,7 +74,7 @@ async def wanted_meetings(service: RunningService) -> list[tuple[str, str, str]]
 
 
 async def assert_zoom_has_what_is_wanted(service: RunningService) -> None:
-    """Exactly the wanted meetings, and at each exactly those who are coming, each with the link we hold."""
+    """Check that Zoom has exactly the needed meetings, with the members who are coming and our links."""
     there = await zoom_meetings(service)
     has = sorted((meeting["topic"], meeting["start_time"], meeting["host_id"]) for meeting in there)
     assert has == await wanted_meetings(service)
@@ -101,7 +101,7 @@ async def assert_zoom_has_what_is_wanted(service: RunningService) -> None:
 
 
 def assert_no_number_is_used_twice(mails: list[Mail]) -> None:
-    """Whatever came to one calendar under one SEQUENCE says the same."""
+    """Check that all mails to one calendar with one SEQUENCE say the same."""
     contents: dict[tuple[str, int], set[str]] = defaultdict(set)
     for mail in mails:
         parts = {part.get_content_type(): part for part in mail.message.walk() if not part.is_multipart()}
@@ -115,23 +115,23 @@ def assert_no_number_is_used_twice(mails: list[Mail]) -> None:
 
 
 async def changing_calls(service: RunningService) -> list[str]:
-    """The calls that change something at Zoom, so far."""
+    """Return the calls so far that changed something at Zoom."""
     done = [entry["operation"] for entry in await service.journal() if entry["method"] != "GET"]
     return [operation for operation in done if operation and not operation.startswith("oauth")]
 
 
 def approved_emails(meeting: dict[str, Any]) -> list[str]:
-    """The addresses of who is approved at a meeting."""
+    """Return the addresses of the approved registrants of a meeting."""
     return sorted(each["email"] for each in meeting["registrants"] if each["status"] == "approved")
 
 
 def in_days(days: int, hours: int = 0) -> str:
-    """A moment, as events say it."""
+    """Return a start this many days from now."""
     return (datetime.now(UTC).replace(microsecond=0) + timedelta(days=days, hours=hours)).isoformat()
 
 
 async def first_life(service: RunningService) -> dict[str, Any]:
-    """Events with people coming, as they are when the backup is made."""
+    """Create events with members who are coming, as they are in the backup."""
     await service.connect()
     names = ("stays", "renamed", "cancelled", "left", "joined", "moved", "described")
     made = {
@@ -150,7 +150,7 @@ async def first_life(service: RunningService) -> dict[str, Any]:
 
 
 async def second_life(service: RunningService, made: dict[str, Any]) -> None:
-    """What happens after the backup, and is lost."""
+    """Do what happens after the backup and is lost."""
     await change(service, made["renamed"], title="Renamed since")
     await wait_quarter_hour(service)
     await change(service, made["renamed"], title="Renamed twice")
@@ -167,13 +167,13 @@ async def second_life(service: RunningService, made: dict[str, Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def restored(service: RunningService, folder: Path) -> AsyncIterator[tuple[dict[str, Any], datetime]]:
-    """A life after which the backup of an earlier moment was restored; the events, and when that was."""
+    """Run the service, make a backup, go on, restore it. Return the events and the time of the backup."""
     async with run_worker(service.resources):
         made = await first_life(service)
     since = service.clock.now()
     await dump(service, folder / "backup")
     async with run_worker(service.resources):
-        # The access token runs out meanwhile, so that the refresh token is spent.
+        # The access token expires meanwhile, so that the refresh token is used up.
         await service.advance_clock(timedelta(hours=2))
         await second_life(service, made)
     await restore(service, folder / "backup")
@@ -189,7 +189,7 @@ async def test_after_a_restore_zoom_has_exactly_what_is_wanted_and_no_sequence_i
         output, complete = await reconcile(service, since, capsys)
         assert complete, output
         assert NOTHING_TO_DO not in output
-        # Nobody has worked yet, and nothing is to be written down any more.
+        # No job has run yet, and a second plan has nothing to write.
         output, complete = await reconcile(service, since, capsys)
         assert (NOTHING_TO_DO in output, complete) == (True, True), output
         async with run_worker(service.resources):
@@ -220,7 +220,8 @@ async def test_a_dry_run_shows_the_plan_and_changes_nothing(
         await service.create_event(title="Made since", starts_at=in_days(3), ends_at=in_days(3, 1))
         await change(service, event, title="Renamed since")
     await restore(service, tmp_path / "backup")
-    before, called = await all_rows(service), await changing_calls(service)
+    before = await all_rows(service)
+    called = await changing_calls(service)
     output, complete = await reconcile(service, since, capsys, dry_run=True)
     assert complete
     assert {"raise", "read", "delete", "correct"} <= {line.split()[0] for line in output.splitlines() if line}
@@ -268,7 +269,7 @@ async def test_with_the_required_scopes_alone_everybody_known_converges_and_the_
         assert complete
         assert all(scope in output for scope in LISTS)
         async with run_worker(service.resources):
-            # A restored service is told of what goes on at Zoom again.
+            # A restored service receives notifications again.
             lost = next(meeting for meeting in await zoom_meetings(service) if meeting["topic"] == "Made since")
             await notify_created(service, lost)
             await wait_quarter_hour(service)
@@ -279,7 +280,7 @@ async def test_with_the_required_scopes_alone_everybody_known_converges_and_the_
         output, complete = await reconcile(service, since, capsys)
         assert NOTHING_TO_DO in output
         there = {meeting["topic"]: meeting for meeting in await zoom_meetings(service)}
-        # Nobody has told of what was made on another host.
+        # No notification told of the meeting that was created on another host.
         assert [(meeting["topic"]) for meeting in await zoom_meetings(service)].count("Event that is moved") == 2
         assert approved_emails(there["Event that is left"]) == ["member@members.example"]
         assert approved_emails(there["Event that is joined"]) == []
@@ -316,7 +317,8 @@ async def test_it_can_be_interrupted_and_run_beside_workers(
     await set_behavior(service, refresh_grace_seconds=10**6)
     await grant(service, *LISTS)
     async with restored(service, tmp_path) as (_, since):
-        applied, original = 0, apply_plan._apply
+        applied = 0
+        original = apply_plan._apply
 
         async def interrupted(*arguments: Any) -> None:
             nonlocal applied

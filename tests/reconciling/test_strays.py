@@ -1,4 +1,4 @@
-"""What nothing we know of wants is taken away at Zoom, and nothing else is."""
+"""Meetings and registrants that nothing needs are removed from Zoom, and nothing else is."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ LISTS = ("meeting:read:list_meetings", "meeting:read:list_registrants")
 
 
 async def forget_event(service: RunningService, event: dict[str, Any]) -> None:
-    """The database knows nothing of an event any more, as if it had been made after the backup."""
+    """Delete an event and all its rows, as if it had been created after the backup."""
     for table in ("registrants", "live_streams", "reservations", "registrations", "meetings", "events"):
         column = {"events": "id", "registrants": "meeting_id"}.get(table, "event_id")
         ids = "SELECT id FROM meetings WHERE event_id = $1::uuid" if table == "registrants" else "SELECT $1::uuid"
@@ -28,7 +28,7 @@ async def forget_event(service: RunningService, event: dict[str, Any]) -> None:
 
 
 async def report_stray(service: RunningService, number: int, registrant_id: str = "") -> None:
-    """A reconciliation found it, and everything came to rest."""
+    """Store a stray as a reconciliation does, and wait until no job is due."""
     account_id = await service.resources.db.pool.fetchval("SELECT id FROM accounts")
     async with service.resources.db.transaction() as tx:
         await strays.store(tx, account_id, number, registrant_id)
@@ -36,7 +36,7 @@ async def report_stray(service: RunningService, number: int, registrant_id: str 
 
 
 async def stray_count(service: RunningService) -> int:
-    """How much is still to be taken away."""
+    """Return how many strays are still to be removed."""
     count: int = await service.resources.db.pool.fetchval("SELECT count(*) FROM strays")
     return count
 

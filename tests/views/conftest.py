@@ -1,4 +1,4 @@
-"""The API with nobody at work behind it, and hosts of a Zoom account that was connected once."""
+"""Fixtures: a service without a worker, and the hosts of a connected Zoom account."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SPACES = f"/api/communities/{COMMUNITY['slug']}/spaces"
 
 @pytest.fixture
 async def idle(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The service without a worker: nothing happens by itself."""
+    """A service without a worker: no job runs."""
     async with run_service(database_url, redis_url, mailbox, worker=False) as service:
         yield service
 
@@ -35,7 +35,7 @@ class Hosts:
 
 @pytest.fixture
 async def hosts(idle: RunningService) -> Hosts:
-    """Hosts that are there without Zoom."""
+    """Insert an account and its hosts, without any call to Zoom."""
     made = Hosts(uuid4(), uuid4(), uuid4())
     async with idle.resources.db.transaction() as tx:
         tx.session.add(Community(**COMMUNITY))
@@ -46,7 +46,7 @@ async def hosts(idle: RunningService) -> Hosts:
                 community_id=COMMUNITY["id"],
                 zoom_account_id="riverside",
                 zoom_user_id="rosa",
-                own_user_only="",
+                user_scope="",
                 status="connected",
                 connected_by="m-admin",
                 connected_at=tx.now,
@@ -70,13 +70,13 @@ async def hosts(idle: RunningService) -> Hosts:
 
 
 def whole_hour(service: RunningService, **offset: float) -> datetime:
-    """A whole hour, so much later than now; the same one in all of a test."""
+    """Return a whole hour at this offset from the start of the test; the same one throughout the test."""
     now = service.clock.started_at + service.clock.ahead
     return (now + timedelta(**offset)).replace(minute=0, second=0, microsecond=0)
 
 
 def event_body(service: RunningService, **fields: Any) -> dict[str, Any]:
-    """The body of an event tomorrow that runs nowhere in particular."""
+    """Return the body of an event for tomorrow that runs nowhere in particular."""
     starts = whole_hour(service, days=1)
     body = {"title": "Circle", "starts_at": starts, "ends_at": starts + timedelta(hours=1), "timezone": "Europe/Berlin"}
     return {name: str(value) if isinstance(value, UUID) else _text(value) for name, value in (body | fields).items()}
@@ -87,18 +87,18 @@ def _text(value: Any) -> Any:
 
 
 async def create_event(service: RunningService, **fields: Any) -> Any:
-    """An event made by the admin, as the answer showed it."""
+    """Create an event as the admin, and return it as the response shows it."""
     response = await service.post("admin", EVENTS, event_body(service, **fields))
     assert response.status_code == 201, response.text
     return response.json()
 
 
 async def set_rsvp(service: RunningService, who: str, event: Any, status: str) -> None:
-    """A member's RSVP."""
+    """Set the RSVP of a member."""
     response = await service.call(who, "PUT", f"/api/events/{event['id']}/rsvp", json={"status": status})
     assert response.status_code == 200, response.text
 
 
 def url(event: Any) -> str:
-    """Where an event is."""
+    """Return the path of an event."""
     return f"/api/events/{event['id']}"

@@ -1,4 +1,4 @@
-"""Admins write events, members read them, and to everybody else they do not exist."""
+"""Admins write events, members read them, and for everybody else they do not exist."""
 
 from datetime import timedelta
 from typing import Any

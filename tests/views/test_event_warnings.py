@@ -1,4 +1,4 @@
-"""Admins see on an event what it does not get from its host, for as long as that matters."""
+"""An event shows its admins what it does not get from its host, as long as that matters."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,13 +8,13 @@ from tests.views.conftest import Hosts, create_event, set_rsvp, url, whole_hour
 
 
 async def warning_types(service: RunningService, event: Any, who: str = "admin") -> list[str]:
-    """Which warnings an event shows."""
+    """Return the types of the warnings that an event shows."""
     zoom = (await service.get(who, url(event))).json()["zoom"]
     return [warning["type"] for warning in zoom["warnings"]]
 
 
 async def update_hosts(service: RunningService, what: str) -> None:
-    await service.resources.db.pool.execute(f"UPDATE hosts SET {what}")  # noqa: S608 - a word of this file
+    await service.resources.db.pool.execute(f"UPDATE hosts SET {what}")  # noqa: S608 - a constant of this file
 
 
 async def test_a_licensed_host_with_room_for_all_warns_of_nothing(idle: RunningService, hosts: Hosts) -> None:

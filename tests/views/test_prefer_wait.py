@@ -1,4 +1,4 @@
-"""Who prefers to wait reads what Zoom made of the change; nobody else is held up by that."""
+"""A caller who prefers to wait gets the result of the change at Zoom, and delays nobody else."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Lists show what was asked for, all of it and once, in the order of time."""
+"""Lists show every matching event exactly once, ordered by time."""
 
 from datetime import timedelta
 from typing import Any
