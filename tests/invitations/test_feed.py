@@ -1,7 +1,6 @@
 """A member's calendar feed: their events, at a secret address that they can replace and take back."""
 
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -9,31 +8,10 @@ import pytest
 import vobject
 
 from app.core.logs import redact
-from tests.invitations.test_invite_sending import ZOOM_LINK, forward_past_settling, received_mails
+from tests.support.mail_steps import FEED, ZOOM_LINK, feed_entries, forward_past_settling, received_mails, subscribe
+from tests.support.registration_steps import native_event, slug
 from tests.support.service import RunningService
 from tests.support.steps import cancel, change, rsvp
-from tests.views.test_registrations_api import native_event, slug
-
-MINE = "/api/me/calendar-feed"
-
-
-async def subscribe(service: RunningService, who: str = "member") -> str:
-    """The path of a new feed of somebody."""
-    made = await service.post(who, MINE)
-    assert made.status_code == 201, made.text
-    url = str(made.json()["url"])
-    assert url.startswith(f"{service.settings.public_url}/calendar/")
-    return urlsplit(url).path
-
-
-async def feed_entries(service: RunningService, path: str) -> list[Any]:
-    """The entries of a feed."""
-    response = await service.get(None, path)
-    assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == "text/calendar; charset=utf-8"
-    calendar = vobject.readOne(response.text)
-    assert not hasattr(calendar, "method")
-    return list(getattr(calendar, "vevent_list", []))
 
 
 async def test_the_feed_shows_what_one_comes_to_as_the_invites_say(service: RunningService) -> None:
@@ -118,19 +96,19 @@ async def test_a_change_that_is_not_mailed_yet_has_the_number_its_mail_will_have
 
 
 async def test_the_secret_is_shown_once_and_only_the_last_one_opens(service: RunningService) -> None:
-    assert (await service.get("member", MINE)).json() == {"active": False, "created_at": None}
+    assert (await service.get("member", FEED)).json() == {"active": False, "created_at": None}
     old = await subscribe(service)
-    state = (await service.get("member", MINE)).json()
+    state = (await service.get("member", FEED)).json()
     assert (state["active"], set(state)) == (True, {"active", "created_at"})
     new = await subscribe(service)
     assert new != old
     await feed_entries(service, new)
     gone = await service.get(None, old)
     assert (gone.status_code, slug(gone)) == (404, "not-found")
-    assert (await service.call("member", "DELETE", MINE)).status_code == 204
-    assert (await service.call("member", "DELETE", MINE)).status_code == 204
+    assert (await service.call("member", "DELETE", FEED)).status_code == 204
+    assert (await service.call("member", "DELETE", FEED)).status_code == 204
     assert (await service.get(None, new)).content == gone.content.replace(old.encode(), new.encode())
-    assert (await service.get("member", MINE)).json()["active"] is False
+    assert (await service.get("member", FEED)).json()["active"] is False
 
 
 async def test_of_the_secret_only_a_digest_is_kept_and_nothing_is_logged(service: RunningService) -> None:

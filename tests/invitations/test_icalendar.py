@@ -17,34 +17,11 @@ from hypothesis import strategies as st
 
 from app.core.text_cleaning import clean_text, single_line
 from app.invitations.icalendar import Invite, render_download, render_invite
-from app.invitations.mail_rendering import PreviousEvent, render
+from app.invitations.mail_rendering import render
 from app.invitations.mime import build_message, invite_message_id
 from app.invitations.texts import ENGLISH, MailKind, format_period
 from app.registrations.addresses import is_valid_address
-
-INVITE = Invite(
-    uid="6f0c2d1e@kindryn.example",
-    sequence=3,
-    method="REQUEST",
-    tentative=False,
-    title="Cooking with fire",
-    description="We cook.\nBring a knife.",
-    starts_at=datetime(2026, 11, 25, 10, 0, tzinfo=UTC),
-    ends_at=datetime(2026, 11, 25, 11, 0, tzinfo=UTC),
-    timezone="Europe/Berlin",
-    join_link="https://zoom.kindryn.example/join/ada-link",
-    event_url="https://kindryn.example/kitchen/events/1",
-    organizer_name="Kitchen Club",
-    organizer_email="events@kindryn.example",
-    attendee_name="Ada Lovelace",
-    attendee_email="ada@example.com",
-    stamp=datetime(2026, 11, 1, 9, 30, tzinfo=UTC),
-)
-CANCELLED = replace(INVITE, method="CANCEL", sequence=4, whole_event_cancelled=True)
-UNINVITED = replace(INVITE, method="CANCEL", sequence=4)
-PREVIOUS_EVENT = PreviousEvent(
-    "Cooking", INVITE.starts_at - timedelta(days=1), INVITE.ends_at - timedelta(days=1), "Europe/Berlin"
-)
+from tests.support.invites import CANCELLED, INVITE, UNINVITED
 
 HOSTILE = (
     *(

@@ -1,20 +1,24 @@
 """Each member's calendar ends up as the event is, by mails that say only what is still true."""
 
-import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
-from typing import Any, NamedTuple
+from typing import Any
 
-import icalendar
 import pytest
 
 from app.clients.mail import Mailer as MailClient
 from app.clients.mail import MailUnavailable
 from app.invitations.invite_state import SETTLE_DELAY
+from tests.support.mail_steps import (
+    ZOOM_LINK,
+    forward_past_settling,
+    no_mail_server,
+    parse_mail,
+    received_entries,
+    received_mails,
+)
+from tests.support.registration_steps import list_registrations, native_event
 from tests.support.service import RunningService
 from tests.support.steps import (
     ADD,
@@ -29,74 +33,12 @@ from tests.support.steps import (
     zoom_meetings,
 )
 from tests.support.steps import change as change_now
-from tests.views.test_registrations_api import list_registrations, native_event
-
-ZOOM_LINK = re.compile(r"https?://[^\s\"<>]*/(j|w|s)/\d{9,}")
-
-
-class CalendarMail(NamedTuple):
-    """What one mail does to a calendar."""
-
-    to: str
-    method: str
-    sequence: int
-    title: str
-    uid: str
-    message_id: str
-    subject: str
-
-
-def parse_mail(message: EmailMessage) -> CalendarMail:
-    part = next(part for part in message.walk() if part.get_content_type() == "text/calendar")
-    content = part.get_payload(decode=True)
-    assert isinstance(content, bytes)
-    calendar = icalendar.Calendar.from_ical(content)
-    event = calendar.walk("VEVENT")[0]
-    return CalendarMail(
-        str(message["To"]).rpartition("<")[2].rstrip(">"),
-        str(calendar["METHOD"]),
-        int(str(event["SEQUENCE"])),
-        str(event["SUMMARY"]),
-        str(event["UID"]),
-        str(message["Message-ID"]),
-        str(message["Subject"]),
-    )
-
-
-def received_mails(service: RunningService) -> list[CalendarMail]:
-    """Every mail that has come, oldest first."""
-    return [parse_mail(mail.message) for mail in service.mailbox.all()]
-
-
-def received_entries(service: RunningService) -> list[tuple[str, int, str]]:
-    """What the mails do, in order."""
-    return [(found.method, found.sequence, found.title) for found in received_mails(service)]
-
-
-async def forward_past_settling(service: RunningService) -> None:
-    """So much later that changes are mailed."""
-    await service.advance_clock(SETTLE_DELAY + timedelta(seconds=1))
-    await service.wait_idle()
 
 
 async def change(service: RunningService, event: dict[str, Any], **changes: Any) -> None:
     """The event changed, and left alone for long enough."""
     await change_now(service, event, **changes)
     await forward_past_settling(service)
-
-
-@contextmanager
-def no_mail_server(service: RunningService) -> Iterator[None]:
-    """Nobody listens where the mail server should be, and its open connections are broken."""
-    mail = service.resources.mail
-    usual = mail._server
-    mail._server = replace(usual, port=9)
-    for connection in mail._idle_connections:
-        connection.smtp.close()
-    try:
-        yield
-    finally:
-        mail._server = usual
 
 
 async def test_the_invite_does_not_wait_for_zoom(service: RunningService) -> None:

@@ -13,7 +13,7 @@ from app.invitations.calendar_links import all_links
 from app.invitations.icalendar import Invite
 from app.invitations.mail_rendering import render
 from app.invitations.texts import ENGLISH, GERMAN, MailKind, format_period
-from tests.invitations.test_icalendar import CANCELLED, INVITE, PREVIOUS_EVENT, UNINVITED
+from tests.support.invites import CANCELLED, INVITE, PREVIOUS_EVENT, UNINVITED
 
 UNSUBSCRIBE = "https://zoom.kindryn.example/unsubscribe/ada"
 

@@ -16,14 +16,19 @@ from app.core import outbox as core_outbox
 from app.core.job_context import Superseded
 from app.core.job_runner import JobRunner
 from app.core.outbox import LeaseLost
-from tests.invitations.test_invite_sending import forward_past_settling, parse_mail, received_entries, received_mails
-from tests.invitations.test_reminders import received_reminders
 from tests.joining.test_guest_api import guest_link, invite_guest, open_browser
 from tests.live.test_missing_host import missing_host_mails
 from tests.support.calendars import octets
+from tests.support.mail_steps import (
+    forward_past_settling,
+    parse_mail,
+    received_entries,
+    received_mails,
+    received_reminders,
+)
+from tests.support.registration_steps import native_event
 from tests.support.service import RunningService
 from tests.support.steps import cancel, change, rsvp
-from tests.views.test_registrations_api import native_event
 
 
 @dataclass

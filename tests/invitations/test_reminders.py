@@ -5,7 +5,6 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -13,48 +12,27 @@ from httpx import Response
 
 from app.clients.mail import Mailer as MailClient
 from app.clients.mail import MailUnavailable
-from tests.invitations.test_invite_sending import forward_past_settling, no_mail_server
+from tests.support.mail_steps import (
+    forward_past_settling,
+    forward_to_minutes_before,
+    no_mail_server,
+    plain_text,
+    received_reminders,
+    reminded_addresses,
+    unsubscribe_path,
+)
+from tests.support.registration_steps import list_registrations, native_event
 from tests.support.service import COMMUNITY, RunningService
 from tests.support.steps import advance, cancel, change, outbox, rsvp
-from tests.views.test_registrations_api import list_registrations, native_event
 
 SETTINGS = f"/api/communities/{COMMUNITY['slug']}/settings"
 MIA = "member@members.example"
-
-
-def received_reminders(service: RunningService) -> list[EmailMessage]:
-    """The reminders that have come, oldest first."""
-    return [mail.message for mail in service.mailbox.all() if "List-Unsubscribe" in mail.message]
-
-
-def reminded_addresses(service: RunningService) -> list[str]:
-    """Who was reminded, in the order of their addresses."""
-    return sorted(str(message["To"]).rpartition("<")[2].rstrip(">") for message in received_reminders(service))
-
-
-def plain_text(message: EmailMessage) -> str:
-    """The plain text of a mail."""
-    body = message.get_body(("plain",))
-    assert body is not None
-    return str(body.get_content())
-
-
-def unsubscribe_path(message: EmailMessage) -> str:
-    """The path that ends reminders."""
-    return urlsplit(str(message["List-Unsubscribe"]).strip("<>")).path
 
 
 async def set_reminder_minutes(service: RunningService, *minutes: int) -> None:
     """The community's admins choose when people are reminded."""
     chosen = await service.patch("admin", SETTINGS, {"reminders": {"minutes_before": list(minutes)}})
     assert chosen.status_code == 200, chosen.text
-    await service.wait_idle()
-
-
-async def forward_to_minutes_before(service: RunningService, event: dict[str, Any], minutes: float) -> None:
-    """So many minutes before the start, everything that became due is done."""
-    starts_at = datetime.fromisoformat(event["starts_at"])
-    await service.advance_clock(starts_at - timedelta(minutes=minutes) - service.clock.now())
     await service.wait_idle()
 
 

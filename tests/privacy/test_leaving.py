@@ -8,9 +8,9 @@ import pytest
 from httpx import Response
 
 from app.registrations.models import guest_member_id
+from tests.support.registration_steps import native_event, slug
 from tests.support.service import COMMUNITY, RunningService
 from tests.support.steps import CARD, get_event, only_meeting, rsvp
-from tests.views.test_registrations_api import native_event, slug
 
 OPENS = timedelta(hours=24)
 GUEST = {"email": "gil@guests.example", "name": "Gil Guest"}

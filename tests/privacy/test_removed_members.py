@@ -13,9 +13,9 @@ from app.privacy import tasks
 from tests.inbox.harness import NOW
 from tests.privacy.test_leaving import OPENS, remove_and_check
 from tests.support.live_steps import live_event, open_stream, post_message
+from tests.support.registration_steps import native_event, slug
 from tests.support.service import COMMUNITY, RunningService
 from tests.support.steps import get_event, rsvp
-from tests.views.test_registrations_api import native_event, slug
 
 HERE = f"/api/communities/{COMMUNITY['slug']}"
 BOTH = [COMMUNITY | {"role": "MEMBER"}, {"id": "c-elsewhere", "slug": "elsewhere", "role": "MEMBER"}]

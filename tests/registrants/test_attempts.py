@@ -2,15 +2,27 @@
 what nobody knows."""
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from app.registrants import daily_additions
-from tests.registrants.test_notifications import STRANGER, fill_in_form, send_notification
-from tests.registrants.test_sync import registrant, statuses
+from tests.support.registrant_steps import (
+    ALWAYS,
+    LISTS,
+    NOTICES,
+    STRANGER,
+    click_join,
+    event_at_noon,
+    fill_in_form,
+    is_let_in,
+    registrant,
+    seconds_to_midnight,
+    send_notification,
+    spend_additions_without_response,
+    statuses,
+    withdraw_with_lost_response,
+)
 from tests.support.service import RunningService
 from tests.support.steps import (
     ADD,
@@ -18,9 +30,7 @@ from tests.support.steps import (
     STATUS,
     advance,
     advance_past_midnight,
-    advance_to_noon,
     delayed,
-    grant,
     lost_answer,
     lost_notification,
     only_meeting,
@@ -34,53 +44,8 @@ from tests.support.steps import (
 from tests.support.timeouts import TIMEOUT
 
 ADDRESS = "member@members.example"
-NOTICES, LISTS = "meeting:read:registrant", "meeting:read:list_registrants"
 GRANTS = [(), (NOTICES,), (LISTS,), (NOTICES, LISTS)]
-ALWAYS = 50  # calls: as often as anybody tries
 AGAIN = 0.2  # minutes; whatever was tried a few times in vain is tried again
-
-
-async def event_at_noon(service: RunningService, *scopes: str) -> dict[str, Any]:
-    """An event that begins in ten minutes, at noon, on an account that grants `scopes` besides the fourteen."""
-    await advance_to_noon(service)
-    if scopes:
-        await grant(service, *scopes)
-    await service.connect()
-    now = service.clock.now()
-    starts, ends = now + timedelta(minutes=10), now + timedelta(hours=14)
-    event: dict[str, Any] = await service.create_event(starts_at=starts.isoformat(), ends_at=ends.isoformat())
-    return event
-
-
-async def click_join(service: RunningService, event: dict[str, Any], who: str = "member") -> httpx.Response:
-    """A click on Join."""
-    return await service.post(who, f"/api/events/{event['id']}/zoom-join")
-
-
-async def is_let_in(service: RunningService, event: dict[str, Any], who: str = "member") -> bool:
-    """Whether a click on Join leads to a link by which Zoom lets somebody in."""
-    clicked = await click_join(service, event, who)
-    if clicked.status_code != 200:
-        return False
-    location = (await service.get(None, clicked.json()["url"])).headers["location"]
-    return location in [
-        each["join_url"] for each in (await only_meeting(service))["registrants"] if each["status"] == "approved"
-    ]
-
-
-async def withdraw_with_lost_response(service: RunningService, event: dict[str, Any]) -> None:
-    """The member came, and does not come after all: Zoom cancels them and its answers are lost."""
-    await rsvp(service, event)
-    await advance(service, 2)
-    await set_faults(service, lost_answer(STATUS, ALWAYS))
-    await rsvp(service, event, status="not_going")
-    assert await statuses(service) == {ADDRESS: "cancelled"}
-
-
-def seconds_to_midnight(service: RunningService) -> float:
-    """Until 00:00 UTC."""
-    now = service.clock.now()
-    return (now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1) - now).total_seconds()
 
 
 @pytest.mark.parametrize("scopes", GRANTS, ids=["fourteen", "notices", "lists", "all"])
@@ -305,20 +270,6 @@ async def request_registration(service: RunningService, event: dict[str, Any], h
     else:
         assert (await service.post("admin", f"{path}/new-link")).status_code == 202
     await service.wait_idle()
-
-
-async def spend_additions_without_response(
-    service: RunningService, event: dict[str, Any], fault: dict[str, Any]
-) -> None:
-    """All three additions of the day are made, and no answer comes."""
-    await set_faults(service, fault)
-    await rsvp(service, event)
-    await advance(service)
-    await rsvp(service, event)
-    assert len(await zoom_calls(service, ADD)) == 3
-    await set_faults(service)
-    await advance(service)
-    assert len(await zoom_calls(service, ADD)) == 3
 
 
 async def test_where_nothing_can_be_done_before_midnight_everybody_is_told_so(service: RunningService) -> None:

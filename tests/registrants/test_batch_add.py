@@ -5,12 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from httpx import Response
 
 from app import facts
 from app.core import batching
 from app.registrants import batch_add, sync
 from app.simulator import registrants as simulated_registrants
+from tests.support.registrant_steps import BATCH, SCOPE
+from tests.support.registration_steps import put_numbered_rsvp
 from tests.support.service import COMMUNITY, RunningService
 from tests.support.steps import (
     ADD,
@@ -28,9 +29,6 @@ from tests.support.steps import (
 )
 from tests.support.timeouts import TIMEOUT
 
-BATCH = "addBatchRegistrants"
-SCOPE = "meeting:write:batch_registrants:admin"
-
 
 async def connect_with_batch_scope(service: RunningService) -> Any:
     """Ada's account connected, with the scope for batches."""
@@ -39,19 +37,10 @@ async def connect_with_batch_scope(service: RunningService) -> Any:
     return await service.connect()
 
 
-async def put_rsvp(service: RunningService, event: dict[str, Any], number: int, **extra_claims: Any) -> Response:
-    """One of many members is going; nobody waits for what follows."""
-    claims = {"sub": f"m-{number}", "email": f"m{number}@members.example", "name": f"Member {number}"} | extra_claims
-    headers = {"Authorization": f"Bearer {service.platform.token('member', service.clock.now(), **claims)}"}
-    return await service.call(
-        "member", "PUT", f"/api/events/{event['id']}/rsvp", json={"status": "going"}, headers=headers
-    )
-
-
 async def event_with_attendees(service: RunningService, people: int, **fields: Any) -> Any:
     """An event on Zoom, and so many people registered for it."""
     event = await service.create_event(**fields)
-    for response in await asyncio.gather(*(put_rsvp(service, event, number) for number in range(people))):
+    for response in await asyncio.gather(*(put_numbered_rsvp(service, event, number) for number in range(people))):
         assert response.status_code == 200, response.text
     await service.wait_idle()
     return event
@@ -159,7 +148,7 @@ async def test_whom_zoom_leaves_out_of_its_answer_goes_the_single_way(
     event = await event_with_attendees(service, 6)
     original = simulated_registrants._batch_item
     monkeypatch.setattr(
-        simulated_registrants, "_batched", lambda found: {} if found.email.startswith("m2@") else original(found)
+        simulated_registrants, "_batch_item", lambda found: {} if found.email.startswith("m2@") else original(found)
     )
     before = len(await service.journal())
     await move_to_host(service, event, "ben@riverside.example")
@@ -248,7 +237,7 @@ async def test_of_two_members_with_one_address_the_batch_takes_the_one_who_answe
 ) -> None:
     await connect_with_batch_scope(service)
     event = await event_with_attendees(service, 6)
-    await put_rsvp(service, event, 99, email="M1@members.example")
+    await put_numbered_rsvp(service, event, 99, email="M1@members.example")
     await service.wait_idle()
     await move_to_host(service, event, "ben@riverside.example")
     (call,) = await zoom_calls(service, BATCH)
@@ -267,8 +256,8 @@ async def test_a_name_that_changed_while_zoom_was_slow_is_no_reason_to_add_anybo
     async with delayed(service, BATCH):
         assert (await service.patch("admin", f"/api/events/{event['id']}", {"host_id": host})).status_code == 200
         await wait_until_claimed(service, 6)
-        assert (await put_rsvp(service, event, 3, name="Renamed Member")).status_code == 200
-        assert (await put_rsvp(service, event, 77)).status_code == 200
+        assert (await put_numbered_rsvp(service, event, 3, name="Renamed Member")).status_code == 200
+        assert (await put_numbered_rsvp(service, event, 77)).status_code == 200
     await service.wait_idle()
     assert await single_adds(service, before) == ["m77@members.example"]
     assert await registrant_states(service) == {"ready": 7}
@@ -304,7 +293,7 @@ async def test_rows_taken_together_are_nobody_elses_until_they_are_settled_or_th
 ) -> None:
     event = await service.create_event(delivery_mode="native")
     for number in range(3):
-        await put_rsvp(service, event, number)
+        await put_numbered_rsvp(service, event, number)
     await service.wait_idle()
     ids = [str(row["id"]) for row in await service.resources.db.pool.fetch("SELECT id FROM registrations ORDER BY id")]
     database = service.resources.db

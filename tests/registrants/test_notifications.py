@@ -1,18 +1,17 @@
 """What people do to registrants inside Zoom is heard, leaves no dead link, and starts no quarrel."""
 
 import itertools
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 
 from app.clients.zoom import Registrant
 from app.core.job_runner import JobContext
 from app.core.outbox import ClaimedJob, RetryLater
 from app.registrants import registrant_state
-from tests.registrants.test_sync import registrant, statuses
+from tests.support.registrant_steps import ADDRESS, STRANGER, fill_in_form, registrant, send_notification, statuses
 from tests.support.service import RunningService
 from tests.support.steps import (
     ADD,
@@ -31,7 +30,6 @@ from tests.support.steps import (
     zoom_calls,
 )
 
-ADDRESS, STRANGER = "member@members.example", "stranger@elsewhere.example"
 GUS = {"email": "gus@guests.example", "name": "Gus Guest"}
 
 
@@ -48,38 +46,6 @@ async def act_inside_zoom(service: RunningService, event: dict[str, Any], action
     await service.advance_clock(timedelta(seconds=10))
     path = f"/simulator/meetings/{event['zoom']['meeting_id']}/registrants"
     (await service.zoom.post(path, json={"email": email, "action": action})).raise_for_status()
-    await service.wait_idle()
-
-
-async def fill_in_form(service: RunningService, email: str) -> None:
-    """Somebody fills in Zoom's registration form."""
-    meeting = await only_meeting(service)
-    response = await service.zoom.post(
-        meeting["registration_url"],
-        content=str(httpx.QueryParams({"first_name": "Sam", "email": email})),
-        headers={"content-type": "application/x-www-form-urlencoded"},
-    )
-    response.raise_for_status()
-    await service.wait_idle()
-
-
-async def send_notification(
-    service: RunningService, kind: str, at: datetime, email: str = ADDRESS, **extra: str | int
-) -> None:
-    """Zoom says late what happened to somebody's registrant at a moment."""
-    meeting = await only_meeting(service)
-    person = next(each for each in reversed(meeting["registrants"]) if each["email"] == email)
-    zoom_object = {
-        "id": meeting["id"],
-        "host_id": meeting["host_id"],
-        "registrant": {"id": person["id"], "email": email} | extra,
-    }
-    payload = {"account_id": meeting["account_id"], "object": zoom_object}
-    stamp = int(at.timestamp() * 1000)
-    document = {"event": f"meeting.registration_{kind}", "event_ts": stamp, "payload": payload}
-    body = httpx.Response(200, json=document).text
-    request = {"event": document["event"], "account_id": meeting["account_id"], "body": body}
-    (await service.zoom.post("/simulator/notifications", json=request)).raise_for_status()
     await service.wait_idle()
 
 

@@ -1,13 +1,13 @@
 """What members answer and what Zoom knows of them become equal, by as few calls as that takes."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from app.registrants.zoom_calls import registrant_body
 from app.simulator import validation
 from app.simulator.limits import REGISTRANT_DAILY, STATUS_DAILY
+from tests.support.registrant_steps import registrant, statuses
 from tests.support.service import RunningService
 from tests.support.steps import (
     ADD,
@@ -34,16 +34,6 @@ from tests.support.steps import (
     zoom_calls,
     zoom_meetings,
 )
-
-
-async def registrant(service: RunningService, event: dict[str, Any], who: str = "member") -> Any:
-    """What Zoom knows of somebody, as they see it."""
-    return (await get_event(service, event, who))["my_rsvp"]["registrant"]
-
-
-async def statuses(service: RunningService) -> dict[str, str]:
-    """The registrants of the only meeting: e-mail and status; the last of an address counts."""
-    return {found["email"]: found["status"] for found in (await only_meeting(service))["registrants"]}
 
 
 async def test_an_answer_becomes_a_registrant_who_need_not_be_approved(service: RunningService) -> None:

@@ -229,7 +229,7 @@ class Machine(RuleBasedStateMachine):
         self.run(self.scenario.rsvp(address))
 
     @rule(path=st.sampled_from(("registrations/m-member/new-link", "zoom/sync")))
-    @precondition(lambda self: self.life.coming is not None)
+    @precondition(lambda self: self.scenario.expected_email is not None)
     def ask(self, path: str) -> None:
         self.run(self.scenario.ask_organiser(path))
 

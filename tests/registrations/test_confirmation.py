@@ -6,16 +6,17 @@ from typing import Any
 
 from httpx import Response
 
-from tests.invitations.test_feed import feed_entries, subscribe
-from tests.invitations.test_reminders import (
+from tests.support.mail_steps import (
+    feed_entries,
     forward_to_minutes_before,
     received_reminders,
     reminded_addresses,
+    subscribe,
     unsubscribe_path,
 )
+from tests.support.registration_steps import list_registrations, native_event, slug
 from tests.support.service import COMMUNITY, RunningService
 from tests.support.steps import rsvp
-from tests.views.test_registrations_api import list_registrations, native_event, slug
 
 ELSEWHERE = {"id": "c-elsewhere", "slug": "elsewhere"}
 MIA, TYPED = "member@members.example", "typed@admins.example"

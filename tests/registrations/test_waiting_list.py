@@ -4,28 +4,18 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from httpx import Response
-
 from app.devstack.mailbox import Mailbox
+from tests.support.registration_steps import native_event, put_numbered_rsvp
 from tests.support.service import RunningService, run_service
 from tests.support.steps import ADD, change, get_event, only_meeting, rsvp, zoom_calls
-from tests.views.test_registrations_api import native_event
 
 GUEST = {"email": "gil@guests.example", "name": "Gil Guest"}
-
-
-async def put_rsvp(service: RunningService, event: dict[str, Any], number: int, status: str = "going") -> Response:
-    """The answer of one of many members; nobody waits for what follows."""
-    claims = {"sub": f"m-{number}", "email": f"m{number}@members.example", "name": f"Member {number}"}
-    headers = {"Authorization": f"Bearer {service.platform.token('member', service.clock.now(), **claims)}"}
-    path = f"/api/events/{event['id']}/rsvp"
-    return await service.call("member", "PUT", path, json={"status": status}, headers=headers)
 
 
 async def rsvp_in_order(service: RunningService, event: dict[str, Any], people: int) -> None:
     """So many people answered, one after the other."""
     for number in range(people):
-        assert (await put_rsvp(service, event, number)).status_code == 200
+        assert (await put_numbered_rsvp(service, event, number)).status_code == 200
     await service.wait_idle()
 
 
@@ -46,7 +36,9 @@ async def test_each_place_that_becomes_free_goes_to_the_next_who_is_told_once(se
     event = await native_event(service, capacity=2)
     await rsvp_in_order(service, event, 6)
     service.mailbox.clear()
-    await asyncio.gather(put_rsvp(service, event, 0, "not_going"), put_rsvp(service, event, 1, "maybe"))
+    await asyncio.gather(
+        put_numbered_rsvp(service, event, 0, "not_going"), put_numbered_rsvp(service, event, 1, "maybe")
+    )
     await service.wait_idle()
     assert await waiting_member_ids(service, event) == ["m-4", "m-5"]
     recipients = mail_recipients(service)
@@ -56,7 +48,7 @@ async def test_each_place_that_becomes_free_goes_to_the_next_who_is_told_once(se
         0,
         0,
     )
-    await put_rsvp(service, event, 2, "not_going")
+    await put_numbered_rsvp(service, event, 2, "not_going")
     await service.wait_idle()
     assert await waiting_member_ids(service, event) == ["m-5"]
     assert [mail_recipients(service).count(name) for name in ("m3", "m4", "m5")] == [1, 1, 0]
@@ -81,10 +73,10 @@ async def test_fewer_places_tell_nobody_anything_and_are_made_good_by_those_who_
     await change(service, event, capacity=2)
     assert (await get_event(service, event))["counts"] == {"going": 3, "maybe": 0, "waiting": 1}
     assert mail_recipients(service) == []
-    await put_rsvp(service, event, 0, "not_going")
+    await put_numbered_rsvp(service, event, 0, "not_going")
     await service.wait_idle()
     assert await waiting_member_ids(service, event) == ["m-3"], "there were too many, so nobody moves up yet"
-    await put_rsvp(service, event, 1, "not_going")
+    await put_numbered_rsvp(service, event, 1, "not_going")
     await service.wait_idle()
     assert await waiting_member_ids(service, event) == []
     assert (await get_event(service, event))["counts"]["going"] == 2
@@ -103,9 +95,9 @@ async def test_who_comes_right_after_places_were_added_overtakes_nobody(
         }
         event = (await service.post("admin", "/api/communities/zoom-reviewer/events", body)).json()
         for number in range(3):
-            await put_rsvp(service, event, number)
+            await put_numbered_rsvp(service, event, number)
         assert (await service.patch("admin", f"/api/events/{event['id']}", {"capacity": 2})).status_code == 200
-        late = await put_rsvp(service, event, 3)
+        late = await put_numbered_rsvp(service, event, 3)
         assert late.json()["position"] == 2
         assert await waiting_member_ids(service, event) == ["m-2", "m-3"]
 
@@ -114,9 +106,9 @@ async def test_twenty_who_come_and_go_at_once_never_overfill_an_event(service: R
     event = await native_event(service, capacity=5)
     await rsvp_in_order(service, event, 10)
     service.mailbox.clear()
-    answers = [put_rsvp(service, event, number, "not_going") for number in range(5)]
-    answers += [put_rsvp(service, event, number) for number in range(10, 20)]
-    answers += [put_rsvp(service, event, number, "maybe") for number in range(5, 10)]
+    answers = [put_numbered_rsvp(service, event, number, "not_going") for number in range(5)]
+    answers += [put_numbered_rsvp(service, event, number) for number in range(10, 20)]
+    answers += [put_numbered_rsvp(service, event, number, "maybe") for number in range(5, 10)]
     assert {found.status_code for found in await asyncio.gather(*answers)} == {200}
     counts = (await get_event(service, event))["counts"]
     assert (counts["going"], counts["waiting"]) == (5, 5)
@@ -135,7 +127,7 @@ async def test_who_is_promoted_becomes_a_registrant_and_who_waits_is_none(servic
     event = await service.create_event(capacity=1)
     await rsvp_in_order(service, event, 3)
     assert [call["body"]["email"] for call in await zoom_calls(service, ADD)] == ["m0@members.example"]
-    await put_rsvp(service, event, 0, "not_going")
+    await put_numbered_rsvp(service, event, 0, "not_going")
     await service.wait_idle()
     assert [call["body"]["email"] for call in await zoom_calls(service, ADD)] == [
         "m0@members.example",

@@ -1,4 +1,4 @@
-"""After any story of changes, answers and failing mail servers, every member's calendar shows what is true."""
+"""After any sequence of changes, RSVPs and mail failures, every calendar matches the event."""
 
 import random
 from dataclasses import replace
@@ -13,18 +13,18 @@ from app.devstack.mailbox import Mail
 from app.invitations.icalendar import Invite
 from app.invitations.mail_rendering import render
 from app.invitations.mime import build_message
-from tests.invitations.test_icalendar import CANCELLED, INVITE
-from tests.invitations.test_invite_sending import no_mail_server
 from tests.support.calendars import Calendars, assert_calendars_match
+from tests.support.invites import CANCELLED, INVITE
+from tests.support.mail_steps import no_mail_server
+from tests.support.registration_steps import native_event, put_rsvp
 from tests.support.service import RunningService
 from tests.support.steps import advance, rsvp
-from tests.views.test_registrations_api import native_event, put_rsvp
 
 ADA = INVITE.attendee_email
 
 
 def received(invite: Invite, change: Any = None) -> Mail:
-    """The mail with an invite, as it arrives; `change` may falsify it."""
+    """Return the mail with an invitation as it arrives. `change` may falsify it."""
     rendered = render("cancelled" if invite.method == "CANCEL" else "invited", invite)
     sent: EmailMessage = build_message(
         invite, rendered, sender=invite.organizer_email, message_id="<1@kindryn.example>"
@@ -93,22 +93,23 @@ async def test_what_a_calendar_was_not_told_is_noticed(
 
 
 class RandomScenario:
-    """A few events, people who answer them, admins who change them, and a mail server that is there or not."""
+    """A few events, members who RSVP, admins who change the events, and a mail server that fails at times."""
 
     def __init__(self, service: RunningService, seed: int) -> None:
-        self.service, self.dice = service, random.Random(seed)
+        self.service = service
+        self.dice = random.Random(seed)
         self.events: list[dict[str, Any]] = []
         self.addresses = dict.fromkeys(("member", "member2", "coach"), 0)
 
     async def begin(self) -> None:
-        """Two events, one of them with two places."""
+        """Create two events, one of them with two places."""
         self.events = [
             await native_event(self.service),
             await native_event(self.service, title="Äpfel, Birnen; Tee", capacity=2),
         ]
 
     async def step(self) -> None:
-        """Whatever comes; nobody waits for the mails."""
+        """Do something at random, without waiting for the mails."""
         event = self.dice.choice(self.events)
         action = self.dice.choices(
             [self.change_rsvp, self.rename, self.move, self.change_address, self.cancel, self.wait],
@@ -148,7 +149,7 @@ class RandomScenario:
 async def test_after_any_story_calendars_equal_events(
     service: RunningService, every_mail: list[Mail], seed: int
 ) -> None:
-    """A story that fails is told again by its seed."""
+    """A sequence that fails can be repeated by its seed."""
     scenario = RandomScenario(service, seed)
     await scenario.begin()
     for _ in range(5):

@@ -1,13 +1,16 @@
-"""Names and titles are cleaned of what nobody sees before they go to Zoom, mails, pages, files and calendars."""
+"""Invisible characters are removed from names and titles.
+
+So they reach neither Zoom nor mails, pages, files and calendars.
+"""
 
 import re
 from datetime import timedelta
 from typing import Any
 
-from tests.invitations.test_feed import subscribe
+from tests.support.mail_steps import subscribe
+from tests.support.registration_steps import list_registrations, native_event
 from tests.support.service import COMMUNITY, RunningService
 from tests.support.steps import get_event, only_meeting, rsvp
-from tests.views.test_registrations_api import list_registrations, native_event
 
 INVISIBLE = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 NAME = "Mia\u202e\u200b Mem\u00adber\ufeff"
@@ -15,7 +18,7 @@ TITLE = "Open\u200b eve\u2066ning\u200d"
 
 
 async def register_on_behalf(service: RunningService, event: dict[str, Any], name: str) -> Any:
-    """An admin's answer on behalf of somebody, called so."""
+    """RSVP as an admin on behalf of a person with this name."""
     path = f"/api/events/{event['id']}/registrations/m-typed"
     body = {"status": "going", "name": name, "email": "typed@members.example"}
     response = await service.call("admin", "PUT", path, json=body)

@@ -3,41 +3,16 @@
 import asyncio
 from datetime import timedelta
 from email.message import EmailMessage
-from typing import Any
 from uuid import uuid4
 
 import pytest
 import vobject
-from httpx import Response
 
 from app.main import create_app
 from app.views import registrations_api
+from tests.support.registration_steps import list_registrations, native_event, put_rsvp, slug
 from tests.support.service import RunningService
 from tests.support.steps import cancel, change, get_event, rsvp, set_quota_used
-
-
-async def put_rsvp(service: RunningService, event: dict[str, Any], who: str, status: str, **claims: Any) -> Response:
-    """Somebody's answer; nobody waits for what follows."""
-    headers = {"Authorization": f"Bearer {service.platform.token(who, service.clock.now(), **claims)}"}
-    path = f"/api/events/{event['id']}/rsvp"
-    return await service.call(who, "PUT", path, json={"status": status}, headers=headers)
-
-
-def slug(response: Response) -> str:
-    """The slug of a problem."""
-    return str(response.json()["type"]).rpartition("/")[2]
-
-
-async def native_event(service: RunningService, **fields: Any) -> Any:
-    """An event that needs no Zoom."""
-    return await service.create_event(delivery_mode="native", **fields)
-
-
-async def list_registrations(service: RunningService, event: dict[str, Any], who: str = "admin", **query: Any) -> Any:
-    """A page of the event's answers."""
-    response = await service.get(who, f"/api/events/{event['id']}/registrations", params=query)
-    assert response.status_code == 200, response.text
-    return response.json()
 
 
 async def test_who_comes_after_the_last_place_waits_in_order(service: RunningService) -> None:

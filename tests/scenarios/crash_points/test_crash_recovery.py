@@ -1,4 +1,4 @@
-"""Whatever the service is doing, a worker may be killed at any moment, and the end is the same."""
+"""A worker may be killed at any moment of any job, and the final state is the same."""
 
 import asyncio
 from pathlib import Path as File
@@ -7,8 +7,8 @@ import pytest
 
 from app.devstack.mailbox import Mailbox
 from tests.core.test_key_rotation_in_use import FORMER, NEW, OLD, ONLY_NEW, PRESENT, inspect, reencrypt
-from tests.registrants.test_batch_add import SCOPE
 from tests.scenarios.crash_points.harness import Context, Harness, Scenario
+from tests.support.registrant_steps import SCOPE
 from tests.support.service import COMMUNITY, RunningService, query_params, run_service
 
 INTEGRATION = f"/api/communities/{COMMUNITY['slug']}/integrations/zoom"
@@ -16,12 +16,12 @@ EVENTS = f"/api/communities/{COMMUNITY['slug']}/events"
 
 
 async def fresh_instance(service: RunningService) -> Context:
-    """A fresh instance."""
+    """A community without an account."""
     return {}
 
 
 async def connected_account(service: RunningService) -> Context:
-    """Ada's account is connected; the body of an event on it."""
+    """Ada's account is connected. The context has the body of an event on it."""
     account = await service.connect()
     event = await service.create_event()
     await service.call("admin", "DELETE", f"/api/events/{event['id']}")
@@ -30,20 +30,20 @@ async def connected_account(service: RunningService) -> Context:
 
 
 async def event_on_zoom(service: RunningService) -> Context:
-    """An event on Zoom, and nobody coming."""
+    """An event on Zoom without registrations."""
     context = await connected_account(service)
     return context | {"event": (await service.create_event())["id"]}
 
 
 async def event_with_member(service: RunningService) -> Context:
-    """An event on Zoom, and a member coming."""
+    """An event on Zoom with one member going."""
     context = await event_on_zoom(service)
     await rsvp(service, context, "going")
     return context
 
 
 async def full_event(service: RunningService) -> Context:
-    """An event on Zoom with one place, a member who has it, and one who waits."""
+    """An event on Zoom for one person: one member has the place, another waits."""
     await connected_account(service)
     context = {"event": (await service.create_event(capacity=1))["id"]}
     for who in ("member", "member2"):
@@ -52,7 +52,10 @@ async def full_event(service: RunningService) -> Context:
 
 
 async def event_with_dead_grant(service: RunningService) -> Context:
-    """An event on Zoom with a member coming, and an account whose user removed the app, as a call has found out."""
+    """An event on Zoom with one member going.
+
+    The account's user removed the app, and a call has found that out.
+    """
     context = await event_with_member(service)
     gone = {"user": "ada@riverside.example", "notify": False}
     (await service.zoom.post("/simulator/deauthorize", json=gone)).raise_for_status()
@@ -63,7 +66,7 @@ async def event_with_dead_grant(service: RunningService) -> Context:
 
 
 async def event_with_batch(service: RunningService) -> Context:
-    """An event with as many people coming as make a batch, and a grant that allows one."""
+    """An event with as many members as make a batch, and a grant that allows batches."""
     scopes = (await service.zoom.get("/simulator/state")).json()["scopes"]
     (await service.zoom.put("/simulator/app", json={"scopes": [*scopes, SCOPE]})).raise_for_status()
     context = await event_on_zoom(service)
@@ -73,7 +76,7 @@ async def event_with_batch(service: RunningService) -> Context:
 
 
 async def event_under_old_key(service: RunningService) -> Context:
-    """An event with a member coming, everything sealed with the key that is to go."""
+    """An event with one member going, with everything encrypted under the key that is to be removed."""
     context = await event_with_member(service)
     await service.wait_idle()
     await reencrypt(service, FORMER)
@@ -81,7 +84,7 @@ async def event_under_old_key(service: RunningService) -> Context:
 
 
 async def connect(service: RunningService, context: Context) -> None:
-    """An admin goes through Zoom's consent and confirms."""
+    """Go through Zoom's consent and confirm, as an admin."""
     begun = await service.post("admin", f"{INTEGRATION}/connect")
     url = begun.json()["authorize_url"]
     consent_query = {"as": "ada@riverside.example", "decision": "approve"}
@@ -92,87 +95,87 @@ async def connect(service: RunningService, context: Context) -> None:
 
 
 async def create(service: RunningService, context: Context) -> None:
-    """An admin schedules an event on Zoom."""
+    """Schedule an event on Zoom."""
     (await service.post("admin", EVENTS, context["body"])).raise_for_status()
 
 
 async def rename(service: RunningService, context: Context) -> None:
-    """An admin gives the event another title."""
+    """Give the event another title."""
     (await service.patch("admin", f"/api/events/{context['event']}", {"title": "Late evening"})).raise_for_status()
 
 
 async def to_native(service: RunningService, context: Context) -> None:
-    """An admin takes the event off Zoom."""
+    """Take the event off Zoom."""
     changes = {"delivery_mode": "native"}
     (await service.patch("admin", f"/api/events/{context['event']}", changes)).raise_for_status()
 
 
 async def cancel(service: RunningService, context: Context) -> None:
-    """An admin cancels the event."""
+    """Cancel the event."""
     (await service.post("admin", f"/api/events/{context['event']}/cancel")).raise_for_status()
 
 
 async def disconnect(service: RunningService, context: Context) -> None:
-    """An admin disconnects the account."""
+    """Disconnect the account."""
     (await service.call("admin", "DELETE", f"{INTEGRATION}/accounts/{context['account']}")).raise_for_status()
 
 
 async def rsvp(service: RunningService, context: Context, status: str, who: str = "member") -> None:
-    """A member answers the event."""
+    """RSVP as a member."""
     path = f"/api/events/{context['event']}/rsvp"
     (await service.call(who, "PUT", path, json={"status": status})).raise_for_status()
 
 
 async def change_description(service: RunningService, context: Context, description: str) -> None:
-    """An admin describes the event otherwise, of which nobody is mailed."""
+    """Change the event's description, which causes no mail."""
     changes = {"description": description}
     (await service.patch("admin", f"/api/events/{context['event']}", changes)).raise_for_status()
 
 
 async def rsvp_going(service: RunningService, context: Context) -> None:
-    """A member is going."""
+    """RSVP "going"."""
     await rsvp(service, context, "going")
 
 
 async def rsvp_not_going(service: RunningService, context: Context) -> None:
-    """The member is not going after all."""
+    """RSVP "not going" after "going"."""
     await rsvp(service, context, "not_going")
 
 
 async def toggle_rsvp(service: RunningService, context: Context) -> None:
-    """A member cannot decide."""
+    """RSVP several times in a row."""
     for status in ("going", "not_going", "maybe", "going"):
         await rsvp(service, context, status)
 
 
 async def rsvp_and_reconnect(service: RunningService, context: Context) -> None:
-    """While the account is not connected another member comes and the event is described; then it is connected."""
+    """While the account is not connected, let another member RSVP and change the description; then reconnect."""
     await rsvp(service, context, "going", "member2")
     await change_description(service, context, "Bring coffee.")
     await connect(service, context)
 
 
 async def change_host(service: RunningService, context: Context) -> None:
-    """An admin gives the event to another host, where everybody is to be registered anew."""
+    """Give the event to another host, where all members must be registered anew."""
     changes = {"host_id": context["other"]}
     (await service.patch("admin", f"/api/events/{context['event']}", changes)).raise_for_status()
 
 
 async def leave_community(service: RunningService, context: Context) -> None:
-    """The member leaves the community."""
+    """Let the member leave the community."""
     path = f"/api/communities/{COMMUNITY['slug']}/members/m-member"
     (await service.call("admin", "DELETE", path)).raise_for_status()
 
 
 async def rsvp_during_key_rotation(service: RunningService, context: Context) -> None:
-    """Another member comes while everything is sealed anew."""
+    """Let another member RSVP while everything is encrypted anew."""
     rotating = asyncio.create_task(reencrypt(service, PRESENT))
     await rsvp(service, context, "going", "member2")
     await rotating
 
 
 async def assert_keys_rotated(service: RunningService, context: Context) -> None:
-    """Run once more, a rotation leaves nothing that needs the old key."""
+    """Assert that a further rotation leaves nothing encrypted under the old key."""
     await reencrypt(service, PRESENT)
     findings = (await inspect(service, ONLY_NEW)).values()
     assert not any(finding.unreadable or finding.outdated for finding in findings)
@@ -222,7 +225,7 @@ async def test_wherever_a_worker_is_killed_another_one_brings_it_to_the_same_end
         assert not undisturbed.tables["dead rows"]
         ends = {boundary: await harness.run_killed_at(snapshot, boundary) for boundary in boundaries}
     passed = {boundary: undisturbed.differences(end) for boundary, end in ends.items() if end is not None}
-    # Two facts may be one run or two, so not every boundary of the first walk need come again.
+    # Two facts may become one run or two, so not every boundary of the first run need occur again.
     missed = ends.keys() - passed.keys()
     assert len(missed) <= max(1, len(boundaries) // 5), f"not passed again: {missed}"
     assert not any(passed.values()), "\n".join(f"killed at {at}: {lines}" for at, lines in passed.items() if lines)

@@ -1,5 +1,7 @@
-"""Somebody changes their mind while nobody knows what became of a call: wherever the answer was lost, or the worker
-killed, what was said last counts."""
+"""An RSVP is reversed while the outcome of Zoom's call is unknown: the last RSVP counts.
+
+The response is lost, or the worker is killed, at any point.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -7,9 +9,6 @@ from pathlib import Path as File
 import pytest
 
 from app.devstack.mailbox import Mailbox
-from tests.registrants.test_attempts import NOTICES
-from tests.registrants.test_batch_add import BATCH
-from tests.registrants.test_notifications import STRANGER
 from tests.scenarios.crash_points.harness import Context, Harness, Scenario
 from tests.scenarios.crash_points.test_crash_recovery import (
     change_host,
@@ -19,6 +18,7 @@ from tests.scenarios.crash_points.test_crash_recovery import (
     rsvp_going,
     rsvp_not_going,
 )
+from tests.support.registrant_steps import BATCH, NOTICES, STRANGER
 from tests.support.service import RunningService, run_service
 from tests.support.steps import ADD, STATUS, grant
 
@@ -33,7 +33,7 @@ WHERE registrants.state = 'ready' AND meetings.state = 'scheduled' AND rsvp = 'g
 
 @dataclass(frozen=True)
 class ReversedRsvp:
-    """A path, the operation that changes registrants at Zoom on it, and the call as a boundary names it."""
+    """A scenario, its operation that changes registrants at Zoom, and the boundary of that call."""
 
     scenario: Scenario
     operation: str
@@ -41,7 +41,7 @@ class ReversedRsvp:
 
 
 async def member_registered_yesterday(service: RunningService) -> Context:
-    """A member is coming, and no longer only since a moment ago."""
+    """A member is going since yesterday."""
     context = await event_with_member(service)
     await service.wait_idle()
     await service.resources.db.pool.execute("UPDATE registrants SET updated_at = updated_at - interval '2 minutes'")
@@ -49,7 +49,7 @@ async def member_registered_yesterday(service: RunningService) -> Context:
 
 
 async def member_pending_at_zoom(service: RunningService) -> Context:
-    """A member is coming whom Zoom, unasked, did not approve."""
+    """A member is going, but Zoom set the registrant to pending by itself."""
     context = await event_with_member(service)
     await service.wait_idle()
     for meeting in service.simulator.state.simulator.world.meetings.values():
@@ -60,43 +60,46 @@ async def member_pending_at_zoom(service: RunningService) -> Context:
 
 
 async def event_with_registrant_notifications(service: RunningService) -> Context:
-    """An event of an account whose registrants' changes are told."""
+    """An event of an account whose registrants' changes cause notifications."""
     await grant(service, NOTICES)
     return await event_on_zoom(service)
 
 
 async def retry_sync(service: RunningService, context: Context) -> None:
-    """An admin has everything tried again."""
+    """Retry everything as an admin."""
     (await service.post("admin", f"/api/events/{context['event']}/zoom/sync", {})).raise_for_status()
 
 
 async def revoke_link(service: RunningService, context: Context) -> None:
-    """An admin takes the member's link back."""
+    """Revoke the member's link as an admin."""
     path = f"/api/events/{context['event']}/registrations/m-member/new-link"
     (await service.post("admin", path)).raise_for_status()
 
 
 async def register_as_stranger(service: RunningService, _known: Context) -> None:
-    """A stranger fills in Zoom's registration form."""
+    """Fill in Zoom's registration form as a stranger."""
     (meeting,) = (await service.zoom.get("/simulator/state")).json()["meetings"]
     form = {"first_name": "Sam", "email": STRANGER}
     (await service.zoom.post(meeting["registration_url"], data=form)).raise_for_status()
 
 
 async def rsvp_as_stranger(service: RunningService, context: Context) -> None:
-    """The stranger answers the event on the platform."""
+    """RSVP on the platform as that stranger."""
     token = service.platform.token("member", service.clock.now(), email=STRANGER)
-    path, headers = f"/api/events/{context['event']}/rsvp", {"Authorization": f"Bearer {token}"}
+    path = f"/api/events/{context['event']}/rsvp"
+    headers = {"Authorization": f"Bearer {token}"}
     (await service.api.put(path, json={"status": "going"}, headers=headers)).raise_for_status()
 
 
 async def withdraw_and_return(service: RunningService, context: Context) -> None:
-    """A member withdraws, and comes after all."""
+    """Withdraw as a member, and RSVP again."""
     await rsvp_not_going(service, context)
     await rsvp_going(service, context)
 
 
-SYNC, PUT, POST = "registrants.sync", "answered PUT", "answered POST"
+SYNC = "registrants.sync"
+PUT = "answered PUT"
+POST = "answered POST"
 REVERSED_RSVPS = [
     ReversedRsvp(Scenario("adding", event_on_zoom, rsvp_going, only_jobs=(SYNC,), reversal=rsvp_not_going), ADD, POST),
     ReversedRsvp(
@@ -135,7 +138,7 @@ each_change = pytest.mark.parametrize("change", REVERSED_RSVPS, ids=lambda chang
 
 
 async def assert_last_rsvp_counts(service: RunningService, context: Context) -> None:
-    """Zoom lets in who is coming, by the link that is ready here, and nobody else."""
+    """Assert that Zoom admits exactly the members who are going, by the link that is ready here."""
     coming = [row["lower"] for row in await service.resources.db.pool.fetch(COMING, context["event"])]
     rows = await service.resources.db.pool.fetch(READY, context["event"])
     ready = {
@@ -157,7 +160,7 @@ async def test_where_a_worker_is_killed_before_it_notes_an_answer_what_was_said_
         snapshot = await harness.take_snapshot()
         _, boundaries = await harness.run_undisturbed(snapshot)
         await assert_last_rsvp_counts(service, snapshot.context)
-        # Dying at the boundary before is dying before the call is sent.
+        # Dying at the boundary before equals dying before the call is sent.
         calls = [place for place, at in enumerate(boundaries) if change.call in at]
         assert calls, f"no {change.call} in {boundaries}"
         for at in {boundaries[place - before] for place in calls[:1] for before in (0, 1)}:
