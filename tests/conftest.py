@@ -1,4 +1,6 @@
-"""The real servers that every test may use. Each xdist worker has its own; each test has its own database.
+"""The real servers that every test may use.
+
+Each xdist worker has its own; each test has its own database.
 
 DATABASE_URL, REDIS_URL and S3_ENDPOINT_URL (with S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY) name servers to use instead.
 The user of DATABASE_URL may create databases. The Redis databases from the number in REDIS_URL on are flushed.
@@ -46,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude the collected tests from garbage collection, as a process of the service does with what stays.
+    """Exclude the collected tests from garbage collection, as a process of the service does.
 
     Otherwise the collector would walk through all of them again and again.
     """

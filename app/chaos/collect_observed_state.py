@@ -91,7 +91,10 @@ def observed_values(observed: ObservedState) -> dict[tuple[str, str], Any]:
 
 
 async def _event(community: Community, event_id: str, number: int | None) -> Event:
-    """Return an event. `number` is its meeting's number, which the API no longer shows once the event is over."""
+    """Return an event.
+
+    `number` is its meeting's number, which the API no longer shows once the event is over.
+    """
     body = await community.clients.get_when_available(ADMIN, f"/api/events/{event_id}")
     zoom = body["zoom"] or {}
     attendance: Mapping[str, tuple[ObservedSession, ...]] = {}

@@ -1,4 +1,4 @@
-"""The community of a run: its Zoom account with many hosts, its hook, and everything the service accepted."""
+"""The community of a run: its Zoom account with many hosts, its hook, and its accepted changes."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ HOOK_EVENTS = ["event.live", "event.ended", "registration.changed"]
 
 @dataclass(frozen=True)
 class JoinClick:
-    """The result of a click on Join: what Zoom's page answered after the redirect, or the slug of the refusal.
+    """The result of a click on Join: Zoom's page after the redirect, or the slug of the refusal.
 
     It also records whether the member was certainly registered during the whole click.
     """

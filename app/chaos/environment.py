@@ -1,4 +1,7 @@
-"""The environment of a run: servers, a simulated Zoom, two API processes and three workers, all exposed to faults."""
+"""The environment of a run, exposed to faults.
+
+It has servers, a simulated Zoom, two API processes and three workers.
+"""
 
 import asyncio
 import contextlib

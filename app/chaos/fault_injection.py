@@ -20,8 +20,14 @@ from app.devstack.servers import Server, StartError
 # Notifications that may be lost. Two others may not. Without the one that a meeting was created, it takes ten minutes
 # until it is created once more. Without the one that it ended, an event stays live until the periodic job. Both delays
 # are promised, and longer than a run waits. What participants do is known from their notifications alone.
-LOSABLE_NOTIFICATIONS = ("meeting.updated", "meeting.deleted", "meeting.registration_created", "meeting.registration_approved",
-           "meeting.registration_cancelled", "meeting.participant_jbh_waiting")  # fmt: skip
+LOSABLE_NOTIFICATIONS = (
+    "meeting.updated",
+    "meeting.deleted",
+    "meeting.registration_created",
+    "meeting.registration_approved",
+    "meeting.registration_cancelled",
+    "meeting.participant_jbh_waiting",
+)
 CALL_FAULTS = frozenset({"latency", "status", "rate_per_second", "lose_answer", "close_before", "expired_token"})
 
 

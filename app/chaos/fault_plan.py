@@ -80,7 +80,9 @@ CONCURRENT_KINDS = frozenset(name for name, kind in FAULT_KINDS.items() if kind.
 
 
 def plan_faults(seed: int, seconds: float, mean_interval: float = 3.0) -> list[Fault]:
-    """Return the faults of a run in order, about one every `mean_interval` seconds and all over after `seconds`.
+    """Return the faults of a run in order.
+
+    There is one every `mean_interval` seconds on average, and all are over after `seconds`.
 
     Every kind occurs once before any occurs again, as far as there is room. The order depends on the seed.
     """

@@ -1,4 +1,7 @@
-"""Invariants of everything the service sends: mails, hooks, streams, responses; and of its own jobs. Pure."""
+"""Invariants of everything the service sends: mails, hooks, streams, responses; and of its own jobs.
+
+Pure.
+"""
 
 import json
 from collections import Counter, defaultdict

@@ -34,7 +34,10 @@ def nothing_accepted_is_lost(expected: Mapping[Subject, ExpectedValue], found: M
 
 
 def meetings_equal_events(events: Mapping[str, Event], meetings: Mapping[str, MeetingAtZoom]) -> Finding:
-    """Every upcoming event has one meeting at Zoom that equals it. Cancelled events have none, and none is left over."""
+    """Every upcoming event has one meeting at Zoom that equals it.
+
+    Cancelled events have none, and none is left over.
+    """
     finding = Finding("Zoom has one meeting for each event, as the event is")
     for event in events.values():
         meeting = meetings.get(event.meeting or "")
@@ -73,7 +76,9 @@ def registrants_equal_rsvps(
     meetings: Mapping[str, MeetingAtZoom],
     journal: Iterable[Mapping[str, Any]],
 ) -> Finding:
-    """While an event is upcoming, exactly the members who are going are approved at Zoom, and the API says so.
+    """While an event is upcoming, exactly the members who are going are approved at Zoom.
+
+    The API says the same.
 
     A member who was added three times today waits for midnight. That is excused if Zoom was really asked that often.
     """
@@ -170,7 +175,7 @@ def attendance_is_exact(
 
 
 def clicks_end_in_the_meeting(clicks: Iterable[JoinClick]) -> Finding:
-    """Members who certainly are going and click on Join while the event is live are admitted by Zoom, or must wait."""
+    """Zoom admits members who are going and click on Join while the event is live, or they must wait."""
     finding = Finding("a click on Join ends in the meeting")
     for one in clicks:
         about = f"event {one.event}, {one.who}"

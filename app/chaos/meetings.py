@@ -1,4 +1,4 @@
-"""Runs a meeting: the host starts it inside Zoom; members join through the service, write in the chat, and leave."""
+"""Runs one meeting: the host starts it inside Zoom, members join, write in the chat, and leave."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The final state of a run as plain values: what the API shows, what Zoom has, and the mails and hooks."""
+"""The final state of a run as plain values: from the API, from Zoom, and from mails and hooks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,7 +49,10 @@ class Registration:
 
 @dataclass(frozen=True)
 class EndedInstance:
-    """An instance of a Zoom meeting that is over: stays by the address of those who came by a personal link."""
+    """An ended instance of a Zoom meeting.
+
+    It has the stays by the address of those who came by a personal link.
+    """
 
     started: datetime
     ended: datetime
@@ -93,7 +96,10 @@ class HookMessage:
 
 @dataclass(frozen=True)
 class NotificationAttempt:
-    """One attempt to deliver a notification of Zoom, and its result. `meeting` is its number, if it has one."""
+    """One attempt to deliver a notification of Zoom, and its result.
+
+    `meeting` is its number, if it has one.
+    """
 
     digest: str
     event: str

@@ -1,4 +1,4 @@
-"""One run: start everything, inject faults under load, wait until it is idle, and check the invariants."""
+"""One run: start everything, inject faults under load, wait until idle, check the invariants."""
 
 import asyncio
 import json
@@ -74,7 +74,10 @@ class ChaosResult:
                 f"requests: {sum(self.requests.values())} ({_describe_counts(self.requests)})",
                 f"faults: {sum(self.faults.values())} ({_describe_counts(self.faults)})",
                 f"slowest: {', '.join(f'{name} {took:.1f} s' for name, took in sorted(self.slowest.items()))}",
-                f"nothing was late {_describe_seconds(self.caught_up)}, and nothing left to do {_describe_seconds(self.at_rest)}",
+                (
+                    f"nothing was late {_describe_seconds(self.caught_up)}, "
+                    f"and nothing left to do {_describe_seconds(self.at_rest)}"
+                ),
                 *map(str, self.findings),
                 *(f"given up: {each}" for each in self.dead),
                 *(f"left out: {each}" for each in self.skipped),
@@ -91,7 +94,10 @@ async def run_chaos(
     recovery_timeout: float = RECOVERY_TIMEOUT,
     logs: Path | None = None,
 ) -> ChaosResult:
-    """Run this many seconds of faults and return the result. Copies the processes' logs to `logs`, if passed."""
+    """Run this many seconds of faults and return the result.
+
+    Copies the processes' logs to `logs`, if passed.
+    """
     result = ChaosResult(seed, seconds, all_scopes=bool(seed % 2))
     async with start_environment(print_line, all_scopes=result.all_scopes) as environment:
         clients = MemberClients(environment.api_urls, environment.platform.signer, seed)

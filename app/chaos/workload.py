@@ -1,4 +1,4 @@
-"""Carries out the planned workload: events are created, changed, cancelled, answered and run, each at its time."""
+"""Carries out the planned workload: each event's creation, changes, RSVPs and meeting at its time."""
 
 import asyncio
 from collections.abc import Sequence

@@ -55,7 +55,10 @@ class PlannedMessage:
 
 @dataclass(frozen=True)
 class PlannedMeeting:
-    """How an event takes place: it begins `lead` seconds after it was created, and is started some seconds later."""
+    """How an event takes place.
+
+    It begins `lead` seconds after it was created, and is started some seconds later.
+    """
 
     lead: float
     starts_after: float

@@ -1,4 +1,4 @@
-"""The reviewer plan as a walk through the running service, the benchmarks, and the command line for development.
+"""The reviewer plan as a walk, the benchmarks, and the command line for development.
 
 For development only: the wheel and the image do not contain it.
 """

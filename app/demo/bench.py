@@ -40,8 +40,10 @@ ISSUER = "https://platform.example"
 
 @dataclass(frozen=True)
 class HotRoute:
-    """A hot route: the ratio to its floor that is the goal, the requests, and the table where each response leaves a
-    row."""
+    """A hot route: the ratio that is the goal, and its requests.
+
+    Each response leaves a row in `result_table`.
+    """
 
     name: str
     goal: float
@@ -193,7 +195,10 @@ async def _bench(print_line: Callable[[str], None]) -> list[Measurement | Fairne
 
 
 def run() -> int:
-    """Measure every row, print the table and write var/bench.json. Returns status 1 if it could not measure."""
+    """Measure every row, print the table and write var/bench.json.
+
+    Returns status 1 if it could not measure.
+    """
     try:
         measured = uvloop.run(_bench(lambda line: print(line, flush=True)))
     except (StartError, MeasurementError, OSError, asyncio.CancelledError) as error:

@@ -1,4 +1,4 @@
-"""Benchmark row `fairness`: how much one account's flood of notifications delays those of another account.
+"""Benchmark row `fairness`: how much one account's flood of notifications delays another account's.
 
 The API receives the notifications of both and a worker interprets them, each a process as production runs it. The quiet
 account sends at an even pace, first alone, and then while the other account sends thousands at once that must wait.
@@ -132,12 +132,14 @@ async def _measure_rounds(database: Any, port: int, webhook_secret: str, rounds:
 
 
 async def _measure_lag(database: Any, port: int, requests: Iterator[bytes]) -> float:
-    """Send QUIET_COUNT notifications at an even pace and return the 99th percentile of their lag in seconds."""
+    """Send QUIET_COUNT notifications at an even pace.
+
+    Returns the 99th percentile of their lag in seconds.
+    """
     await database.execute("DELETE FROM fairness")
     await _send(port, requests, QUIET_COUNT, PACE)
     async with asyncio.timeout(60):
-        # noqa: ASYNC110 - nothing signals that the last is done
-        while len(lags := await database.fetch(LAGS)) < QUIET_COUNT:
+        while len(lags := await database.fetch(LAGS)) < QUIET_COUNT:  # noqa: ASYNC110 - nothing signals that the last is done
             await asyncio.sleep(0.05)
     return percentile([row["lag"] for row in lags], 99)
 

@@ -1,4 +1,4 @@
-"""Fixtures of the benchmark: the service's settings, a live event whose members may join, and the requests."""
+"""Fixtures of the benchmark: settings, a live event whose members may join, and the requests."""
 
 import hashlib
 import hmac
@@ -115,7 +115,10 @@ def deliveries(webhook_secret: str) -> Iterator[bytes]:
 
 
 def joins(webhook_secret: str, account_id: str) -> Iterator[bytes]:
-    """Yield signed notifications without end of participants who join an instance nobody knows, so that they must wait."""
+    """Yield signed notifications without end of participants of an instance nobody knows.
+
+    They must wait, because nothing reports that instance's start.
+    """
     joined = {"event": "meeting.participant_joined"}
     for number in count():
         subject = {"uuid": f"unknown-{account_id}==", "participant": {"user_id": str(number), "user_name": "Somebody"}}

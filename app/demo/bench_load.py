@@ -1,4 +1,7 @@
-"""The benchmark's load: 32 HTTP/1.1 connections, each sending its next request as soon as it has a response."""
+"""The benchmark's load: 32 HTTP/1.1 connections.
+
+Each sends its next request as soon as it has a response.
+"""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -40,7 +43,10 @@ def post(path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
 
 
 def percentile(latencies: list[float], percent: int) -> float:
-    """Return the latency that `percent` percent of the responses do not exceed. It needs at least two latencies."""
+    """Return the latency that `percent` percent of the responses do not exceed.
+
+    It needs at least two latencies.
+    """
     return quantiles(latencies, n=100, method="inclusive")[percent - 1]
 
 
@@ -83,7 +89,10 @@ class _Connection(asyncio.Protocol):
         self._fail(f"the server hung up: {error}")
 
     def send_until(self, until: float) -> "asyncio.Future[None]":
-        """Send requests until `until`, a time of `perf_counter`. The future is done with the first response after it."""
+        """Send requests until `until`, a time of `perf_counter`.
+
+        The future is done with the first response after it.
+        """
         self._until = until
         self._send()
         return self._ended

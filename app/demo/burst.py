@@ -1,4 +1,4 @@
-"""Benchmark of a burst of RSVPs: which share of Zoom's rate limit four workers use, and who waits meanwhile.
+"""Benchmark of a burst of RSVPs: how much of Zoom's rate limit the workers use, and who waits.
 
 The workers are stopped while thousands of members RSVP, so that everything is due at once when they start. Zoom is the
 simulator, which enforces Zoom's limits. Everything runs on this one machine.
@@ -48,7 +48,7 @@ WHERE event_id = $1 AND state = 'ready'
 
 @dataclass(frozen=True)
 class BurstResult:
-    """The result of a burst of `rsvps`: calls to Zoom by second, its duration, and every waiting time in seconds."""
+    """The result of a burst of `rsvps`: calls to Zoom by second, duration, and all waiting times (s)."""
 
     rsvps: int
     calls: Sequence[int]
@@ -100,7 +100,10 @@ def _summarize(waits: Sequence[float]) -> str:
 
 
 async def measure(scenario: BurstScenario, print_line: Callable[[str], None]) -> BurstResult:
-    """Measure one burst: all members RSVP, then the workers start. It ends when the last member has a link."""
+    """Measure one burst: all members RSVP, then the workers start.
+
+    It ends when the last member has a link.
+    """
     rsvps = len(scenario.events) * MEMBERS_OF_AN_EVENT
     for worker in scenario.environment.worker_processes:
         await worker.stop()
@@ -176,7 +179,10 @@ async def _run_burst(rsvps: int, print_line: Callable[[str], None]) -> BurstResu
 
 
 def run(rsvps: int) -> int:
-    """Measure one burst, print the figures and write var/burst.json. Returns status 1 if it could not measure."""
+    """Measure one burst, print the figures and write var/burst.json.
+
+    Returns status 1 if it could not measure.
+    """
     try:
         result = uvloop.run(_run_burst(rsvps, lambda line: print(line, flush=True)))
     except (StartError, StepFailed, httpx.HTTPError, OSError, asyncio.CancelledError) as error:

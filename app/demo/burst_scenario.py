@@ -1,4 +1,7 @@
-"""The scenario of the burst benchmark: two Zoom accounts, events for everybody, and one event of the other account."""
+"""The scenario of the burst benchmark: two Zoom accounts with events.
+
+Everybody has an RSVP for the events of one account; the other has one event.
+"""
 
 import asyncio
 from collections.abc import Coroutine, Iterable

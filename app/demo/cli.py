@@ -1,4 +1,4 @@
-"""The command line for development, `kindryn-zoom-dev`: demo, benchmarks, chaos runs and the simulated Zoom.
+"""The command line for development, `kindryn-zoom-dev`: demo, benchmarks, chaos, simulated Zoom.
 
 It stands apart from `kindryn-zoom`, because the wheel and the image contain none of these packages.
 """
@@ -41,7 +41,10 @@ def demo(
     s3_access_key_id: Annotated[str | None, typer.Option(envvar="S3_ACCESS_KEY_ID")] = None,
     s3_secret_access_key: Annotated[str | None, typer.Option(envvar="S3_SECRET_ACCESS_KEY")] = None,
 ) -> None:
-    """Start everything on this machine and walk the reviewer plan; the exit status tells whether every step passed."""
+    """Start everything on this machine and walk the reviewer plan.
+
+    The exit status is 0 if every step passed.
+    """
     servers = ExternalServers(database_url, redis_url, s3_endpoint_url, s3_access_key_id, s3_secret_access_key)
     status = INTERRUPTED
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
@@ -70,7 +73,9 @@ def chaos(
     ] = 1800,
     seed: Annotated[int, typer.Option(help="The same seed, the same faults and the same workload.")] = 7,
 ) -> None:
-    """Kill, freeze, restart and cut off processes while a community uses them; then nothing accepted may be lost.
+    """Kill, freeze and cut off processes while a community uses them.
+
+    Then nothing that was accepted may be lost.
 
     Writes var/chaos.json, and the processes' logs to var/chaos-logs. The status is 1 if an invariant does not hold.
     """

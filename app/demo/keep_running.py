@@ -1,4 +1,4 @@
-"""`make demo KEEP=1`: a fresh workspace after the walk, with all that a person or a program needs to try it."""
+"""`make demo KEEP=1`: a fresh workspace after the walk, for people and programs to try."""
 
 import contextlib
 import json
@@ -19,7 +19,10 @@ FILE = Path("var/demo.json")
 
 @contextlib.asynccontextmanager
 async def keep_open(walkthrough: Walkthrough, space_id: str) -> AsyncIterator[None]:
-    """Connect the account again, create a fresh event, and report the addresses: on the terminal and in var/demo.json."""
+    """Connect the account again, create a fresh event, and report the addresses.
+
+    They are printed and written to var/demo.json.
+    """
     event_id = await _prepare_fresh_workspace(walkthrough, space_id)
     document = _demo_json(walkthrough.environment, space_id, event_id)
     _write(document)
@@ -46,7 +49,10 @@ def _remove(document: dict[str, Any]) -> None:
 
 
 async def _prepare_fresh_workspace(walkthrough: Walkthrough, space_id: str) -> str:
-    """Prepare the workspace as the reviewer finds it, but with Zoom connected. Returns the id of its event."""
+    """Prepare the workspace as the reviewer finds it, but with Zoom connected.
+
+    Returns the id of its event.
+    """
     for event in (await walkthrough.api.get("owner", f"{EVENTS}?limit=200"))["items"]:
         await walkthrough.api.call("owner", "DELETE", f"/api/events/{event['id']}", status=204)
     try:

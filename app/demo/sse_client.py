@@ -34,8 +34,10 @@ class SseClient:
         self._events.put_nowait(None)
 
     async def expect_event(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Return the next event of that kind with these fields, and skip all before it. Raises StepFailed if none
-        comes."""
+        """Return the next event of that kind with these fields, and skip all before it.
+
+        Raises StepFailed if none comes.
+        """
         last: dict[str, Any] = {}
         try:
             async with asyncio.timeout(TIMEOUT):

@@ -1,4 +1,4 @@
-"""Step 5 of the reviewer plan: Zoom's notifications about a meeting, and what the platform shows of them.
+"""Step 5 of the reviewer plan: Zoom's notifications about a meeting, and what they change.
 
 They appear on the event's live page, in the attendance and in the platform's hooks. Chat and questions are part of it.
 """
@@ -20,7 +20,10 @@ QUESTION, ANSWER = "Is there a recording?", "Not yet."
 
 
 async def webhooks(walkthrough: Walkthrough) -> None:
-    """Let a meeting start, people join and leave, and the meeting end; check the live page, attendance and hooks."""
+    """Let a meeting start, people join and leave, and the meeting end.
+
+    Checks the live page, the attendance and the hooks.
+    """
     await _create_hook(walkthrough)
     starts_at = await walkthrough.reschedule(timedelta(seconds=6))
     await walkthrough.next_invitation("REQUEST")
@@ -30,7 +33,8 @@ async def webhooks(walkthrough: Walkthrough) -> None:
         await walkthrough.zoom.control("POST", f"meetings/{meeting_id}/start", {"minutes_ago": STARTED_MINUTES_AGO})
         await live_page.expect_event("state", status="live")
         walkthrough.report(
-            f"the host started the meeting in Zoom {STARTED_MINUTES_AGO} minutes ago, as Zoom says late: the page is live"
+            f"the host started the meeting in Zoom {STARTED_MINUTES_AGO} minutes ago, as Zoom says late: "
+            "the page is live"
         )
         await _expect_hook(walkthrough, "event.live")
         await _join_and_leave(walkthrough, meeting_id, live_page)

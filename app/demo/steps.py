@@ -1,4 +1,4 @@
-"""The steps of the reviewer plan (product document, section 7), as people do them in the SPA and in Zoom."""
+"""The steps of the reviewer plan (product document, section 7), as people do them."""
 
 from datetime import timedelta
 from typing import Any
@@ -18,7 +18,10 @@ REGISTRANT_GRACE = 75.0
 
 
 async def connect(walkthrough: Walkthrough) -> None:
-    """Step 1: connect Zoom, consent and confirm. The integration card shows the e-mail address and the hosts."""
+    """Step 1: connect Zoom, consent and confirm.
+
+    The integration card shows the e-mail address and the hosts.
+    """
     begun = (await walkthrough.api.call("admin", "POST", f"{INTEGRATION}/connect")).json()
     consent = await walkthrough.zoom.visit(
         f"{begun['authorize_url']}&{urlencode({'as': ZOOM_USER, 'decision': 'approve'})}"
@@ -134,7 +137,10 @@ async def second_event(walkthrough: Walkthrough) -> None:
 
 
 async def disconnect(walkthrough: Walkthrough) -> None:
-    """Step 8: disconnect. Tokens are revoked and erased, hosts are gone, and joining a scheduled event says so."""
+    """Step 8: disconnect.
+
+    Tokens are revoked and erased, hosts are gone, and joining a scheduled event says so.
+    """
     await walkthrough.api.call("admin", "DELETE", f"{INTEGRATION}/accounts/{walkthrough.account_id}", status=204)
     card = await walkthrough.api.get("admin", INTEGRATION)
     expect(card["accounts"] == [], "the account is still on the card")

@@ -1,4 +1,4 @@
-"""`make demo`: starts the environment, walks the reviewer plan, and prints what happened and how many steps passed."""
+"""`make demo`: starts the environment, walks the reviewer plan, and prints how many steps passed."""
 
 import asyncio
 import contextlib
@@ -145,7 +145,10 @@ def _summary(passed: int) -> str:
 
 
 async def _run_steps(walkthrough: Walkthrough) -> int:
-    """Run the steps and return how many passed. Stops at the first failure, because later steps need the earlier ones."""
+    """Run the steps and return how many passed.
+
+    Stops at the first failure, because later steps need the earlier ones.
+    """
     for passed, step in enumerate(STEPS):
         _print_line(f"Step {step.number}  {step.title}")
         watch = Stopwatch()

@@ -1,4 +1,4 @@
-"""What the steps of the walk share: the clients, the ids found so far, and the order of the invitations."""
+"""What the steps of the walk share: the clients, the ids found so far, and the last invitation."""
 
 import time
 from collections.abc import Callable
@@ -122,7 +122,10 @@ async def seed_workspace(api: ApiClient) -> tuple[str, str]:
 
 
 async def schedule_event(api: ApiClient, title: str, space_id: str | None = None, **overrides: Any) -> str:
-    """Create a virtual event next Wednesday at 11:00 in Berlin, unless `overrides` say otherwise. Returns its id."""
+    """Create a virtual event next Wednesday at 11:00 in Berlin, unless `overrides` say otherwise.
+
+    Returns its id.
+    """
     starts = next_wednesday(datetime.now(BERLIN))
     event = {
         "title": title,

@@ -1,4 +1,4 @@
-"""The complete environment of the demo: servers, mail catcher, simulated Zoom, platform stand-in, API and workers.
+"""The environment of the demo: servers, mailbox, simulated Zoom, platform stand-in, API and workers.
 
 One temporary folder holds all data and logs. When the environment closes, every process has ended and the folder is
 deleted.
@@ -52,7 +52,10 @@ class ExternalServers:
 
 @dataclass(frozen=True)
 class DemoEnvironment:
-    """The running processes and their addresses. A worker's settings differ from the API's only in METRICS_PORT."""
+    """The running processes and their addresses.
+
+    A worker's settings differ from the API's only in METRICS_PORT.
+    """
 
     stack: Stack
     mailbox: Mailbox
@@ -142,7 +145,10 @@ def reserve_port(exits: AsyncExitStack) -> int:
 
 
 async def _run_both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """Run both and return both results. If one fails, the other is cancelled and the error is raised as it is."""
+    """Run both and return both results.
+
+    If one fails, the other is cancelled and the error is raised as it is.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             first, second = group.create_task(one), group.create_task(other)
@@ -156,7 +162,10 @@ async def _run_all(starts: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 async def create_private_database(stack: Stack, exits: AsyncExitStack) -> str:
-    """Create and migrate a database for this run only, also on an external server. It is dropped when `exits` close."""
+    """Create and migrate a database for this run only, also on an external server.
+
+    It is dropped when `exits` close.
+    """
     name = f"demo_{secrets.token_hex(6)}"
     url = await stack.create_database(name)
     exits.push_async_callback(stack.drop_database, name)
@@ -253,7 +262,9 @@ def settings_for(stack: Stack, database_url: str, mailbox: Mailbox, platform: Pl
 
 
 async def register_app(settings: dict[str, str]) -> None:
-    """Register the app as an operator does at Zoom's Marketplace: secrets, redirect URI and event subscription.
+    """Register the app as an operator does at Zoom's Marketplace.
+
+    That is secrets, redirect URI and event subscription.
 
     Then Zoom sends its URL challenge. Raises RuntimeError if the API does not answer it correctly.
     """

@@ -1,4 +1,4 @@
-"""HTTP clients that call as the SPA, a browser and Zoom do, and the checks the demo makes on their responses."""
+"""HTTP clients that call as the SPA, a browser and Zoom do, with the checks of the demo."""
 
 import asyncio
 import contextlib

@@ -26,7 +26,10 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail as it arrived. `content` holds the bytes after DATA, with dots unstuffed (RFC 5321 section 4.5.2)."""
+    """A mail as it arrived.
+
+    `content` holds the bytes after DATA, with dots unstuffed (RFC 5321 section 4.5.2).
+    """
 
     path: Path
     sender: str
@@ -92,7 +95,10 @@ class Mailbox:
         self._refused.clear()
 
     def refuse(self, address: str) -> None:
-        """Answer `address` as an unknown mailbox from now on: 550, a permanent failure (RFC 5321 section 4.2.3)."""
+        """Answer `address` as an unknown mailbox from now on.
+
+        That is 550, a permanent failure (RFC 5321 section 4.2.3).
+        """
         self._refused.add(address.lower())
 
     async def next(self, timeout: float = 60.0, *, to: str | None = None) -> Mail:

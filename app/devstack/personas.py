@@ -53,7 +53,10 @@ class TokenSigner:
         return {"keys": [key | {"kid": KEY_ID, "alg": "ES256", "use": "sig"}]}
 
     def claims(self, who: str) -> dict[str, Any]:
-        """Return the claims of a persona's token, valid from now on for 24 hours. Raises KeyError for an unknown name."""
+        """Return the claims of a persona's token, valid from now on for 24 hours.
+
+        Raises KeyError for an unknown name.
+        """
         person = PERSONAS[who]
         now = int(time.time())
         return {

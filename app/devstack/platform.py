@@ -1,4 +1,4 @@
-"""A stand-in for the platform: its public keys, sign-in, a receiver of hooks, and one page that acts as the SPA."""
+"""A stand-in for the platform: public keys, sign-in, a receiver of hooks, and one page as the SPA."""
 
 import asyncio
 import contextlib

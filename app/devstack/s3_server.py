@@ -89,7 +89,7 @@ def serve(folder: Path, access_key: str, port: int) -> None:
 
 
 def save_swift_ring(path: Path, port: int) -> None:
-    """Write the ring file that tells Swift where data of one kind lies: all on the one device behind `port`."""
+    """Write the ring file of one kind of data: all of it is on the one device behind `port`."""
     from swift.common.ring import RingBuilder
 
     builder = RingBuilder(part_power=4, replicas=1, min_part_hours=0)
@@ -113,7 +113,10 @@ def serve_app(conf: Path, listener: socket.socket) -> None:
 
 
 def log_to_stderr(*arguments: object) -> None:
-    """Swift's hook for log handlers. The sixth argument is the logger. Without it, Swift writes only to syslog."""
+    """Swift's hook for log handlers. The sixth argument is the logger.
+
+    Without it, Swift writes only to syslog.
+    """
     logger = arguments[5]
     if isinstance(logger, logging.Logger):
         logger.addHandler(logging.StreamHandler())

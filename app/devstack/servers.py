@@ -41,7 +41,10 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True)
 class Identity:
-    """The user a program runs as: through a command that changes the user, as another uid, or as this process."""
+    """The user a program runs as.
+
+    It is set by a command that changes the user, or as another uid; with neither it is the user of this process.
+    """
 
     prefix: tuple[str, ...] = ()
     uid: int | None = None
@@ -137,7 +140,10 @@ def _exit_with_parent(parent: int, stop_signal: signal.Signals) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody listens on now. Another process may take it before the caller does."""
+    """Return a loopback TCP port that nobody listens on now.
+
+    Another process may take it before the caller does.
+    """
     with socket.create_server((LOOPBACK, 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -244,7 +250,10 @@ def valkey(folder: Path, password: str) -> Server:
 
 
 def s3_server(folder: Path, access_key: str, secret: str) -> Server:
-    """Return OpenStack Swift with its S3 interface (`app.devstack.s3_server`). It keeps its data in `folder`/swift."""
+    """Return OpenStack Swift with its S3 interface (`app.devstack.s3_server`).
+
+    It keeps its data in `folder`/swift.
+    """
     data = folder / "swift"
     data.mkdir()
     (data / "secret").write_text(secret)

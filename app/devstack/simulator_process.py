@@ -1,4 +1,6 @@
-"""The command that runs a simulated Zoom: `kindryn-zoom-dev simulator`, or `python -m app.devstack.simulator_process`.
+"""The command that runs a simulated Zoom.
+
+It is `kindryn-zoom-dev simulator` or `python -m app.devstack.simulator_process`.
 
 The demo and chaos runs start it as a process of its own. This module imports little, so the process starts fast.
 """

@@ -1,4 +1,6 @@
-"""Real PostgreSQL, Redis (Valkey) and S3 (Swift) servers from wheels. They start in about a second and leave no trace.
+"""Real PostgreSQL, Redis (Valkey) and S3 (Swift) servers from wheels.
+
+They start in about a second and leave no trace.
 
 `python -m app.devstack.stack FOLDER` runs them and prints their addresses as one line of JSON.
 """
@@ -95,7 +97,10 @@ class Stack:
         return {name: server.process for name, server in self._servers.items() if server.process}
 
     def server(self, name: str) -> Server:
-        """Return a server by name. Raises KeyError for an external server, which the stack cannot stop or start."""
+        """Return a server by name.
+
+        Raises KeyError for an external server, which the stack cannot stop or start.
+        """
         return self._servers[name]
 
     async def __aenter__(self) -> Self:
@@ -119,7 +124,10 @@ class Stack:
         await self._exits.aclose()
 
     async def create_database(self, name: str, template: str | None = None) -> str:
-        """Create a database, empty or a copy of `template`, and return its URL. Nobody may be connected to `template`."""
+        """Create a database, empty or a copy of `template`, and return its URL.
+
+        Nobody may be connected to `template`.
+        """
         # Copying files is several times faster than the default, which sends every page through the log.
         copy = f" TEMPLATE {_identifier(template)} STRATEGY FILE_COPY" if template else ""
         await self._administer(f"CREATE DATABASE {_identifier(name)}{copy}")
@@ -190,7 +198,10 @@ class Stack:
 
 
 def cancel_on_sigterm() -> None:
-    """Make SIGTERM cancel the current task, as Ctrl-C does under `asyncio.run`, so that contexts are closed."""
+    """Make SIGTERM cancel the current task, as Ctrl-C does under `asyncio.run`.
+
+    So open contexts are closed.
+    """
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("cancel_on_sigterm is called from the task that is to end")

@@ -1,4 +1,7 @@
-"""The platform's receiver of hooks. It verifies signatures by the Standard Webhooks specification alone."""
+"""The platform's receiver of hooks.
+
+It verifies signatures by the Standard Webhooks specification alone.
+"""
 
 import asyncio
 import base64
@@ -41,7 +44,10 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, An
 
 
 class WebhookReceiver:
-    """The verified messages in order of arrival. `secret` is the signing secret that the service showed once."""
+    """The verified messages in order of arrival.
+
+    `secret` is the signing secret that the service showed once.
+    """
 
     def __init__(self) -> None:
         self.secret = ""
@@ -49,7 +55,10 @@ class WebhookReceiver:
         self._arrived = asyncio.Condition()
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Verify and store one message. A repetition, recognized by its id, changes nothing. Raises BadSignature."""
+        """Verify and store one message. A repetition, recognized by its id, changes nothing.
+
+        Raises BadSignature.
+        """
         message = verify(self.secret, headers, body)
         async with self._arrived:
             self._messages.setdefault(headers["webhook-id"], message)

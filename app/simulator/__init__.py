@@ -1,4 +1,4 @@
-"""A simulated Zoom: one ASGI app that behaves as far as Zoom is known to, with controls under /simulator.
+"""A simulated Zoom, as far as Zoom's behaviour is known: one ASGI app, with controls under /simulator.
 
 It shares no code with the rest of the service, so that a misreading of Zoom's documentation cannot hide on both sides.
 "Contract" in its docstrings is the project's description of Zoom, with sections and numbered rows. For development

@@ -30,7 +30,9 @@ def epoch_ms(moment: datetime) -> int:
 
 
 def parse_time(text: str, zone: str) -> datetime:
-    """Parse a client's time: UTC with `Z`, otherwise local to `zone`. Fractions are dropped (contract 5.1).
+    """Parse a client's time: UTC with `Z`, otherwise local to `zone`.
+
+    Fractions are dropped (contract 5.1).
 
     Raises `ValueError` if the text is neither.
     """

@@ -1,4 +1,4 @@
-"""The configuration of a simulator: the app's registration at Zoom, and how strict time and limits are."""
+"""The configuration of a simulator: the registered app, and how strict time and limits are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Delivers notifications as Zoom does: three seconds to respond, and three more attempts (contract 11.1).
+"""Delivers notifications as Zoom does: three seconds to respond, three more attempts (contract 11.1).
 
 The simulator is a separate program, so it uses httpx directly and not the service's clients.
 """
@@ -23,7 +23,10 @@ _random = secrets.SystemRandom()
 
 @dataclass(frozen=True)
 class Envelope:
-    """One notification to deliver. `headers` is called before every attempt, so that each can be signed anew."""
+    """One notification to deliver.
+
+    `headers` is called before every attempt, so that each can be signed anew.
+    """
 
     event: str
     account_id: str
@@ -59,7 +62,10 @@ class NotificationSender:
         self._record(event, account_id, outcome=outcome)
 
     async def wait_idle(self, timeout: float) -> bool:
-        """Wait until nothing is queued, in flight or waiting for a retry. Returns False after `timeout` seconds."""
+        """Wait until nothing is queued, in flight or waiting for a retry.
+
+        Returns False after `timeout` seconds.
+        """
         _random.shuffle(self._held_back)
         while self._held_back:
             self.send(self._held_back.pop())

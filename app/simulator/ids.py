@@ -25,7 +25,10 @@ def meeting_number(serial: int) -> int:
 
 
 def meeting_uuid(serial: int) -> str:
-    """Return Base64 of 16 bytes (contract 3). Every third begins with `/`, every fifth contains `//`, some have both."""
+    """Return Base64 of 16 bytes (contract 3).
+
+    Every third begins with `/`, every fifth contains `//`, some have both.
+    """
     octets = bytearray(secrets.token_bytes(16))
     if serial % 3 == 0:
         octets[0] |= 0xFC

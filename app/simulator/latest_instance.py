@@ -29,5 +29,8 @@ def latest_instance(call: Call) -> tuple[Meeting, Instance] | None:
 
 
 def _gateway_segment(uuid: str) -> str:
-    """Return a UUID as it arrives behind the gateway. Some must be encoded twice, as the gateway decodes once."""
+    """Return a UUID as it arrives behind the gateway.
+
+    Some must be encoded twice, as the gateway decodes once.
+    """
     return quote(uuid, safe="") if uuid.startswith("/") or "//" in uuid else uuid

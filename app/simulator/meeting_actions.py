@@ -1,4 +1,7 @@
-"""What people do inside Zoom: start, join, leave, end. Each action returns Zoom's notifications about it."""
+"""What people do inside Zoom: start, join, leave, end.
+
+Each action returns Zoom's notifications about it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -66,7 +69,7 @@ def join_by_link(
 def join_by_name(
     simulator: Simulator, meeting: Meeting, name: str, email: str, *, waits: bool = False
 ) -> tuple[Participant, list[Notification]]:
-    """Join without a personal link: as a user who may host, or as anybody if the meeting has no registration.
+    """Join without a personal link: as a possible host, or as anybody if there is no registration.
 
     A participant who `waits` stays in the waiting room. Zoom reports an e-mail address only for users of the host's
     account (contract 11.5).

@@ -193,7 +193,10 @@ async def change_registrant(simulator: Sim, meeting: PathMeeting, change: Regist
 
 @router.post("/edit")
 async def edit(simulator: Sim, meeting: PathMeeting, change: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
-    """Edit the meeting, as the host does in Zoom's web portal. The fields are those of PATCH /meetings/{meetingId}."""
+    """Edit the meeting, as the host does in Zoom's web portal.
+
+    The fields are those of PATCH /meetings/{meetingId}.
+    """
     try:
         fields = scheduling.accept_fields(change)
         meetings.edit(simulator, meeting, fields, simulator.state.host(meeting))

@@ -1,4 +1,4 @@
-"""Controls under /simulator for notifications: where they go, with which secret, and how they were delivered."""
+"""Controls under /simulator for notifications: their target, their secret, and their deliveries."""
 
 import json
 from typing import Annotated, Any
@@ -58,13 +58,16 @@ async def set_webhooks(simulator: Sim, settings: WebhookSettings) -> dict[str, A
 
 @router.get("/deliveries")
 async def deliveries(simulator: Sim, event: str | None = None) -> list[dict[str, Any]]:
-    """Return every attempt to deliver a notification with its response, and those withheld with the reason."""
+    """Return every attempt to deliver a notification, and those withheld with the reason."""
     return [delivery for delivery in simulator.sender.deliveries if event in (None, delivery["event"])]
 
 
 @router.post("/idle")
 async def idle(simulator: Sim, timeout: Annotated[float, Query(gt=0, le=600)] = 10.0) -> dict[str, bool]:
-    """Wait until no notification is queued, in flight or waiting for a retry. Raises 504 if that takes too long."""
+    """Wait until no notification is queued, in flight or waiting for a retry.
+
+    Raises 504 if that takes too long.
+    """
     if not await simulator.sender.wait_idle(timeout):
         raise HTTPException(504, f"notifications are still under way after {timeout} s")
     return {"idle": True}

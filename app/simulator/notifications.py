@@ -11,7 +11,10 @@ from app.simulator.switches import Switches
 
 @dataclass(frozen=True)
 class Subscription:
-    """The conditions of an event: the scope it needs, whether only paid plans have it, and how it writes `object.id`."""
+    """The conditions of an event: the scope it needs, and whether only paid plans have it.
+
+    Also how it writes `object.id`.
+    """
 
     scope: str
     classic: str

@@ -76,8 +76,10 @@ class Call:
         return user
 
     def meeting(self, missing_code: int = 3001) -> Meeting:
-        """Return the meeting in the path. Raises 400/300 if it is not a number, 404/3001, and 4711 beyond the grant's
-        reach."""
+        """Return the meeting in the path.
+
+        Raises 400/300 if it is not a number, 404/3001, and 4711 beyond the grant's reach.
+        """
         path_id = self.path["meeting_id"]
         if not path_id.isdecimal():
             raise errors.refusal(400, 300, "Invalid meeting ID.")

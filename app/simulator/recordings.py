@@ -1,4 +1,7 @@
-"""Cloud recordings (contract 8.1, 11.5): created inside Zoom, notified, listed. Their links lead nowhere."""
+"""Cloud recordings (contract 8.1, 11.5): created inside Zoom, notified, listed.
+
+Their links lead nowhere.
+"""
 
 import secrets
 from collections.abc import Sequence

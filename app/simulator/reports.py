@@ -1,4 +1,4 @@
-"""Reports about ended meetings and who was inside (contract 9): past meetings, and the account's reports."""
+"""Reports about ended meetings and their participants (contract 9)."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -78,7 +78,10 @@ def past_participants(call: Call) -> ZoomResponse:
 
 
 def report(call: Call) -> ZoomResponse:
-    """GET /report/meetings/{meetingId}/participants: 200. It names registrants only if the query asks for them."""
+    """GET /report/meetings/{meetingId}/participants: 200.
+
+    It names registrants only if the query asks for them.
+    """
     meeting, instance = _reported_instance(call)
     rows = list(_rows(instance))
     if call.query.get("include_fields") != "registrant_id":

@@ -1,4 +1,4 @@
-"""What Zoom makes of the fields of a create or update: which it applies, and which it drops without an error.
+"""Which fields of a create or update Zoom applies, and which it drops without an error.
 
 Contract 5.1, 5.3 and rows 14 and 15 of section 17. A client that needs to know must read the meeting back.
 """
@@ -85,7 +85,7 @@ def accept_fields(body: Json) -> Json:
 
 
 def refuse_fields(body: Json, host: User, switches: Switches) -> None:
-    """Refuse the whole create or update for a field this Zoom does not accept (contract 21, Optional fields)."""
+    """Refuse the whole create or update for one field (contract 21, Optional fields)."""
     for name in switches.refused_fields:
         group, _, field = name.rpartition(".")
         value = (body.get(group) or {}).get(field) if group else body.get(field)

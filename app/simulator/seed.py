@@ -10,7 +10,10 @@ _CREATED_AT = datetime(2021, 3, 8, 9, 30, tzinfo=UTC)
 
 
 def initial_state() -> ZoomState:
-    """Return *Riverside*, on Business with two licensed hosts and a basic one, and *Willow*, free with a basic host."""
+    """Return two accounts.
+
+    *Riverside* is on Business with two licensed hosts and a basic one. *Willow* is free with one basic host.
+    """
     state = ZoomState()
     riverside = new_account(state, "Riverside", "business")
     for email, first, last, kind, role in (
@@ -52,7 +55,10 @@ def add_user(
 
 
 def user_settings(plan: Plan, kind: int, *, cloud_recording: bool) -> dict[str, Json]:
-    """Return the settings of contract 4.3 that matter to a client. A basic user has neither recording nor streaming."""
+    """Return the settings of contract 4.3 that matter to a client.
+
+    A basic user has neither recording nor streaming.
+    """
     licensed = kind == LICENSED
     return {
         "schedule_meeting": {

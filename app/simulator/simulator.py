@@ -128,7 +128,10 @@ class Simulator:
             raise invalid_grant(self.switches)
 
     def send_notifications(self, notifications: Iterable[Notification]) -> None:
-        """Send the notifications that the account's plan and a live grant cover. Record why others are withheld."""
+        """Send the notifications that the account's plan and a live grant cover.
+
+        Record why others are withheld.
+        """
         for notification in notifications:
             reason = self._withheld_reason(notification)
             if reason is not None:
@@ -159,7 +162,10 @@ class Simulator:
         return notification_headers(self.config.client_id, secret, body, timestamp)
 
     def subscribe(self, url: str | None, secret: str | None, account_id: str | None) -> None:
-        """Set where notifications go and what signs them, for the app or for one account. `None` changes nothing."""
+        """Set where notifications go and what signs them, for the app or for one account.
+
+        `None` changes nothing.
+        """
         if account_id is None:
             url = self.config.webhook_url if url is None else url
             secret = self.config.webhook_secret if secret is None else secret

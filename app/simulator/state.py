@@ -20,7 +20,10 @@ RECURRING = 8
 
 @dataclass
 class User:
-    """A Zoom user. `type` is 1 basic, 2 licensed, 4 unassigned, 99 none. Only the first two may host meetings."""
+    """A Zoom user. `type` is 1 basic, 2 licensed, 4 unassigned, 99 none.
+
+    Only the first two may host meetings.
+    """
 
     id: str
     account_id: str
@@ -194,7 +197,10 @@ class Meeting:
         return last is not None and last < now and self.running_instance is None
 
     def is_expired(self, now: datetime) -> bool:
-        """Return whether Zoom has forgotten the number: thirty days after the last planned occurrence (contract 5.2)."""
+        """Return whether Zoom has forgotten the number.
+
+        It does so thirty days after the last planned occurrence (contract 5.2).
+        """
         last = self._last_end()
         return last is not None and last + timedelta(days=30) < now and self.running_instance is None
 
@@ -207,7 +213,7 @@ class Meeting:
 
 @dataclass
 class Grant:
-    """What one person granted the app: scopes, one valid refresh token, and access tokens until they expire."""
+    """What one person granted the app: scopes, one valid refresh token, and access tokens."""
 
     user_id: str
     account_id: str

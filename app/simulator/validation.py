@@ -1,4 +1,7 @@
-"""The fields Zoom accepts, and their rules (contract 5.1, 6.1). It drops other fields without an error."""
+"""The fields Zoom accepts, and their rules (contract 5.1, 6.1).
+
+It drops other fields without an error.
+"""
 
 import re
 from collections.abc import Callable, Mapping

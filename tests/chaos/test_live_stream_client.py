@@ -1,4 +1,4 @@
-"""A page collects the events of the stream without the snapshot, and reconnects with the last id it knows."""
+"""A page collects the stream without the snapshot, and reconnects with the last id it knows."""
 
 import asyncio
 from collections.abc import AsyncIterator

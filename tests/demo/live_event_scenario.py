@@ -1,4 +1,4 @@
-"""A live event in a demo that stays up: actions inside Zoom, and a stream that is read as `curl -N` does."""
+"""A live event in a demo that stays up, whose stream is read as `curl -N` does."""
 
 import asyncio
 import contextlib

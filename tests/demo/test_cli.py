@@ -1,4 +1,4 @@
-"""Production does without the packages for development: neither imports them, nor packs them into the wheel."""
+"""Production does without the packages for development: no import, and no file in the wheel."""
 
 import subprocess
 import sys

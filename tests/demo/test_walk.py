@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it: every step passes, it stays up, leaks no secret and leaves nothing behind."""
+"""The demo as a newcomer runs it: every step passes, it leaks no secret and leaves nothing behind."""
 
 import asyncio
 import base64
@@ -150,7 +150,7 @@ def test_what_starts_is_shown_with_its_time(demo_run: DemoRun) -> None:
 
 
 def forms(secret: str) -> set[str]:
-    """Return the forms a secret has in JSON, HTML, a URL inside a URL, base64, or a dump of binary columns."""
+    """Return a secret's forms in JSON, HTML, a URL inside a URL, base64, or a dump of binary columns."""
     raw = secret.encode()
     return {
         secret,

@@ -1,4 +1,4 @@
-"""The mailbox is a real SMTP server: it keeps mails unchanged and refuses the addresses it is told to refuse."""
+"""The mailbox is a real SMTP server: it keeps mails unchanged and refuses addresses as set."""
 
 import asyncio
 import json

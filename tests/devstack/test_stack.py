@@ -94,7 +94,10 @@ async def head_bucket(http: httpx.AsyncClient, s3: S3) -> int:
 
 
 def listeners() -> set[tuple[str, int]]:
-    """Return address (as the kernel prints it) and port of every listening TCP socket of this machine; see proc(5)."""
+    """Return address and port of every listening TCP socket of this machine.
+
+    The address is as the kernel prints it; see proc(5).
+    """
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     local = [fields[1].split(":") for fields in sockets if fields[3] == "0A"]
     return {(address, int(port, 16)) for address, port in local}

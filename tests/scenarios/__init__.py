@@ -1,0 +1,1 @@
+"""Scenarios across packages, over HTTP, with the simulated Zoom and real servers."""

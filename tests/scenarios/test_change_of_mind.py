@@ -1,5 +1,7 @@
-"""Who changes their mind, however often, costs Zoom one addition a minute, and ends up with one registrant and one
-calendar that say what they answered last."""
+"""Members who change their minds, however often, cost Zoom one addition a minute.
+
+They end up with one registrant and one calendar entry that match their last RSVP.
+"""
 
 import random
 from datetime import timedelta
@@ -11,30 +13,30 @@ import pytest
 from tests.support.service import RunningService
 from tests.support.steps import ADD, STATUS, delayed, get_event, only_meeting, rsvp, zoom_calls
 
-# RFC 5546 section 3.2.5: an event that goes on without somebody has no status.
+# RFC 5546 section 3.2.5: an event that goes on without one attendee has no status.
 UNINVITED = ("CANCEL", "")
 MINUTE = timedelta(minutes=1, seconds=5)
 
 
 async def put_rsvp(service: RunningService, event: dict[str, Any], status: str, who: str = "member") -> None:
-    """An answer; nobody waits for what follows."""
+    """RSVP without waiting for the jobs."""
     response = await service.call(who, "PUT", f"/api/events/{event['id']}/rsvp", json={"status": status})
     assert response.status_code == 200, response.text
 
 
 async def wait_out_grace(service: RunningService) -> None:
-    """The minute is over in which somebody may come back, and what then was due is done."""
+    """Let the minute pass in which a member may come back, and run what is due then."""
     await service.advance_clock(MINUTE)
     await service.wait_idle()
 
 
 async def approved_emails(service: RunningService) -> list[str]:
-    """Who can come in at the only meeting."""
+    """Return the registrants who are approved at the only meeting."""
     return [found["email"] for found in (await only_meeting(service))["registrants"] if found["status"] == "approved"]
 
 
 def calendar_states(service: RunningService, email: str) -> dict[str, tuple[str, str]]:
-    """What all mails together left in somebody's calendar: per event its method and status."""
+    """Return the state of a person's calendar after all mails: per event its method and status."""
     states: dict[str, tuple[int, str, str]] = {}
     for mail in service.mailbox.all():
         part = next((part for part in mail.message.walk() if part.get_content_type() == "text/calendar"), None)

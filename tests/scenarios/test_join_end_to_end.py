@@ -1,4 +1,4 @@
-"""What happens at a door in a year: links are forwarded, events are moved, people click twice and come back."""
+"""Joining with forwarded links, moved events, double clicks, and people who come back."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ LINK = re.compile(r"/join/([A-Za-z0-9_-]+)")
 
 @pytest.fixture
 async def event(service: RunningService) -> Any:
-    """An event on Zoom tomorrow that Mia, `member`, comes to."""
+    """An event on Zoom tomorrow with Mia, `member`, going."""
     await service.connect()
     event = await service.create_event()
     await rsvp(service, event)
@@ -35,12 +35,12 @@ async def event(service: RunningService) -> Any:
 
 
 async def advance_to(service: RunningService, moment: str, **later: float) -> None:
-    """Wait for a time of the event, or so much later."""
+    """Advance to a time of the event, or to this much later."""
     await service.advance_clock(datetime.fromisoformat(moment) + timedelta(**later) - service.clock.now())
 
 
 async def act_in_meeting(service: RunningService, event: dict[str, Any], action: str) -> None:
-    """The meeting is started, or ended, by its host in Zoom."""
+    """Start or end the meeting as its host in Zoom."""
     (await service.zoom.post(f"/simulator/meetings/{event['zoom']['meeting_id']}/{action}")).raise_for_status()
     await service.wait_idle()
 
@@ -48,19 +48,19 @@ async def act_in_meeting(service: RunningService, event: dict[str, Any], action:
 async def click_join(
     service: RunningService, event: dict[str, Any], who: str = "member", **options: Any
 ) -> httpx.Response:
-    """A click on Join."""
+    """Click on Join."""
     return await service.post(who, f"/api/events/{event['id']}/zoom-join", **options)
 
 
 async def open_page(service: RunningService, who: str | None, path: str, **headers: str) -> httpx.Response:
-    """A browser with somebody's cookie, or with none."""
+    """Open a page in a browser with a persona's cookie, or without one."""
     token = service.platform.token(who, service.clock.now()) if who else None
     cookie = {"Cookie": f"{service.settings.auth_cookie}={token}"} if token else {}
     return await service.api.get(path, headers=PAGE | cookie | headers)
 
 
 async def invite_link(service: RunningService, to: str = "member@members.example") -> str:
-    """The link in somebody's invite."""
+    """Return the link in a person's invitation."""
     mail = await service.mailbox.next(to=to)
     body = mail.message.get_body(("plain",))
     found = LINK.search(str(body.get_content() if body else ""))
@@ -69,13 +69,13 @@ async def invite_link(service: RunningService, to: str = "member@members.example
 
 
 async def stored_counts(service: RunningService) -> list[int]:
-    """How many clicks and tickets there are."""
+    """Return the numbers of clicks and tickets."""
     tables = ("clicks", "tickets")
-    return [await service.resources.db.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]  # noqa: S608 - ours
+    return [await service.resources.db.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]  # noqa: S608 - our own tables
 
 
 def problem_slug(answer: httpx.Response) -> str:
-    """The slug of a problem."""
+    """Return the slug of a problem."""
     return str(answer.json()["type"]).rpartition("/")[2]
 
 
@@ -95,7 +95,7 @@ async def test_a_forwarded_join_link_lets_nobody_else_in(service: RunningService
         with_link = await click_join(service, event, who, json={"link": link.rpartition("/")[2]})
         assert (with_link.status_code, "own_link" in with_link.json()) == (403, False)
     assert (await stored_counts(service))[1] == 0
-    # By the link that was offered one comes in.
+    # The link in the response lets its owner in.
     mine = await open_page(service, "member2", own)
     assert (await open_page(service, "member2", mine.headers["location"])).status_code == 303
 
@@ -104,8 +104,9 @@ async def test_mail_scanners_and_link_previews_change_nothing(service: RunningSe
     link = await invite_link(service)
     await advance_to(service, event["starts_at"])
     ticket = (await click_join(service, event)).json()["url"]
-    await service.wait_idle()  # a meeting that should run is read
-    before, asked = await stored_counts(service), len(await service.journal())
+    await service.wait_idle()  # a meeting that should be running is read
+    before = await stored_counts(service)
+    asked = len(await service.journal())
     for path in (link, ticket):
         for headers in PREFETCHES:
             looked = await open_page(service, "member", path, **headers)
@@ -199,7 +200,7 @@ async def test_an_event_that_ended_early_is_over_and_opens_again_with_its_meetin
     await act_in_meeting(service, event, "start")
     ticket = (await click_join(service, event)).json()["url"]
     assert (await service.api.get(ticket)).status_code == 303
-    # Live overrides the schedule, however late it gets.
+    # A live meeting overrides the schedule, however late it gets.
     await advance_to(service, event["ends_at"], hours=2)
     assert (await click_join(service, event)).status_code == 200
     await act_in_meeting(service, event, "end")
@@ -241,7 +242,8 @@ async def test_the_door_opens_by_our_clock_and_forgives_the_platforms_half_a_min
     )
     assert problem_slug(await click_join(service, event)) == "too-early"
     await service.advance_clock(timedelta(seconds=30))
-    path, now = f"/api/events/{event['id']}/zoom-join", int(service.clock.now().timestamp())
+    path = f"/api/events/{event['id']}/zoom-join"
+    now = int(service.clock.now().timestamp())
     tokens = {
         "ahead by 25 s": ({"iat": now + 25, "exp": now + 3600}, 200),
         "behind by 25 s": ({"iat": now - 3600, "exp": now - 25}, 200),
@@ -250,14 +252,14 @@ async def test_the_door_opens_by_our_clock_and_forgives_the_platforms_half_a_min
     }
     for claims, status in tokens.values():
         bearer = {"Authorization": f"Bearer {service.platform.token('member', service.clock.now(), **claims)}"}
-        # What a browser's clock says is asked of nobody.
+        # Nobody asks a browser for its clock.
         headers = bearer | {"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}
         assert (await service.api.post(path, headers=headers)).status_code == status
 
 
 @pytest.fixture
 async def load(database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: Path) -> AsyncIterator[LoadTest]:
-    """A live event, and everybody who comes to it in front of the door of an API process; nobody works behind it."""
+    """A live event, and all its members as clients of an API process, without a worker."""
     async with (
         run_service(database_url, redis_url, mailbox, worker=False) as service,
         load_test(service, tmp_path) as load,
@@ -266,10 +268,10 @@ async def load(database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: Pa
 
 
 def print_timings(what: str, answers: Sequence[TimedResponse], seconds: float) -> None:
-    """Say how fast it was."""
+    """Print how fast it was."""
     times = sorted(answer.seconds for answer in answers)
     median, slowest = times[len(times) // 2], times[-1]
-    print(f"{what}: {len(answers)} in {seconds:.2f} s; the middle one {median:.2f} s, the slowest {slowest:.2f} s")  # noqa: T201 - the figure is asked for
+    print(f"{what}: {len(answers)} in {seconds:.2f} s; the middle one {median:.2f} s, the slowest {slowest:.2f} s")  # noqa: T201 - the figure is wanted
 
 
 async def test_five_hundred_people_at_once_all_come_in_by_their_own_links(load: LoadTest) -> None:
@@ -293,7 +295,7 @@ async def test_five_hundred_who_wait_for_their_places_keep_nobody_else_waiting(l
     with load.service.resources.pubsub.subscribe(outbox.TOPIC) as woken:
         began = perf_counter()
         clicks = asyncio.create_task(load.join())
-        # Who is asked for last waits by then, or everybody has given up.
+        # The last registrant is ready by then, or all clients have given up.
         requested = 0
         while requested < PEOPLE and not clicks.done():
             woken.clear()
@@ -301,7 +303,7 @@ async def test_five_hundred_who_wait_for_their_places_keep_nobody_else_waiting(l
             requested = row["count"]
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), 0.1)
-    # Ready is who has a free connection to the database; the pool has ten.
+    # A request needs a free connection to the database, and the pool has ten.
     for path in ("/healthz", "/readyz"):
         assert (await load.api.get(path)).status_code == 200
     await load.set_registrants("ready")

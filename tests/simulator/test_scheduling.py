@@ -1,4 +1,4 @@
-"""A field that a Zoom does not accept makes it refuse the whole call; links on a customer's own domain."""
+"""One field that Zoom does not accept makes it refuse the call; links on a customer's own domain."""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Section 17 of the contract: these tests assert what other tests do not, the settings that are not the default."""
+"""Section 17 of the contract: the behaviour with switches that are not the default.
+
+All other tests assert the defaults.
+"""
 
 from app.simulator.switches import Switches
 from tests.simulator.driver import CLEO, ZoomDriver

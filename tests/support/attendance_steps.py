@@ -46,7 +46,10 @@ def by_member(report: dict[str, Any]) -> dict[str, Any]:
 async def send_notification(
     service: RunningService, event: dict[str, Any], kind: str, person: dict[str, Any], **meeting_fields: Any
 ) -> None:
-    """Send a notification about a participant. `meeting_fields` replace fields of the meeting; None removes one."""
+    """Send a notification about a participant.
+
+    `meeting_fields` replace fields of the meeting; None removes one.
+    """
     meeting = next(each for each in await zoom_meetings(service) if str(each["id"]) == event["zoom"]["meeting_id"])
     merged_fields = {"id": str(meeting["id"]), "uuid": "an-instance==", "host_id": meeting["host_id"]} | meeting_fields
     zoom_object = {name: value for name, value in merged_fields.items() if value is not None} | {"participant": person}

@@ -1,4 +1,4 @@
-"""Measures how much slower a program runs because other programs use the machine, by the kernel's counters."""
+"""Measures by the kernel's counters how much slower programs run because others use the machine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +21,9 @@ class CpuContention:
         return 1 + waited / ran if ran else 1.0
 
     def _scheduler_times(self) -> Sequence[int]:
-        """Return nanoseconds on a processor and waiting for one: sched-stats.rst of the kernel's documentation."""
+        """Return nanoseconds on a processor and waiting for one.
+
+        See sched-stats.rst of the kernel's documentation.
+        """
         spent = [Path(f"/proc/{pid}/schedstat").read_text().split() for pid in self._pids]
         return [sum(int(fields[place]) for fields in spent) for place in (0, 1)]

@@ -24,7 +24,7 @@ class FaultyTransport:
 
     `lost`: Zoom does it and the response is lost. `not done`: the connection breaks. `not sent`: there is no
     connection. `killed before`: the worker is killed before it sends. `killed after`: the worker is killed after Zoom
-    has done it. `delayed`: the client gives up, and Zoom does it later. `killed meanwhile`: the same, because the
+    has done it. `late`: the client gives up, and Zoom does it later. `killed meanwhile`: the same, because the
     worker was killed.
     """
 

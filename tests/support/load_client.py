@@ -1,4 +1,7 @@
-"""Load of five hundred people and more on one event: its own API process, and a connection for each person."""
+"""Load of five hundred people and more on one event.
+
+It has its own API process, and a connection for each person.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A small service to test the job runner with: things, facts about them, and jobs whose behaviour a thing decides."""
+"""A small service to test the job runner with: things, facts about them, and jobs they control."""
 
 import asyncio
 import contextlib

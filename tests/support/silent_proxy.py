@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 @contextlib.asynccontextmanager
 async def silent_proxy(port: int, target: int) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Run a proxy to `target`. The yielded function makes open connections fall silent without closing them."""
+    """Run a proxy to `target`.
+
+    The yielded function makes open connections fall silent without closing them.
+    """
     silent = set[asyncio.Task[None]]()
     open_ones = set[asyncio.Task[None]]()
     writers = list[asyncio.StreamWriter]()

@@ -1,4 +1,4 @@
-"""What is left when a path is at its end, in words that two runs of it can be compared by."""
+"""The final state of a scenario, in a form that two runs can be compared by."""
 
 import re
 from collections import defaultdict
@@ -12,11 +12,19 @@ from app.core.db import Model
 from app.core.models import OutboxRow
 from tests.support.service import RunningService
 
-# What a repetition may change: how often somebody asked or was told, and what led to the end.
+# Columns that a repetition may change: how often something was requested or sent, and what led to the final state.
 IGNORED_TABLES = {
-    "quota_usage", "clicks", "connects", "deliveries", "idempotency_keys", "queues", "rate_limit_slots", "revocations", "tickets",
-}  # fmt: skip
-# What Zoom last said of the registrants of a meeting that is gone depends on which of them was taken away first.
+    "quota_usage",
+    "clicks",
+    "connects",
+    "deliveries",
+    "idempotency_keys",
+    "queues",
+    "rate_limit_slots",
+    "revocations",
+    "tickets",
+}
+# What Zoom last reported of the registrants of a deleted meeting depends on which was cancelled first.
 QUERIES = {
     "registrants": "SELECT registrants.* FROM registrants JOIN meetings ON meetings.id = registrants.meeting_id"
     " WHERE meetings.state <> 'retired'"
@@ -27,9 +35,9 @@ COLUMNS_CHANGED_BY_TOGGLING = {"invite_sequence", "invite_before"}
 REGENERATED_NAMES = {"marker", "join_link", "unsubscribe_link", "zoom_registrant_id"}
 PROMISED_TIMES = {"starts_at", "ends_at"}
 _GENERATED_NAMES = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # ids of ours
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # our ids
     r"|kindryn:[\w-]+"  # the marker of a meeting
-    r"|\b\d{9,}\b"  # ids of Zoom's
+    r"|\b\d{9,}\b"  # Zoom's ids
     r"|(?<=/join/)[\w-]+"
 )
 _ZOOM_GENERATED_FIELDS = {
@@ -39,14 +47,14 @@ _ZOOM_GENERATED_FIELDS = {
 
 @dataclass(frozen=True)
 class FinalState:
-    """The tables, Zoom's meetings and grants, and the mails: each a list in an order that does not depend on time."""
+    """The tables, Zoom's meetings and grants, and the mails, as lists in an order independent of time."""
 
     tables: dict[str, list[str]]
     zoom: dict[str, list[str]]
     mails: list[str]
 
     def differences(self, other: "FinalState") -> list[str]:
-        """What is here and not there, and the other way round, one line each."""
+        """Return what only one of the two states contains, one line each."""
         mine, theirs = self._lines(), other._lines()
         return [f"- {line}" for line in mine - theirs] + [f"+ {line}" for line in theirs - mine]
 
@@ -56,8 +64,10 @@ class FinalState:
 
 
 async def read_final_state(service: RunningService, *, toggled: bool = False) -> FinalState:
-    """The end as it stands now; where somebody `toggled`, of mails only the last to each calendar. Raises AssertionError
-    where one mail came in two versions."""
+    """Read the current state. Raises AssertionError if one mail was sent in two versions.
+
+    If a member `toggled`, only the last mail to each calendar counts.
+    """
     left_out = IGNORED_COLUMNS | (COLUMNS_CHANGED_BY_TOGGLING if toggled else set())
     tables = {}
     for table in Model.metadata.sorted_tables:
@@ -76,7 +86,7 @@ async def read_final_state(service: RunningService, *, toggled: bool = False) ->
 
 
 def _last_mails(service: RunningService) -> list[str]:
-    """What the mails left in each calendar: the one of the highest SEQUENCE says it."""
+    """Return what the mails left in each calendar: the mail with the highest SEQUENCE decides."""
     shown: dict[str, tuple[int, str]] = {}
     for mail in service.mailbox.all():
         fields = dict(line.split(":", 1) for line in _calendar_of(mail.message) if ":" in line)
@@ -87,7 +97,7 @@ def _last_mails(service: RunningService) -> list[str]:
 
 
 def _mails(service: RunningService) -> list[str]:
-    """Every mail once: a repeated one has the same Message-ID and says the same."""
+    """Return every mail once. A repetition has the same Message-ID and the same content."""
     versions: dict[str, set[str]] = defaultdict(set)
     for mail in service.mailbox.all():
         message = mail.message
@@ -98,7 +108,7 @@ def _mails(service: RunningService) -> list[str]:
 
 
 def _calendar_of(message: EmailMessage) -> list[str]:
-    """The lines of a mail's calendar that say what it does to which entry."""
+    """Return the lines of a mail's calendar that say what it does to which entry."""
     parts = (part for part in message.walk() if part.get_content_type() == "text/calendar")
     text = next((part.get_content() for part in parts), "")
     return [line for line in text.splitlines() if line.startswith(("METHOD", "SEQUENCE", "SUMMARY", "UID"))]
@@ -126,7 +136,7 @@ def _comparable_value(name: str, value: Any) -> Any:
     if isinstance(value, bytes):
         return "sealed"
     if name == "last_error" and value and "possible-orphan" in str(value):
-        return None  # told on purpose where a creation stayed without an answer; orphans themselves are seen at Zoom
+        return None  # we log it on purpose if a creation stayed without a response; real orphans show at Zoom
     if isinstance(value, UUID) or (isinstance(value, int) and value > 10**8):
         return "an id"
     return "a name" if value is not None and name in REGENERATED_NAMES else value

@@ -1,4 +1,4 @@
-"""A real worker, and a real API, that stop themselves in the middle of a transaction, as a machine that freezes."""
+"""A real worker and a real API that freeze themselves in the middle of a transaction."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from app.worker import run_worker
 
 
 def run_freezing_worker(say_ready: Callable[[], None], job: str, when: str) -> None:
-    """A worker process that stops `before` or `after` it writes what the end of a run of `job` says."""
+    """Run a worker that freezes `before` or `after` it writes the completion of a run of `job`."""
     logs.configure(sys.stderr.buffer)
     write = Tx.write_outbox
 
@@ -36,7 +36,7 @@ def run_freezing_worker(say_ready: Callable[[], None], job: str, when: str) -> N
 
 
 def run_freezing_api(say_ready: Callable[[], None], port: int, when: str) -> None:
-    """An API process that stops `before` or `after` it writes what a request asks for, in its transaction."""
+    """Run an API that freezes `before` or `after` it writes a request's changes, inside the transaction."""
     logs.configure(sys.stderr.buffer)
     write = Tx.write_outbox
 
@@ -53,5 +53,5 @@ def run_freezing_api(say_ready: Callable[[], None], port: int, when: str) -> Non
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped (proc(5))."""
+    """Return whether a process is stopped (proc(5))."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

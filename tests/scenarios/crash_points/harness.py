@@ -1,6 +1,8 @@
-"""Kill a real worker at every boundary of a path, or stop it there, let another one finish, and compare what is left.
+"""Kills or freezes a real worker at every boundary of a scenario.
 
-Who was stopped wakes up when everything is done, and goes on as if nothing had happened.
+Then it lets another worker finish, and compares the final states.
+
+A frozen worker wakes up when everything is done, and goes on as if nothing had happened.
 """
 
 import asyncio
@@ -32,11 +34,11 @@ from tests.support.steps import lost_answer, notify_created, set_faults, zoom_ca
 from tests.support.timeouts import TIMEOUT
 
 UNKNOWN_OUTCOME_TIMEOUT = timedelta(minutes=11)
-# What is not due for so long, a reminder, waits for its moment and is as much over as it can be.
+# A job due later than this, such as a reminder, waits for its own time. The scenario counts as finished.
 HORIZON = timedelta(hours=2)
 SETTLE_ROUNDS = 8
 MAX_RUNS = 3
-MANY_TIMES = 50  # calls: as often as anybody tries
+MANY_TIMES = 50  # calls; more than the service ever makes
 _SIMULATOR_STATE = (
     "config",
     "switches",
@@ -55,16 +57,16 @@ Context = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scenario:
-    """One thing the service does: what must be there first, and what somebody then does.
+    """One thing the service does: the initial state, and a person's action.
 
-    `prepare` runs with a worker and returns what `act` needs to know. `act` only asks; it waits for nothing a worker
-    does, because at that moment none may be alive. `reversal` is what somebody asks for after that, while nobody knows
-    yet what became of it; nor does it wait. `meanwhile` is what somebody does once a worker was stopped and another has
-    done its work. `settle` moves what only time or Zoom moves before it is all over.
+    `prepare` runs with a worker and returns what `act` needs to know. `act` only sends requests and waits for nothing
+    that a worker does, because at that moment no worker may be alive. `reversal` is a second request while the outcome
+    of the first is unknown; it does not wait either. `meanwhile` is an action after one worker was frozen and another
+    has done its work. `settle` moves what only time or Zoom moves before the end.
 
-    `only_jobs` names the jobs that are new here, where other paths kill a worker in the rest; `settings` are those the
-    path needs. Of a member who `toggled` only what their calendar shows in the end is compared: how many changes of mind
-    become a mail is up to timing.
+    `only_jobs` names the jobs that are new in this scenario; others kill a worker in the rest. `settings` are those the
+    scenario needs. If a member `toggled`, only the final content of their calendar is compared, because timing decides
+    how many changes of mind become a mail.
     """
 
     name: str
@@ -78,13 +80,13 @@ class Scenario:
     meanwhile: Callable[[RunningService, Context], Awaitable[None]] | None = None
 
     def covers(self, boundary: str) -> bool:
-        """Whether a worker is to be killed at a boundary."""
+        """Return whether to kill a worker at a boundary."""
         return not self.only_jobs or boundary.split(" ")[0] in self.only_jobs
 
 
 @dataclass
 class Snapshot:
-    """Everything as it stood after `prepare`: our tables, Zoom's memory, what was mailed, and the time."""
+    """The state after `prepare`: our tables, Zoom's state, the mails, and the time."""
 
     context: Context
     tables: dict[str, list[Any]]
@@ -95,7 +97,7 @@ class Snapshot:
 
 @dataclass
 class Harness:
-    """One path, walked again and again from the same beginning."""
+    """Runs one scenario again and again from the same initial state."""
 
     service: RunningService
     scenario: Scenario
@@ -103,7 +105,10 @@ class Harness:
     children: list[ChildProcess] = field(default_factory=list)
 
     async def run_undisturbed(self, snapshot: Snapshot, *, fine_grained: bool = False) -> tuple[FinalState, list[str]]:
-        """Walk undisturbed: the end, and the boundaries in the order in which they were first passed."""
+        """Run without a failure.
+
+        Returns the final state, and the boundaries in the order of their first passing.
+        """
         await self._restore(snapshot)
         async with self._worker(fine_grained=fine_grained):
             await self.scenario.act(self.service, snapshot.context)
@@ -116,9 +121,10 @@ class Harness:
         return await self._final_state(snapshot), [at for at in passed if self.scenario.covers(at)]
 
     async def run_killed_at(self, snapshot: Snapshot, boundary: str) -> FinalState | None:
-        """Walk with a worker that dies at `boundary`, then with another one; the end.
+        """Run with a worker that dies at `boundary`, then with another one. Returns the final state.
 
-        None where the boundary was not passed in some walks: whether two facts become one run or two is up to timing.
+        Returns None if the boundary was not passed in several runs: timing decides whether two facts become one run or
+        two.
         """
         for _ in range(MAX_RUNS):
             await self._restore(snapshot)
@@ -126,7 +132,7 @@ class Harness:
                 await self.scenario.act(self.service, snapshot.context)
                 died = await self._wait_until_dead(first, snapshot.context)
             if died:
-                # The dead hold their leases for some seconds, which nobody here needs to wait for.
+                # The dead worker's leases last for some seconds more, which no test needs to wait for.
                 await self.service.resources.db.pool.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
                 if self.scenario.reversal:
                     await self.scenario.reversal(self.service, snapshot.context)
@@ -136,8 +142,10 @@ class Harness:
         return None
 
     async def run_stopped_at(self, snapshot: Snapshot, boundary: str) -> FinalState | None:
-        """Walk with a worker that is stopped at `boundary` until another one has done all there is; the end, once both
-        are awake. None as above."""
+        """Run with a worker that freezes at `boundary` until another one has done everything, then wakes up.
+
+        Returns the final state, or None as above.
+        """
         for _ in range(MAX_RUNS):
             await self._restore(snapshot)
             async with self._worker(stop_at=boundary, fine_grained=True) as first:
@@ -155,7 +163,10 @@ class Harness:
         return None
 
     async def run_with_lost_response(self, snapshot: Snapshot, operation: str) -> FinalState:
-        """Walk with the answer to the first call of an operation lost, and what Zoom tells of it late; the end."""
+        """Run with the response to the first call of an operation lost and its notification late.
+
+        Returns the final state.
+        """
         await self._restore(snapshot)
         faults_to_set = {
             "calls": [{"kind": "lose_answer", "operation": operation, "times": 1}],
@@ -175,7 +186,7 @@ class Harness:
         return await self._final_state(snapshot)
 
     async def run_with_lost_responses(self, snapshot: Snapshot, operation: str) -> None:
-        """Walk while the answers to an operation are lost, until somebody changes their mind."""
+        """Run while all responses to an operation are lost, until the reversal."""
         await self._restore(snapshot)
         await set_faults(self.service, lost_answer(operation, MANY_TIMES))
         async with self._worker():
@@ -193,7 +204,7 @@ class Harness:
             await self._settle(snapshot.context)
 
     async def take_snapshot(self) -> Snapshot:
-        """Prepare, and remember how everything stands."""
+        """Prepare, and record the whole state."""
         self._clock.write_text("0")
         async with self._worker():
             context = await self.scenario.prepare(self.service)
@@ -209,7 +220,7 @@ class Harness:
         )
 
     async def _final_state(self, snapshot: Snapshot) -> FinalState:
-        """What is left; whatever was mailed twice, each calendar agrees with its event."""
+        """Return the final state. Each calendar agrees with its event, even if mails were sent twice."""
         await calendars.assert_calendars_match(self.service, [*snapshot.mails, *self.service.mailbox.all()])
         return await read_final_state(self.service, toggled=self.scenario.toggled)
 
@@ -230,7 +241,7 @@ class Harness:
         self._notes.unlink(missing_ok=True)
 
     async def _settle(self, context: Context) -> None:
-        """Until nothing is left to do, whatever time it takes; at least as long as an unknown outcome is waited for."""
+        """Advance until nothing is left to do, at least as long as an unknown outcome is waited for."""
         await self._wait_idle()
         if self.scenario.settle:
             await self.scenario.settle(self.service, context)
@@ -251,8 +262,9 @@ class Harness:
             await self._settle(context)
 
     async def _wait_until_dead(self, child: ChildProcess, context: Context) -> bool:
-        """Wait until the worker has died, or everything is over."""
-        end, settled = asyncio.create_task(child.wait_ended()), asyncio.create_task(self._settle(context))
+        """Wait until the worker has died, or the scenario is finished. Returns whether it died."""
+        end = asyncio.create_task(child.wait_ended())
+        settled = asyncio.create_task(self._settle(context))
         await asyncio.wait({end, settled}, return_when=asyncio.FIRST_COMPLETED)
         settled.cancel()
         await asyncio.gather(settled, return_exceptions=True)
@@ -264,10 +276,10 @@ class Harness:
         return True
 
     async def _wait_until_stopped(self, child: ChildProcess, context: Context) -> bool:
-        """Wait until the worker is stopped, or everything is over."""
+        """Wait until the worker is frozen, or the scenario is finished. Returns whether it froze."""
         settled = asyncio.create_task(self._settle(context))
         try:
-            while not (is_stopped(child.process.pid or 0) or settled.done()):  # noqa: ASYNC110 - nobody rings when a process is stopped
+            while not (is_stopped(child.process.pid or 0) or settled.done()):  # noqa: ASYNC110 - nothing signals that a process is stopped
                 await asyncio.sleep(0.01)
         finally:
             settled.cancel()
@@ -276,18 +288,18 @@ class Harness:
 
     async def _wait_for_note(self, line: str) -> None:
         async with asyncio.timeout(TIMEOUT):
-            while line not in self._notes.read_text().splitlines():  # noqa: ASYNC110 - nobody rings for a file
+            while line not in self._notes.read_text().splitlines():  # noqa: ASYNC110 - nothing signals a change of a file
                 await asyncio.sleep(0.01)
 
     async def _wait_idle(self) -> None:
         self.service.resources.pubsub.publish(outbox.TOPIC)
         await self.service.wait_idle()
-        await self.service.wait_idle()  # the last run may have made Zoom say something
+        await self.service.wait_idle()  # the last run may have caused a notification
 
     async def _set_clock(self, offset: timedelta) -> None:
         moved = self._clock.with_suffix(".new")
         moved.write_text(str(offset.total_seconds()))
-        moved.replace(self._clock)  # at once: it is being read
+        moved.replace(self._clock)  # atomically, because the worker is reading it
         await self.service.advance_clock(offset - self.service.clock.ahead)
 
     @contextlib.asynccontextmanager

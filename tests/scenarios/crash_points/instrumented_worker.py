@@ -1,9 +1,9 @@
-"""A real worker that notes every boundary it passes, and can be told at which one to die, or to stop until it is woken.
+"""A real worker that records every boundary it passes, and can be ordered to die or to freeze at one.
 
-Boundaries of a job's run: its row was taken; a change was committed; a vendor answered; a mail was accepted.
-Whatever happens between two of them ends with the process, so dying before one is dying after the one before it.
-Who is only stopped goes on, so for them there are more: just before each of these, and before a change is written.
-The service knows nothing of this: the methods all of them go through are wrapped here.
+The boundaries of a job's run: its row was claimed; a change was committed; a vendor responded; a mail was accepted.
+Whatever happens between two of them ends with the process, so dying before one equals dying after the one before it. A
+frozen process goes on later, so for it there are more boundaries: just before each of these, and before a change is
+written. The service knows nothing of this: this module wraps the methods that all jobs go through.
 """
 
 import asyncio
@@ -41,8 +41,10 @@ RESUMED_NOTE = "a run that was stopped has ended"
 
 @dataclass(frozen=True)
 class KillOrders:
-    """Where to note boundaries, where the clock stands (seconds ahead), and the boundary not to live beyond; or
-    where to stop, of boundaries that are `fine_grained`."""
+    """The files for boundaries and for the clock (seconds ahead), and the boundary to die or freeze at.
+
+    With `fine_grained`, the boundaries include those that matter only to a frozen process.
+    """
 
     notes: Path
     clock: Path
@@ -52,7 +54,7 @@ class KillOrders:
 
 
 class FakeClock(Clock):
-    """A clock that a test moves by writing into a file."""
+    """A clock that a test shifts by writing into a file."""
 
     def __init__(self, ahead: Path) -> None:
         self._ahead = ahead
@@ -72,13 +74,17 @@ _RUN: ContextVar[_Run | None] = ContextVar("run", default=None)
 
 
 class Boundaries:
-    """The boundaries of this process; each is named by its job, its number within the run, and what was done."""
+    """The boundaries of this process.
+
+    Each is named by its job, its number within the run, and what was done.
+    """
 
     def __init__(self, orders: KillOrders) -> None:
-        self._orders, self._resumed = orders, False
+        self._orders = orders
+        self._resumed = False
 
     def wrap_everything(self) -> None:
-        """Wrap what every commit, call, mail and run goes through."""
+        """Wrap the methods that every commit, call, mail and run goes through."""
         for owner, name, called in (
             (httpx.AsyncHTTPTransport, "handle_async_request", lambda _, request: _call(request)),
             (Mailer, "send", lambda *_: "mailed"),
@@ -133,7 +139,10 @@ class Boundaries:
         return counted
 
     def _renewing(self, method: Method) -> Method:
-        """Who renews leases wakes last, and stops no run before it has gone on."""
+        """Return a method that renews leases only after a run that froze has gone on.
+
+        It wakes up last, so that it cannot stop that run first.
+        """
 
         async def renewed(runner: Any, leases: Sequence[UUID], timeout: float) -> Any:
             renewed_leases = await method(runner, leases, timeout)
@@ -142,7 +151,7 @@ class Boundaries:
         return renewed
 
     def _approach(self, what: str) -> None:
-        """Just before a boundary, for those who are only stopped."""
+        """Pass the boundary just before one, for a process that freezes."""
         if self._orders.fine_grained:
             self._reach(f"before {what}")
 
@@ -170,7 +179,7 @@ def _call(request: httpx.Request) -> str:
 
 
 def run_instrumented_worker(say_ready: Callable[[], None], orders: KillOrders) -> None:
-    """A worker process with the settings of its environment, until SIGTERM."""
+    """Run a worker with the settings of its environment, until SIGTERM."""
     logs.configure(sys.stderr.buffer)
     Boundaries(orders).wrap_everything()
     say_ready()

@@ -1,4 +1,4 @@
-"""Whatever is frozen, nobody waits without bound: they are answered, or told in a sentence to try again."""
+"""Whatever is frozen, no person waits without bound: the service responds, or says to try again."""
 
 import asyncio
 import contextlib
@@ -21,23 +21,23 @@ from tests.scenarios.security.fixtures import run_worker_until_idle
 from tests.support.child_processes import ChildProcess, start_process
 from tests.support.service import RunningService, run_service
 
-# The promise is three seconds; a machine that does much else besides may take longer to say so. What is held against it
-# is a minute: as long as the other process is stopped.
+# The promise is three seconds, but a busy machine may take longer. A failure would take a minute: as long as the other
+# process is frozen.
 STOP_TIMEOUT = 60.0
 MAX_RESPONSE_SECONDS = 10.0
-MAX_BLOCKED_SECONDS = 8.0  # a transaction in which nothing happens is ended after three seconds
+MAX_BLOCKED_SECONDS = 8.0  # PostgreSQL ends a transaction that is idle for three seconds
 EVENTS = 8
 
 
 @pytest.fixture
 async def idle(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
-    """The service without a worker, whose requests wait no longer than people do."""
+    """The service without a worker. Its requests wait as long as those of people."""
     async with run_service(database_url, redis_url, mailbox, worker=False, limits=REQUEST_TIMEOUTS) as service:
         yield service
 
 
 async def changed_events(service: RunningService) -> list[str]:
-    """Eight events that were synced, and have just been changed."""
+    """Create eight synced events and change each."""
     async with run_worker_until_idle(service):
         await service.connect()
         tomorrow = service.clock.now() + timedelta(days=1)
@@ -53,16 +53,16 @@ async def changed_events(service: RunningService) -> list[str]:
 
 
 async def start_frozen_worker(service: RunningService, job: str, when: str) -> ChildProcess:
-    """A worker that stopped itself in the middle of a run of `job`."""
+    """Start a worker that freezes itself in the middle of a run of `job`."""
     child = await start_process(run_freezing_worker, environment(service.settings), job, when)
     async with asyncio.timeout(STOP_TIMEOUT):
-        while not is_stopped(child.process.pid or 0):  # noqa: ASYNC110 - nobody rings when a process is stopped
+        while not is_stopped(child.process.pid or 0):  # noqa: ASYNC110 - nothing signals that a process is stopped
             await asyncio.sleep(0.01)
     return child
 
 
 async def timed(request: Any) -> tuple[float, httpx.Response]:
-    """An answer, and how long it took."""
+    """Return a response and the seconds it took."""
     began = perf_counter()
     response: httpx.Response = await request
     return perf_counter() - began, response
@@ -90,7 +90,7 @@ async def test_a_worker_frozen_in_a_transaction_makes_nobody_wait(idle: RunningS
                     else:
                         assert answer.status_code == 200, answer.text
                         waiting.discard(event)
-        print(f"{job} {when}: the longest wait was {longest:.2f} s")  # noqa: T201 - the figure is asked for
+        print(f"{job} {when}: the longest wait was {longest:.2f} s")  # noqa: T201 - the figure is wanted
         assert longest < MAX_RESPONSE_SECONDS
         assert is_stopped(child.process.pid or 0), "nobody woke it"
     finally:
@@ -105,21 +105,22 @@ async def test_a_worker_frozen_in_a_transaction_makes_nobody_wait(idle: RunningS
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_an_api_frozen_in_a_transaction_blocks_its_event_for_seconds(idle: RunningService, when: str) -> None:
     (event, *_) = await changed_events(idle)
-    port, path = free_port(), f"/api/events/{event}/rsvp"
+    port = free_port()
+    path = f"/api/events/{event}/rsvp"
     child = await start_process(run_freezing_api, environment(idle.settings), port, when)
     headers = {"Authorization": f"Bearer {idle.platform.token('member', idle.clock.now())}"}
     async with httpx.AsyncClient(timeout=STOP_TIMEOUT) as http:
         asking = asyncio.create_task(ask_until_frozen(http, f"http://127.0.0.1:{port}{path}", headers))
         try:
             async with asyncio.timeout(STOP_TIMEOUT):
-                while not is_stopped(child.process.pid or 0):  # noqa: ASYNC110 - nobody rings when a process is stopped
+                while not is_stopped(child.process.pid or 0):  # noqa: ASYNC110 - nothing signals that a process is stopped
                     await asyncio.sleep(0.01)
             began, longest, status = perf_counter(), 0.0, 503
             while status == 503:
                 took, answer = await timed(idle.call("member2", "PUT", path, json={"status": "going"}))
                 status, longest = answer.status_code, max(longest, took)
             blocked = perf_counter() - began
-            print(f"{when}: blocked for {blocked:.1f} s, the longest wait {longest:.2f} s")  # noqa: T201 - the figure is asked for
+            print(f"{when}: blocked for {blocked:.1f} s, the longest wait {longest:.2f} s")  # noqa: T201 - the figure is wanted
             assert status == 200, answer.text
             assert longest < MAX_RESPONSE_SECONDS
             assert blocked < MAX_BLOCKED_SECONDS
@@ -132,7 +133,10 @@ async def test_an_api_frozen_in_a_transaction_blocks_its_event_for_seconds(idle:
 
 
 async def ask_until_frozen(http: httpx.AsyncClient, url: str, headers: dict[str, str]) -> None:
-    """Answer at a process that may not listen yet; the one that takes the request keeps it."""
+    """Send requests to a process until one gets no response, because the process froze.
+
+    The process may not listen yet.
+    """
     while True:
         with contextlib.suppress(httpx.ConnectError):
             await http.put(url, json={"status": "going"}, headers=headers)
@@ -140,7 +144,7 @@ async def ask_until_frozen(http: httpx.AsyncClient, url: str, headers: dict[str,
 
 
 async def test_a_job_that_fell_silent_between_the_halves_of_a_statement_keeps_nobody_out(idle: RunningService) -> None:
-    """Where a worker stops just there, the server thinks that it is busy."""
+    """If a worker freezes there, the server sees the session as busy."""
     (event, *_) = await changed_events(idle)
     url = idle.settings.database_url.get_secret_value()
     silent = await asyncpg.connect(url, server_settings=JOB_TIMEOUTS.server_settings)
@@ -159,7 +163,8 @@ async def test_a_job_that_fell_silent_between_the_halves_of_a_statement_keeps_no
 
 
 async def test_nobody_else_is_ended_for_their_silence_nor_anybody_before_their_time(idle: RunningService) -> None:
-    pool, url = idle.resources.db.pool, idle.settings.database_url.get_secret_value()
+    pool = idle.resources.db.pool
+    url = idle.settings.database_url.get_secret_value()
     names = [
         "psql",
         "",

@@ -149,7 +149,7 @@ async def toggle_rsvp(service: RunningService, context: Context) -> None:
 
 
 async def rsvp_and_reconnect(service: RunningService, context: Context) -> None:
-    """While the account is not connected, let another member RSVP and change the description; then reconnect."""
+    """Let another member RSVP and change the description while the account is disconnected; then reconnect."""
     await rsvp(service, context, "going", "member2")
     await change_description(service, context, "Bring coffee.")
     await connect(service, context)

@@ -1,4 +1,4 @@
-"""Whoever was frozen past its lease writes nothing when it wakes, and says nothing that another has said otherwise."""
+"""A worker frozen past its lease writes nothing when it wakes up, and sends nothing outdated."""
 
 import re
 from collections.abc import AsyncIterator
@@ -26,15 +26,16 @@ HOOKS = f"/api/communities/{COMMUNITY['slug']}/hooks"
 
 
 class FailingEndpoint:
-    """An endpoint of the platform that fails at first, and what it was told: id and body."""
+    """An endpoint of the platform that fails at first. It records id and body of each message."""
 
     def __init__(self) -> None:
-        self.received, self.url = set[tuple[str, bytes]](), ""
+        self.received = set[tuple[str, bytes]]()
+        self.url = ""
         self.app = FastAPI()
         self.app.post("/hook")(self.receive)
 
     async def receive(self, request: Request) -> Response:
-        """Take it down; the first time each message is refused."""
+        """Record a message. Each one is refused the first time."""
         message = (request.headers["webhook-id"], await request.body())
         first = message not in self.received
         self.received.add(message)
@@ -52,17 +53,17 @@ async def endpoint() -> AsyncIterator[FailingEndpoint]:
 
 @pytest.fixture
 def every_boundary(pytestconfig: pytest.Config) -> bool:
-    """Whether a worker is to be frozen at all boundaries; otherwise it is at one of each kind."""
+    """Whether to freeze a worker at all boundaries, or at one of each kind."""
     return bool(pytestconfig.getoption("--every-boundary"))
 
 
 def kind_of(boundary: str) -> str:
-    """What is done at a boundary, be it before or after, whatever its number."""
+    """Return what is done at a boundary, whether before or after it, and whatever its number."""
     return re.sub(r" \d+: (before )?", ": ", boundary)
 
 
 def one_of_each(boundaries: list[str]) -> list[str]:
-    """The last boundary of each kind, before and after apart: by then most has been done."""
+    """Return the last boundary of each kind, with before and after apart. By then most has been done."""
     return list({re.sub(r" \d+: ", ": ", boundary): boundary for boundary in boundaries}.values())
 
 
@@ -71,7 +72,7 @@ SCENARIOS = [
     Scenario("registering", event_on_zoom, rsvp_going, only_jobs=("registrants.sync",)),
     Scenario("creating a meeting", connected_account, create, only_jobs=("meetings.sync",)),
 ]
-# Walked by `make crash` alone: what they do goes through the same places.
+# Only `make crash` runs these, because what they do goes through the same places.
 FURTHER_SCENARIOS = [
     Scenario(
         "cancelling an invitation",
@@ -87,7 +88,7 @@ FURTHER_SCENARIOS = [
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The paths a worker is frozen on."""
+    """Choose the scenarios during which a worker is frozen."""
     if "scenario" in metafunc.fixturenames:
         further = FURTHER_SCENARIOS if metafunc.config.getoption("--every-boundary") else []
         metafunc.parametrize("scenario", [*SCENARIOS, *further], ids=lambda path: path.name.replace(" ", "-"))
@@ -104,7 +105,7 @@ async def test_wherever_a_worker_is_frozen_what_another_has_done_meanwhile_stand
         walked = boundaries if every else one_of_each(boundaries)
         ends = {boundary: await harness.run_stopped_at(snapshot, boundary) for boundary in walked}
     passed = {boundary: undisturbed.differences(end) for boundary, end in ends.items() if end is not None}
-    # Two facts may be one run or two, so a boundary may come under another number, or one not come again.
+    # Two facts may become one run or two, so a boundary may have another number, or not occur again.
     missed = {kind_of(at) for at in ends} - {kind_of(at) for at in passed}
     assert len(missed) <= 1, f"not passed again: {missed}"
     assert not any(passed.values()), "\n".join(f"stopped at {at}: {lines}" for at, lines in passed.items() if lines)
@@ -113,7 +114,7 @@ async def test_wherever_a_worker_is_frozen_what_another_has_done_meanwhile_stand
 async def test_wherever_a_worker_is_frozen_a_hook_that_was_delivered_stays_delivered(
     every: bool, database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: File, endpoint: FailingEndpoint
 ) -> None:
-    """A message that is refused at first, so that there is something to be noted after each sending."""
+    """The endpoint refuses each message at first, so that the job records something after each attempt."""
 
     async def event_with_hook(service: RunningService) -> Context:
         context = await event_on_zoom(service)

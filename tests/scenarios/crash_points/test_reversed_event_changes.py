@@ -1,5 +1,7 @@
-"""An answer of Zoom's is lost, or the worker dies before it writes it down, and then somebody changes their mind: Zoom
-ends with what is wanted last, whichever call about a meeting it was."""
+"""A change of an event is reversed while the outcome of Zoom's call is unknown: the last one counts.
+
+The response is lost, or the worker dies before it records it. This holds for every call about a meeting.
+"""
 
 import re
 from datetime import datetime, timedelta
@@ -26,54 +28,55 @@ OPERATIONS = {"POST": "meetingCreate", "PATCH": "meetingUpdate", "DELETE": "meet
 
 
 async def patch_event(service: RunningService, context: Context, **changes: Any) -> None:
-    """An admin changes the event."""
+    """PATCH the event as an admin."""
     (await service.patch("admin", f"/api/events/{context['event']}", changes)).raise_for_status()
 
 
 async def event_with_other_host(service: RunningService) -> Context:
-    """An event on Zoom, and another host it could have."""
+    """An event on Zoom, and another host for it."""
     context = await event_on_zoom(service)
     return context | {"other": (await service.hosts())["ben@riverside.example"]["id"]}
 
 
 async def create(service: RunningService, context: Context) -> None:
-    """An admin schedules an event on Zoom."""
+    """Schedule an event on Zoom."""
     answer = await service.post("admin", EVENTS, context["body"])
     answer.raise_for_status()
     context["event"] = answer.json()["id"]
 
 
 async def rename_back(service: RunningService, context: Context) -> None:
-    """The old title was better."""
+    """Restore the old title."""
     await patch_event(service, context, title=context["body"]["title"])
 
 
 async def rewrite(service: RunningService, context: Context) -> None:
-    """An admin changes everything that can be changed at Zoom without another meeting."""
-    hour, body = timedelta(hours=1), context["body"]
+    """Change everything that can be changed at Zoom without another meeting."""
+    hour = timedelta(hours=1)
+    body = context["body"]
     times = {name: (datetime.fromisoformat(body[name]) + hour).isoformat() for name in ("starts_at", "ends_at")}
     changes = {"title": "Late evening", "description": "Bring tea.", "timezone": "America/New_York", **times}
     await patch_event(service, context, alternative_hosts=[context["other"]], **changes)
 
 
 async def rewrite_back(service: RunningService, context: Context) -> None:
-    """Everything was better before."""
+    """Restore everything."""
     before = {name: context["body"][name] for name in ("title", "starts_at", "ends_at", "timezone")}
     await patch_event(service, context, description="", alternative_hosts=[], **before)
 
 
 async def change_to_other_host(service: RunningService, context: Context) -> None:
-    """Another host is to lead it."""
+    """Give the event to the other host."""
     await patch_event(service, context, host_id=context["other"])
 
 
 async def change_back_to_first_host(service: RunningService, context: Context) -> None:
-    """The first host leads it after all."""
+    """Give the event back to the first host."""
     await patch_event(service, context, host_id=context["body"]["host_id"])
 
 
 async def to_zoom(service: RunningService, context: Context) -> None:
-    """It is on Zoom after all."""
+    """Put the event on Zoom again."""
     await patch_event(service, context, delivery_mode="zoom", host_id=context["body"]["host_id"])
 
 
@@ -89,7 +92,7 @@ REVERSED_CHANGES = [
 
 
 def visible_differences(end: FinalState, other: FinalState) -> list[str]:
-    """What is otherwise at Zoom, or was given up: how many meetings there were in between may differ."""
+    """Return the differences at Zoom, and dead jobs. The number of meetings in between may differ."""
     ours, theirs = (FinalState({"dead rows": each.tables["dead rows"]}, each.zoom, []) for each in (end, other))
     return ours.differences(theirs)
 

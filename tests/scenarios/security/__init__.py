@@ -1,0 +1,1 @@
+"""Security of the whole service: who may call what, bad input, and a search for leaked secrets."""

@@ -1,21 +1,27 @@
-"""Who gets what: every route, and what each kind of caller is answered.
+"""The access matrix: every route, and its response to each kind of caller.
 
-A cell is a status, and what tells answers of one status apart: the slug of a problem, or where a redirect leads
-(`spa`, `ticket`, `zoom`). `nobody` is also everyone whose token is no good; `outside` are members of no community and
-admins of another one; `registered` is coming to the event in question, `host` is the member whose host holds it.
-A cookie on an unsafe method without an allowed `Origin` is `403 origin-not-allowed` wherever somebody must sign in.
+A cell is a status, and what distinguishes responses of one status: the slug of a problem, or where a redirect leads
+(`spa`, `ticket`, `zoom`). `nobody` includes every caller with an invalid token. `outside` are members of no community
+and admins of another one. `registered` is going to the event in question. `host` is the member whose host holds it. A
+cookie on an unsafe method without an allowed `Origin` gets `403 origin-not-allowed` on every route that requires a
+token.
 """
 
 from dataclasses import dataclass, replace
 
-SIGN_IN, NOT_FOUND, FORBIDDEN = "401 not-signed-in", "404 not-found", "403 forbidden"
-EVENT_NOT_FOUND, NOT_REGISTERED, NOT_YOURS = "404 event-not-found", "403 not-registered", "403 not-your-link"
-INVALID, FOREIGN_FORM = "422 invalid-request", "403 origin-not-allowed"
+SIGN_IN = "401 not-signed-in"
+NOT_FOUND = "404 not-found"
+FORBIDDEN = "403 forbidden"
+EVENT_NOT_FOUND = "404 event-not-found"
+NOT_REGISTERED = "403 not-registered"
+NOT_YOURS = "403 not-your-link"
+INVALID = "422 invalid-request"
+FOREIGN_FORM = "403 origin-not-allowed"
 
 
 @dataclass(frozen=True)
 class Access:
-    """What one route answers, by kind of caller."""
+    """The responses of one route, by kind of caller."""
 
     nobody: str
     outside: str
@@ -29,17 +35,17 @@ class Access:
 
 
 def everybody(cell: str) -> Access:
-    """The same to everybody, signed in or not."""
+    """The same response to everybody, signed in or not."""
     return Access(*[cell] * 9)
 
 
 def signed_in(cell: str) -> Access:
-    """The same to whoever is signed in."""
+    """The same response to every signed-in caller."""
     return replace(everybody(cell), nobody=SIGN_IN)
 
 
 def members(cell: str, outside: str = NOT_FOUND) -> Access:
-    """The same to whoever is in the community; to others it does not exist."""
+    """The same response to all members. For others the resource does not exist."""
     return replace(signed_in(cell), outside=outside)
 
 
@@ -49,12 +55,12 @@ def staff(cell: str) -> Access:
 
 
 def admins(cell: str) -> Access:
-    """For owners and admins; coaches are members here."""
+    """For owners and admins. A coach is an ordinary member here."""
     return replace(staff(cell), coach=FORBIDDEN)
 
 
 def taking_part(cell: str) -> Access:
-    """For who is coming to the event, and who leads or holds it."""
+    """For those who are going to the event, and those who lead or host it."""
     row = replace(members(NOT_REGISTERED), registered=cell, host=cell)
     return replace(row, admin=cell, owner=cell, platform=cell)
 
@@ -76,7 +82,7 @@ ACCESS_MATRIX: dict[str, Access] = {
     f"GET {ZOOM}/accounts/{{account_id}}/preflight": admins("200"),
     f"DELETE {ZOOM}/accounts/{{account_id}}": admins("204"),
     "GET /api/integrations/zoom/callback": everybody("303 spa"),
-    # Zoom signs; who else calls does not.
+    # Zoom signs its requests. Other callers cannot.
     "POST /api/integrations/zoom/webhooks": everybody("401 unauthentic"),
     "POST /api/integrations/zoom/webhooks/{account_id}": everybody("401 unauthentic"),
     # Spaces and events.
@@ -91,17 +97,17 @@ ACCESS_MATRIX: dict[str, Access] = {
     "DELETE /api/events/{event_id}": admins("204"),
     "POST /api/events/{event_id}/cancel": admins("200"),
     "POST /api/events/{event_id}/zoom/sync": admins("202"),
-    # Who is coming. The platform is nobody an invite could be sent to.
+    # Registrations. The platform itself is not a person to invite.
     "PUT /api/events/{event_id}/rsvp": replace(members("200"), platform=INVALID),
     "GET /api/events/{event_id}/registrations": admins("200"),
     "PUT /api/events/{event_id}/registrations/{member_id}": admins("200"),
     "POST /api/events/{event_id}/registrations/{member_id}/new-link": admins("202"),
     "GET /api/events/{event_id}/invite.ics": replace(members(NOT_REGISTERED), registered="200"),
     "POST /api/events/{event_id}/invite": replace(members(NOT_REGISTERED), registered="202"),
-    # Who came. A coach who is not the event's is a member here.
+    # Attendance. A coach who does not lead the event is an ordinary member here.
     "GET /api/events/{event_id}/attendance": admins("200"),
     "PUT /api/events/{event_id}/attendance/{session_id}": admins("200"),
-    # While it is live. A coach who is not the event's is a member here, too.
+    # Live. A coach who does not lead the event is an ordinary member here, too.
     "GET /api/events/{event_id}/live": taking_part("200"),
     "GET /api/events/{event_id}/messages": taking_part("200"),
     "POST /api/events/{event_id}/messages": taking_part("201"),
@@ -112,10 +118,10 @@ ACCESS_MATRIX: dict[str, Access] = {
     "PUT /api/questions/{question_id}/upvote": taking_part("200"),
     "DELETE /api/questions/{question_id}/upvote": taking_part("200"),
     "POST /api/questions/{question_id}/answer": admins("200"),
-    # Everybody may leave by themselves; here it is about somebody else.
+    # All members may leave by themselves. This route removes somebody else.
     f"DELETE {IN_COMMUNITY}/members/{{member_id}}": admins("204"),
     "GET /api/events/{event_id}/calendar-links": replace(members(NOT_REGISTERED), registered="200"),
-    # One's own mails and calendar. Programs read the feed, and end reminders, by a link alone.
+    # A member's own mails and calendar. Programs read the feed, and end reminders, by a link alone.
     f"GET {IN_COMMUNITY}/settings": admins("200"),
     f"PATCH {IN_COMMUNITY}/settings": admins("200"),
     "GET /api/me/mail": signed_in("200"),
@@ -128,7 +134,7 @@ ACCESS_MATRIX: dict[str, Access] = {
     "GET /unsubscribe/{link}": everybody("200"),
     "HEAD /unsubscribe/{link}": everybody("204"),
     "POST /unsubscribe/{link}": everybody("200"),
-    # The door. A ticket and a link of `registered`.
+    # Joining, with a ticket and a link of `registered`.
     "POST /api/events/{event_id}/zoom-join": replace(
         members(NOT_REGISTERED, EVENT_NOT_FOUND), registered="200", host="409 use-start"
     ),
@@ -137,7 +143,7 @@ ACCESS_MATRIX: dict[str, Access] = {
     "HEAD /j/{ticket}": everybody("204"),
     "GET /join/{join_link}": replace(everybody(NOT_YOURS), nobody="303 spa", registered="303 ticket"),
     "HEAD /join/{join_link}": everybody("204"),
-    # Guests have no token: they are known by a code mailed to them. A form counts on the guest's own page alone.
+    # Guests have no token. A mailed code identifies them. The form counts only on the guest's own page.
     "POST /api/events/{event_id}/guests": admins("201"),
     "GET /api/events/{event_id}/guests": admins("200"),
     "DELETE /api/events/{event_id}/guests/{guest_id}": admins("204"),
@@ -147,7 +153,7 @@ ACCESS_MATRIX: dict[str, Access] = {
     "GET /guest/{guest_link}/code": everybody("200"),
     "HEAD /guest/{guest_link}/code": everybody("204"),
     "POST /guest/{guest_link}/code": everybody(FOREIGN_FORM),
-    # Where the community is told of what happens.
+    # The community's hooks.
     f"GET {HOOKS}": admins("200"),
     f"POST {HOOKS}": admins("201"),
     f"GET {HOOKS}/{{hook_id}}": admins("200"),

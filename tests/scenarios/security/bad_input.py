@@ -1,4 +1,4 @@
-"""What a caller may send instead of what the document asks for."""
+"""Input that a caller may send in place of what the OpenAPI document asks for."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ Raw = bytes
 DEEP = "[" * 10_000 + "]" * 10_000
 LONE_SURROGATE = '"\\ud800"'
 NUL = '"\\u0000"'
-# By type: JSON texts that are never a value of it, also where numbers and texts are read generously.
+# By type: JSON texts that are never a value of it, even where numbers and strings are parsed leniently.
 WRONG_JSON_BY_TYPE: dict[str, tuple[str, ...]] = {
     "string": ("7", "true", "[]", "{}", '["x"]', LONE_SURROGATE, "1e400", DEEP),
     "boolean": ('"perhaps"', "2", "[]", "{}", "null", "1e400", LONE_SURROGATE),
@@ -91,7 +91,7 @@ WRONG_HEADER_VALUES: dict[str, tuple[str, ...]] = {
 
 
 def resolve_reference(document: Schema, schema: Schema) -> Schema:
-    """A schema with its reference followed."""
+    """Return a schema with its reference resolved."""
     if "$ref" not in schema:
         return schema
     found: Schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -99,7 +99,7 @@ def resolve_reference(document: Schema, schema: Schema) -> Schema:
 
 
 def body_schema(document: Schema, operation: Schema) -> Schema | None:
-    """The schema of an operation's JSON body, where it has one."""
+    """Return the schema of an operation's JSON body, if it has one."""
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if content is None:
         return None
@@ -110,7 +110,7 @@ def body_schema(document: Schema, operation: Schema) -> Schema | None:
 
 
 def wrong_values(document: Schema, schema: Schema) -> Iterator[str]:
-    """JSON texts that are no value of a schema."""
+    """Yield JSON texts that are not values of a schema."""
     schema = resolve_reference(document, schema)
     choices = [resolve_reference(document, each) for each in schema.get("anyOf", [schema])]
     kinds = {each.get("type", "string") for each in choices}
@@ -135,13 +135,13 @@ def _wrong_texts(schema: Schema) -> Iterator[str]:
 
 
 def body_with_field(valid: Mapping[str, Any], field: str, value: str) -> Raw:
-    """A valid body in which a field has another value, given as JSON text (which need not be readable)."""
+    """Return a valid body with one field replaced by a JSON text, which need not be valid JSON."""
     others = [f"{json.dumps(name)}:{json.dumps(each)}" for name, each in valid.items() if name != field]
     return ("{" + ",".join([*others, f"{json.dumps(field)}:{value}"]) + "}").encode()
 
 
 def wrong_bodies() -> dict[str, tuple[Raw, str]]:
-    """Bodies that are none at all, by what is wrong with them; each with its `Content-Type`."""
+    """Return bodies that are not valid at all, by what is wrong with them, each with its `Content-Type`."""
     as_json = "application/json"
     return {
         "nothing": (b"", as_json),

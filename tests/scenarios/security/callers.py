@@ -1,4 +1,4 @@
-"""Everybody who may stand before a route: what their requests carry, and as whom they are to be taken."""
+"""All kinds of callers of a route: their headers, and their column of the access matrix."""
 
 import base64
 import hashlib
@@ -35,9 +35,9 @@ SAFE = {"GET", "HEAD"}
 
 @dataclass(frozen=True)
 class Caller:
-    """A kind of caller: the headers of its requests, and the column of the table that tells what it gets.
+    """A kind of caller: the headers of its requests, and its column in the access matrix.
 
-    `with_cookie` tells that the token came as a cookie; `may_change` whether its `Origin` lets it do more than read.
+    `with_cookie`: the token is sent as a cookie. `may_change`: its `Origin` permits more than reading.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Caller:
 
 
 def all_callers(service: RunningService, elsewhere: str) -> list[Caller]:
-    """Every kind of caller. `elsewhere` is the URL of a key set that is not the platform's, for tokens that name it."""
+    """Return every kind of caller. `elsewhere` is the URL of a foreign key set, for tokens that name it."""
     column = {"stranger": "outside", "neighbour": "outside"}
     people = [Caller(name, column.get(name, name), bearer(token_for(service, name))) for name in PEOPLE]
     forged = [Caller(name, "nobody", bearer(token)) for name, token in invalid_tokens(service, elsewhere).items()]
@@ -62,13 +62,13 @@ def all_callers(service: RunningService, elsewhere: str) -> list[Caller]:
 
 
 def token_for(service: RunningService, name: str, **claims: Any) -> str:
-    """A good token of one of `PEOPLE`."""
+    """Return a valid token of one of `PEOPLE`."""
     who, base_claims = PEOPLE[name]
     return service.platform.token(who, service.clock.now(), **{**base_claims, **claims})
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header a token comes in."""
+    """Return the header for a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -87,7 +87,7 @@ def _with_cookies(service: RunningService) -> list[Caller]:
 
 
 def _unusual_but_valid(service: RunningService, elsewhere: str) -> list[Caller]:
-    """Good tokens that look odd: what they say besides is not looked at."""
+    """Return valid tokens with unusual further claims, which must not matter."""
     claims = jwt.decode(token_for(service, "owner"), options={"verify_signature": False})
     headers = {"kid": "platform-1", "jku": elsewhere, "x5u": elsewhere}
     token = jwt.encode(claims, service.platform.key, "ES256", headers=headers)
@@ -95,7 +95,7 @@ def _unusual_but_valid(service: RunningService, elsewhere: str) -> list[Caller]:
 
 
 def invalid_tokens(service: RunningService, elsewhere: str) -> dict[str, str]:
-    """Tokens that name an owner and must be worth nothing."""
+    """Return invalid tokens that name an owner."""
     return {**_expired_or_incomplete(service), **_forged(service.platform, _claims(service), elsewhere)}
 
 
@@ -125,7 +125,8 @@ def _expired_or_incomplete(service: RunningService) -> dict[str, str]:
 
 
 def _forged(platform: Platform, claims: Mapping[str, Any], elsewhere: str) -> dict[str, str]:
-    public, theirs = platform.key.public_key(), ec.generate_private_key(ec.SECP256R1())
+    public = platform.key.public_key()
+    theirs = ec.generate_private_key(ec.SECP256R1())
     pem, der = (public.public_bytes(form, PublicFormat.SubjectPublicKeyInfo) for form in (Encoding.PEM, Encoding.DER))
     jwk: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(theirs.public_key(), as_dict=True)
     published = json.dumps(platform.jwks["keys"][0]).encode()

@@ -1,4 +1,4 @@
-"""The scene of a module: built once, with real servers, and quiet afterwards."""
+"""The communities of a module: set up once on real servers, without running jobs afterwards."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def module_redis_url(stack: Stack, worker_id: str) -> str:
 async def communities(
     module_database_url: str, module_redis_url: str, mail_server: Mailbox
 ) -> AsyncIterator[Communities]:
-    """A community in the middle of its day. Names of hooks are looked up without asking anybody."""
+    """Two communities with events and members. The names of hooks are resolved without DNS."""
     hooks = HookSender(resolve=FakeResolver().resolve)
     async with run_service(module_database_url, module_redis_url, mail_server, worker=False, hooks=hooks) as service:
         yield await set_up_communities(service)

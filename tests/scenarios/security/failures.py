@@ -1,4 +1,4 @@
-"""What goes wrong in a long life: at Zoom, in the database, with tokens, and behind our back."""
+"""Failures during the recorded run: of Zoom, of the database, of tokens, and changes made inside Zoom."""
 
 import secrets
 from datetime import timedelta
@@ -10,12 +10,10 @@ from tests.scenarios.security.secret_search import Secret
 
 
 async def zoom_failures(recorder: Recorder, event: Any) -> None:
-    """Zoom answers with errors that repeat what they were asked, with pages, late, and not at all."""
+    """Let Zoom respond with errors that repeat the request, with HTML pages, late, and not at all."""
     service = recorder.service
-    token, link = (
-        recorder.plant_secret("token in an error"),
-        recorder.plant_secret("link in an error", f"https://zoom.us/w/1?tk={secrets.token_urlsafe(40)}"),
-    )
+    token = recorder.plant_secret("token in an error")
+    link = recorder.plant_secret("link in an error", f"https://zoom.us/w/1?tk={secrets.token_urlsafe(40)}")
     message = f"Invalid access token {token} for mia@riverside.example, see {link}"
     recorder.secrets.append(Secret("e-mail", "mia@riverside.example", PERSONAL))
     body = {"code": 300, "message": message, "errors": [{"field": "settings.tk", "message": message}]}
@@ -48,7 +46,7 @@ async def zoom_failures(recorder: Recorder, event: Any) -> None:
 
 
 async def database_failures(recorder: Recorder, event: Any) -> None:
-    """The database refuses rows, and says in its errors what was in them: faults of ours."""
+    """Let the database refuse rows with errors that contain their values, which makes 500s."""
     service = recorder.service
     for table in ("registrations", "registrants", "meetings"):
         await service.resources.db.pool.execute(f"ALTER TABLE {table} ADD CONSTRAINT never CHECK (false) NOT VALID")
@@ -75,7 +73,7 @@ async def database_failures(recorder: Recorder, event: Any) -> None:
 
 
 async def token_failures(recorder: Recorder, event: Any) -> None:
-    """Tokens run out and are exchanged for new ones; then Zoom wants no more of us; then it is connected again."""
+    """Let tokens expire and be refreshed; then let Zoom reject the grant; then reconnect."""
     service = recorder.service
     await service.advance_clock(timedelta(hours=26))
     await service.patch("admin", f"/api/events/{event['id']}", {"description": "Come again."})
@@ -95,7 +93,7 @@ async def token_failures(recorder: Recorder, event: Any) -> None:
 
 
 async def meeting_failures(recorder: Recorder, event: Any) -> None:
-    """A meeting deleted inside Zoom, a host's start that fails, an event cancelled and one deleted."""
+    """Delete a meeting inside Zoom, let a host's start fail, cancel an event and delete one."""
     service = recorder.service
     later = await service.create_event(title="Deleted inside Zoom", **in_days(service, 9))
     await service.call("member", "PUT", f"/api/events/{later['id']}/rsvp", json={"status": "going"})

@@ -1,4 +1,4 @@
-"""A community in the middle of its day, and its neighbour: what the routes are asked about."""
+"""Two communities with all kinds of resources, as targets of requests."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,9 @@ from app.worker import Worker
 from tests.scenarios.security.callers import bearer, token_for
 from tests.support.service import COMMUNITY, RunningService
 
-OWN_COMMUNITY, OTHER_COMMUNITY = COMMUNITY["slug"], "elsewhere"
-# What a refused call leaves on purpose: that somebody clicked, and which communities their token named.
+OWN_COMMUNITY = COMMUNITY["slug"]
+OTHER_COMMUNITY = "elsewhere"
+# What a refused call changes on purpose: the record of a click, and the communities that its token named.
 TABLES_CHANGED_BY_REFUSALS = {"clicks", "click_rates", "memberships"}
 GUEST = {"email": "gus@guests.example", "name": "Gus Guest"}
 HOOK_BODY = {"url": "https://hooks.example/here", "kinds": ["event.live"]}
@@ -30,7 +31,7 @@ Arguments = dict[str, Any]
 
 @dataclass(frozen=True)
 class CommunityFixture:
-    """One of each kind, all of one community."""
+    """One resource of each kind, all of one community."""
 
     community: str
     account_id: str
@@ -49,25 +50,25 @@ class CommunityFixture:
 
 @dataclass
 class Communities:
-    """`own` is the community most of the cast is in; `other` is its neighbour's."""
+    """`own` is the community of most personas, `other` belongs to its neighbour."""
 
     service: RunningService
     own: CommunityFixture
     other: CommunityFixture
 
     async def request_as(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
-        """A request of one of the kinds of caller."""
+        """Send a request as one of the kinds of caller."""
         headers = bearer(token_for(self.service, who)) | options.pop("headers", {})
         return await self.service.api.request(method, path, headers=headers, **options)
 
     async def create_event(self, who: str = "admin", community: str = OWN_COMMUNITY) -> str:
-        """A new event that needs no host, and nobody has answered."""
+        """Create an event that needs no host and has no RSVPs."""
         made = await self.request_as(who, "POST", f"/api/communities/{community}/events", json=event_body(self.service))
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
     async def create_account(self) -> str:
-        """A new connected account, of which Zoom knows nothing."""
+        """Create a connected account that Zoom does not know."""
         account_id = uuid4()
         await self.service.resources.db.pool.execute(
             "INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, status, connected_by, connected_at)"
@@ -80,28 +81,28 @@ class Communities:
         return str(account_id)
 
     async def create_guest(self) -> str:
-        """A new guest of the standing event."""
+        """Create a guest of the shared event."""
         body = {"email": f"{uuid4().hex}@guests.example", "name": "Gundula Guest"}
         made = await self.request_as("admin", "POST", f"/api/events/{self.own.event_id}/guests", json=body)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
     async def create_message(self) -> str:
-        """A new message in the chat of the standing event."""
+        """Create a message in the chat of the shared event."""
         return await _create_post(self.service, self.own.event_id, "messages", "admin", sub=f"m-{uuid4().hex}")
 
     async def create_question(self) -> str:
-        """A new question there."""
+        """Create a question there."""
         return await _create_post(self.service, self.own.event_id, "questions", "admin", sub=f"m-{uuid4().hex}")
 
     async def create_hook(self) -> str:
-        """A new hook."""
+        """Create a hook."""
         made = await self.request_as("admin", "POST", f"/api/communities/{OWN_COMMUNITY}/hooks", json=HOOK_BODY)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
     async def create_member_with_revoked_link(self) -> str:
-        """Somebody new who is coming to the standing event, and whose link was taken back once."""
+        """Create a member who is going to the shared event and whose link was revoked once."""
         member_id = f"m-{uuid4().hex}"
         await self.service.resources.db.pool.execute(
             "WITH coming AS (INSERT INTO registrations"
@@ -118,18 +119,18 @@ class Communities:
         return member_id
 
     async def create_feed(self) -> str:
-        """The secret of a new calendar feed of the registered member."""
+        """Create a calendar feed of the registered member. Returns its secret."""
         made = await self.request_as("registered", "POST", "/api/me/calendar-feed")
         assert made.status_code == 201, made.text
         return str(made.json()["url"]).rpartition("/")[2].removesuffix(".ics")
 
     async def unsubscribe_link(self) -> str:
-        """What the registered member's reminders name."""
+        """Return the link in the registered member's reminders that ends them."""
         async with self.service.resources.db.transaction() as tx:
             return await preferences.member_unsubscribe_link(tx, "m-member")
 
     async def create_ticket(self) -> str:
-        """A new ticket of the registered member for the standing event."""
+        """Create a ticket of the registered member for the shared event."""
         await self.service.resources.db.pool.execute("DELETE FROM click_rates")
         click = JoinClick(UUID(self.own.event_id), "m-member", "zoom-join")
         minted = await tickets.mint(self.service.resources, click, "join")
@@ -137,13 +138,13 @@ class Communities:
         return minted[0]
 
     async def create_connect_handle(self) -> str:
-        """The handle of a connect the admin has just begun, with Zoom's consent."""
-        # More often than an admin would.
+        """Begin a connect as the admin, with Zoom's consent. Returns its handle."""
+        # Tests begin more often than an admin may.
         await self.service.resources.db.pool.execute("DELETE FROM quota_usage WHERE key LIKE 'connect:%'")
         return await start_connect(self.service, "admin", OWN_COMMUNITY, "ada@riverside.example")
 
     async def table_digests(self) -> dict[str, str]:
-        """A digest of every table, without what refusals leave on purpose."""
+        """Return a digest of every table, without what refusals change on purpose."""
         found = {}
         for table in await self.service.resources.db.pool.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
@@ -155,7 +156,7 @@ class Communities:
 
 
 def event_body(service: RunningService, **overrides: Any) -> dict[str, Any]:
-    """The body of an event on the platform itself, tomorrow, unless `overrides` say otherwise."""
+    """Return the body of an event on the platform itself, tomorrow, unless `overrides` say otherwise."""
     starts = (service.clock.now() + timedelta(days=1)).replace(second=0, microsecond=0)
     return {
         "title": "Quiet hour",
@@ -166,7 +167,7 @@ def event_body(service: RunningService, **overrides: Any) -> dict[str, Any]:
 
 
 async def start_connect(service: RunningService, who: str, community: str, zoom_email: str) -> str:
-    """Begin a connect and consent at Zoom; the handle the SPA would confirm it with."""
+    """Begin a connect and consent at Zoom. Returns the handle with which the SPA confirms it."""
     begun = await service.post(who, f"/api/communities/{community}/integrations/zoom/connect")
     assert begun.status_code == 200, begun.text
     url = begun.json()["authorize_url"]
@@ -178,7 +179,7 @@ async def start_connect(service: RunningService, who: str, community: str, zoom_
 
 @contextlib.asynccontextmanager
 async def run_worker_until_idle(service: RunningService) -> AsyncIterator[None]:
-    """A worker, until the block ends; then nothing happens by itself any more."""
+    """Run a worker until the block ends and it is idle. After that no job runs by itself."""
     worker_task = asyncio.create_task(Worker(service.resources, JOBS).run(), name="worker")
     try:
         yield
@@ -190,9 +191,9 @@ async def run_worker_until_idle(service: RunningService) -> AsyncIterator[None]:
 
 
 async def set_up_communities(service: RunningService) -> Communities:
-    """Connect an account in each of two communities, open a door in each, and let somebody be coming.
+    """Set up two communities, each with a connected account, an event open for joining, and a member.
 
-    Here Ben's meetings are the host's; the registered member is coming, and the door is open.
+    In these communities Ben's meetings belong to the host, and the registered member is going.
     """
     async with run_worker_until_idle(service):
         await service.connect()
@@ -246,7 +247,7 @@ async def _set_up_community(
 
 
 async def _create_post(service: RunningService, event_id: str, kind: str, who: str, **claims: Any) -> str:
-    """A message or question of somebody who may; its id. `claims` of the token."""
+    """Post a message or question as a person who may. Returns its id. `claims` are claims of the token."""
     headers = bearer(service.platform.token(who, service.clock.now(), **claims))
     created = await service.post(who, f"/api/events/{event_id}/{kind}", {"text": "Is there tea?"}, headers=headers)
     assert created.status_code == 201, created.text
@@ -265,7 +266,7 @@ async def _with_hook(service: RunningService, admin: str, community: CommunityFi
 _ZOOM = "/api/communities/{community}/integrations/zoom"
 _HOOKS = "/api/communities/{community}/hooks"
 _SOMEBODY = {"status": "going", "name": "Somebody Else", "email": "else@members.example"}
-# Routes that use their target up get one of their own: which part of the path it is, and what makes one.
+# Routes that consume their target get one of their own: the part of the path, and the function that creates it.
 TARGET_FACTORIES: dict[str, tuple[str, Callable[[Communities], Awaitable[str]]]] = {
     f"DELETE {_ZOOM}/accounts/{{account_id}}": ("account_id", Communities.create_account),
     "PATCH /api/events/{event_id}": ("event_id", Communities.create_event),
@@ -323,7 +324,10 @@ async def _body(communities: Communities, route: str) -> Any:
 
 
 async def build_request(communities: Communities, route: str, **replaced: str) -> Arguments:
-    """The arguments of a request that would succeed for whoever may make it: `method`, `url`, and perhaps `json`."""
+    """Return the arguments of a request that succeeds for a permitted caller.
+
+    They are `method`, `url`, and perhaps `json`.
+    """
     method, template = route.split(" ")
     parts = {**vars(communities.own), "member_id": "m-else", "ticket": "unused"}
     if route in TARGET_FACTORIES:

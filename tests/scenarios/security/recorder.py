@@ -1,4 +1,4 @@
-"""What is kept of a life of the service: every answer, and every secret that came up on the way."""
+"""The recorder of a run of the service: every response, and every secret that appeared."""
 
 import re
 import secrets
@@ -28,14 +28,14 @@ BASE = f"/api/communities/{COMMUNITY['slug']}"
 ZOOM = f"{BASE}/integrations/zoom"
 GUEST = {"email": "gus@guests.example", "name": "Gus Guesting"}
 ADA, WIL = "ada@riverside.example", "wil@willow.example"
-# What people carry themselves may be in answers, and in nothing that stays.
+# Secrets that people carry themselves may be in responses, but in nothing that is stored.
 OUTSIDE_RESPONSES = ("log", "table", "mail", "metrics")
 PERSONAL = ("log", "metrics")
 
 
 @dataclass
 class Recorder:
-    """What was answered, with the links that had to be in a redirect, and the secrets that came up on the way."""
+    """The responses, with the links that had to be in a redirect, and the secrets that appeared."""
 
     service: RunningService
     responses: list[tuple[httpx.Response, frozenset[str]]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Recorder:
     secrets: list[Secret] = field(default_factory=list)
 
     async def record(self, response: httpx.Response) -> None:
-        """httpx's hook: keep an answer, and the secrets of ours it hands out or was asked with."""
+        """httpx's hook: record a response, and the secrets of ours in it and in its request."""
         await response.aread()
         self.responses.append((response, frozenset()))
         token = response.request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -62,17 +62,20 @@ class Recorder:
         self.secrets += [Secret("guest's cookie", value, OUTSIDE_RESPONSES) for value in response.cookies.values()]
 
     def plant_secret(self, kind: str, value: str | None = None) -> str:
-        """A secret that comes from outside in a way of its own."""
+        """Add a secret that comes from outside in a special way."""
         value = value or f"{kind.replace(' ', '-')}-{secrets.token_urlsafe(40)}"
         self.secrets += with_query(Secret(kind, value))
         return value
 
     async def zoom_secrets(self) -> list[Secret]:
-        """Every secret Zoom has issued so far."""
+        """Return every secret Zoom has issued so far."""
         return secrets_issued_by((await self.service.zoom.get("/simulator/secrets")).json())
 
     async def follow_ticket(self, who: str | None, url: str, link: str) -> httpx.Response:
-        """Follow a ticket whose redirect has to lead to `link`, which may be in its `Location`, and there alone."""
+        """Follow a ticket whose redirect must lead to `link`.
+
+        The link may be in the `Location` of this response and nowhere else.
+        """
         response = await self.service.get(who, url)
         assert response.status_code == 303, response.text
         assert response.headers["location"] == link
@@ -80,37 +83,37 @@ class Recorder:
         return response
 
     async def click(self, who: str, event_id: str, operation: str = "zoom-join") -> str:
-        """A click that mints a ticket; its URL."""
+        """Click on a button that mints a ticket. Returns its URL."""
         clicked = await self.service.post(who, f"/api/events/{event_id}/{operation}")
         assert clicked.status_code == 200, clicked.text
         return str(clicked.json()["url"])
 
     async def personal_link(self, meeting_id: str, email: str) -> str:
-        """A registrant's personal link, as Zoom knows it."""
+        """Return a registrant's personal link, as Zoom has it."""
         state = (await self.service.zoom.get("/simulator/state")).json()
         meeting = next(each for each in state["meetings"] if str(each["id"]) == meeting_id)
         link: str = next(each["join_url"] for each in meeting["registrants"] if each["email"] == email)
         return link
 
     async def general_link(self, meeting_id: str) -> str:
-        """The link of a meeting that is nobody's own."""
+        """Return the link of a meeting that belongs to no person."""
         state = (await self.service.zoom.get("/simulator/state")).json()
         link: str = next(each["join_url"] for each in state["meetings"] if str(each["id"]) == meeting_id)
         return link
 
     async def send_notification(self, event: str, payload: Mapping[str, Any], **options: Any) -> int:
-        """A notification, signed unless `options` says otherwise; what the service answers is kept."""
+        """Send a notification, signed unless `options` say otherwise, and record the service's response."""
         notification = {"event": event, "payload": payload, **options}
         result = (await self.service.zoom.post("/simulator/notifications", json=notification)).json()
         self.webhook_responses.append(Artifact(f"answer to {event}", (result["body"] or "").encode()))
         return int(result["status"])
 
     async def set_call_faults(self, *calls: dict[str, Any]) -> None:
-        """What Zoom does wrong from now on; nothing of it any more if nothing is given."""
+        """Replace Zoom's faults. Without arguments there are none."""
         (await self.service.zoom.put("/simulator/faults", json={"calls": list(calls)})).raise_for_status()
 
     async def artifacts(self, log: bytes) -> list[Artifact]:
-        """Everything that was said, mailed, logged and kept."""
+        """Return everything that was answered, mailed, logged and stored."""
         found = [Artifact("log", log), Artifact("metrics", generate_latest(metrics.REGISTRY)), *self.webhook_responses]
         for number, (response, links) in enumerate(self.responses):
             where = f"answer {number} {response.request.method} {response.request.url.path}"
@@ -123,7 +126,7 @@ class Recorder:
         return found + await artifacts_of_database(self.service.settings.database_url.get_secret_value())
 
     async def all_secrets(self) -> list[Secret]:
-        """What Zoom issued, what we keep to ourselves, and who must not be in logs."""
+        """Return what Zoom issued, the service's own secrets, and the people who must not be in logs."""
         people = [Secret("name", name, PERSONAL) for name in PEOPLE_NAMES]
         state = (await self.service.zoom.get("/simulator/state")).json()
         hosts = [user for account in state["accounts"] for user in account["users"]]
@@ -146,7 +149,7 @@ class Recorder:
 
 
 def secret_settings(service: RunningService) -> list[Secret]:
-    """The secrets among the settings: each of a list, and of a URL its password."""
+    """Return the secrets among the settings: each of a list, and the password of a URL."""
     found = []
     for name, value in service.settings:
         if not isinstance(value, SecretStr):
@@ -158,7 +161,7 @@ def secret_settings(service: RunningService) -> list[Secret]:
 
 
 def find_in_last_mail(service: RunningService, to: str, pattern: str) -> str:
-    """What the last mail to somebody says."""
+    """Return what matches `pattern` in the last mail to an address."""
     mail = [mail.message for mail in service.mailbox.all() if to in mail.recipients][-1]
     text = mail.get_body(("plain",))
     found = re.search(pattern, text.get_content() if text else "")

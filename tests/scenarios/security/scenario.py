@@ -1,4 +1,4 @@
-"""A long life of the service: everything it does at this stage, in order, things that go wrong included."""
+"""A long run of the whole service: everything it does at this stage, in order, with failures."""
 
 import json
 import secrets
@@ -15,7 +15,7 @@ from tests.support.service import COMMUNITY, PERSONAS
 
 
 async def run_scenario(recorder: Recorder) -> None:
-    """The whole life, in order."""
+    """Run all steps in order."""
     riverside = await connect_accounts(recorder)
     event, open_event = await schedule_events(recorder)
     await rsvp(recorder, event, open_event)
@@ -31,7 +31,10 @@ async def run_scenario(recorder: Recorder) -> None:
 
 
 async def connect_accounts(recorder: Recorder) -> str:
-    """Two accounts are connected, others are not; one gets a secret of its own. Returns that account's id."""
+    """Connect two accounts and fail to connect others. One gets its own webhook secret.
+
+    Returns that account's id.
+    """
     service = recorder.service
     account = await service.connect()
     await service.connect(zoom_email=WIL)
@@ -62,7 +65,7 @@ async def connect_accounts(recorder: Recorder) -> str:
 
 
 async def schedule_events(recorder: Recorder) -> tuple[Any, Any]:
-    """An event with personal links, and one on an account that has none; others besides."""
+    """Schedule an event with personal links, one on an account without them, and others."""
     service = recorder.service
     event = await service.create_event(title="Evening <script>alert(1)</script> & tea")
     unlicensed = await service.create_event(title="Open table", host_id=(await service.hosts())[WIL]["id"])
@@ -83,7 +86,7 @@ async def schedule_events(recorder: Recorder) -> tuple[Any, Any]:
 
 
 async def rsvp(recorder: Recorder, event: Any, open_event: Any) -> None:
-    """Members come, change their minds, are put down by others; the host answers too, whom Zoom refuses."""
+    """RSVP as members, for others, and as the host, whom Zoom refuses."""
     service = recorder.service
     for who, status in (
         ("member", "going"),
@@ -110,7 +113,7 @@ async def rsvp(recorder: Recorder, event: Any, open_event: Any) -> None:
 
 
 async def read_everything(recorder: Recorder, event_id: str, account_id: str) -> None:
-    """Everything that can be read, by everybody of the cast, and by everyone who is nobody."""
+    """Read everything that can be read, as every persona and without a valid token."""
     service = recorder.service
     paths = [
         ZOOM,
@@ -139,9 +142,10 @@ async def read_everything(recorder: Recorder, event_id: str, account_id: str) ->
 
 
 async def join(recorder: Recorder, event: Any, open_event: Any) -> None:
-    """The doors open: people come in, others are turned away, the host starts."""
+    """Open the events: members join, others are refused, the host starts the meeting."""
     service = recorder.service
-    number, mine = event["zoom"]["meeting_id"], f"/api/events/{event['id']}"
+    number = event["zoom"]["meeting_id"]
+    mine = f"/api/events/{event['id']}"
     await service.post("member", f"{mine}/zoom-join")
     await service.advance_clock(timedelta(hours=23, minutes=49))
     ticket = await recorder.click("member", event["id"])
@@ -172,8 +176,9 @@ async def join(recorder: Recorder, event: Any, open_event: Any) -> None:
 
 
 async def join_as_guest(recorder: Recorder, event: Any) -> None:
-    """A guest's browser follows the link of the invite, has a code mailed, types it, first wrongly, and comes in."""
-    service, page = recorder.service, {"Accept": "text/html", "Origin": recorder.service.settings.public_url}
+    """Follow the invitation's link as a guest: request a code, enter a wrong and the right one, join."""
+    service = recorder.service
+    page = {"Accept": "text/html", "Origin": recorder.service.settings.public_url}
     link = find_in_last_mail(service, GUEST["email"], r"/guest/[\w-]+")
     await service.get(None, link, headers=page)
     await service.post(None, f"{link}/code", headers=page)
@@ -189,10 +194,13 @@ async def join_as_guest(recorder: Recorder, event: Any) -> None:
 
 
 async def receive_notifications(recorder: Recorder, event: Any, account_id: str) -> None:
-    """Zoom says that it began, and more: with passcodes, links, stream keys, for nobody, unsigned, and broken."""
+    """Let Zoom notify of a start and of more.
+
+    With passcodes, links, stream keys, unknown ids, unsigned, and broken.
+    """
     service = recorder.service
     number = event["zoom"]["meeting_id"]
-    await service.advance_clock(timedelta(minutes=12))  # what ended before the event began was a rehearsal
+    await service.advance_clock(timedelta(minutes=12))  # an instance that ends before the event begins was a rehearsal
     for what in ("start", "end", "start"):
         (await service.zoom.post(f"/simulator/meetings/{number}/{what}")).raise_for_status()
         await service.wait_idle()
@@ -238,8 +246,9 @@ async def receive_notifications(recorder: Recorder, event: Any, account_id: str)
 
 
 async def read_attendance(recorder: Recorder, event_id: str) -> None:
-    """Who came, in every form; one of them is assigned to a member, and that is taken back."""
-    service, path = recorder.service, f"/api/events/{event_id}/attendance"
+    """Read the attendance in every form. Assign a participant to a member, and undo it."""
+    service = recorder.service
+    path = f"/api/events/{event_id}/attendance"
     for form in ("json", "csv", "svg"):
         read = await service.get("admin", path, params={"format": form})
         assert read.status_code == 200, read.text
@@ -250,7 +259,7 @@ async def read_attendance(recorder: Recorder, event_id: str) -> None:
 
 
 async def disconnect_accounts(recorder: Recorder, event: Any, account_id: str) -> None:
-    """The accounts go: one disconnected here, one removed inside Zoom."""
+    """End both accounts: disconnect one here, and remove the app from the other inside Zoom."""
     service = recorder.service
     gone = await service.call("admin", "DELETE", f"{ZOOM}/accounts/{account_id}")
     assert gone.status_code == 204, gone.text

@@ -1,8 +1,8 @@
-"""Looking for secrets in everything the service has said, mailed, logged and kept.
+"""Searches for secrets in everything the service has answered, mailed, logged and stored.
 
-A secret is looked for as it is, percent-encoded (once and twice), as JSON and HTML escape it, in hex and in base64 at
-each of its three alignments. A long one is found by its first and by its last characters, so that one cut short is
-found too. A URL is looked for as a whole, and so is each value of its query.
+It searches for a secret as it is, percent-encoded (once and twice), as JSON and HTML escape it, in hex, and in base64
+at each of its three alignments. It searches for the first and for the last characters of a long secret, so that it
+finds a truncated one too. It searches for a URL as a whole, and for each value of its query.
 """
 
 import base64
@@ -17,14 +17,16 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import asyncpg
 
-SHORTEST = 8  # characters; what is shorter is found everywhere
-PIECE_LENGTH = 24  # characters of a long secret that give it away
+SHORTEST = 8  # characters; shorter texts are found everywhere
+PIECE_LENGTH = 24  # characters at either end that identify a long secret
 
 
 @dataclass(frozen=True)
 class Secret:
-    """Something that must not be found. `forbidden_in` are the beginnings of the places it is banned from: all of them,
-    unless it has to be somewhere."""
+    """Something that must not be found.
+
+    `forbidden_in` are the beginnings of the places where it must not be: all places, unless it has to be somewhere.
+    """
 
     kind: str
     value: str = field(repr=False)
@@ -33,8 +35,11 @@ class Secret:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something the service said or kept, and where. `allowed_secrets` are the secrets that have to be there: a personal link
-    in the `Location` of the redirect made for its owner."""
+    """Something the service answered or stored, and where.
+
+    `allowed_secrets` are the secrets that have to be there: a personal link in the `Location` of the redirect made for
+    its owner.
+    """
 
     where: str
     content: bytes = field(repr=False)
@@ -43,7 +48,7 @@ class Artifact:
 
 @dataclass(frozen=True, order=True)
 class Leak:
-    """A secret that was found: what kind it is of, in which form, and where."""
+    """A secret that was found: its kind, its encoding, and the place."""
 
     kind: str
     form: str
@@ -58,7 +63,10 @@ class _Needle:
 
 
 def search(artifacts: Iterable[Artifact], secrets: Iterable[Secret]) -> list[Leak]:
-    """Every secret found where it must not be, sorted. Raises ValueError for a secret too short to be searched for."""
+    """Return every secret that was found where it must not be, sorted.
+
+    Raises ValueError for a secret too short to search for.
+    """
     needles: dict[bytes, list[_Needle]] = defaultdict(list)
     for secret in dict.fromkeys(secrets):
         if len(secret.value) < SHORTEST:
@@ -85,12 +93,12 @@ def _is_leak(secret: Secret, artifact: Artifact) -> bool:
 
 
 def pieces(value: str) -> list[str]:
-    """What gives a secret away: all of it, or of a long one that is no URL its beginning and its end."""
+    """Return the whole secret, or beginning and end of a long one that is not a URL."""
     return [value] if "://" in value or len(value) < 2 * PIECE_LENGTH else [value[:PIECE_LENGTH], value[-PIECE_LENGTH:]]
 
 
 def encodings(text: str) -> Iterator[tuple[str, bytes]]:
-    """A text in every disguise it is looked for in, each once."""
+    """Yield a text in every encoding to search for, each once."""
     quoted, escaped = quote(text, safe=""), json.dumps(text)[1:-1]
     disguises = {
         "plain": text,
@@ -119,7 +127,7 @@ def _lower_escapes(quoted: str) -> str:
 
 
 def _base64(content: bytes) -> Iterator[tuple[str, str]]:
-    """The characters that depend on `content` alone, wherever in the encoded bytes it begins."""
+    """Yield the characters that depend on `content` alone, wherever in the encoded bytes it begins."""
     for before in range(3):
         padded = b"\0" * before + content
         whole = len(padded) - len(padded) % 3
@@ -130,7 +138,7 @@ def _base64(content: bytes) -> Iterator[tuple[str, str]]:
 
 
 def with_query(secret: Secret) -> list[Secret]:
-    """A secret, and where it is a URL the values of its query as well."""
+    """Return a secret, and the values of its query if it is a URL."""
     if "://" not in secret.value:
         return [secret]
     query = parse_qsl(urlsplit(secret.value).query)
@@ -139,12 +147,12 @@ def with_query(secret: Secret) -> list[Secret]:
 
 
 def secrets_issued_by(by_simulator: Sequence[dict[str, Any]]) -> list[Secret]:
-    """What `GET /simulator/secrets` answers, as secrets."""
+    """Return the response of `GET /simulator/secrets` as secrets."""
     return [part for entry in by_simulator for part in with_query(Secret(entry["kind"], entry["value"]))]
 
 
 def artifacts_of_mail(number: int, content: bytes) -> list[Artifact]:
-    """A mail as it was sent, and each of its parts decoded."""
+    """Return a mail as it was sent, and each of its parts decoded."""
     message = message_from_bytes(content, policy=policy.default)
     parts = [part.get_payload(decode=True) for part in message.walk()]
     decoded = [part for part in parts if isinstance(part, bytes)]
@@ -153,7 +161,10 @@ def artifacts_of_mail(number: int, content: bytes) -> list[Artifact]:
 
 
 async def artifacts_of_database(url: str) -> list[Artifact]:
-    """Every table, with all it holds: text as it is, binary columns as they are, in hex, and read as base64."""
+    """Return every table with its content.
+
+    Text stays as it is; binary columns are as they are, in hex, and decoded as base64.
+    """
     connection = await asyncpg.connect(url)
     try:
         named = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
@@ -179,14 +190,15 @@ def _cell(value: object) -> bytes:
 
 
 def artifacts_of_report(text: str) -> tuple[list[Artifact], list[Secret]]:
-    """The demo's report (`app/demo/report.py`) as what is to be searched, and what for.
+    """Return the demo's report (`app/demo/report.py`) as what to search, and the secrets to search for.
 
-    The `Location` of a redirect may hold itself where it answers a ticket: whose it is, the walk has checked.
+    The `Location` of a redirect may contain its link if it answers a ticket, because the walk has checked whose it is.
     """
     report = json.loads(text)
     artifacts = [Artifact("table dump", report["database"].encode())]
     for number, response in enumerate(report["answers"]):
-        where, location = f"answer {number} {response['method']} {response['path']}", response.pop("location") or ""
+        where = f"answer {number} {response['method']} {response['path']}"
+        location = response.pop("location") or ""
         opened = frozenset({location}) if urlsplit(response.pop("path")).path.startswith("/j/") else frozenset()
         artifacts += [
             Artifact(where, json.dumps(response).encode()),

@@ -1,4 +1,4 @@
-"""Every route, whoever comes."""
+"""Every route responds to every kind of caller as the access matrix says."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, astuple
@@ -20,7 +20,7 @@ COOKIE_REFUSED = "403 origin-not-allowed"
 
 
 class ForeignKeySet:
-    """A key set that is not the platform's, and counts who asks for it."""
+    """A key set that is not the platform's. It counts requests for it."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -35,7 +35,7 @@ class ForeignKeySet:
 
 @pytest.fixture(scope="module")
 async def elsewhere() -> AsyncIterator[ForeignKeySet]:
-    """A key set of somebody else's."""
+    """A foreign key set."""
     keys = ForeignKeySet()
     async with serve(keys.app) as url:
         keys.url = f"{url}/jwks.json"
@@ -43,7 +43,7 @@ async def elsewhere() -> AsyncIterator[ForeignKeySet]:
 
 
 def routes_of(app: FastAPI) -> Iterator[str]:
-    """Every route of the app as `METHOD /path/{template}`, also those not in the document."""
+    """Yield every route of the app as `METHOD /path/{template}`, also those that are not in the document."""
     for route in iter_route_contexts(app.routes):
         assert route.path is not None
         for method in route.methods or ():
@@ -78,14 +78,14 @@ def test_the_document_says_of_each_route_whether_one_must_sign_in() -> None:
 
 
 def expected(caller: Caller, method: str, cells: dict[str, str]) -> str:
-    """What a caller should get by the table."""
+    """Return the cell of the matrix for a caller."""
     if cells["nobody"] == SIGN_IN and method not in SAFE and not caller.may_change:
         return COOKIE_REFUSED
     return cells[caller.column]
 
 
 def outcome_of(service: RunningService, response: httpx.Response) -> str:
-    """An answer in the words of the table."""
+    """Return a response in the terms of the matrix."""
     code = response.status_code
     if response.headers.get("content-type", "").startswith("application/problem+json"):
         return f"{code} {response.json()['type'].rpartition('/')[2]}"
@@ -101,7 +101,8 @@ def outcome_of(service: RunningService, response: httpx.Response) -> str:
 async def test_a_route_answers_every_caller_as_the_matrix_says(
     route: str, communities: Communities, elsewhere: ForeignKeySet
 ) -> None:
-    method, cells = route.split(" ")[0], asdict(ACCESS_MATRIX[route])
+    method = route.split(" ")[0]
+    cells = asdict(ACCESS_MATRIX[route])
     callers = all_callers(communities.service, elsewhere.url)
     wanted = {caller.name: expected(caller, method, cells) for caller in callers}
     refused = [caller for caller in callers if wanted[caller.name].startswith("4")]
@@ -111,7 +112,7 @@ async def test_a_route_answers_every_caller_as_the_matrix_says(
     got = {caller.name: await request_outcome(communities, target, caller) for caller in refused}
     after = await communities.table_digests()
     for caller in let_in:
-        # A slug is only a name; the platform, whose token lists no communities, says the id.
+        # A slug is only a name. The platform, whose token lists no communities, gives the id.
         community = COMMUNITY["id" if caller.name == "platform" else "slug"]
         got[caller.name] = await request_outcome(
             communities, await build_request(communities, route, community=community), caller
@@ -122,9 +123,9 @@ async def test_a_route_answers_every_caller_as_the_matrix_says(
 
 
 async def request_outcome(communities: Communities, target: Mapping[str, Any], caller: Caller) -> str:
-    """What a caller is answered, in the words of the table."""
+    """Return what a caller gets, in the terms of the matrix."""
     async with communities.service.api.stream(**target, headers=dict(caller.headers)) as response:
-        # A live stream has no end that one could wait for.
+        # A live stream has no end to wait for.
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             await response.aread()
         return outcome_of(communities.service, response)

@@ -1,4 +1,4 @@
-"""Whatever is sent instead of what the document asks for: a clear problem that names the field, and nothing changes."""
+"""Bad input of any kind gets a clear problem that names the field, and changes nothing."""
 
 import json
 from collections.abc import Iterator
@@ -36,13 +36,16 @@ DOCUMENTED_PATHS = [
 
 
 def who_may(route: str) -> str:
-    """Somebody whose call would succeed; nobody's does where Zoom's signature or a guest's own page is asked for."""
+    """Return a person whose call would succeed.
+
+    For routes that need Zoom's signature or a guest's page, it is nobody.
+    """
     row = vars(ACCESS_MATRIX[route])
     return next((who for who in ("admin", "registered", "host") if row[who].startswith(("2", "3"))), "member")
 
 
 def assert_problem(answer: httpx.Response, what: str) -> dict[str, Any]:
-    """The problem an answer is."""
+    """Return the problem in a response."""
     assert answer.headers["content-type"] == "application/problem+json", f"{what}: {answer.status_code} {answer.text}"
     problem: dict[str, Any] = answer.json()
     slug = problem["type"].rpartition("/")[2]
@@ -54,7 +57,7 @@ def assert_problem(answer: httpx.Response, what: str) -> dict[str, Any]:
 async def send(
     communities: Communities, route: str, arguments: dict[str, Any], body: bytes, kind: str
 ) -> httpx.Response:
-    """A request of somebody who may, with another body."""
+    """Send a permitted person's request with another body."""
     headers = {"Content-Type": kind} if kind else {}
     return await communities.request_as(
         who_may(route), arguments["method"], arguments["url"], content=body, headers=headers
@@ -62,7 +65,7 @@ async def send(
 
 
 async def valid_request(communities: Communities, route: str) -> dict[str, Any]:
-    """A request that would succeed, with a body where the operation takes one."""
+    """Return a request that would succeed, with a body if the operation takes one."""
     arguments = await build_request(communities, route, community=COMMUNITY["id"])
     return {"json": {}, **arguments}
 
@@ -87,7 +90,7 @@ async def test_a_body_that_is_none_is_a_problem_and_changes_nothing(route: str, 
 
 
 def properties() -> Iterator[tuple[str, str]]:
-    """Every field of every body."""
+    """Yield every field of every body."""
     for route in OWN_ROUTES_WITH_BODY:
         schema = bad_input.body_schema(DOCUMENT, OPERATIONS[route]) or {}
         for field in schema["properties"]:
@@ -143,7 +146,7 @@ async def test_a_malformed_id_in_a_path_is_a_problem(route: str, name: str, comm
             if name == "member_id" and answer.status_code < 300:
                 continue
             assert_problem(answer, f"{who} {value[:40]}")
-            # Somebody of any id may have been registered on their behalf, and have no link.
+            # A person with any id may have been registered by somebody else, and have no link.
             known = {409} if name == "member_id" else set()
             assert answer.status_code in {*REFUSED, 401, 403, 410, *known}, f"{value[:40]}: {answer.text}"
     after = await communities.table_digests()
@@ -154,7 +157,7 @@ async def test_a_malformed_id_in_a_path_is_a_problem(route: str, name: str, comm
 
 
 def queries() -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Every query parameter with what it may get instead of what it asks for."""
+    """Yield every query parameter with wrong values for it."""
     for route, operation in OPERATIONS.items():
         for parameter in operation.get("parameters", ()):
             if parameter["in"] != "query":
@@ -228,7 +231,7 @@ async def test_times_at_the_ends_of_the_calendar_are_wrong_fields(communities: C
 
 
 async def test_the_longest_texts_fit(communities: Communities) -> None:
-    """What is just inside the limits is taken, also where every character takes twelve bytes of JSON."""
+    """Texts just inside the limits are accepted, even if every character takes twelve bytes of JSON."""
     path = f"/api/communities/{communities.own.community}/events"
     body = event_body(communities.service, title="😀" * 200, description="😀" * 20_000)
     made = await communities.request_as("admin", "POST", path, json=body)

@@ -1,4 +1,4 @@
-"""Nobody learns what exists elsewhere: an id of another community is answered like one that nobody ever gave out."""
+"""An id of another community gets the same response as an unknown one, so nobody learns it exists."""
 
 import json
 import re
@@ -25,25 +25,28 @@ UNKNOWN = {
     "message_id": "6b1f2c4e-0000-4000-8000-000000000008",
     "question_id": "6b1f2c4e-0000-4000-8000-000000000009",
 }
-# The ear never says whether it knows an account; to it nobody is a neighbour.
+# The webhook endpoint never reveals whether it knows an account, so it has no neighbour.
 TEMPLATES = [
     (route, name)
     for route in ACCESS_MATRIX
     for name in re.findall(r"{(\w+)}", route)
     if name in UNKNOWN and not route.startswith("POST /api/integrations/zoom/webhooks")
 ]
-# To the platform no community is foreign, nor an event; but an account is still not another community's.
+# For the platform no community is foreign, nor an event. But an account still belongs to one community.
 BY_PLATFORM = [(route, name, "platform") for route, name in TEMPLATES if "{community}" in route and name != "community"]
 OF_EVERY_ANSWER = {"date", "x-request-id"}
 
 
 async def send(communities: Communities, who: str, arguments: dict[str, Any]) -> httpx.Response:
-    """The answer to a request of somebody."""
+    """Return the response to a person's request."""
     return await communities.request_as(who, arguments["method"], arguments["url"], json=arguments.get("json"))
 
 
 def comparable(response: httpx.Response, ids: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-    """All that an answer says, apart from the path it repeats and the headers that are new in every answer."""
+    """Return what to compare of a response.
+
+    That is all but the path it repeats and the headers that are always new.
+    """
     headers = {name: value for name, value in response.headers.items() if name not in OF_EVERY_ANSWER}
     body = response.content
     if headers["content-type"] == "application/problem+json":
@@ -97,7 +100,8 @@ BODIES: list[tuple[str, str, dict[str, Any]]] = [
 async def test_a_foreign_id_in_a_body_is_a_wrong_field_like_an_unknown_one(
     field: str, kind: str, others: dict[str, Any], method: str, communities: Communities
 ) -> None:
-    own, responses = asdict(communities.own), []
+    own = asdict(communities.own)
+    responses = []
     event_id = await communities.create_event()
     before = await communities.table_digests()
     for value in (getattr(communities.other, kind), UNKNOWN[kind]):
@@ -105,9 +109,11 @@ async def test_a_foreign_id_in_a_body_is_a_wrong_field_like_an_unknown_one(
             {field: [value], "host_id": own["host_id"]} if field == "alternative_hosts" else {field: value}
         )
         if method == "POST":
-            path, body = f"/api/communities/{own['community']}/events", event_body(communities.service, **changes)
+            path = f"/api/communities/{own['community']}/events"
+            body = event_body(communities.service, **changes)
         else:
-            path, body = f"/api/events/{event_id}", changes
+            path = f"/api/events/{event_id}"
+            body = changes
         responses.append(await communities.request_as("admin", method, path, json=body))
     assert responses[0].status_code == 422, responses[0].text
     assert [entry["field"].split(".")[0] for entry in responses[0].json()["errors"]] == [field]
@@ -149,10 +155,8 @@ async def test_a_link_of_another_event_and_one_that_nobody_has_are_the_same_wron
 
 
 async def test_a_foreign_handle_is_answered_like_an_unknown_one(communities: Communities) -> None:
-    path, handle = (
-        f"/api/communities/{communities.own.community}/integrations/zoom/connect/confirm",
-        await communities.create_connect_handle(),
-    )
+    path = f"/api/communities/{communities.own.community}/integrations/zoom/connect/confirm"
+    handle = await communities.create_connect_handle()
     responses = [
         await communities.request_as("owner", "POST", path, json={"handle": tried})
         for tried in (handle, "A" * len(handle))
@@ -162,7 +166,7 @@ async def test_a_foreign_handle_is_answered_like_an_unknown_one(communities: Com
 
 
 async def test_the_webhook_endpoint_does_not_reveal_which_accounts_exist(communities: Communities) -> None:
-    """Signed with the app's secret, which counts for no account's own endpoint: a fact of the scene, not of the id."""
+    """The app's secret signs the requests. It does not count for an account's own endpoint."""
     body = json.dumps({"event": "meeting.started", "payload": {}}).encode()
     responses = [
         await communities.service.api.post(f"/api/integrations/zoom/webhooks/{account}", content=body)
@@ -173,7 +177,7 @@ async def test_the_webhook_endpoint_does_not_reveal_which_accounts_exist(communi
 
 
 def test_the_neighbour_has_one_of_each_kind(communities: Communities) -> None:
-    """Otherwise the tests above would compare the unknown with the unknown."""
+    """Without this, the tests above would compare two unknown ids."""
     other: CommunityFixture = communities.other
     assert other.community == OTHER_COMMUNITY
     assert all(getattr(other, name) != getattr(communities.own, name) for name in asdict(other))

@@ -1,4 +1,4 @@
-"""What goes along with every answer, and what pages for people are made of."""
+"""The headers of every response, and the markup of pages for people."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ class Elements(HTMLParser):
 
 def assert_private(answer: httpx.Response) -> None:
     assert answer.headers["cache-control"] == "no-store"
-    # With `no-referrer` a browser sends a form with `Origin: null`, so a page that has one keeps to its own origin.
+    # With `no-referrer` a browser sends a form with `Origin: null`, so a page with a form uses `same-origin`.
     allowed = "same-origin" if "<form" in answer.text else "no-referrer"
     assert answer.headers["referrer-policy"] == allowed
 
@@ -63,7 +63,7 @@ async def test_join_responses_are_never_cached(
 
 
 async def test_nobody_keeps_what_is_for_one_person_or_gives_it_to_another(communities: Communities) -> None:
-    # A stream never ends; its own tests look at its headers.
+    # A stream never ends. The tests of streams check its headers.
     for route in [route for route in ACCESS_MATRIX if not route.endswith("/live")]:
         arguments = await build_request(communities, route)
         answer = await communities.request_as("owner", arguments.pop("method"), arguments.pop("url"), **arguments)
@@ -215,7 +215,7 @@ async def test_the_sentence_pages_hold_no_script_and_allow_none(communities: Com
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
 async def test_nothing_people_write_becomes_markup(accept: str, communities: Communities) -> None:
-    """Titles, names and the path itself, all hostile, on pages that show what they can of them."""
+    """Titles, names and the path itself, all hostile, on pages that show as much of them as they can."""
     made = await communities.request_as(
         "admin",
         "POST",
@@ -259,8 +259,9 @@ async def test_the_pages_way_on_leads_to_the_platform_or_back_here(communities: 
 
 
 async def test_a_process_does_not_say_what_it_is_made_of(communities: Communities, tmp_path: Path) -> None:
-    """The real process: it names neither server nor framework, and its log holds no path and no token."""
-    settings, log_file = tmp_path / "settings.json", tmp_path / "api.log"
+    """The real process names neither server nor framework, and its log contains no path and no token."""
+    settings = tmp_path / "settings.json"
+    log_file = tmp_path / "api.log"
     settings.write_text(json.dumps(environment(communities.service.settings)))
     program: Sequence[str | Path] = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""Whatever JSON strangers throw at whatever takes a body: a bounded answer in a bounded time, and never our fault."""
+"""Any JSON as a body gets a bounded response in bounded time, and never a 500."""
 
 import hashlib
 import hmac
@@ -50,7 +50,7 @@ ODD = st.sampled_from(
 
 
 def json_object(members: list[tuple[str, str]]) -> str:
-    """An object as JSON text; a name may come twice."""
+    """Return an object as JSON text. A name may occur twice."""
     return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in members) + "}"
 
 
@@ -70,7 +70,7 @@ FUZZING = settings(
 
 
 def body_of(valid: dict[str, Any], strange: list[tuple[str, str]]) -> bytes:
-    """A body that would be taken, with some of it replaced."""
+    """Return a valid body with some of it replaced."""
     replaced = {name for name, _ in strange}
     kept = [(name, json.dumps(value)) for name, value in valid.items() if name not in replaced]
     return json_object([*kept, *strange]).encode("utf-8", "replace")
@@ -79,7 +79,7 @@ def body_of(valid: dict[str, Any], strange: list[tuple[str, str]]) -> bytes:
 async def assert_bounded(
     communities: Communities, who: str, arguments: dict[str, Any], body: bytes, **headers: str | bytes
 ) -> None:
-    """Sent as a body, it is answered; where it is refused, with few words."""
+    """Send a body and assert that it gets a response; a refusal is short."""
     began = time.process_time()
     answer = await communities.request_as(
         who,
@@ -99,7 +99,7 @@ async def assert_bounded(
 
 
 def signed(communities: Communities, body: bytes) -> dict[str, str]:
-    """The headers of a notification that Zoom itself has signed."""
+    """Return the headers of a notification that Zoom itself has signed."""
     stamp = str(int(communities.service.clock.now().timestamp()))
     digest = hmac.new(WEBHOOK_SECRET.encode(), f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
     return {"x-zm-request-timestamp": stamp, "x-zm-signature": f"v0={digest}"}
@@ -155,7 +155,8 @@ async def test_no_path_is_our_fault(route: str, communities: Communities, data: 
 @given(data=st.data())
 async def test_no_query_and_no_header_is_our_fault(route: str, communities: Communities, data: st.DataObject) -> None:
     arguments = await build_request(communities, route, community=COMMUNITY["id"])
-    query, headers = list[str](), dict[str, bytes]()
+    query = list[str]()
+    headers = dict[str, bytes]()
     for parameter in OPERATIONS[route]["parameters"]:
         if parameter["in"] == "query":
             value = data.draw(st.binary(max_size=40) | st.sampled_from([b"\xed\xa0\x80", b"%00", b"9" * 5000]))

@@ -1,4 +1,4 @@
-"""No secret is anywhere but where it has to be: a long life of the service, and a search through all it left."""
+"""No secret is anywhere but where it has to be, after a long run of the service."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ from tests.support.service import run_service
 
 @dataclass
 class RecordedRun:
-    """A life that was lived, what it left, and what it must not have left."""
+    """A recorded run: its artifacts, and the secrets to search for."""
 
     recorder: Recorder
     log: io.BytesIO
@@ -41,7 +41,9 @@ class RecordedRun:
 @pytest.fixture(scope="module")
 def log() -> Iterator[io.BytesIO]:
     """Everything logged, from DEBUG on."""
-    handlers, level, before = logging.root.handlers[:], logging.root.level, structlog.get_config()
+    handlers = logging.root.handlers[:]
+    level = logging.root.level
+    before = structlog.get_config()
     stream = io.BytesIO()
     logs.configure(stream, logging.DEBUG)
     yield stream
@@ -54,7 +56,7 @@ def log() -> Iterator[io.BytesIO]:
 async def recorded(
     log: io.BytesIO, module_database_url: str, module_redis_url: str, mail_server: Mailbox
 ) -> AsyncIterator[RecordedRun]:
-    """The long life, and everything of it."""
+    """The long run with everything it left."""
     mail_server.clear()
     key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
     async with run_service(module_database_url, module_redis_url, mail_server, encryption_keys=f"k7:{key}") as service:
@@ -69,7 +71,7 @@ async def test_no_secret_is_in_any_answer_mail_log_line_or_table(recorded: Recor
 
 
 async def test_the_recorded_run_was_long_enough_to_be_searched(recorded: RecordedRun) -> None:
-    """Of every kind of secret there were some, and of every kind of place."""
+    """There were secrets of every kind, and artifacts of every kind."""
     kinds = {secret.kind for secret in recorded.secrets}
     assert {
         "access_token", "refresh_token", "code", "registrant_join_url", "registrant_join_url tk", "join_url", "pwd",
@@ -116,7 +118,8 @@ async def test_a_leak_into_the_log_is_found(recorded: RecordedRun) -> None:
 
 
 async def test_a_leak_into_the_database_is_found(recorded: RecordedRun) -> None:
-    resources, tk = recorded.recorder.service.resources, _of(recorded, "registrant_join_url tk")
+    resources = recorded.recorder.service.resources
+    tk = _of(recorded, "registrant_join_url tk")
     url = recorded.recorder.service.settings.database_url.get_secret_value()
     for column, value in (
         ("title", tk),
@@ -182,7 +185,8 @@ REPORT = {
 
 @pytest.mark.parametrize("part", ["body", "headers", "path", "mails", "logs", "database", "location elsewhere", None])
 def test_the_demos_report_is_searched_the_same_way(part: str | None) -> None:
-    report, link = json.loads(json.dumps(REPORT)), REPORT["secrets"][0]["value"]  # type: ignore[index]  # a literal above
+    report = json.loads(json.dumps(REPORT))
+    link = REPORT["secrets"][0]["value"]  # type: ignore[index]  # a literal above
     answer = report["answers"][0]
     answer["location"] = link
     if part == "body":
