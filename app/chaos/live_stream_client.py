@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
-RECONNECT_DELAY = 0.5
+RECONNECT_DELAY = 0.5  # seconds
 READ_TIMEOUT = 40.0  # seconds; the service sends something every fifteen
-STREAM_ENDED = 204
+STREAM_ENDED = 204  # tells an EventSource not to reconnect
 SNAPSHOT_KINDS = frozenset({"state", "attention"})
 
 

@@ -13,7 +13,7 @@ from app.chaos.workload_plan import ADMIN, PlannedMeeting, PlannedMessage, Plann
 from app.devstack.http_clients import StepFailed
 
 MEETING_TIMEOUT = 40.0  # seconds a host waits for the meeting to exist
-MAX_CLICKS = 6
+MAX_CLICKS = 6  # of a member, before they stay away
 NOT_READY = 503
 
 

@@ -14,7 +14,7 @@ from app.devstack.personas import TokenSigner
 
 REQUEST_TIMEOUT = 12.0  # seconds until a client gives up on a response
 MAX_RETRIES = 3  # times a client repeats a request
-MAX_RETRY_DELAY = 3.0
+MAX_RETRY_DELAY = 3.0  # seconds, also if the service asks for more
 NOT_AVAILABLE = 503
 _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/j/)[\w-]+|(?<=registrations/)m\d+")
 

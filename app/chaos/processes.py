@@ -10,7 +10,7 @@ from pathlib import Path
 from app.chaos import shifted_clock
 from app.devstack.servers import Server, StartError
 
-POLL_INTERVAL = 0.1
+POLL_INTERVAL = 0.1  # seconds between two looks at a process
 
 
 @dataclass

@@ -10,8 +10,8 @@ import asyncpg
 
 from app.chaos.environment import ChaosEnvironment
 
-POLL_INTERVAL = 0.5
-PROGRESS_INTERVAL = 15.0
+POLL_INTERVAL = 0.5  # seconds between two checks
+PROGRESS_INTERVAL = 15.0  # seconds between two lines of progress
 IDLE_CHECKS = 3  # checks in a row that find nothing
 # A job due later than this waits for a time of its own: a reminder, the end of a day. A member who is not going any
 # more is kept at Zoom for a minute, and failed jobs are repeated within ten.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from random import Random
 
 ADMIN = "admin"
-MEMBERS = 30
-HOSTS = 12
-MEMBERS_OF_AN_EVENT = 6
+MEMBERS = 30  # of the community
+HOSTS = 12  # of its Zoom account
+MEMBERS_OF_AN_EVENT = 6  # who RSVP
 MAX_RSVPS = 4  # of one member to one event; more would meet Zoom's daily limits, and ours on mails
 CANCELLED_SHARE = 0.2  # of the planned events
 STATUSES = ("going", "going", "going", "maybe", "not_going")

@@ -32,7 +32,7 @@ from app.devstack.servers import LOOPBACK, Server, StartError
 from app.devstack.stack import Stack, cancel_on_sigterm
 
 REPORT = Path(__file__).parents[2] / "var" / "bench.json"
-ROUNDS = 9
+ROUNDS = 9  # whose median is the result
 SECONDS = 1.0  # length of each burst
 TIMEOUT = 240.0  # seconds for everything, however busy the machine is
 ISSUER = "https://platform.example"

@@ -29,8 +29,8 @@ from app.devstack.stack import cancel_on_sigterm
 REPORT = Path(__file__).parents[2] / "var" / "burst.json"
 WORKERS = 4
 LIMIT = 80  # Zoom's light calls a second on a Business account: developers.zoom.us/docs/api/rate-limits/
-GOAL = 0.9
-PROGRESS_INTERVAL = 10.0
+GOAL = 0.9  # of the limit
+PROGRESS_INTERVAL = 10.0  # seconds between two lines of progress
 ARRIVAL_INTERVAL = 2.0  # seconds between two clicks on Join, and between two RSVPs for the other account's event
 ADD = "meetingRegistrantCreate"
 REFUSED = 429
@@ -87,7 +87,7 @@ class BurstResult:
                 f"{self.rsvps:,} RSVPs, {WORKERS} workers: {sum(self.calls):,} calls, {self.refused} answered 429",
                 f"{self.seconds:.1f} s: {utilization}; {self.ideal_seconds:.1f} s would use all {LIMIT} calls a second",
                 f"{min(full_seconds)} to {max(full_seconds)} calls in a second",
-                f"at the door meanwhile: {_summarize(self.join_waits)}",
+                f"joining meanwhile: {_summarize(self.join_waits)}",
                 f"on another Zoom account meanwhile: {_summarize(self.other_account_waits)}",
             )
         )

@@ -80,7 +80,7 @@ async def rsvp(walkthrough: Walkthrough) -> None:
         await walkthrough.api.call("member", "POST", f"{walkthrough.event_path}/zoom-join", {}, status=403)
     ).json()
     expect(too_early["type"].endswith("/too-early"), f"Join was refused with {too_early['type']}")
-    walkthrough.report(f"click on Join before the door opens: {too_early['detail']}")
+    walkthrough.report(f"click on Join before joining opens: {too_early['detail']}")
     not_registered = (
         await walkthrough.api.call("member2", "POST", f"{walkthrough.event_path}/zoom-join", {}, status=403)
     ).json()

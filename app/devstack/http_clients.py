@@ -19,7 +19,7 @@ INTEGRATION = f"/api/communities/{SLUG}/integrations/zoom"
 EVENTS = f"/api/communities/{SLUG}/events"
 
 TIMEOUT = 60.0  # seconds until the demo gives up on something that should happen by itself
-POLL_INTERVAL = 0.05
+POLL_INTERVAL = 0.05  # seconds between two probes
 
 
 class StepFailed(Exception):

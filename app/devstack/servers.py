@@ -20,12 +20,12 @@ from pathlib import Path
 Command = Sequence[str | Path]
 
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 120.0
-STOP_SECONDS = 10.0
-POLL_SECONDS = 0.01
-PORT_TRIES = 5
+START_SECONDS = 120.0  # until a start counts as failed, however busy the machine is
+STOP_SECONDS = 10.0  # until a server that does not end is killed
+POLL_SECONDS = 0.01  # between two looks at the log
+PORT_TRIES = 5  # starts with a new port after another program took the last one
 LOG_LINES_SHOWN = 15
-NOBODY_UID = 65534
+NOBODY_UID = 65534  # of Linux
 
 UNSHARE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 """Gives root an ordinary user's id without giving its files to anybody; see unshare(1)."""

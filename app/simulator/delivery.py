@@ -15,8 +15,8 @@ import httpx
 from app.simulator.clock import zoom_time
 from app.simulator.state import Json
 
-RESPONSE_TIMEOUT = 3.0
-RETRY_WAITS = (300.0, 1200.0, 3600.0)
+RESPONSE_TIMEOUT = 3.0  # seconds an endpoint has to respond
+RETRY_WAITS = (300.0, 1200.0, 3600.0)  # seconds: 5, 20 and 60 minutes
 
 _random = secrets.SystemRandom()
 

@@ -14,7 +14,7 @@ from app.simulator.scheduling import alternative_hosts
 from app.simulator.simulator import Simulator
 from app.simulator.state import Instance, Meeting, Participant, Registrant, User
 
-FIRST_USER_ID = 16_778_240
+FIRST_USER_ID = 16_778_240  # of a participant in an instance
 
 
 class NotPossibleError(Exception):

@@ -9,7 +9,7 @@ from app.simulator.clock import epoch_ms, parse_time
 from app.simulator.state import Json, Occurrence
 
 MAX_OCCURRENCES = 50
-_MAX_DAYS = 366 * 10
+_MAX_DAYS = 366 * 10  # after which the search for occurrences ends
 
 
 def occurrences(rule: Json, start: datetime, duration: int, zone: str) -> list[Occurrence]:

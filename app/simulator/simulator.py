@@ -24,7 +24,7 @@ from app.simulator.signing import format_timestamp, notification_headers
 from app.simulator.state import Grant, Json, User
 from app.simulator.switches import Switches
 
-JOURNAL_LENGTH = 50_000
+JOURNAL_LENGTH = 50_000  # entries; older ones are dropped, so that a long demo does not fill the memory
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ async def run_live_event(info: dict[str, Any]) -> tuple[list[StreamEvent], list[
             events = await read_until(lines, "state", status="scheduled")
             await demo.act_in_zoom("start")
             events += await read_until(lines, "state", participants=1)
-            await demo.act_in_zoom("join", {"join_url": await until("the door opens", demo.click_join)})
+            await demo.act_in_zoom("join", {"join_url": await until("joining opens", demo.click_join)})
             events += await read_until(lines, "state", participants=2)
             metrics = await scrape_metrics(info)
             await demo.request("member", "POST", f"{demo.event_url}/messages", {"text": "Hello!"})

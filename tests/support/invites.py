@@ -1,7 +1,10 @@
-"""An invite as tests use it: as an invitation, cancelled, and for one member alone."""
+"""An invite as tests use it (an invitation, a cancelled event, an uninvited member), and hostile text for its fields."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from app.invitations.icalendar import Invite
 from app.invitations.mail_rendering import PreviousEvent
@@ -29,3 +32,33 @@ UNINVITED = replace(INVITE, method="CANCEL", sequence=4)
 PREVIOUS_EVENT = PreviousEvent(
     "Cooking", INVITE.starts_at - timedelta(days=1), INVITE.ends_at - timedelta(days=1), "Europe/Berlin"
 )
+
+HOSTILE = (
+    *(
+        "\r\n",
+        "\n",
+        "\r",
+        "\x00",
+        "\x0b",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\ud800",
+        "\t",
+        '"',
+        ";",
+        ":",
+        ",",
+        "\\",
+        "^",
+        "'",
+    ),
+    *("\\N", "\\n", "\\;", "^'", "^n", "\r\nATTENDEE:mailto:eve@evil.example", "\r\nBcc: eve@evil.example"),
+    *('";X-EVIL="1', "\\;RSVP=FALSE:mailto:eve@evil.example", ", Eve <eve@evil.example>", "(", "<", "@", "]"),
+    *("=?utf-8?q?=0D=0ABcc:_eve@evil.example?=", "\r\nEND:VEVENT\r\nBEGIN:VALARM", "</p><img src=x>", "ü" * 80, "🧑‍🍳"),
+)
+ANY_CHARACTER = st.text(st.characters(exclude_categories=()), max_size=40)
+# Any text of a person, with everything that could break out of a line, a parameter, a header or markup.
+hostile = st.lists(ANY_CHARACTER | st.sampled_from(HOSTILE), max_size=6).map("".join)
+# A property test on a busy machine may take long.
+unhurried = settings(deadline=None)

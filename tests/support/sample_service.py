@@ -26,7 +26,7 @@ CREATE TABLE runs (
     attempted_by text, started_at timestamptz NOT NULL DEFAULT clock_timestamp(), ended_at timestamptz
 );
 """
-RUNS_TOPIC = "seen"  # published whenever a run begins, or ends without an error
+RUNS_TOPIC = "runs"  # published whenever a run begins, or ends without an error
 
 
 @dataclass(frozen=True)
