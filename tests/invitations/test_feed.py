@@ -1,4 +1,4 @@
-"""A member's calendar feed: their events, at a secret address that they can replace and take back."""
+"""A member's calendar feed: their events, at a secret address that they can replace and revoke."""
 
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit

@@ -1,4 +1,4 @@
-"""Each member's calendar ends up as the event is, by mails that say only what is still true."""
+"""Each member's calendar ends up like the event, through mails that say only what is still true."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ from tests.support.steps import change as change_now
 
 
 async def change(service: RunningService, event: dict[str, Any], **changes: Any) -> None:
-    """The event changed, and left alone for long enough."""
+    """Change the event and leave it alone for long enough."""
     await change_now(service, event, **changes)
     await forward_past_settling(service)
 
@@ -132,7 +132,7 @@ async def test_a_crash_between_commit_and_send_repeats_the_same_mail(service: Ru
     event = await native_event(service)
     await rsvp(service, event)
     await change(service, event, title="Another evening")
-    # As a process leaves it that died after the mail server took the mail, and before that was written down.
+    # A process that died after the mail server accepted the mail, and before it stored that, leaves this state.
     await service.resources.db.pool.execute("UPDATE registrations SET invite_sent_at = NULL")
     await change(service, event, capacity=5)
     first, again = received_mails(service)[-2:]
@@ -315,7 +315,7 @@ async def test_no_mail_holds_a_zoom_link(service: RunningService) -> None:
 
 
 async def test_one_mail_tells_of_all_that_was_changed_in_one_go(service: RunningService) -> None:
-    """An admin who edits the title, then the time, then where it runs, within seconds."""
+    """An admin changes the title, then the time, then the host, within seconds."""
     await service.connect()
     event = await service.create_event()
     for who in ("member", "member2"):
@@ -364,7 +364,7 @@ async def test_a_change_that_is_taken_back_at_once_is_nobodys_news(service: Runn
 
 
 async def test_who_was_reached_once_gets_the_cancel_although_a_change_was_refused(service: RunningService) -> None:
-    """A mailbox that is full for a day refuses for good, too; the entry is in the calendar all the same."""
+    """A mailbox that is full for a day refuses for good, but the entry is in the calendar all the same."""
     event = await native_event(service)
     await rsvp(service, event)
     service.mailbox.refuse("member@members.example")

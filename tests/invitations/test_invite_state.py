@@ -1,4 +1,4 @@
-"""Which invite a member should hold: a pure rule over any history of answers and changes."""
+"""Which invitation a member should have: a pure rule over any history of RSVPs and changes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,7 +39,8 @@ steps = st.sampled_from(["going", "maybe", "not_going", "wait", "place", "rename
 
 @given(st.lists(steps, max_size=12))
 def test_after_any_history_the_calendar_shows_the_event_exactly_for_those_who_come(history: list[str]) -> None:
-    event_row, registration_row = event(), registration(rsvp="not_going")
+    event_row = event()
+    registration_row = registration(rsvp="not_going")
     calendars: dict[str, str | None] = {}
     for number, step in enumerate(history):
         if step in {"going", "maybe", "not_going"}:
@@ -66,17 +67,19 @@ def test_after_any_history_the_calendar_shows_the_event_exactly_for_those_who_co
 def send_due_mails(
     event_row: Event, registration_row: Registration, calendars: dict[str, str | None], *, refused: bool
 ) -> None:
-    """Send what is due until nothing is, as the job does; each mail brings something new."""
+    """Send what is due until nothing is, as the job does. Each mail brings a change."""
     for _ in range(4):
         state = desired_invite(event_row, registration_row, NOW)
         if state is None or is_equivalent(state, registration_row.invite):
             return
         if refused and state["method"] == "REQUEST" and calendars.get(state["email"]) is None:
-            registration_row.invite, registration_row.invite_error = state, "refused"
+            registration_row.invite = state
+            registration_row.invite_error = "refused"
             continue
         assert state["method"] == "REQUEST" or calendars.get(state["email"]) is not None
         calendars[state["email"]] = state["title"] if state["method"] == "REQUEST" else None
-        registration_row.invite, registration_row.invite_error = state, None
+        registration_row.invite = state
+        registration_row.invite_error = None
     raise AssertionError("mails without end")
 
 

@@ -1,4 +1,4 @@
-"""What people read in the mails of their invites and reminders, in English and German."""
+"""The texts of invitations and reminders, in English and German."""
 
 import re
 from dataclasses import replace
@@ -133,7 +133,7 @@ def test_the_html_loads_nothing_from_anywhere() -> None:
 
 @pytest.mark.parametrize("locale", ["en", "de"])
 def test_only_an_invitation_offers_to_be_added_by_hand(locale: str) -> None:
-    """An entry added again would be a second one, and what is cancelled is not added at all."""
+    """An entry added again would be a second one, and a cancelled event is not added at all."""
     invited = render("invited", INVITE, locale=locale)
     for _, url in all_links(INVITE):
         assert url in invited.text

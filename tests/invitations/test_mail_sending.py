@@ -1,4 +1,4 @@
-"""A worker that was frozen on the way to the mail server says nothing any more that others have said otherwise."""
+"""A worker that was frozen on the way to the mail server sends nothing that is not true any more."""
 
 import asyncio
 import re
@@ -33,24 +33,24 @@ from tests.support.steps import cancel, change, rsvp
 
 @dataclass
 class MailFreezer:
-    """Freezes the first run that hands over a mail after `start`, until `thaw`."""
+    """Freezes the first run that sends a mail after `start`, until `thaw`."""
 
     service: RunningService
     freezing: bool = False
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     mails: list[EmailMessage] = field(default_factory=list)
-    # What the mail server says to the frozen run; as it does, where it is None.
+    # The mail server's error for the frozen run; None if the server is to answer as usual.
     server_error: Exception | None = None
     failure: BaseException | None = None
     runs: Sequence[asyncio.Task[Any]] = ()
 
     def start(self) -> None:
-        """From now on."""
+        """Freeze the next run."""
         self.freezing = True
 
     async def let_other_worker_run(self) -> None:
-        """The frozen run's lease is over, and another run does what it was to do."""
+        """Let the frozen run's lease expire, and wait until another run has done its work."""
         await self.reached.wait()
         await self.service.resources.db.pool.execute(
             "UPDATE outbox SET claimed_until = clock_timestamp() WHERE lease IS NOT NULL"
@@ -59,7 +59,7 @@ class MailFreezer:
         await self.service.wait_idle()
 
     async def thaw(self) -> None:
-        """It goes on, and everything comes to rest."""
+        """Let the frozen run go on, and wait until the service is idle."""
         await self.reached.wait()
         self.thawed.set()
         await asyncio.gather(*self.runs, return_exceptions=True)
@@ -68,8 +68,13 @@ class MailFreezer:
 
 @pytest.fixture
 def freezer(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> MailFreezer:
-    """Nothing is frozen yet. Who renews leases is as frozen as the run, and stops it not."""
-    freezer, send, renew = MailFreezer(service), MailClient.send, JobRunner._renew
+    """A freezer that has frozen nothing yet.
+
+    Lease renewal does not notice that it lost a frozen run's lease.
+    """
+    freezer = MailFreezer(service)
+    send = MailClient.send
+    renew = JobRunner._renew
 
     async def sending(mail: MailClient, message: EmailMessage) -> None:
         if not freezer.freezing or freezer.reached.is_set():
@@ -98,12 +103,12 @@ def freezer(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> MailFre
 
 
 def calendar_of(mail: EmailMessage) -> Any:
-    """The part of a mail that calendars read."""
+    """Return the part of a mail that calendars read."""
     return next(part for part in mail.walk() if part.get_content_type() == "text/calendar")
 
 
 async def put_rsvp(service: RunningService, event: dict[str, Any], status: str) -> None:
-    """A member's answer, and nobody waits for what follows."""
+    """RSVP as a member, without waiting for what follows."""
     response = await service.call("member", "PUT", f"/api/events/{event['id']}/rsvp", json={"status": status})
     assert response.status_code == 200, response.text
 
@@ -147,7 +152,7 @@ async def test_a_cancellation_is_not_sent_after_a_new_invite(service: RunningSer
 async def test_a_mail_that_another_worker_has_sent_is_not_taken_back(
     service: RunningService, freezer: MailFreezer
 ) -> None:
-    """The frozen worker finds the mail server away when it wakes; the CANCEL comes all the same."""
+    """The frozen worker finds the mail server unreachable when it wakes; the CANCEL is sent all the same."""
     event = await native_event(service)
     freezer.server_error = MailUnavailable("The mail server could not be reached.")
     freezer.start()
@@ -166,7 +171,8 @@ async def test_a_mail_that_is_sent_twice_is_the_same_mail(service: RunningServic
     await freezer.reached.wait()
     await service.advance_clock(timedelta(minutes=1))
     await freezer.let_other_worker_run()
-    [mail], [arrived] = freezer.mails, [mail.message for mail in service.mailbox.all()]
+    [mail] = freezer.mails
+    [arrived] = [mail.message for mail in service.mailbox.all()]
     assert str(mail["Message-ID"]) == str(arrived["Message-ID"])
     for kind in ("plain", "html"):
         ours, theirs = mail.get_body((kind,)), arrived.get_body((kind,))
@@ -186,7 +192,7 @@ async def test_a_mail_that_is_sent_twice_is_the_same_mail(service: RunningServic
 async def test_a_reminder_is_not_sent_once_something_else_was_told(
     service: RunningService, freezer: MailFreezer, end: str
 ) -> None:
-    """The worker that reminds is slow, and keeps its row."""
+    """The worker that sends the reminder is slow and keeps its row."""
     event = await native_event(service)
     await rsvp(service, event)
     starts, ends = (datetime.fromisoformat(event[name]) for name in ("starts_at", "ends_at"))
@@ -216,7 +222,7 @@ async def test_a_reminder_is_not_sent_once_something_else_was_told(
 async def test_a_reminder_that_another_worker_has_sent_is_not_sent_again(
     service: RunningService, freezer: MailFreezer
 ) -> None:
-    """And where it is, it is the same."""
+    """If it is sent twice, it is the same mail."""
     event = await native_event(service)
     await rsvp(service, event)
     freezer.start()
@@ -226,7 +232,8 @@ async def test_a_reminder_that_another_worker_has_sent_is_not_sent_again(
     service.resources.pubsub.publish(core_outbox.TOPIC)
     await freezer.let_other_worker_run()
     await freezer.thaw()
-    [mail], [arrived] = freezer.mails, received_reminders(service)
+    [mail] = freezer.mails
+    [arrived] = received_reminders(service)
     for name in ("Message-ID", "Date", "Subject", "List-Unsubscribe"):
         assert str(mail[name]) == str(arrived[name])
 
@@ -290,7 +297,8 @@ async def test_of_an_invite_that_is_asked_for_again_before_it_was_handed_over_on
 async def test_an_invite_that_is_asked_for_again_once_the_server_has_it_comes_again(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    event, send = await native_event(service), MailClient.send
+    event = await native_event(service)
+    send = MailClient.send
 
     async def asked_for_again(mail: MailClient, message: EmailMessage) -> None:
         await send(mail, message)

@@ -1,4 +1,4 @@
-"""Reminders before the start: once for each moment, for those who are going, and about the event as it is."""
+"""Reminders before the start: one for each reminder time, to those who are going."""
 
 import re
 from collections.abc import Awaitable
@@ -30,14 +30,14 @@ MIA = "member@members.example"
 
 
 async def set_reminder_minutes(service: RunningService, *minutes: int) -> None:
-    """The community's admins choose when people are reminded."""
+    """Set the community's reminder times as an admin."""
     chosen = await service.patch("admin", SETTINGS, {"reminders": {"minutes_before": list(minutes)}})
     assert chosen.status_code == 200, chosen.text
     await service.wait_idle()
 
 
 async def move_event(service: RunningService, event: dict[str, Any], by: timedelta) -> Any:
-    """The event moved, and its members told."""
+    """Move the event and wait until its members have been mailed."""
     times = {name: (datetime.fromisoformat(event[name]) + by).isoformat() for name in ("starts_at", "ends_at")}
     found = await change(service, event, **times)
     await forward_past_settling(service)
@@ -91,7 +91,7 @@ async def test_a_reminder_says_when_and_where_and_how_to_end_reminders(service: 
 async def test_a_mail_program_finds_the_link_that_ends_reminders(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On one line and in plain characters, however long the installation's address is (RFC 8058 section 3.1)."""
+    """The link is one line of plain characters, however long our address is (RFC 8058 section 3.1)."""
     event = await native_event(service)
     await rsvp(service, event)
     address = "https://" + "long." * 20 + "example"
@@ -155,7 +155,7 @@ async def test_a_crash_between_commit_and_send_repeats_the_same_reminder(service
     event = await native_event(service)
     await rsvp(service, event)
     await forward_to_minutes_before(service, event, 59)
-    # As a process leaves it that died after the mail server took the mail, and before that was written down.
+    # A process that died after the mail server accepted the mail, and before it stored that, leaves this state.
     await service.resources.db.pool.execute("UPDATE registrations SET reminded_at = NULL")
     await change(service, event, capacity=5)
     await change(service, event, capacity=6)
@@ -249,7 +249,7 @@ async def test_many_are_reminded_one_row_each_in_the_mail_queue_of_their_communi
     for _ in range(2):
         await advance(service)  # longer than the longest pause after a failure
     assert reminded_addresses(service) == sorted([MIA, *(f"m{n}@many.example" for n in range(1, 41))])
-    # Nobody mailed these their invites, so there is nothing their calendars could agree with.
+    # These people never got invitations, so the fixture cannot compare their calendars with anything.
     await service.resources.db.pool.execute("DELETE FROM registrations WHERE email LIKE '%@many.example'")
 
 
@@ -306,7 +306,7 @@ async def test_looking_at_the_link_changes_nothing_and_one_click_ends_reminders(
     assert (page.status_code, (await service.call(None, "HEAD", link)).status_code) == (200, 204)
     assert '<form method="post">' in page.text
     assert (await service.get("member", "/api/me/mail")).json() == {"reminders": True}
-    # As a mail program posts it: RFC 8058 section 3.2.
+    # This is what a mail program posts (RFC 8058 section 3.2).
     ended = await service.api.post(link, data={"List-Unsubscribe": "One-Click"})
     assert ended.status_code == 200
     assert (await service.get("member", "/api/me/mail")).json() == {"reminders": False}

@@ -1,5 +1,7 @@
-"""An answer that is lost, then a change of mind: Zoom ends up as the member said last, and until then nobody is told
-what nobody knows."""
+"""A response is lost, then the member changes their mind.
+
+Zoom ends up as the member answered last, and until then nobody is shown what is not known.
+"""
 
 import asyncio
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from app.registrants import daily_additions
 from tests.support.registrant_steps import (
+    ADDRESS,
     ALWAYS,
     LISTS,
     NOTICES,
@@ -43,9 +46,8 @@ from tests.support.steps import (
 )
 from tests.support.timeouts import TIMEOUT
 
-ADDRESS = "member@members.example"
 GRANTS = [(), (NOTICES,), (LISTS,), (NOTICES, LISTS)]
-AGAIN = 0.2  # minutes; whatever was tried a few times in vain is tried again
+AGAIN = 0.2  # minutes, after which a job that has failed a few times runs again
 
 
 @pytest.mark.parametrize("scopes", GRANTS, ids=["fourteen", "notices", "lists", "all"])
@@ -225,7 +227,7 @@ async def test_our_own_denial_of_somebody_who_became_a_member_meanwhile_is_nobod
 
 
 async def wait_for_call(service: RunningService, operation: str) -> None:
-    """Return when Zoom has got a call."""
+    """Wait until Zoom has received a call."""
     async with asyncio.timeout(TIMEOUT):
         while not await zoom_calls(service, operation):  # noqa: ASYNC110 - the journal rings for nobody
             await asyncio.sleep(0.01)
@@ -259,7 +261,7 @@ async def test_the_third_addition_is_made_for_whoever_asks(service: RunningServi
 
 
 async def request_registration(service: RunningService, event: dict[str, Any], how: str) -> None:
-    """Somebody asks that the member be registered, and everything comes to rest."""
+    """Ask in one of four ways that the member be registered, and wait until the service is idle."""
     path = f"/api/events/{event['id']}/registrations/m-member"
     if how == "rsvp":
         await rsvp(service, event)

@@ -1,4 +1,4 @@
-"""Many registrants by few calls, where the grant allows it; whoever is left out goes the single way."""
+"""Many registrants with few calls, if the grant allows it. Everybody left out is registered singly."""
 
 import asyncio
 from typing import Any
@@ -31,14 +31,14 @@ from tests.support.timeouts import TIMEOUT
 
 
 async def connect_with_batch_scope(service: RunningService) -> Any:
-    """Ada's account connected, with the scope for batches."""
+    """Connect Ada's account with the scope for batches."""
     scopes = (await service.zoom.get("/simulator/state")).json()["scopes"]
     (await service.zoom.put("/simulator/app", json={"scopes": [*scopes, SCOPE]})).raise_for_status()
     return await service.connect()
 
 
 async def event_with_attendees(service: RunningService, people: int, **fields: Any) -> Any:
-    """An event on Zoom, and so many people registered for it."""
+    """Create an event on Zoom and register this many people."""
     event = await service.create_event(**fields)
     for response in await asyncio.gather(*(put_numbered_rsvp(service, event, number) for number in range(people))):
         assert response.status_code == 200, response.text
@@ -47,12 +47,12 @@ async def event_with_attendees(service: RunningService, people: int, **fields: A
 
 
 async def move_to_host(service: RunningService, event: dict[str, Any], email: str) -> dict[str, Any]:
-    """The event on another host, and everything come to rest."""
+    """Move the event to another host and wait until the service is idle."""
     return await change(service, event, host_id=(await service.hosts())[email]["id"])
 
 
 async def registrant_states(service: RunningService) -> dict[str, int]:
-    """How many records of the meeting that serves the event are in which state."""
+    """Return how many registrants at the event's present meeting are in each state."""
     rows = await service.resources.db.pool.fetch(
         "SELECT registrants.state, count(*) FROM registrants JOIN meetings ON meetings.id = meeting_id"
         " WHERE meetings.state <> 'retired' GROUP BY 1"
@@ -61,7 +61,7 @@ async def registrant_states(service: RunningService) -> dict[str, int]:
 
 
 async def single_adds(service: RunningService, since: int) -> list[str]:
-    """Who was added by a call of their own, of the journal's entries after so many."""
+    """Return the addresses that were added singly, in the journal's entries from `since` on."""
     return [entry["body"]["email"] for entry in (await service.journal())[since:] if entry["operation"] == ADD]
 
 
@@ -264,7 +264,7 @@ async def test_a_name_that_changed_while_zoom_was_slow_is_no_reason_to_add_anybo
 
 
 async def wait_until_claimed(service: RunningService, number: int) -> None:
-    """Return when so many single rows are held."""
+    """Wait until this many single rows are claimed."""
     query = "SELECT count(*) FROM outbox WHERE job = 'registrants.sync' AND lease IS NOT NULL"
     async with asyncio.timeout(TIMEOUT):
         while await service.resources.db.pool.fetchval(query) < number:  # noqa: ASYNC110 - a lease rings for nobody

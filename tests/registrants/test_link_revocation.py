@@ -1,4 +1,7 @@
-"""A personal link that was passed on is taken back, and its owner gets another; or the admin is told why not."""
+"""A personal link that was passed on is revoked, and its owner gets another.
+
+Or the admin learns why not.
+"""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +22,7 @@ from tests.support.steps import (
 
 
 async def event_with_rsvps(service: RunningService, *coming: str, **fields: Any) -> dict[str, Any]:
-    """An event on Zoom some members are coming to."""
+    """Create an event on Zoom to which some members are going."""
     await service.connect()
     event: dict[str, Any] = await service.create_event(**fields)
     for who in coming:
@@ -28,7 +31,7 @@ async def event_with_rsvps(service: RunningService, *coming: str, **fields: Any)
 
 
 async def replace_link(service: RunningService, event: dict[str, Any], who: str = "member", by: str = "admin") -> Any:
-    """The answer to whoever asks for a new link, once everything has come to rest."""
+    """Ask for a new link and wait until the service is idle. Returns the response's body."""
     response = await service.post(by, f"/api/events/{event['id']}/registrations/m-{who}/new-link")
     assert response.status_code == 202, response.text
     await service.wait_idle()
@@ -36,20 +39,20 @@ async def replace_link(service: RunningService, event: dict[str, Any], who: str 
 
 
 async def registrant_shown(service: RunningService, event: dict[str, Any], who: str = "member") -> dict[str, Any]:
-    """What admins are shown of a member's registrant."""
+    """Return the registrant of a member as admins see it."""
     listed = (await service.get("admin", f"/api/events/{event['id']}/registrations")).json()["items"]
     found: dict[str, Any] = next(each["registrant"] for each in listed if each["member_id"] == f"m-{who}")
     return found
 
 
 async def registrant_links(service: RunningService) -> dict[str, str]:
-    """Every personal link Zoom ever made for the member, and whether it opens the meeting."""
+    """Return every personal link that Zoom made for the member, with its status."""
     (meeting,) = await zoom_meetings(service)
     return {each["join_url"]: each["status"] for each in meeting["registrants"]}
 
 
 async def join_location(service: RunningService, event: dict[str, Any], who: str = "member") -> str:
-    """Where a click on Join leads."""
+    """Return where a click on Join leads."""
     ticket = (await service.post(who, f"/api/events/{event['id']}/zoom-join")).json()["url"]
     return str((await service.get(who, ticket)).headers["location"])
 

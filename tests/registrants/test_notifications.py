@@ -1,4 +1,7 @@
-"""What people do to registrants inside Zoom is heard, leaves no dead link, and starts no quarrel."""
+"""What people do to registrants inside Zoom is applied.
+
+It leaves no dead link, and we never undo it ourselves.
+"""
 
 import itertools
 from datetime import timedelta
@@ -34,7 +37,7 @@ GUS = {"email": "gus@guests.example", "name": "Gus Guest"}
 
 
 async def event_with_notifications(service: RunningService, *scopes: str, **fields: Any) -> dict[str, Any]:
-    """An event of an account whose registrants' changes are told, and that grants `scopes` too."""
+    """Create an event on an account that notifies us of registrants, and that also grants `scopes`."""
     await grant(service, "meeting:read:registrant", *scopes)
     await service.connect()
     event: dict[str, Any] = await service.create_event(**fields)
@@ -42,7 +45,7 @@ async def event_with_notifications(service: RunningService, *scopes: str, **fiel
 
 
 async def act_inside_zoom(service: RunningService, event: dict[str, Any], action: str, email: str = ADDRESS) -> None:
-    """The host approves, cancels or denies somebody in Zoom's portal, a little later."""
+    """Approve, cancel or deny somebody in Zoom's portal as the host, a little later."""
     await service.advance_clock(timedelta(seconds=10))
     path = f"/simulator/meetings/{event['zoom']['meeting_id']}/registrants"
     (await service.zoom.post(path, json={"email": email, "action": action})).raise_for_status()
@@ -175,14 +178,14 @@ async def test_a_member_at_zooms_form_is_no_stranger(service: RunningService) ->
 
 
 async def forget_zoom_answer(service: RunningService) -> None:
-    """Zoom has the member, and its answer to our add is not written yet."""
+    """Make our record as it was before the response to our addition was saved."""
     await service.resources.db.pool.execute(
         "UPDATE registrants SET state = 'pending', join_url = NULL, zoom_registrant_id = NULL"
     )
 
 
 async def store_zoom_answer(service: RunningService) -> None:
-    """Zoom's answer to our add is written, a moment late."""
+    """Save the response to our addition, a moment late."""
     [person] = (await only_meeting(service))["registrants"]
     await service.resources.db.pool.execute(
         "UPDATE registrants SET state = 'ready', zoom_registrant_id = $1, updated_at = $2",

@@ -1,4 +1,4 @@
-"""What members answer and what Zoom knows of them become equal, by as few calls as that takes."""
+"""RSVPs and Zoom's registrants become equal, with as few calls as that takes."""
 
 from datetime import timedelta
 
@@ -274,7 +274,8 @@ async def test_an_address_zoom_says_is_used_up_waits_for_midnight_without_anothe
     await advance_to_noon(service)
     await service.connect()
     event = await service.create_event()
-    zoom, number = service.simulator.state.simulator, event["zoom"]["meeting_id"]
+    zoom = service.simulator.state.simulator
+    number = event["zoom"]["meeting_id"]
     for _ in range(REGISTRANT_DAILY.calls):
         zoom.tally.spend(f"{number} member@members.example", REGISTRANT_DAILY, zoom.now())
         zoom.tally.spend("member@members.example", REGISTRANT_DAILY, zoom.now())

@@ -1,5 +1,7 @@
-"""Whatever a member answers and whatever becomes of the calls that follow, Zoom ends up as they said last, within its
-quotas, and meanwhile nobody is shown as ready whom Zoom does not let in."""
+"""Whatever a member answers and whatever becomes of the calls, Zoom ends up as they answered last.
+
+Zoom's quotas are kept, and meanwhile nobody is shown as ready whom Zoom does not let in.
+"""
 
 import asyncio
 import contextlib
@@ -31,7 +33,8 @@ from tests.support.service import RunningService, run_service
 from tests.support.steps import ADD, STATUS, advance_past_midnight, advance_to_noon, grant
 from tests.support.timeouts import TIMEOUT
 
-EXAMPLES, STEPS = 8, 12
+EXAMPLES = 8  # histories
+STEPS = 12  # in each history, at most
 ADDRESSES = ("mia@members.example", "mia@elsewhere.example")
 GRANTS = {
     "the fourteen": (),
@@ -43,27 +46,30 @@ Result = TypeVar("Result")
 
 
 class MemberScenario:
-    """One event after the other, a member who answers, and a worker that works when it is told to."""
+    """One event after the other, a member who RSVPs, and a worker that runs on request."""
 
     def __init__(self, service: RunningService) -> None:
-        self.service, self.transport = service, FaultyTransport()
+        self.service = service
+        self.transport = FaultyTransport()
         self.runner = JobRunner(service.resources.db, service.resources.clock, JOBS, service.resources)
         self.event: dict[str, Any] = {}
         self.expected_email: str | None = None
-        self.began, self.organiser_asked = 0, False
+        self.began = 0
+        self.organiser_asked = False
 
     async def begin(self) -> None:
-        """The next day's noon, and an event nobody has answered."""
+        """Advance to the next noon and create an event without registrations."""
         await advance_to_noon(self.service)
         starts = self.service.clock.now() + timedelta(days=3)
         times = {"starts_at": starts.isoformat(), "ends_at": (starts + timedelta(hours=1)).isoformat()}
         async with self.running_worker():
             self.event = await self.service.create_event(**times)
-        self.expected_email, self.began = None, len(await self.service.journal())
+        self.expected_email = None
+        self.began = len(await self.service.journal())
         self.organiser_asked = False
 
     async def rsvp(self, address: str | None) -> None:
-        """The member comes under an address, or does not come."""
+        """RSVP "going" under an address, or "not going" without one."""
         claims = {"email": address} if address else {}
         token = self.service.platform.token("member", self.service.clock.now(), **claims)
         response = await self.service.api.put(
@@ -75,19 +81,19 @@ class MemberScenario:
         self.expected_email = address
 
     async def ask_organiser(self, path: str) -> None:
-        """An organiser asks for something; it may be refused."""
+        """Send an organiser's request, which may be refused."""
         response = await self.service.post("admin", f"/api/events/{self.event['id']}/{path}")
         assert response.status_code in {202, 409}, response.text
         self.organiser_asked = True
 
     async def forward(self, seconds: float) -> None:
-        """Time goes by; whatever Zoom still has to do it does before a call can be forgotten."""
+        """Advance the clock. Zoom carries out delayed calls before an attempt on them counts as over."""
         if seconds >= IN_FLIGHT_TIMEOUT.total_seconds():
             await self.transport.deliver_delayed()
         await self.service.advance_clock(timedelta(seconds=seconds))
 
     async def work(self) -> None:
-        """Everything that is due is done, unless the worker is killed; the dead hold their leases no longer."""
+        """Run everything that is due, unless the worker is killed. Then release the leases of killed runs."""
         for _ in range(ROUNDS):
             idle = await self.service.zoom.post("/simulator/idle", params={"timeout": TIMEOUT})
             idle.raise_for_status()
@@ -100,7 +106,7 @@ class MemberScenario:
 
     @contextlib.asynccontextmanager
     async def running_worker(self) -> AsyncIterator[None]:
-        """In the block a worker works by itself."""
+        """Keep a worker running in the block."""
 
         async def work() -> None:
             while True:
@@ -116,7 +122,7 @@ class MemberScenario:
             await self.runner.drain(TIMEOUT)
 
     async def false_claims(self) -> list[str]:
-        """Who is shown as ready whom Zoom does not let in by the link we hold."""
+        """Return the members who are shown as ready but whom Zoom does not let in with our link."""
         links = {each["join_url"] for each in await self.registrants() if each["status"] == "approved"}
         return [
             f"ready by a link that is {'another' if links else 'no'} registrant's" for link in await self.links()
@@ -124,7 +130,7 @@ class MemberScenario:
         ]  # fmt: skip
 
     async def disagreements(self) -> list[str]:
-        """What is not as the member said last, here or at Zoom."""
+        """Return what differs from the member's last answer, here or at Zoom."""
         approved = [each["email"] for each in await self.registrants() if each["status"] == "approved"]
         expected = [self.expected_email] if self.expected_email else []
         found = [] if approved == expected else [f"Zoom lets in {approved} and not {expected}"]
@@ -133,7 +139,10 @@ class MemberScenario:
         return found
 
     async def over_quota(self) -> list[str]:
-        """Calls Zoom refused because a day's limit was reached before; an organiser may have it asked a few times."""
+        """Return the calls that Zoom refused because a day's limit was used up.
+
+        After an organiser's request a few such additions are allowed.
+        """
         calls = (await self.service.journal())[self.began :]
         most = EXTRA_FOR_ORGANISERS if self.organiser_asked else 0
         return [
@@ -150,7 +159,7 @@ class MemberScenario:
         ]
 
     async def settle(self) -> None:
-        """Nothing goes wrong any more, and as much time passes as it takes; the next day too."""
+        """Let nothing fail any more, and advance until everything has converged, into the next days if needed."""
         self.transport.next_fate = None
         await self.forward(IN_FLIGHT_TIMEOUT.total_seconds() + 1)
         for days in range(3):
@@ -164,14 +173,14 @@ class MemberScenario:
                     await advance_past_midnight(self.service)
 
     async def registrants(self) -> list[dict[str, Any]]:
-        """Those of the event's meeting, as Zoom has them."""
+        """Return Zoom's registrants at the event's meeting."""
         number = int(self.event["zoom"]["meeting_id"])
         meetings = (await self.service.zoom.get("/simulator/state")).json()["meetings"]
         found: list[dict[str, Any]] = next(each["registrants"] for each in meetings if each["id"] == number)
         return found
 
     async def links(self) -> list[str]:
-        """The personal links that are ready here."""
+        """Return our links that are ready."""
         rows = await self.service.resources.db.pool.fetch(
             "SELECT registrants.id, join_url FROM registrants JOIN registrations ON registration_id = registrations.id"
             " WHERE registrants.state = 'ready' AND rsvp = 'going' AND event_id = $1::uuid",
@@ -181,7 +190,7 @@ class MemberScenario:
         return [encryption.decrypt(row["join_url"], f"registrants.join_url:{row['id']}") for row in rows]
 
     async def record(self) -> list[Any]:
-        """Our record, for the report of what went wrong."""
+        """Return our record, for the report of a failure."""
         rows = await self.service.resources.db.pool.fetch(
             "SELECT registrants.state, registrants.reason, attempt FROM registrants"
             " JOIN registrations ON registration_id = registrations.id WHERE event_id = $1::uuid",
@@ -191,7 +200,7 @@ class MemberScenario:
 
 
 def _statuses_by_address(calls: list[dict[str, Any]], operation: str) -> list[list[int]]:
-    """How Zoom answered the calls of one day that named one address at one meeting, in their order."""
+    """The statuses of Zoom's responses, grouped by day, meeting and address, in order."""
     grouped = defaultdict[tuple[str, str, str], list[int]](list)
     for call in calls:
         if call["operation"] == operation:
@@ -201,7 +210,10 @@ def _statuses_by_address(calls: list[dict[str, Any]], operation: str) -> list[li
 
 
 def _beyond(answers: list[int], limit: Limit) -> int:
-    """How many of a day's calls came when as many as Zoom takes had been taken; others are refused as too quick."""
+    """How many of a day's calls came after the limit was used up.
+
+    Calls that Zoom refused do not use it up.
+    """
     taken = 0
     beyond = 0
     for status in answers:
@@ -211,13 +223,13 @@ def _beyond(answers: list[int], limit: Limit) -> int:
 
 
 class Machine(RuleBasedStateMachine):
-    """What may happen, in any order; everything is done in the loop of the test."""
+    """What may happen, in any order. Every step runs in the test's event loop."""
 
     scenario: MemberScenario
     loop: asyncio.AbstractEventLoop
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Do something there."""
+        """Run a coroutine in the test's event loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     @initialize()

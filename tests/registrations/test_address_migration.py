@@ -1,11 +1,14 @@
-"""What becomes of answers from before addresses were verified: who has a link keeps it, unless it may be another's."""
+"""The migration that asks whether addresses are verified.
+
+Links stay, unless it cannot be told whose they are.
+"""
 
 from app.core.db import migrate
 from tests.test_migrations import empty_url, execute_script, fetch_rows
 
 __all__ = ["empty_url"]  # the fixture
 
-# Mia and Gus (a guest) have links, Max has none yet; Eve and the twin have one address, Ben has the host's.
+# Mia and Gus (a guest) have links, and Max has none yet. Eve and the twin share an address. Ben has the host's.
 BEFORE = """
 INSERT INTO communities (id, slug) VALUES ('c1', 'c1');
 INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, user_scope, status, connected_by,

@@ -1,4 +1,4 @@
-"""An e-mail address identifies a person at Zoom only if it is theirs: the rule, and what follows from it."""
+"""Whose an e-mail address is at Zoom: the rule, and what follows from it."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.core.identity import Caller
 from app.registrants import address_conflicts
 from app.registrants.registrant_state import EMAIL_NOT_VERIFIED
-from app.registrations.addresses import Address, address_from_token, same_address, updated_address
+from app.registrations.addresses import Address, address_from_token, is_valid_address, same_address, updated_address
 from tests.support.service import RunningService
 from tests.support.steps import ADD, STATUS, advance, get_event, only_meeting, quota_used, rsvp, zoom_calls
 
@@ -23,6 +23,31 @@ known = st.none() | st.builds(Address, addresses, st.booleans(), st.none() | st.
 
 def caller(email: str | None, *, verified: bool) -> Caller:
     return Caller("mia", email, verified, "Mia", None, (), is_platform=False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("ada@example.com", "a.b+c_d'e@sub.example.co", "ada@bücher.example", "ada@straße.example"),
+        "a@xn--p1ai.xn--p1ai",
+    ],
+)
+def test_a_usual_address_is_valid(address: str) -> None:
+    assert is_valid_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "ada", "@example.com", "ada@", "ada@@example.com", "a@b@example.com", "ada@localhost"),
+        *("ada@[127.0.0.1]", "ada@127.0.0.1", "ada@example..com", "ada@-example.com", "ada@example.com>"),
+        *(".ada@example.com", "a..b@example.com", "a b@example.com", '"ada"@example.com', "ädä@example.com"),
+        *("ada@example.com\n", "ada@exam\r\nple.com", "ada@example.com,eve@evil.example", "a\0@example.com"),
+        *(f"{'a' * 65}@example.com", f"ada@{'a' * 60}.{'b' * 60}.example", "\ud800@example.com", "a@\ud800.com"),
+    ],
+)
+def test_anything_else_is_not_an_address(address: str) -> None:
+    assert not is_valid_address(address)
 
 
 @given(known, addresses, st.booleans())
@@ -85,13 +110,13 @@ async def registrant_status(service: RunningService, event: Any, who: str) -> tu
 
 
 async def zoom_event(service: RunningService) -> Any:
-    """An event on Zoom tomorrow."""
+    """Create an event on Zoom, tomorrow."""
     await service.connect()
     return await service.create_event()
 
 
 async def forward_to_start(service: RunningService) -> None:
-    """On to when the door is open."""
+    """Advance until members can join."""
     await service.advance_clock(timedelta(hours=24))
 
 
@@ -221,7 +246,7 @@ async def test_a_renamed_member_is_shown_under_the_old_name_and_added_under_the_
 
 
 async def verified_members(service: RunningService, event: Any) -> list[str]:
-    """Who has a verified answer to the event."""
+    """Return the members with a verified registration for the event."""
     rows = await service.resources.db.pool.fetch(
         "SELECT member_id FROM registrations WHERE event_id = $1 AND email_verified ORDER BY 1", UUID(event["id"])
     )

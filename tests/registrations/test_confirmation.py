@@ -1,4 +1,4 @@
-"""What an admin enters on a member's behalf stays inside that community, until a token of the member names it."""
+"""What an admin enters for a member stays in that community until a token of the member names it."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -19,12 +19,13 @@ from tests.support.service import COMMUNITY, RunningService
 from tests.support.steps import rsvp
 
 ELSEWHERE = {"id": "c-elsewhere", "slug": "elsewhere"}
-MIA, TYPED = "member@members.example", "typed@admins.example"
+MIA = "member@members.example"
+TYPED = "typed@admins.example"
 BOTH = [COMMUNITY | {"role": "MEMBER"}, ELSEWHERE | {"role": "MEMBER"}]
 
 
 async def event_elsewhere(service: RunningService, **fields: Any) -> Any:
-    """An event of the other community, in two days."""
+    """Create an event of the other community, in two days."""
     starts = service.clock.now() + timedelta(days=2)
     body = {
         "title": "Another circle",
@@ -42,7 +43,7 @@ async def event_elsewhere(service: RunningService, **fields: Any) -> Any:
 async def register_on_behalf(
     service: RunningService, event: dict[str, Any], member: str = "m-member", email: str = TYPED, **claims: Any
 ) -> Response:
-    """The admin there answers "going" for somebody; `claims` are claims of the admin's token."""
+    """RSVP "going" for somebody as the other community's admin. `claims` are claims of the admin's token."""
     path = f"/api/events/{event['id']}/registrations/{member}"
     headers = {"Authorization": f"Bearer {service.platform.token('neighbour', service.clock.now(), **claims)}"}
     body = {"status": "going", "name": "Typed", "email": email}
@@ -50,7 +51,7 @@ async def register_on_behalf(
 
 
 async def event_with_entered_member(service: RunningService) -> Any:
-    """An event elsewhere to which an admin there entered Mia, who is no member there."""
+    """Create an event elsewhere and enter Mia for it, who is no member there."""
     event = await event_elsewhere(service)
     put = await register_on_behalf(service, event)
     assert put.status_code == 200, put.text
@@ -61,7 +62,7 @@ async def event_with_entered_member(service: RunningService) -> Any:
 async def request_with_communities(
     service: RunningService, communities: list[dict[str, str]], path: str = "/api/me/mail"
 ) -> Response:
-    """A request of Mia with a token that names communities."""
+    """Send a request as Mia with a token that names `communities`."""
     token = service.platform.token("member", service.clock.now(), communities=communities)
     return await service.get("member", path, headers={"Authorization": f"Bearer {token}"})
 
@@ -123,10 +124,8 @@ async def test_the_link_in_a_mail_that_went_where_an_admin_said_acts_on_that_ans
 ) -> None:
     event = await event_elsewhere(service)
     starts, ends = (datetime.fromisoformat(event[name]) + timedelta(days=1) for name in ("starts_at", "ends_at"))
-    own, later = (
-        await native_event(service),
-        await event_elsewhere(service, starts_at=starts.isoformat(), ends_at=ends.isoformat()),
-    )
+    own = await native_event(service)
+    later = await event_elsewhere(service, starts_at=starts.isoformat(), ends_at=ends.isoformat())
     await rsvp(service, own)
     for each in (event, later):
         assert (await register_on_behalf(service, each)).status_code == 200

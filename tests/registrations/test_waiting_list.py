@@ -1,4 +1,4 @@
-"""Places and the waiting list: nobody too many, nobody overtaken, and who is promoted is told once."""
+"""Capacity and the waiting list: never too many, in order, and each promotion is mailed once."""
 
 import asyncio
 from datetime import timedelta
@@ -13,14 +13,14 @@ GUEST = {"email": "gil@guests.example", "name": "Gil Guest"}
 
 
 async def rsvp_in_order(service: RunningService, event: dict[str, Any], people: int) -> None:
-    """So many people answered, one after the other."""
+    """RSVP as this many people, one after the other."""
     for number in range(people):
         assert (await put_numbered_rsvp(service, event, number)).status_code == 200
     await service.wait_idle()
 
 
 async def waiting_member_ids(service: RunningService, event: dict[str, Any]) -> list[str]:
-    """Who waits, in order."""
+    """Return the members on the waiting list, in order."""
     found = await service.get("admin", f"/api/events/{event['id']}/registrations", params={"limit": 200})
     rows = [row for row in found.json()["items"] if row["position"] is not None]
     assert [row["position"] for row in sorted(rows, key=lambda row: row["position"])] == list(range(1, len(rows) + 1))
@@ -28,7 +28,7 @@ async def waiting_member_ids(service: RunningService, event: dict[str, Any]) -> 
 
 
 def mail_recipients(service: RunningService) -> list[str]:
-    """To whom mails went, in order."""
+    """Return the recipients of all mails, in order."""
     return [mail.recipients[0].partition("@")[0] for mail in service.mailbox.all()]
 
 

@@ -1,4 +1,4 @@
-"""An invite as tests use it (an invitation, a cancelled event, an uninvited member), and hostile text for its fields."""
+"""Invites as tests use them, and hostile text for their fields."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

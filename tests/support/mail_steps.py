@@ -32,6 +32,7 @@ class CalendarMail(NamedTuple):
 
 
 def parse_mail(message: EmailMessage) -> CalendarMail:
+    """Read what one mail does to a calendar."""
     part = next(part for part in message.walk() if part.get_content_type() == "text/calendar")
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
@@ -49,24 +50,24 @@ def parse_mail(message: EmailMessage) -> CalendarMail:
 
 
 def received_mails(service: RunningService) -> list[CalendarMail]:
-    """Every mail that has come, oldest first."""
+    """Return what every mail in the mailbox does, oldest first."""
     return [parse_mail(mail.message) for mail in service.mailbox.all()]
 
 
 def received_entries(service: RunningService) -> list[tuple[str, int, str]]:
-    """What the mails do, in order."""
+    """Return method, SEQUENCE and title of every mail, oldest first."""
     return [(found.method, found.sequence, found.title) for found in received_mails(service)]
 
 
 async def forward_past_settling(service: RunningService) -> None:
-    """So much later that changes are mailed."""
+    """Advance until the event counts as left alone, and run everything that is due."""
     await service.advance_clock(SETTLE_DELAY + timedelta(seconds=1))
     await service.wait_idle()
 
 
 @contextmanager
 def no_mail_server(service: RunningService) -> Iterator[None]:
-    """Nobody listens where the mail server should be, and its open connections are broken."""
+    """Point the service to a port where no mail server listens, and break its open connections."""
     mail = service.resources.mail
     usual = mail._server
     mail._server = replace(usual, port=9)
@@ -79,36 +80,36 @@ def no_mail_server(service: RunningService) -> Iterator[None]:
 
 
 def received_reminders(service: RunningService) -> list[EmailMessage]:
-    """The reminders that have come, oldest first."""
+    """Return the reminders in the mailbox, oldest first."""
     return [mail.message for mail in service.mailbox.all() if "List-Unsubscribe" in mail.message]
 
 
 def reminded_addresses(service: RunningService) -> list[str]:
-    """Who was reminded, in the order of their addresses."""
+    """Return the addresses that got reminders, sorted."""
     return sorted(str(message["To"]).rpartition("<")[2].rstrip(">") for message in received_reminders(service))
 
 
 def plain_text(message: EmailMessage) -> str:
-    """The plain text of a mail."""
+    """Return the plain text of a mail."""
     body = message.get_body(("plain",))
     assert body is not None
     return str(body.get_content())
 
 
 def unsubscribe_path(message: EmailMessage) -> str:
-    """The path that ends reminders."""
+    """Return the path of the link that ends reminders."""
     return urlsplit(str(message["List-Unsubscribe"]).strip("<>")).path
 
 
 async def forward_to_minutes_before(service: RunningService, event: dict[str, Any], minutes: float) -> None:
-    """So many minutes before the start, everything that became due is done."""
+    """Advance to some minutes before the start, and run everything that is due."""
     starts_at = datetime.fromisoformat(event["starts_at"])
     await service.advance_clock(starts_at - timedelta(minutes=minutes) - service.clock.now())
     await service.wait_idle()
 
 
 async def subscribe(service: RunningService, who: str = "member") -> str:
-    """The path of a new feed of somebody."""
+    """Create a person's calendar feed. Returns its path."""
     made = await service.post(who, FEED)
     assert made.status_code == 201, made.text
     url = str(made.json()["url"])
@@ -117,7 +118,7 @@ async def subscribe(service: RunningService, who: str = "member") -> str:
 
 
 async def feed_entries(service: RunningService, path: str) -> list[Any]:
-    """The entries of a feed."""
+    """Return the entries of a feed."""
     response = await service.get(None, path)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "text/calendar; charset=utf-8"

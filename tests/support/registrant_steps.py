@@ -20,25 +20,27 @@ from tests.support.steps import (
     zoom_calls,
 )
 
-ADDRESS, STRANGER = "member@members.example", "stranger@elsewhere.example"
+ADDRESS = "member@members.example"
+STRANGER = "stranger@elsewhere.example"
 BATCH = "addBatchRegistrants"
 SCOPE = "meeting:write:batch_registrants:admin"
-NOTICES, LISTS = "meeting:read:registrant", "meeting:read:list_registrants"
+NOTICES = "meeting:read:registrant"
+LISTS = "meeting:read:list_registrants"
 ALWAYS = 50  # calls: as often as anybody tries
 
 
 async def registrant(service: RunningService, event: dict[str, Any], who: str = "member") -> Any:
-    """What Zoom knows of somebody, as they see it."""
+    """Return the state and reason of a person's registrant, as they see it."""
     return (await get_event(service, event, who))["my_rsvp"]["registrant"]
 
 
 async def statuses(service: RunningService) -> dict[str, str]:
-    """The registrants of the only meeting: e-mail and status; the last of an address counts."""
+    """Return Zoom's status for each address at the only meeting. The last registrant of an address counts."""
     return {found["email"]: found["status"] for found in (await only_meeting(service))["registrants"]}
 
 
 async def fill_in_form(service: RunningService, email: str) -> None:
-    """Somebody fills in Zoom's registration form."""
+    """Register somebody with Zoom's own form."""
     meeting = await only_meeting(service)
     response = await service.zoom.post(
         meeting["registration_url"],
@@ -52,7 +54,7 @@ async def fill_in_form(service: RunningService, email: str) -> None:
 async def send_notification(
     service: RunningService, kind: str, at: datetime, email: str = ADDRESS, **extra: str | int
 ) -> None:
-    """Zoom says late what happened to somebody's registrant at a moment."""
+    """Send Zoom's late notification of what happened to a registrant at a time."""
     meeting = await only_meeting(service)
     person = next(each for each in reversed(meeting["registrants"]) if each["email"] == email)
     zoom_object = {
@@ -70,7 +72,7 @@ async def send_notification(
 
 
 async def event_at_noon(service: RunningService, *scopes: str) -> dict[str, Any]:
-    """An event that begins in ten minutes, at noon, on an account that grants `scopes` besides the fourteen."""
+    """Create an event that begins ten minutes after noon, on an account that also grants `scopes`."""
     await advance_to_noon(service)
     if scopes:
         await grant(service, *scopes)
@@ -82,12 +84,12 @@ async def event_at_noon(service: RunningService, *scopes: str) -> dict[str, Any]
 
 
 async def click_join(service: RunningService, event: dict[str, Any], who: str = "member") -> httpx.Response:
-    """A click on Join."""
+    """Click on Join."""
     return await service.post(who, f"/api/events/{event['id']}/zoom-join")
 
 
 async def is_let_in(service: RunningService, event: dict[str, Any], who: str = "member") -> bool:
-    """Whether a click on Join leads to a link by which Zoom lets somebody in."""
+    """Whether a click on Join leads to a link with which Zoom lets the person in."""
     clicked = await click_join(service, event, who)
     if clicked.status_code != 200:
         return False
@@ -98,7 +100,7 @@ async def is_let_in(service: RunningService, event: dict[str, Any], who: str = "
 
 
 async def withdraw_with_lost_response(service: RunningService, event: dict[str, Any]) -> None:
-    """The member came, and does not come after all: Zoom cancels them and its answers are lost."""
+    """RSVP, and withdraw again. Zoom cancels the registrant, and its responses are lost."""
     await rsvp(service, event)
     await advance(service, 2)
     await set_faults(service, lost_answer(STATUS, ALWAYS))
@@ -107,7 +109,7 @@ async def withdraw_with_lost_response(service: RunningService, event: dict[str, 
 
 
 def seconds_to_midnight(service: RunningService) -> float:
-    """Until 00:00 UTC."""
+    """Return the seconds until 00:00 UTC."""
     now = service.clock.now()
     return (now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1) - now).total_seconds()
 
@@ -115,7 +117,7 @@ def seconds_to_midnight(service: RunningService) -> float:
 async def spend_additions_without_response(
     service: RunningService, event: dict[str, Any], fault: dict[str, Any]
 ) -> None:
-    """All three additions of the day are made, and no answer comes."""
+    """Make all three additions of the day, none of which gets a response."""
     await set_faults(service, fault)
     await rsvp(service, event)
     await advance(service)

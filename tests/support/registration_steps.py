@@ -8,7 +8,7 @@ from tests.support.service import RunningService
 
 
 async def put_rsvp(service: RunningService, event: dict[str, Any], who: str, status: str, **claims: Any) -> Response:
-    """Somebody's answer; nobody waits for what follows."""
+    """RSVP as a person, without waiting for what follows. `claims` are claims of their token."""
     headers = {"Authorization": f"Bearer {service.platform.token(who, service.clock.now(), **claims)}"}
     path = f"/api/events/{event['id']}/rsvp"
     return await service.call(who, "PUT", path, json={"status": status}, headers=headers)
@@ -23,17 +23,17 @@ async def put_numbered_rsvp(
 
 
 def slug(response: Response) -> str:
-    """The slug of a problem."""
+    """Return the slug of a problem."""
     return str(response.json()["type"]).rpartition("/")[2]
 
 
 async def native_event(service: RunningService, **fields: Any) -> Any:
-    """An event that needs no Zoom."""
+    """Create an event that does not run on Zoom."""
     return await service.create_event(delivery_mode="native", **fields)
 
 
 async def list_registrations(service: RunningService, event: dict[str, Any], who: str = "admin", **query: Any) -> Any:
-    """A page of the event's answers."""
+    """Return one page of the event's registrations."""
     response = await service.get(who, f"/api/events/{event['id']}/registrations", params=query)
     assert response.status_code == 200, response.text
     return response.json()

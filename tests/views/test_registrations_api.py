@@ -1,4 +1,4 @@
-"""Answers to events over HTTP: places and their order, answers for others, lists, one's own invite."""
+"""Routes for registrations: places and their order, RSVPs for others, lists, one's own invite."""
 
 import asyncio
 from datetime import timedelta
@@ -122,7 +122,7 @@ async def test_a_new_address_in_the_token_moves_the_invite_there(service: Runnin
 
 
 def calendar_method(message: EmailMessage) -> str | None:
-    """The method of a mail's calendar part."""
+    """Return the method of a mail's calendar part."""
     methods = [part.get_param("method") for part in message.walk() if part.get_content_type() == "text/calendar"]
     return str(methods[0]).upper() if methods else None
 
