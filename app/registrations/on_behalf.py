@@ -1,4 +1,4 @@
-"""Whose registration, and which address, it is if an admin or coach answers on somebody's behalf.
+"""RSVPs that an admin or coach enters for a member: whose registration and which address it is.
 
 What they enter stays inside the community. What other communities know of the member is not looked up.
 """

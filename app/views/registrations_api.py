@@ -224,7 +224,7 @@ def _rsvp_fields(event: Event, item: RegistrationItem) -> dict[str, object]:
 
 
 def registrant_view(event: Event, registration: Registration, registrant: Registrant | None) -> RegistrantView | None:
-    """A registrant as shown. Who has a place and is not known to Zoom yet is `pending`."""
+    """The registrant as the API shows it; `pending` for a member with a place whom Zoom does not know yet."""
     if registrant is not None:
         return RegistrantView.model_validate({"state": registrant.state, "reason": registrant.reason})
     has_seat = registration.rsvp == "going" and registration.waiting_since is None
