@@ -23,29 +23,31 @@ PRIVATE = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer
 
 
 class MailPreferences(Schema):
-    """Which mails a member wants besides invites and changes."""
+    """Which mails a member wants besides invitations and changes."""
 
-    reminders: bool = Field(strict=True, description="Reminders before events one is going to", examples=[True])
+    reminders: bool = Field(
+        strict=True, description="Whether the member gets reminders before events they are going to", examples=[True]
+    )
 
 
 class FeedState(Schema):
-    """Whether there is a personal calendar feed. Its address is shown once only, when it is made."""
+    """Whether the member has a calendar feed. Its address is shown only once, when it is created."""
 
     active: bool = Field(examples=[True])
     created_at: datetime | None = Field(
-        description="When the address was made that counts", examples=["2027-02-20T09:30:00Z"]
+        description="When the present address was created", examples=["2027-02-20T09:30:00Z"]
     )
 
 
 class FeedMade(Schema):
-    """A new address of the feed: a secret, and not shown again."""
+    """The new address of the feed: a secret that is not shown again."""
 
     url: str = Field(examples=["https://api.kindryn.app/calendar/9Zr1cV0Jb2wYb0q3G0m5cX1e7u8TgYkQ2h4S6d8F0aE.ics"])
     created_at: datetime = Field(examples=["2027-02-20T09:30:00Z"])
 
 
 class CalendarLinks(Schema):
-    """Where to click to have the event in a calendar of one's own."""
+    """Links with which members add the event to their own calendar."""
 
     google: str = Field(description="Google Calendar", examples=["https://calendar.google.com/calendar/render?..."])
     outlook: str = Field(
@@ -55,41 +57,44 @@ class CalendarLinks(Schema):
         description="Microsoft 365", examples=["https://outlook.office.com/calendar/0/deeplink/compose?..."]
     )
     ics: str = Field(
-        description="The invite as a file; it takes one's token",
+        description="The invitation as a file; the request needs the member's token",
         examples=["https://api.kindryn.app/api/events/0197f0a2-6c1b-7a40-8a51-0d7f3c2b9e11/invite.ics"],
     )
 
 
 @router.get("/api/me/mail", summary="Which mails one gets")
 async def get_my_mail(caller: Caller, tx: Tx) -> MailPreferences:
-    """In all of one's communities; who never said anything is reminded."""
+    """The choice holds in all of one's communities. By default members get reminders."""
     return MailPreferences(reminders=await preferences.wants_reminders(tx, caller.member_id))
 
 
 @router.put("/api/me/mail", summary="Choose which mails one gets")
 async def put_my_mail(body: MailPreferences, caller: Caller, tx: Tx) -> MailPreferences:
-    """The same as the link in each reminder does. Invites and changes come all the same."""
+    """Does the same as the link in each reminder. Invitations and changes are mailed in any case."""
     await preferences.set_reminders(tx, caller.member_id, enabled=body.reminders)
     return body
 
 
 @router.get("/api/me/calendar-feed", summary="Whether one has a calendar feed")
 async def get_my_calendar_feed(caller: Caller, tx: Tx) -> FeedState:
-    """The address itself is shown only to whoever makes it."""
+    """Returns no address: it is shown only in the response that creates it."""
     created_at = await feed.created_at(tx, caller.member_id)
     return FeedState(active=created_at is not None, created_at=created_at)
 
 
 @router.post("/api/me/calendar-feed", status_code=201, summary="Make, or replace, one's calendar feed")
 async def make_my_calendar_feed(caller: Caller, tx: Tx, resources: ResourcesDep) -> FeedMade:
-    """An address to subscribe to in any calendar program. It opens to whoever has it, and replaces the one before."""
+    """Creates an address to subscribe to in any calendar program, and ends the previous one.
+
+    Everybody who has the address can read the feed.
+    """
     secret = await feed.rotate(tx, caller.member_id)
     return FeedMade(url=f"{resources.settings.public_url}/calendar/{secret}.ics", created_at=tx.now)
 
 
 @router.delete("/api/me/calendar-feed", status_code=204, summary="Take one's calendar feed back")
 async def revoke_my_calendar_feed(caller: Caller, tx: Tx) -> None:
-    """Its address opens nothing any more, from now on."""
+    """The address opens nothing from now on."""
     await feed.revoke(tx, caller.member_id)
 
 
@@ -99,7 +104,7 @@ async def revoke_my_calendar_feed(caller: Caller, tx: Tx) -> None:
     response_class=Response,
     responses={
         200: {"content": {"text/calendar": {}}},
-        304: {"description": "Nothing has changed since"},
+        304: {"description": "The feed has not changed"},
         404: {"description": "No such feed"},
     },
 )
@@ -107,9 +112,12 @@ async def read_calendar_feed(
     secret: Annotated[str, Path(description="The secret of the feed's address")],
     tx: Tx,
     resources: ResourcesDep,
-    if_none_match: Annotated[str | None, Header(description="The `ETag` of what one has")] = None,
+    if_none_match: Annotated[str | None, Header(description="The `ETag` of the copy one has")] = None,
 ) -> Response:
-    """Everything the member is coming to, from a month ago on, with our links. Calendar programs do not sign in."""
+    """Returns everything the member is coming to, from a month ago on, with our links.
+
+    The address is the only credential, as calendar programs do not sign in.
+    """
     member_id = await feed.member_for(tx, secret) if _SECRET.fullmatch(secret) else None
     if member_id is None:
         raise Problem("not-found", "This calendar address is not valid, or not any more: make a new one.")
@@ -128,7 +136,10 @@ router.head("/calendar/{secret}.ics", include_in_schema=False)(read_calendar_fee
 
 @router.get("/api/events/{event_id}/calendar-links", summary="Links that add the event to one's calendar")
 async def get_calendar_links(event_id: EventId, caller: Caller, tx: Tx, resources: ResourcesDep) -> CalendarLinks:
-    """For who is coming, with one's own join link. What is added so is a copy that no later change reaches."""
+    """For members who are coming, with their own join link.
+
+    An event added this way is a copy that later changes do not reach.
+    """
     event = await access.get_visible(tx, event_id, caller)
     registration = await service.get_for_member(tx, event_id, caller.member_id)
     if registration is None or event.cancelled_at or not invite_state.is_coming(registration):

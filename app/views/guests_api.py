@@ -29,35 +29,35 @@ log = logs.get("registrations")
 
 
 class GuestBody(Schema):
-    """Somebody to be invited."""
+    """A person to invite."""
 
     email: Annotated[str, StringConstraints(max_length=MAX_ADDRESS_LENGTH)] = Field(
-        description="Where the invite and the codes go", examples=["gus@guests.example"]
+        description="The address that gets the invitation and the codes", examples=["gus@guests.example"]
     )
     name: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=service.MAX_NAME, pattern=NO_CONTROL_CHARS),
         AfterValidator(nonblank_line),
-    ] = Field(description="What the guest is called, also in the meeting", examples=["Gus Guest"])
+    ] = Field(description="The guest's name, also in the meeting", examples=["Gus Guest"])
     locale: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,35}$")] = Field(
         default="en", description="The language of mails and pages: English, or German for `de`", examples=["de"]
     )
 
 
 class GuestView(Schema):
-    """A guest, as the admins of the community see them. Nobody is shown the guest's link but the guest."""
+    """A guest, as the community's admins see them. Only the guest is shown the guest's link."""
 
     id: UUID = Field(examples=["0b6f6d0e-8c1a-4a44-9f0d-3f5c5b0e9a51"])
     email: str = Field(examples=["gus@guests.example"])
     name: str = Field(examples=["Gus Guest"])
     locale: str = Field(examples=["de"])
     status: Literal["going", "waiting", "revoked"] = Field(
-        description="`waiting` is the waiting list: guests take places like everybody", examples=["going"]
+        description="`waiting`: on the waiting list; guests need places like everybody", examples=["going"]
     )
     position: int | None = Field(description="Place on the waiting list, from 1", examples=[None])
-    registrant: RegistrantView | None = Field(description="Null where Zoom need not know the guest")
+    registrant: RegistrantView | None = Field(description="Null if Zoom need not know the guest")
     invite: Literal["none", "sending", "sent", "refused"] = Field(
-        description="The invite by mail; `refused` by the mail server of the address", examples=["sent"]
+        description="The invitation by mail; `refused`: the mail server of the address refused it", examples=["sent"]
     )
     invited_by: str = Field(description="The member id of the admin", examples=["m_3"])
     invited_at: datetime = Field(examples=["2027-02-20T09:30:00Z"])
@@ -75,8 +75,11 @@ class GuestView(Schema):
     responses={409: {"description": "`event-closed`, `event-full`"}, 429: {"description": "`too-many-clicks`"}},
 )
 async def invite_guest(event_id: EventId, body: GuestBody, caller: Caller, tx: Tx, once: Idempotency) -> Response:
-    """The guest gets a calendar invite with a link of their own, which opens once they typed a code mailed to the same
-    address. An event takes a hundred guests; an admin invites fifty a day."""
+    """Mails the guest a calendar invitation with a link of their own.
+
+    The link opens once the guest has typed a code that is mailed to the same address. An event takes a hundred guests,
+    and an admin can invite fifty a day.
+    """
     event = await access.get_administered(tx, event_id, caller)
 
     async def create() -> GuestView:
@@ -98,7 +101,7 @@ async def invite_guest(event_id: EventId, body: GuestBody, caller: Caller, tx: T
 async def list_guests(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> Page[GuestView]:
-    """Every guest, in the order they were invited, also those whose invitation was taken back."""
+    """Every guest in order of invitation, revoked ones too."""
     event = await access.get_administered(tx, event_id, caller)
     found = await registrants.list_guests(tx, event.id, limit + 1, web.decode_cursor(cursor))
     last = found[limit - 1].guest if len(found) > limit else None
@@ -106,14 +109,14 @@ async def list_guests(
     return Page(items=[_view(event, item, tx.now) for item in found[:limit]], next_cursor=next_cursor)
 
 
-@router.delete("/api/events/{event_id}/guests/{guest_id}", status_code=204, summary="Take an invitation back")
+@router.delete("/api/events/{event_id}/guests/{guest_id}", status_code=204, summary="Revoke a guest")
 async def revoke_guest(
     event_id: EventId,
     guest_id: Annotated[UUID, Path(description="A guest of the event")],
     caller: Caller,
     tx: Tx,
 ) -> None:
-    """The guest's link is refused at once, the place is free again, and the guest's calendar is told."""
+    """The guest's link is refused at once, the place becomes free, and the event leaves the guest's calendar."""
     event = await access.get_administered(tx, event_id, caller)
     await guests.revoke(tx, event.id, guest_id)
     log.info("guest revoked", event_id=str(event.id), guest_id=str(guest_id), by=caller.member_id)

@@ -31,7 +31,7 @@ MemberId = Annotated[
         min_length=1,
         max_length=identity.MAX_ID_LENGTH,
         pattern=NO_CONTROL_CHARS,
-        description="Whose answer: the `sub` of their token",
+        description="The member's id: the `sub` of their token",
     ),
 ]
 Status = Literal["going", "maybe", "not_going"]
@@ -40,74 +40,75 @@ log = logs.get("registrations")
 
 
 class RsvpBody(Schema):
-    """An answer: `maybe` is a tentative invite without a place on Zoom."""
+    """An answer to an event; `maybe` gets a tentative invitation and no registrant at Zoom."""
 
     status: Status = Field(description="`going`, `maybe` or `not_going`", examples=["going"])
 
 
 class RegistrantView(Schema):
-    """What Zoom knows of a registration."""
+    """Zoom's record of a registration."""
 
     state: Literal["pending", "ready", "cancelled", "denied", "unsupported", "host", "failed"] = Field(
-        description="`ready` means that the personal link is there, `denied` that somebody took it off inside Zoom",
+        description="`ready`: the personal link exists; `denied`: a host took the member off inside Zoom",
         examples=["ready"],
     )
-    reason: str | None = Field(description="Why it is not ready, where that is known", examples=[None])
+    reason: str | None = Field(description="Why it is not ready, if that is known", examples=[None])
 
 
 class RsvpView(Schema):
-    """A member's answer."""
+    """A member's answer to an event."""
 
     status: Status = Field(description="`going`, `maybe` or `not_going`", examples=["going"])
     position: int | None = Field(
-        description="Place on the waiting list, from 1; null for who has a place", examples=[None]
+        description="Place on the waiting list, from 1; null for a member who has a place", examples=[None]
     )
-    registrant: RegistrantView | None = Field(description="Null where Zoom need not know the member")
+    registrant: RegistrantView | None = Field(description="Null if Zoom need not know the member")
 
 
 class RegistrationView(RsvpView):
-    """One answer to an event, as its admins and its coach see it."""
+    """One registration, as the event's admins and coach see it."""
 
     member_id: str = Field(description="The `sub` of the member's token", examples=["m_17"])
-    name: str = Field(description="As the member's token says, or who answered for them", examples=["Mia Member"])
-    email: str = Field(description="Where the invite goes", examples=["mia@example.org"])
+    name: str = Field(description="From the member's token, or from the admin who entered it", examples=["Mia Member"])
+    email: str = Field(description="The address that gets the invitation", examples=["mia@example.org"])
     name_at_zoom: str | None = Field(
-        description="The name Zoom shows, where that is not the member's any more: Zoom renames no registrant, and the"
-        " new name is used when the member is added the next time",
+        description="The name that Zoom shows, if it is not the member's any more. Zoom renames no registrant; the new"
+        " name is used the next time the member is added",
         examples=[None],
     )
     email_verified: bool = Field(
-        description="Whether the platform says that the address is the member's, or an admin entered it; only then it"
-        " is registered at Zoom",
+        description="Whether the platform has verified the address, or an admin entered it; only then it is registered"
+        " at Zoom",
         examples=[True],
     )
     invite: Literal["none", "sending", "sent", "refused"] = Field(
-        description="The invite by mail; `refused` by the mail server of the address, and not tried again by itself",
+        description="The invitation by mail; `refused`: the mail server of the address refused it, and it is not"
+        " retried by itself",
         examples=["sent"],
     )
-    answered_at: datetime = Field(description="When the first answer came", examples=["2027-02-20T09:30:00Z"])
+    answered_at: datetime = Field(description="When the first answer was given", examples=["2027-02-20T09:30:00Z"])
 
 
 class BehalfBody(RsvpBody):
-    """An answer on somebody's behalf. Name and address count only for a member who is not known here yet."""
+    """An answer on a member's behalf. Name and address count only for a member who is not known here yet."""
 
     name: Annotated[
         str, StringConstraints(max_length=service.MAX_NAME, pattern=NO_CONTROL_CHARS), AfterValidator(single_line)
-    ] = Field(default="", description="What the member is called", examples=["Mia Member"])
+    ] = Field(default="", description="The member's name", examples=["Mia Member"])
     email: Annotated[str, StringConstraints(max_length=128)] | None = Field(
-        default=None, description="Where the invite is to go", examples=["mia@example.org"]
+        default=None, description="The address to send the invitation to", examples=["mia@example.org"]
     )
 
 
 class InviteAgain(Schema):
-    """A mail that was asked for once more."""
+    """An invitation that will be mailed again."""
 
     invite: Literal["sending"] = Field(description="It is on its way", examples=["sending"])
 
 
 @router.put("/api/events/{event_id}/rsvp", summary="Answer an event")
 async def put_rsvp(event_id: EventId, body: RsvpBody, caller: Caller, tx: Tx) -> RsvpView:
-    """Going, maybe or not going. Whoever comes after the last place waits, in order."""
+    """Takes going, maybe or not going. Beyond the capacity, members join the waiting list in order."""
     event = await access.get_visible(tx, event_id, caller)
     registration = await service.rsvp(tx, event.id, service.Person.from_caller(caller), body.status)
     return RsvpView.model_validate(_rsvp_fields(event, await registrants.registration_item(tx, registration)))
@@ -117,7 +118,7 @@ async def put_rsvp(event_id: EventId, body: RsvpBody, caller: Caller, tx: Tx) ->
 async def list_registrations(
     event_id: EventId, caller: Caller, tx: Tx, limit: web.Limit = 50, cursor: web.Cursor = None
 ) -> Page[RegistrationView]:
-    """Every answer, in the order they came, with what Zoom knows of it. For admins and the event's coach."""
+    """For admins and the event's coach: every registration, oldest first, with its registrant."""
     event = await access.get_managed(tx, event_id, caller)
     found = await registrants.list_for_event(tx, event.id, limit + 1, web.decode_cursor(cursor))
     last = found[limit - 1].registration if len(found) > limit else None
@@ -129,7 +130,10 @@ async def list_registrations(
 async def put_registration(
     event_id: EventId, member_id: MemberId, body: BehalfBody, caller: Caller, tx: Tx
 ) -> RegistrationView:
-    """For admins and the event's coach. An address that is known here is never overwritten; fifty new ones a day."""
+    """For admins and the event's coach.
+
+    A known address is never overwritten. One admin or coach can enter fifty new addresses a day.
+    """
     event = await access.get_managed(tx, event_id, caller)
     # Guests are invited and revoked, and answer nothing.
     if is_guest(member_id):
@@ -145,17 +149,20 @@ async def put_registration(
 @router.post(
     "/api/events/{event_id}/registrations/{member_id}/new-link",
     status_code=202,
-    summary="Take back a personal link and make a new one",
+    summary="Replace a personal link",
     responses={
-        409: {"description": f"{PROBLEMS['no-link'][1]}; `Retry-After` where Zoom takes none before midnight UTC"}
+        409: {"description": f"{PROBLEMS['no-link'][1]}; `Retry-After` if Zoom accepts none before midnight UTC"}
     },
 )
 async def replace_link(
     event_id: EventId, member_id: MemberId, caller: Caller, tx: Tx, resources: ResourcesDep
 ) -> RegistrationView:
-    """For a link that was passed on. The old one ends at Zoom, which sends nobody out who is inside; the member's own
-    join link stays as it is and leads to the new one. If Zoom makes the same link again it stays `cancelled`, with the
-    reason beside it. Who has no link yet is registered, if Zoom takes the address today."""
+    """For a link that was passed on. The old link ends at Zoom, which removes nobody who is inside.
+
+    The member's own join link stays the same and leads to the new link. If Zoom makes the same link again, the
+    registrant stays `cancelled`, and `reason` says why. A member without a link is registered, if Zoom accepts the
+    address today.
+    """
     event = await access.get_managed(tx, event_id, caller)
     registration = await service.get_for_member(tx, event.id, member_id)
     if registration is None:
@@ -171,7 +178,7 @@ async def replace_link(
     responses={200: {"content": {"text/calendar": {}}}},
 )
 async def get_invite(event_id: EventId, caller: Caller, tx: Tx, resources: ResourcesDep) -> Response:
-    """The entry of the invite that was last mailed, with the same UID and SEQUENCE, to be added by hand."""
+    """The calendar entry of the last mailed invitation, with the same UID and SEQUENCE, to be added by hand."""
     event, registration, state = await _own_invite(tx, event_id, caller)
     mail_settings = invite_state.mail_settings_from(resources.settings)
     slug: str = (await tx.execute("SELECT slug FROM communities WHERE id = :id", id=event.community_id)).scalar_one()
@@ -182,7 +189,7 @@ async def get_invite(event_id: EventId, caller: Caller, tx: Tx, resources: Resou
 
 @router.post("/api/events/{event_id}/invite", status_code=202, summary="Mail one's own invite again")
 async def send_invite_again(event_id: EventId, caller: Caller, tx: Tx) -> InviteAgain:
-    """Three times an hour at the most; then the problem `too-many-clicks` with `Retry-After`."""
+    """At most three times an hour; then the problem `too-many-clicks` with `Retry-After`."""
     event, registration, state = await _own_invite(tx, event_id, caller)
     since = tx.now - timedelta(hours=1)
     recent = [moment for moment in map(datetime.fromisoformat, registration.invite_asked) if moment > since]
