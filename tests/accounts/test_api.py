@@ -257,8 +257,8 @@ async def test_the_preflight_says_what_would_go_wrong(service: RunningService) -
     account = await connect_account(service)
     answer = (await service.get("admin", f"{BASE}/accounts/{account['id']}/preflight")).json()
     assert answer["ok"] is False
-    assert next(line["name"] for line in answer["checks"] if not line["ok"]) == "Notifications"
-    assert all(set(line) == {"name", "ok", "finding", "remedy"} for line in answer["checks"])
+    assert next(check["name"] for check in answer["checks"] if not check["ok"]) == "Notifications"
+    assert all(set(check) == {"name", "ok", "finding", "remedy"} for check in answer["checks"])
 
 
 async def test_a_disconnected_account_leaves_the_card_and_unknown_accounts_are_not_found(
