@@ -154,8 +154,8 @@ async def test_a_meeting_brought_back_inside_zoom_serves_again(service: RunningS
     await rsvp(service, event)
     meeting = await only_meeting(service)
     await inside(service, event, "delete")
-    world = service.simulator.state.simulator.world
-    world.meetings[meeting["id"]] = world.deleted.pop(meeting["id"])
+    zoom_state = service.simulator.state.simulator.state
+    zoom_state.meetings[meeting["id"]] = zoom_state.deleted.pop(meeting["id"])
     await notify_about(service, meeting, "meeting.recovered", {})
     shown = await get_event(service, event)
     assert (shown["zoom"]["state"], shown["zoom"]["meeting_id"]) == ("scheduled", str(meeting["id"]))

@@ -81,7 +81,7 @@ async def test_a_seat_handed_to_somebody_else_no_longer_starts_meetings_for_whoe
     start = f"/api/events/{event['id']}/zoom-start"
     assert (await request_as(service, "member", BEN, "POST", start)).status_code == 200
     assert await owner_of(service, event["host_id"]) == ("m-member", "equal-email")
-    user = service.simulator.state.simulator.world.user(BEN)
+    user = service.simulator.state.simulator.state.user(BEN)
     for same in (BEN.upper(), BEN):
         user.email = same
         await read_again(service)
@@ -100,7 +100,7 @@ async def test_whom_an_admin_gave_a_host_keeps_it_though_its_address_changes(ser
     (
         await service.call("admin", "PUT", f"{CARD}/hosts/{host_id}/member", json={"member_id": "m-coach"})
     ).raise_for_status()
-    service.simulator.state.simulator.world.user(BEN).email = "ruth@riverside.example"
+    service.simulator.state.simulator.state.user(BEN).email = "ruth@riverside.example"
     await read_again(service)
     assert await owner_of(service, host_id) == ("m-coach", "m-admin")
 

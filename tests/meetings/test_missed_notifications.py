@@ -51,7 +51,7 @@ async def test_a_missed_end_heals_and_what_comes_late_corrects_it(service: Runni
     assert 50 <= report["m-member"]["minutes"] <= 67
     (instance,) = await instance_rows(service)
     await set_faults(service)
-    meeting = service.simulator.state.simulator.world.meetings[int(event["zoom"]["meeting_id"])]
+    meeting = service.simulator.state.simulator.state.meetings[int(event["zoom"]["meeting_id"])]
     about = {"id": str(meeting.id), "uuid": instance["uuid"], "host_id": meeting.host_id}
     payload = {"object": about | {"end_time": ended_at.strftime("%Y-%m-%dT%H:%M:%SZ")}}
     late = {"event": "meeting.ended", "account_id": meeting.account_id, "payload": payload}

@@ -186,11 +186,11 @@ async def test_a_host_who_approves_inside_zoom_is_heard_at_once(
     assert (await registrant(service, event))["state"] == "pending"
     meeting = await only_meeting(service)
     simulator = service.simulator.state.simulator
-    simulated_meeting = simulator.world.meetings[meeting["id"]]
+    simulated_meeting = simulator.state.meetings[meeting["id"]]
     (simulated_registrant,) = simulated_meeting.registrants.values()
     from_inside = __import__("app.simulator.registrants", fromlist=["set_status"])
     from_inside.set_status(
-        simulator, simulated_meeting, simulated_registrant, "approve", simulator.world.host(simulated_meeting)
+        simulator, simulated_meeting, simulated_registrant, "approve", simulator.state.host(simulated_meeting)
     )
     await service.wait_idle()
     assert (await registrant(service, event))["state"] == "ready"

@@ -231,7 +231,7 @@ class Harness:
             for table in tables:
                 if table.name != OutboxRow.__tablename__ and snapshot.tables[table.name]:
                     await connection.execute(table.insert(), snapshot.tables[table.name])
-        await self._simulator.courier.forget()
+        await self._simulator.sender.clear()
         for name, value in copy.deepcopy(snapshot.zoom).items():
             setattr(self._simulator, name, value)
         async with Redis.from_url(self.service.settings.redis_url.get_secret_value()) as redis:

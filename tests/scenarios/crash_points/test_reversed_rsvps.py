@@ -52,7 +52,7 @@ async def member_pending_at_zoom(service: RunningService) -> Context:
     """A member is going, but Zoom set the registrant to pending by itself."""
     context = await event_with_member(service)
     await service.wait_idle()
-    for meeting in service.simulator.state.simulator.world.meetings.values():
+    for meeting in service.simulator.state.simulator.state.meetings.values():
         for person in meeting.registrants.values():
             person.status = "pending"
     await service.resources.db.pool.execute("UPDATE registrants SET state = 'pending', join_url = NULL")
