@@ -50,7 +50,7 @@ class HostChoice(web.Schema):
 
 
 class HostOwner(web.Schema):
-    """Whose host it is."""
+    """The member whose host it is."""
 
     member_id: str | None = Field(
         min_length=1,
@@ -94,8 +94,11 @@ async def zoom_hosts(
     limit: web.Limit = 50,
     cursor: web.Cursor = None,
 ) -> web.Page[HostChoice]:
-    """Every host of every connected account, the best first. With both times it says who is busy then, and whose
-    meetings Zoom would end too soon; with a capacity, whose meetings are too small."""
+    """Every host of every connected account, the best first.
+
+    With both times the answer says which hosts are busy then, and whose meetings Zoom would end too soon. With a
+    capacity it says whose meetings are too small.
+    """
     if starts_at is None and ends_at is not None:
         raise field_error("starts_at", "is needed together with ends_at")
     if starts_at is not None and ends_at is None:
@@ -142,7 +145,10 @@ def _page(offered: Sequence[Candidate], limit: int, cursor: str | None) -> tuple
 
 @router.put(f"{BASE}/hosts/{{host_id}}/member", summary="Say whose host it is")
 async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, tx: web.Tx) -> integration_view.HostCard:
-    """That member can start the host's meetings. Without this, a host belongs to whoever has its verified e-mail."""
+    """Assign the host to a member, who can then start its meetings.
+
+    Without this, a host belongs to the member with its verified e-mail.
+    """
     host = await hosts.get_in_community(tx, admin.community_id, host_id)
     if host is None:
         raise not_found("host")
@@ -157,8 +163,10 @@ async def assign_zoom_host(admin: web.Admin, host_id: HostId, body: HostOwner, t
     responses={429: {"description": TOO_MANY_RESPONSE}},
 )
 async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx) -> Response:
-    """Asks for it; the card shows the result in a moment. What waits for the connection or was given up is tried again,
-    too."""
+    """Request a read of the account; the card shows the result in a moment.
+
+    Jobs that wait for the connection, or were given up, are tried again too.
+    """
     account = await service.get_in_community(tx, admin.community_id, account_id)
     if account.status != "connected":
         raise Problem("needs-reauth", "Zoom no longer accepts this connection. Connect the account again.")
@@ -175,10 +183,12 @@ async def sync_zoom_account(admin: web.Admin, account_id: AccountId, tx: web.Tx)
 async def set_zoom_webhook_secret(
     admin: web.Admin, account_id: AccountId, body: WebhookSecret, resources: web.ResourcesDep, tx: web.Tx
 ) -> integration_view.WebhookCard:
-    """For an account with an event subscription of its own, whose endpoint is
-    `/api/integrations/zoom/webhooks/{account_id}`. The secret speaks for this account only, and is never shown. The
-    secret it replaces counts for another 24 hours, so that nothing Zoom says meanwhile is lost: say the new one here
-    first, then at Zoom."""
+    """Set the secret of an account that has an event subscription of its own.
+
+    That subscription's endpoint is `/api/integrations/zoom/webhooks/{account_id}`. The secret is valid for this account
+    only, and is never shown. The secret it replaces stays valid for another 24 hours, so that no notification is lost:
+    enter the new one here first, then at Zoom.
+    """
     account = await service.lock_in_community(tx, admin.community_id, account_id)
     if body.secret is None:
         webhook_secrets.erase(account)
@@ -200,6 +210,9 @@ async def zoom_preflight(admin: web.Admin, account_id: AccountId, tx: web.Tx) ->
 async def disconnect_zoom_account(
     admin: web.Admin, account_id: AccountId, resources: web.ResourcesDep, tx: web.Tx
 ) -> None:
-    """The tokens are of no use from now on and are revoked at Zoom; hosts and webhook secret are erased. Events and
-    their history stay; people who want to join see "Meeting unavailable"."""
+    """Disconnect the account. Its tokens cannot be used any more and are revoked at Zoom.
+
+    Hosts and webhook secret are erased. Events and their history stay. People who want to join see "Meeting
+    unavailable".
+    """
     await service.disconnect(tx, resources, await service.get_in_community(tx, admin.community_id, account_id))

@@ -61,7 +61,7 @@ async def require_admin_without_tx(
     responses={409: {"description": PROBLEMS["zoom-not-configured"][1]}, 429: {"description": TOO_MANY_RESPONSE}},
 )
 async def begin_connect(admin: web.Admin, resources: web.ResourcesDep, tx: web.Tx) -> AuthorizeUrl:
-    """Answers where the admin's browser goes to consent. Repeat it for every further Zoom account."""
+    """Return the URL of Zoom's consent page. Repeat the call for every further Zoom account."""
     return AuthorizeUrl(authorize_url=await oauth_connect.start(tx, resources, admin))
 
 
@@ -83,9 +83,10 @@ async def zoom_callback(
     code: Annotated[str, Query(max_length=4096, description="Only parked, not used", examples=["abc"])] = "",
     error: Annotated[str, Query(max_length=512, description="Why there is no code", examples=["access_denied"])] = "",
 ) -> Response:
-    """The browser comes back from Zoom's consent page. Nothing is connected until the admin who began confirms it.
+    """The browser comes back from Zoom's consent page. Nothing is connected until the admin confirms.
 
-    Without a state somebody added the app from Zoom's Marketplace: no admin here began that, so its code is discarded.
+    Only the admin who began can confirm. Without a state somebody added the app in Zoom's Marketplace. No admin here
+    began that, so the code is discarded.
     """
     if not state:
         return RedirectResponse(f"{resources.settings.spa_url}/install/zoom", 303, _PRIVATE_HEADERS)
@@ -116,7 +117,10 @@ async def confirm_connect(
     body: Confirmation,
     resources: web.ResourcesDep,
 ) -> integration_view.AccountCard:
-    """Exchanges the parked code, once, and answers the connected account. Only the admin who began can do this."""
+    """Exchange the stored code, once, and return the connected account.
+
+    Only the admin who began the connect can do this.
+    """
     account_id = await oauth_confirm.confirm(resources, admin, body.handle)
     async with resources.db.transaction() as tx:
         account = await service.get_in_community(tx, admin.community_id, account_id)

@@ -50,14 +50,14 @@ class HostCard(Schema):
 
 
 class MissingScope(Schema):
-    """A permission the grant lacks, and what is lost without it."""
+    """A permission that the grant lacks, and what is lost without it."""
 
     scope: str = Field(examples=["meeting:delete:meeting"])
     lost: str = Field(examples=["Kindryn cannot cancel the meeting with the event."])
 
 
 class WebhookCard(Schema):
-    """What Zoom tells us by itself about the account."""
+    """What is known of Zoom's notifications about the account."""
 
     last_received_at: datetime | None = Field(examples=["2026-11-22T10:00:00Z"])
     own_secret: bool = Field(
@@ -69,7 +69,7 @@ class WebhookCard(Schema):
 
 
 class TokenError(Schema):
-    """What Zoom answered in place of a token, although the connection is not known to have ended."""
+    """The latest failure to get a token, while the connection is not known to have ended."""
 
     type: str = Field(description="A stable slug", examples=["token-refused"])
     detail: str = Field(

@@ -15,7 +15,7 @@ RECONNECT = "Connect the account again with Connect Zoom and approve every permi
 
 
 class Check(Schema):
-    """One thing looked at. `finding` says what was found, `remedy` what helps; null where nothing is needed."""
+    """One check. `finding` says what was found, `remedy` what helps; null if there is none."""
 
     name: str = Field(examples=["Permissions"])
     ok: bool = Field(examples=[False])

@@ -91,7 +91,7 @@ async def receive_account_notification(
     request: Request,
     resources: ResourcesDep,
 ) -> Response:
-    """For Zoom, where an account sends through an app of its own. Accepted for that account only."""
+    """For Zoom, if an account sends through an app of its own. Valid for that account only."""
     try:
         async with asyncio.timeout(STORE_TIMEOUT):
             identity = await receive.account_identity(resources, account_id)
