@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +20,7 @@ from app.chaos.environment import ChaosEnvironment, start_environment, supervise
 from app.chaos.fault_injection import FaultInjector
 from app.chaos.fault_plan import plan_faults
 from app.chaos.findings import Finding
-from app.chaos.member_clients import MemberClients
+from app.chaos.member_clients import MemberClients, RequestOutcome
 from app.chaos.observed_state import ObservedState
 from app.chaos.wait_idle import wait_until_idle
 from app.chaos.workload import Workload
@@ -60,11 +60,18 @@ class ChaosResult:
 
     @property
     def report(self) -> dict[str, Any]:
-        """Return the content of var/chaos.json."""
+        """The content of var/chaos.json."""
         counts = {"requests": dict(self.requests), "faults": dict(self.faults)}
         names = ("seed", "seconds", "all_scopes", "caught_up", "at_rest", "slowest", "skipped", "dead")
         fields = {name: getattr(self, name) for name in names}
         return fields | counts | {"findings": [asdict(one) for one in self.findings], "violations": self.violations}
+
+    def record_requests(self, outcomes: Iterable[RequestOutcome]) -> None:
+        """Count the responses by status, and record how long the slowest of each status took."""
+        for one in outcomes:
+            label = _status_label(one.status)
+            self.requests[label] += 1
+            self.slowest[label] = max(one.took, self.slowest.get(label, 0.0))
 
     def __str__(self) -> str:
         scopes = "every scope" if self.all_scopes else "the required scopes"
@@ -122,16 +129,9 @@ async def run_chaos(
                 _keep_logs(environment, logs)
         result.findings = [
             *_check_invariants(observed, community, workload),
-            invariants_output.no_process_exited_unexpectedly(
-                {one.name: one.unexpected_exits for one in environment.processes.values()}
-            ),
             invariants_output.service_recovered(idle.at_rest, recovery_timeout, idle.remaining),
         ]
-        result.requests = Counter(_status_label(one.status) for one in clients.outcomes)
-        for one in clients.outcomes:
-            result.slowest[_status_label(one.status)] = max(
-                one.took, result.slowest.get(_status_label(one.status), 0.0)
-            )
+        result.record_requests(clients.outcomes)
         result.faults = fault_injector.done
         result.skipped = community.skipped
         result.dead = [f"{row.job} {row.key}: {row.reason}" for row in observed.rows if row.dead]
@@ -193,6 +193,9 @@ def _check_invariants(observed: ObservedState, community: Community, workload: W
         invariants_output.streams_are_exact(workload.stream_clients, observed.posts, community.chat),
         invariants_output.nothing_is_stuck(observed.rows),
         invariants_output.responses_are_honest(community.clients.outcomes),
+        invariants_output.no_process_exited_unexpectedly(
+            {one.name: one.unexpected_exits for one in community.environment.processes.values()}
+        ),
     ]
 
 

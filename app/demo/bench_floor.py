@@ -54,8 +54,7 @@ class Floor:
 def create_floor_app(floor: Floor) -> FastAPI:
     """Build the floors, at the same paths as the routes that are compared with them.
 
-    The floor of `join` verifies a token and inserts one row. The floor of `inbox` verifies a signature and inserts one
-    row.
+    `join` verifies a token and inserts one row. `inbox` verifies a signature and inserts one row.
     """
 
     @contextlib.asynccontextmanager

@@ -96,7 +96,7 @@ async def rsvp(walkthrough: Walkthrough) -> None:
     walkthrough.report(
         f"click on Join: 303 to the personal link (not shown), where Zoom greets {PERSONAS['member'].name}"
     )
-    walkthrough.report("the same pass once more: refused, it was used")
+    walkthrough.report("the same ticket once more: refused, it was used")
     await walkthrough.api.call("member", "PUT", f"{walkthrough.event_path}/rsvp", {"status": "not_going"})
     walkthrough.report(f"RSVP not going: mail {await walkthrough.next_invitation('CANCEL')}")
     refused = await walkthrough.api.call("member", "POST", f"{walkthrough.event_path}/zoom-join", {}, status=403)

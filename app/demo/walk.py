@@ -119,7 +119,7 @@ async def _walk_and_keep(environment: DemoEnvironment, *, keep: bool, report_fil
         if keep:
             async with keep_running.keep_open(walkthrough, space_id):
                 await _wait_for_stop_signal()
-        _print_line(_summary(passed))
+        _print_line(f"reviewer plan: {passed} of {len(STEPS)} steps passed")
         return 0 if passed == len(STEPS) else 1
 
 
@@ -138,10 +138,6 @@ async def _wait_for_stop_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await ended.wait()
-
-
-def _summary(passed: int) -> str:
-    return f"reviewer plan: {passed} of {len(STEPS)} steps passed"
 
 
 async def _run_steps(walkthrough: Walkthrough) -> int:

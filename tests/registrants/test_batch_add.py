@@ -200,7 +200,9 @@ async def test_one_address_zoom_refuses_does_not_keep_the_others_out(service: Ru
     event = await event_with_attendees(service, 6)
     # Zoom knows a host by an address we do not.
     zoom_state = service.simulator.state.simulator.state
-    ben = next(user for user in zoom_state.accounts[next(iter(zoom_state.accounts))].users if user.email.startswith("ben@"))
+    ben = next(
+        user for user in zoom_state.accounts[next(iter(zoom_state.accounts))].users if user.email.startswith("ben@")
+    )
     host = (await service.hosts())["ben@riverside.example"]["id"]
     ben.email = "m2@members.example"
     assert (await change(service, event, host_id=host))["zoom"]["state"] == "scheduled"
