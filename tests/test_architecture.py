@@ -17,7 +17,7 @@ ORDER = (
     ("core", "clients", "facts", "commands"), ("resources",), ("web",), ("accounts",), ("inbox",), ("events",),
     ("meetings",), ("registrations",), ("registrants",), ("invitations",), ("joining",), ("attendance",),
     ("simulcast",), ("recordings",), ("live",), ("views",), ("hooks",), ("privacy",), ("reconciling",), ("jobs",),
-    ("openapi",), ("main", "worker"), ("cli",), ("devstack",), ("demo", "chaos"),
+    ("openapi",), ("main", "worker"), ("cli",), ("devstack",), ("chaos",), ("demo",),
 )  # fmt: skip
 POSITIONS = {package: position for position, packages in enumerate(ORDER) for package in packages}
 # Programs for developers: they talk to a terminal, start processes, and are in neither the wheel nor the image.
@@ -63,8 +63,6 @@ def package_imports_only_packages_to_its_left(path: str, tree: ast.Module) -> Fo
             allowed = inside
         elif package == "simulator":
             allowed = own in DEVELOPMENT  # they start it as a process; it knows nobody
-        elif (own, package) == ("chaos", "demo"):
-            allowed = True  # a chaos run disturbs what the demo starts
         else:
             allowed = inside or POSITIONS.get(package, len(ORDER)) < POSITIONS[own]
         if not allowed:
