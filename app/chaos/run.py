@@ -101,10 +101,7 @@ async def run_chaos(
     recovery_timeout: float = RECOVERY_TIMEOUT,
     logs: Path | None = None,
 ) -> ChaosResult:
-    """Run this many seconds of faults and return the result.
-
-    Copies the processes' logs to `logs`, if passed.
-    """
+    """Run this many seconds of faults. `logs` is a folder where the processes' logs are copied."""
     result = ChaosResult(seed, seconds, all_scopes=bool(seed % 2))
     async with start_environment(print_line, all_scopes=result.all_scopes) as environment:
         clients = MemberClients(environment.api_urls, environment.platform.signer, seed)
