@@ -47,20 +47,20 @@ class CallerProbe:
 
 
 @pytest.fixture
-async def probe(platform: JwksServer, seconds: FakeMonotonicClock) -> AsyncIterator[CallerProbe]:
-    platform.document = key_set(FORMER)
+async def probe(jwks_server: JwksServer, fake_clock: FakeMonotonicClock) -> AsyncIterator[CallerProbe]:
+    jwks_server.document = key_set(FORMER)
     async with httpx.AsyncClient() as http:
-        yield CallerProbe(Jwks(http, platform.url, clock=seconds))
+        yield CallerProbe(Jwks(http, jwks_server.url, clock=fake_clock))
 
 
 async def test_a_key_replaced_under_its_kid_lets_people_in_at_once(
     probe: CallerProbe,
-    platform: JwksServer,
-    seconds: FakeMonotonicClock,
+    jwks_server: JwksServer,
+    fake_clock: FakeMonotonicClock,
 ) -> None:
     assert await probe(FORMER) == "ann"
-    platform.document = key_set(PRESENT)
-    seconds.now += 60
+    jwks_server.document = key_set(PRESENT)
+    fake_clock.now += 60
     assert await probe(PRESENT) == "ann"
     with pytest.raises(Problem) as refused:
         await probe(FORMER)
@@ -69,17 +69,17 @@ async def test_a_key_replaced_under_its_kid_lets_people_in_at_once(
 
 async def test_who_forges_tokens_makes_the_platform_be_asked_once_in_ten_seconds(
     probe: CallerProbe,
-    platform: JwksServer,
-    seconds: FakeMonotonicClock,
+    jwks_server: JwksServer,
+    fake_clock: FakeMonotonicClock,
 ) -> None:
     assert await probe(FORMER) == "ann"
     for moment in range(50):
-        seconds.now = 1000.0 + moment / 5
+        fake_clock.now = 1000.0 + moment / 5
         with pytest.raises(Problem):
             await probe(FORGED)
-    assert platform.fetches == 1
-    seconds.now += 10
+    assert jwks_server.fetches == 1
+    fake_clock.now += 10
     with pytest.raises(Problem):
         await probe(FORGED)
     assert await probe(FORMER) == "ann"
-    assert platform.fetches == 2
+    assert jwks_server.fetches == 2

@@ -16,7 +16,7 @@ from app.core.outbox import JobRequest, RetryLater
 from app.core.queues import ConcurrencyLimits
 from app.jobs import DELIVERY, HOOK, JOBS
 from app.worker import MAX_PER_QUEUE
-from tests.core.conftest import LEASE, Harness
+from tests.core.conftest import LONG_LEASE, Harness
 from tests.support import sample_service
 
 OBSERVE = sample_service.OBSERVE.name
@@ -42,7 +42,7 @@ async def fill_queue(harness: Harness, queue: str, rows: int, ago: timedelta = t
 def runner_of(harness: Harness, limits: dict[str, ConcurrencyLimits] | None = None) -> JobRunner[Any]:
     """Return a job runner that claims within these limits."""
     jobs: JobTable[Any] = JobTable(subscriptions=sample_service.JOBS.subscriptions, concurrency=limits or {})
-    return JobRunner(harness.resources.db, harness.clock, jobs, harness.resources, lease=LEASE)
+    return JobRunner(harness.resources.db, harness.clock, jobs, harness.resources, lease=LONG_LEASE)
 
 
 async def queues_of_rows(harness: Harness, ids: Sequence[int]) -> list[str]:
