@@ -8,10 +8,11 @@ from tests.test_migrations import empty_url, execute_script, fetch_rows
 
 __all__ = ["empty_url"]  # the fixture
 
-# Mia and Gus (a guest) have links, and Max has none yet. Eve and the twin share an address. Ben has the host's.
+# The schema is that of 0013, with its column names. Mia and Gus (a guest) have links, and Max has none yet. Eve and the
+# twin share an address. Ben has the host's.
 BEFORE = """
 INSERT INTO communities (id, slug) VALUES ('c1', 'c1');
-INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, user_scope, status, connected_by,
+INSERT INTO accounts (id, community_id, zoom_account_id, zoom_user_id, own_user_only, status, connected_by,
                       connected_at)
 VALUES ('aaaaaaaa-0000-4000-8000-000000000001', 'c1', 'riverside', 'ada', '', 'connected', 'm', now());
 INSERT INTO hosts (id, account_id, zoom_user_id, email, licensed, listed)
