@@ -110,7 +110,7 @@ class ServedApp:
     def pass_time(self, seconds: float) -> None:
         """Do what happens so many seconds from now."""
         for connection in self.open:
-            connection.end_if_late(connection.loop.time() + seconds)
+            connection.close_if_late(connection.loop.time() + seconds)
 
 
 @pytest.fixture
