@@ -22,8 +22,30 @@ ORDER = (
 POSITIONS = {package: position for position, packages in enumerate(ORDER) for package in packages}
 # Programs for developers: they talk to a terminal, start processes, and are in neither the wheel nor the image.
 DEVELOPMENT = {"devstack", "demo", "chaos", "simulator"}
+# Length is a smell, not a target: what is longer says here why splitting it would be worse.
 MAX_MODULE_LINES = 300
+LONG_MODULES = {
+    "app/clients/zoom/client.py": "one class, with a method for each operation of Zoom",
+    "app/core/db.py": "engine, pool and transaction share their limits and the handling of errors",
+    "app/core/job_runner.py": "claims, leases and the ends of runs are one state machine",
+    "app/core/outbox.py": "the statements on the outbox and the rules that they share are read together",
+    "app/hooks/tasks.py": "a job for each kind of message, and the job that sends them",
+    "app/joining/api.py": "the ways to a ticket, each with its documented responses",
+    "app/joining/decide.py": "the refusals in their order, and the values that they are decided on",
+    "app/meetings/tasks.py": "the jobs of a meeting share how a run completes",
+    "app/registrants/registrant_state.py": "a registrant's record, and the statements that load and save it",
+    "app/registrants/sync.py": "one job, and each way in which it can end",
+    "app/views/api.py": "the routes of events, each with its documented responses",
+    "app/web.py": "everything that a route may depend on is in one place",
+}
 MAX_FUNCTION_LINES = 40
+LONG_FUNCTIONS = {
+    "store_connection": "one transaction: each step depends on the one before",
+    "build_history": "one pass over a meeting's instances",
+    "build_invite": "one constructor call with a line for each property",
+    "rsvp": "the rule of a waiting list reads best in one piece",
+    "open_resources": "opens each thing once, in the order in which the next one needs it",
+}
 WALL_CLOCK = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")} | {
     ("time", name) for name in ("time", "time_ns", "gmtime", "localtime", "clock_gettime")
 }
@@ -123,7 +145,7 @@ def mails_are_handed_over_in_one_place(path: str, tree: ast.Module) -> Found:
     """That place checks that a mail is still true."""
     for node in ast.walk(tree):
         called = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
-        if called.endswith("mail.send") and path != "app/invitations/mail_sending.py":
+        if re.search(r"(^|\.)mail\.send$", called) and path != "app/invitations/mail_sending.py":
             yield getattr(node, "lineno", 1), called
 
 
@@ -150,19 +172,19 @@ def only_the_clock_asks_the_machine(path: str, tree: ast.Module) -> Found:
             yield from ((node.lineno, f"time.{name.name}") for name in node.names if ("time", name.name) in WALL_CLOCK)
 
 
-def modules_are_short(_path: str, tree: ast.Module) -> Found:
-    """A module past 300 lines asks to be split by meaning."""
+def modules_are_short(path: str, tree: ast.Module) -> Found:
+    """A module beyond 300 lines asks to be split by meaning."""
     last = max((node.end_lineno or 0 for node in tree.body), default=0)
-    if last > MAX_MODULE_LINES:
+    if last > MAX_MODULE_LINES and path not in LONG_MODULES:
         yield last, f"{last} lines"
 
 
 def functions_are_short(_path: str, tree: ast.Module) -> Found:
-    """So does a function past 40."""
+    """A function beyond 40 lines asks to be split by meaning."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            if length > MAX_FUNCTION_LINES:
+            if length > MAX_FUNCTION_LINES and node.name not in LONG_FUNCTIONS:
                 yield node.lineno, f"{node.name} has {length} lines"
 
 
@@ -256,3 +278,16 @@ def test_who_looks_for_a_job_by_its_name_means_one_there_is() -> None:
 
 def _tree(path: str) -> ast.Module:
     return ast.parse((ROOT / path).read_text())
+
+
+def test_what_may_be_long_is_long() -> None:
+    """An exception that is not needed any more is removed."""
+    lengths = {path: max((node.end_lineno or 0 for node in tree.body), default=0) for path, tree in sources()}
+    assert [path for path in LONG_MODULES if lengths.get(path, 0) <= MAX_MODULE_LINES] == []
+    functions = {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for _, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in LONG_FUNCTIONS
+    }
+    assert [name for name in LONG_FUNCTIONS if functions.get(name, 0) <= MAX_FUNCTION_LINES] == []
