@@ -20,8 +20,8 @@ from app.core import settings as environment
 from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.clock import Clock
 from app.core.crypto import Encryption
+from app.core.database import Database
 from app.core.database_timeouts import COMMAND_TIMEOUTS, Timeouts
-from app.core.db import Database
 from app.core.job_context import ensure_may_call
 from app.core.job_runner import JobTable
 from app.core.pubsub import PubSub

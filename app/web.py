@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.clients.jwks import KeysUnavailable, UnknownKey
-from app.core import db, identity, logs, memberships
+from app.core import database, identity, logs, memberships
 from app.core.errors import Problem, field_error, not_found
 from app.resources import Resources
 
@@ -50,14 +50,14 @@ async def get_resources(request: Request) -> Resources:
 ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
-async def transaction(resources: ResourcesDep) -> AsyncIterator[db.Tx]:
+async def transaction(resources: ResourcesDep) -> AsyncIterator[database.Tx]:
     """A transaction that commits before the response begins, and rolls back on any exception."""
     async with resources.db.transaction() as tx:
         yield tx
 
 
 # A plain `yield` dependency would commit after the response has begun; `scope="function"` ends before it.
-Tx = Annotated[db.Tx, Depends(transaction, scope="function")]
+Tx = Annotated[database.Tx, Depends(transaction, scope="function")]
 
 
 def token_of(request: Request, resources: Resources) -> str | None:
@@ -197,7 +197,7 @@ Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` 
 class IdempotentCreate:
     """Runs a creating request once per `Idempotency-Key`; repeating the request gets the same response."""
 
-    def __init__(self, tx: db.Tx, member_id: str, key: str | None, fingerprint: str) -> None:
+    def __init__(self, tx: database.Tx, member_id: str, key: str | None, fingerprint: str) -> None:
         self._tx = tx
         self._member_id = member_id
         self._key = key

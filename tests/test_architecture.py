@@ -26,7 +26,7 @@ DEVELOPMENT = {"devstack", "demo", "chaos", "simulator"}
 MAX_MODULE_LINES = 300
 LONG_MODULES = {
     "app/clients/zoom/client.py": "one class, with a method for each operation of Zoom",
-    "app/core/db.py": "engine, pool and transaction share their limits and the handling of errors",
+    "app/core/database.py": "engine, pool and transaction share their limits and the handling of errors",
     "app/core/job_runner.py": "claims, leases and the ends of runs are one state machine",
     "app/core/outbox.py": "the statements on the outbox and the rules that they share are read together",
     "app/hooks/tasks.py": "a job for each kind of message, and the job that sends them",
@@ -125,7 +125,7 @@ def httpx_is_used_by_clients_only(path: str, tree: ast.Module) -> Found:
 def only_the_database_commits(path: str, tree: ast.Module) -> Found:
     """Services change things in the caller's transaction."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr == "commit" and path != "app/core/db.py":
+        if isinstance(node, ast.Attribute) and node.attr == "commit" and path != "app/core/database.py":
             yield node.lineno, ".commit"
 
 

@@ -24,7 +24,7 @@ from app.accounts import revocations, token_errors, token_store
 from app.accounts.rate_limiter import RateLimiter, infer_plan
 from app.accounts.token_errors import TokenUnavailable
 from app.clients.zoom import AccountClient, Label, NeedsReauth, NoAnswer, Token, UntrustedHost, ZoomError
-from app.core import db, logs, metrics
+from app.core import database, logs, metrics
 from app.core.outbox import RetryLater
 from app.facts import AccountNeedsReauth
 from app.resources import Resources
@@ -144,7 +144,7 @@ class AccountTokens:
         return answer
 
     async def _apply_refresh(
-        self, tx: db.Tx, used_grant: token_store.StoredGrant, answer: Token | ZoomError
+        self, tx: database.Tx, used_grant: token_store.StoredGrant, answer: Token | ZoomError
     ) -> str | ZoomError | None:
         """Store Zoom's answer to a refresh of `used_grant`, if that is still the present grant.
 
@@ -179,7 +179,7 @@ class AccountTokens:
             if (await token_store.read_grant_in_tx(tx, self._account_id)).generation == used_grant.generation:
                 await token_errors.record(tx, self._account_id, error)
 
-    async def _store_tokens(self, tx: db.Tx, token: Token) -> None:
+    async def _store_tokens(self, tx: database.Tx, token: Token) -> None:
         await tx.execute(
             "UPDATE grants SET generation = generation + 1, access_token = :access_token, refresh_started_at = NULL,"
             " refresh_token = :refresh_token, expires_at = :expires_at, api_url = coalesce(:api_url, api_url),"
@@ -210,7 +210,7 @@ class AccountTokens:
             log.warning("a refresh named an address that is not Zoom's", account_id=str(self._account_id))
             return None
 
-    async def _revoke_late_tokens(self, tx: db.Tx, answer: Token | ZoomError) -> None:
+    async def _revoke_late_tokens(self, tx: database.Tx, answer: Token | ZoomError) -> None:
         """Queue the revocation of tokens that arrived after the disconnect; nobody uses them."""
         if isinstance(answer, Token):
             expires_at = token_store.expiry(answer, tx.now)

@@ -10,7 +10,7 @@ from app.accounts.account_snapshot import AccountSnapshot
 from app.accounts.host_ranking import Candidate, ranked
 from app.accounts.models import Account, Host
 from app.clients.zoom import LICENSED, User
-from app.core import db, logs
+from app.core import database, logs
 from app.core.errors import field_error
 from app.core.identity import Caller
 from app.core.text_cleaning import single_line
@@ -49,7 +49,7 @@ def is_host_sql(host: str, member: str, *addresses: str) -> str:
     return f"coalesce({host}.member_id = {member} OR ({by_address}), false)"
 
 
-async def update_from_snapshot(tx: db.Tx, account: Account, snapshot: AccountSnapshot) -> None:
+async def update_from_snapshot(tx: database.Tx, account: Account, snapshot: AccountSnapshot) -> None:
     """Make the account's hosts equal to the snapshot. A missing or inactive host stays, but unlisted.
 
     Records HostsChanged if meetings of a known host may need other settings now.
@@ -94,7 +94,7 @@ def _update_host(host: Host, user: User, snapshot: AccountSnapshot) -> None:
         host.cloud_recording = settings.recording.cloud_recording
 
 
-async def anonymize(tx: db.Tx, account_id: UUID) -> None:
+async def anonymize(tx: database.Tx, account_id: UUID) -> None:
     """Erase everything about an account's hosts except their ids, which history and a reconnect need."""
     await tx.execute(
         "UPDATE hosts SET email = NULL, name = NULL, capacity = NULL, cloud_recording = NULL, listed = false,"
@@ -103,12 +103,12 @@ async def anonymize(tx: db.Tx, account_id: UUID) -> None:
     )
 
 
-async def get(tx: db.Tx, host_id: UUID) -> Host | None:
+async def get(tx: database.Tx, host_id: UUID) -> Host | None:
     """Return the host with that id, whatever the state of its account."""
     return await tx.session.get(Host, host_id)
 
 
-async def get_in_community(tx: db.Tx, community_id: str, host_id: UUID) -> Host | None:
+async def get_in_community(tx: database.Tx, community_id: str, host_id: UUID) -> Host | None:
     """Return the community's listed host with that id, if its account's grant reaches it."""
     host: Host | None = await tx.session.scalar(
         select(Host)
@@ -124,7 +124,7 @@ async def get_in_community(tx: db.Tx, community_id: str, host_id: UUID) -> Host 
     return host
 
 
-async def require_usable(tx: db.Tx, community_id: str, host_id: UUID, field: str = "host_id") -> Host:
+async def require_usable(tx: database.Tx, community_id: str, host_id: UUID, field: str = "host_id") -> Host:
     """Return the host if a new event of the community can have it. Raises a 422 that names `field`."""
     host = await get(tx, host_id)
     account = await tx.session.get(Account, host.account_id) if host else None
@@ -140,7 +140,7 @@ async def require_usable(tx: db.Tx, community_id: str, host_id: UUID, field: str
 
 
 async def candidates(
-    tx: db.Tx,
+    tx: database.Tx,
     community_id: str,
     starts_at: datetime | None = None,
     ends_at: datetime | None = None,
@@ -167,14 +167,14 @@ async def candidates(
     return ranked(Candidate(**row, duration=duration, people=people) for row in found.mappings())
 
 
-async def has_community_event(tx: db.Tx, community_id: str, event_id: UUID) -> bool:
+async def has_community_event(tx: database.Tx, community_id: str, event_id: UUID) -> bool:
     """Return whether an event belongs to the community and is not deleted."""
     statement = "SELECT 1 FROM events WHERE id = :id AND community_id = :community_id AND deleted_at IS NULL"
     return (await tx.execute(statement, id=event_id, community_id=community_id)).scalar() is not None
 
 
 async def free_hosts(
-    tx: db.Tx, community_id: str, starts_at: datetime, ends_at: datetime, exclude_event_id: UUID | None = None
+    tx: database.Tx, community_id: str, starts_at: datetime, ends_at: datetime, exclude_event_id: UUID | None = None
 ) -> list[Host]:
     """Return the best hosts of the community that are free at that time, at most ten, the best first."""
     ranked_hosts = await candidates(tx, community_id, starts_at, ends_at, exclude_event_id)
@@ -183,7 +183,7 @@ async def free_hosts(
     return [rows[host_id] for host_id in free_ids]
 
 
-async def claim_by_email(tx: db.Tx, community_id: str, caller: Caller) -> None:
+async def claim_by_email(tx: database.Tx, community_id: str, caller: Caller) -> None:
     """Assign the hosts with the caller's verified e-mail to the caller, unless somebody has decided."""
     if not caller.email or not caller.email_verified:
         return
@@ -201,7 +201,7 @@ async def claim_by_email(tx: db.Tx, community_id: str, caller: Caller) -> None:
         log.info("host matched by e-mail", host_id=str(host_id), member_id=caller.member_id)
 
 
-async def assign(tx: db.Tx, host: Host, member_id: str | None, by: str) -> None:
+async def assign(tx: database.Tx, host: Host, member_id: str | None, by: str) -> None:
     """Assign the host to a member, or with None to nobody. `by` is the admin who decides, and is stored."""
     host.member_id = member_id
     host.member_set_by = by

@@ -13,7 +13,7 @@ from app.accounts import host_warnings, oauth_connect, quotas, reservations, tok
 from app.accounts.host_warnings import WarningItem
 from app.accounts.models import Account, Host
 from app.clients.zoom import missing_scopes
-from app.core import db
+from app.core import database
 from app.web import Schema
 
 _UPCOMING = """
@@ -107,7 +107,7 @@ class IntegrationCard(Schema):
     accounts: list[AccountCard]
 
 
-async def integration_card(tx: db.Tx, community_id: str, *, configured: bool) -> IntegrationCard:
+async def integration_card(tx: database.Tx, community_id: str, *, configured: bool) -> IntegrationCard:
     """Return the whole card; `configured` says whether the operator has set up Zoom."""
     accounts = await tx.session.scalars(
         select(Account)
@@ -121,7 +121,7 @@ async def integration_card(tx: db.Tx, community_id: str, *, configured: bool) ->
     )
 
 
-async def account_cards(tx: db.Tx, accounts: Sequence[Account]) -> list[AccountCard]:
+async def account_cards(tx: database.Tx, accounts: Sequence[Account]) -> list[AccountCard]:
     """Return the cards of these accounts, in their order."""
     ids = [account.id for account in accounts]
     listed: dict[UUID, list[Host]] = defaultdict(list)
@@ -170,7 +170,7 @@ def _account_card(
     )
 
 
-async def host_cards(tx: db.Tx, hosts: Sequence[Host]) -> dict[UUID, HostCard]:
+async def host_cards(tx: database.Tx, hosts: Sequence[Host]) -> dict[UUID, HostCard]:
     """Return the hosts as the admin sees them, by id."""
     keys = [reservations.host_key(host.zoom_user_id) for host in hosts]
     used = {row.key: row.used for row in await tx.execute(_QUOTA_USED, keys=keys, day=quotas.utc_day(tx.now))}

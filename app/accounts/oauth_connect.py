@@ -16,7 +16,7 @@ from sqlalchemy import select
 from app.accounts import quotas
 from app.accounts.models import PendingConnect
 from app.clients.zoom import pkce
-from app.core import db
+from app.core import database
 from app.core.errors import Problem, field_error
 from app.core.links import spa_page
 from app.core.models import Community
@@ -60,7 +60,7 @@ def require_configured(resources: Resources) -> None:
         raise Problem("zoom-not-configured", HOW_TO_CONFIGURE)
 
 
-async def start(tx: db.Tx, resources: Resources, membership: CommunityMembership) -> str:
+async def start(tx: database.Tx, resources: Resources, membership: CommunityMembership) -> str:
     """Return the URL of the consent page; the state in it is valid for 10 minutes.
 
     Problems: `zoom-not-configured`, `too-many`.
@@ -84,7 +84,7 @@ async def start(tx: db.Tx, resources: Resources, membership: CommunityMembership
     return resources.zoom.oauth.authorize_url(resources.settings.zoom_redirect_uri, state, challenge)
 
 
-async def handle_callback(tx: db.Tx, resources: Resources, state: str, code: str, error: str) -> str:
+async def handle_callback(tx: database.Tx, resources: Resources, state: str, code: str, error: str) -> str:
     """Handle a browser that comes back from Zoom, and return the SPA page to redirect to.
 
     The person declined if Zoom's `error` says so, or if there is neither an error nor a `code`. With any other error
@@ -113,7 +113,7 @@ async def handle_callback(tx: db.Tx, resources: Resources, state: str, code: str
 
 
 async def consume_code(
-    tx: db.Tx, resources: Resources, membership: CommunityMembership, handle: str
+    tx: database.Tx, resources: Resources, membership: CommunityMembership, handle: str
 ) -> AuthorizationCode:
     """Return the stored code, once, for the admin who began.
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 from app.clients.zoom import NotSent, RateLimited, ServerError, Unauthorized
-from app.core import db, outbox
+from app.core import database, outbox
 from app.core.errors import Problem
 from app.core.outbox import LeaseLost, RetryLater
 from app.resources import Resources
@@ -57,7 +57,7 @@ def resets_at(now: datetime) -> datetime:
     return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
 
 
-async def consume(tx: db.Tx, key: str, limit: int) -> bool:
+async def consume(tx: database.Tx, key: str, limit: int) -> bool:
     """Count one use of today against `limit` (at least 1); return False if the limit is used up.
 
     Nothing is counted in that case.
@@ -66,19 +66,19 @@ async def consume(tx: db.Tx, key: str, limit: int) -> bool:
     return bool(result.rowcount)
 
 
-async def consume_hourly(tx: db.Tx, key: str, limit: int, message: str) -> None:
+async def consume_hourly(tx: database.Tx, key: str, limit: int, message: str) -> None:
     """Count one use of this hour. Raises the problem `too-many` with `message` beyond `limit`."""
     if not await consume(tx, f"{key}@{tx.now:%H}", limit):
         wait = 3600 - tx.now.minute * 60 - tx.now.second
         raise Problem("too-many", message, headers={"Retry-After": str(wait)})
 
 
-async def lock_community(tx: db.Tx, community_id: str) -> None:
+async def lock_community(tx: database.Tx, community_id: str) -> None:
     """Lock the community until the transaction ends, so that nobody else can add what the caller counts."""
     await tx.execute("SELECT FROM communities WHERE id = :id FOR NO KEY UPDATE", id=community_id)
 
 
-async def refund(tx: db.Tx, key: str) -> None:
+async def refund(tx: database.Tx, key: str) -> None:
     """Take back one use of today, for a call that Zoom did not count."""
     await tx.execute(_REFUND, key=key, day=utc_day(tx.now))
 
@@ -89,7 +89,7 @@ async def used(resources: Resources, key: str) -> int:
     return found or 0
 
 
-async def remaining(tx: db.Tx, key: str, limit: int) -> int:
+async def remaining(tx: database.Tx, key: str, limit: int) -> int:
     """Return how many calls of `limit` are left today."""
     found = await tx.execute(
         "SELECT used FROM quota_usage WHERE key = :key AND day = :day", key=key, day=utc_day(tx.now)

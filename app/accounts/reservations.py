@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from app.accounts import hosts
 from app.accounts.models import Account, Host
-from app.core import db
+from app.core import database
 from app.core.errors import Problem
 
 # DO NOTHING waits for a transaction with an uncommitted overlapping reservation. Two plain inserts would deadlock.
@@ -42,7 +42,7 @@ def host_key(zoom_user_id: str) -> str:
     return f"host:{zoom_user_id}"
 
 
-async def reservation_key(tx: db.Tx, host: Host, event_id: UUID) -> str:
+async def reservation_key(tx: database.Tx, host: Host, event_id: UUID) -> str:
     """Return the key under which an event reserves its host's time.
 
     It is a `suspended:` key, which blocks nobody, while the account is disconnected.
@@ -52,7 +52,7 @@ async def reservation_key(tx: db.Tx, host: Host, event_id: UUID) -> str:
 
 
 async def reserve(
-    tx: db.Tx,
+    tx: database.Tx,
     keys: Sequence[str],
     event_id: UUID,
     starts_at: datetime,
@@ -82,29 +82,29 @@ class _AlreadyReserved(Exception):
     """One of the keys is reserved already, so nothing was reserved."""
 
 
-async def _reserve_all(tx: db.Tx, keys: Sequence[str], reservation: Mapping[str, Any]) -> None:
+async def _reserve_all(tx: database.Tx, keys: Sequence[str], reservation: Mapping[str, Any]) -> None:
     results = [await tx.execute(_RESERVE, id=uuid4(), key=key, **reservation) for key in keys]
     if not all(result.rowcount for result in results):
         raise _AlreadyReserved
 
 
-async def release(tx: db.Tx, event_id: UUID) -> None:
+async def release(tx: database.Tx, event_id: UUID) -> None:
     """Delete the event's reservations."""
     await tx.execute("DELETE FROM reservations WHERE event_id = :event_id", event_id=event_id)
 
 
-async def suspend(tx: db.Tx, account_id: UUID) -> None:
+async def suspend(tx: database.Tx, account_id: UUID) -> None:
     """Free the time of a disconnected account's hosts, and remember what its events had reserved."""
     await tx.execute(_SUSPEND, account_id=account_id)
 
 
-async def resume(tx: db.Tx, account_id: UUID) -> None:
+async def resume(tx: database.Tx, account_id: UUID) -> None:
     """Reserve the suspended times again, except those that somebody has taken since; these stay suspended."""
     await tx.execute(_RESUME, account_id=account_id)
 
 
 async def _free_hosts(
-    tx: db.Tx, host_id: UUID | None, starts_at: datetime, ends_at: datetime, event_id: UUID
+    tx: database.Tx, host_id: UUID | None, starts_at: datetime, ends_at: datetime, event_id: UUID
 ) -> list[dict[str, Any]]:
     found = await tx.execute(
         "SELECT community_id FROM accounts JOIN hosts ON accounts.id = hosts.account_id WHERE hosts.id = :host_id",

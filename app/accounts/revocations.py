@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from app.clients.zoom import Token
 from app.commands import RevokeToken
-from app.core import db
+from app.core import database
 from app.core.crypto import Encryption
 
 MAX_AGE = timedelta(hours=24)  # after that, tokens are deleted even if Zoom never confirmed the revocation
@@ -40,7 +40,12 @@ class PendingRevocation:
 
 
 async def enqueue(
-    tx: db.Tx, encryption: Encryption, account_id: UUID, access_token: str, refresh_token: str, expires_at: datetime
+    tx: database.Tx,
+    encryption: Encryption,
+    account_id: UUID,
+    access_token: str,
+    refresh_token: str,
+    expires_at: datetime,
 ) -> None:
     """Store tokens, encrypted, until Zoom has revoked them, and record the command that starts the job."""
     revocation_id = uuid4()
@@ -57,7 +62,7 @@ async def enqueue(
     tx.record(RevokeToken(revocation_id))
 
 
-async def get_pending(tx: db.Tx, encryption: Encryption, revocation_id: UUID) -> PendingRevocation | None:
+async def get_pending(tx: database.Tx, encryption: Encryption, revocation_id: UUID) -> PendingRevocation | None:
     """Return the pending revocation with this id, or None if it is gone."""
     row = (await tx.execute(_SELECT, id=revocation_id)).one_or_none()
     if row is None:
@@ -73,7 +78,7 @@ async def get_pending(tx: db.Tx, encryption: Encryption, revocation_id: UUID) ->
 
 
 async def replace_tokens(
-    tx: db.Tx, encryption: Encryption, revocation_id: UUID, account_id: UUID, token: Token
+    tx: database.Tx, encryption: Encryption, revocation_id: UUID, account_id: UUID, token: Token
 ) -> datetime:
     """Replace expired tokens of a revocation by new ones and return when the new ones expire.
 
@@ -94,7 +99,7 @@ async def replace_tokens(
     return expires_at
 
 
-async def delete(tx: db.Tx, revocation_id: UUID, expires_at: datetime) -> None:
+async def delete(tx: database.Tx, revocation_id: UUID, expires_at: datetime) -> None:
     """Delete the revocation whose tokens expire at `expires_at`.
 
     If another worker has stored newer tokens there, those still have to be revoked, so the job is queued again.

@@ -10,7 +10,7 @@ from app.accounts import hosts, reservations, token_store, webhook_secrets
 from app.accounts.account_snapshot import AccountSnapshot
 from app.accounts.models import Account
 from app.clients.zoom import Token, is_admin_grant
-from app.core import db, logs
+from app.core import database, logs
 from app.core.errors import Problem, not_found
 from app.resources import Resources
 from app.web import CommunityMembership
@@ -19,12 +19,12 @@ READ_JOB = "accounts.read"  # the job that reads an account from Zoom
 log = logs.get("accounts")
 
 
-async def get(tx: db.Tx, account_id: UUID) -> Account | None:
+async def get(tx: database.Tx, account_id: UUID) -> Account | None:
     """Return the account with that id, even if it is disconnected."""
     return await tx.session.get(Account, account_id)
 
 
-async def list_by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]:
+async def list_by_zoom_account(tx: database.Tx, zoom_account_id: str) -> list[Account]:
     """Return our accounts of that Zoom account that are not disconnected."""
     found = await tx.session.scalars(
         select(Account).where(Account.zoom_account_id == zoom_account_id, Account.status != "disconnected")
@@ -32,7 +32,7 @@ async def list_by_zoom_account(tx: db.Tx, zoom_account_id: str) -> list[Account]
     return list(found)
 
 
-async def get_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
+async def get_in_community(tx: database.Tx, community_id: str, account_id: UUID) -> Account:
     """Return the community's account, if it is not disconnected. Raises a 404 for every other."""
     account = await get(tx, account_id)
     if account is None or account.community_id != community_id or account.status == "disconnected":
@@ -40,14 +40,14 @@ async def get_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Ac
     return account
 
 
-async def lock_in_community(tx: db.Tx, community_id: str, account_id: UUID) -> Account:
+async def lock_in_community(tx: database.Tx, community_id: str, account_id: UUID) -> Account:
     """Return the account like `get_in_community`, locked until the transaction ends."""
     await tx.session.get(Account, account_id, with_for_update={"key_share": True}, populate_existing=True)
     return await get_in_community(tx, community_id, account_id)
 
 
 async def store_connection(
-    tx: db.Tx, resources: Resources, membership: CommunityMembership, token: Token, snapshot: AccountSnapshot
+    tx: database.Tx, resources: Resources, membership: CommunityMembership, token: Token, snapshot: AccountSnapshot
 ) -> Account:
     """Store a new grant: in a new account, or in the community's existing row with all its history.
 
@@ -97,7 +97,7 @@ async def store_connection(
     return account
 
 
-async def _find_connections(tx: db.Tx, zoom_account_id: str, user_scope: str, zoom_user_id: str) -> list[Account]:
+async def _find_connections(tx: database.Tx, zoom_account_id: str, user_scope: str, zoom_user_id: str) -> list[Account]:
     """Return the rows of the same connection, in any community.
 
     A row counts if it has the same `user_scope`, or if the same user connected before with another one.
@@ -111,7 +111,7 @@ async def _find_connections(tx: db.Tx, zoom_account_id: str, user_scope: str, zo
     return list(found)
 
 
-async def apply_snapshot(tx: db.Tx, account: Account, snapshot: AccountSnapshot) -> None:
+async def apply_snapshot(tx: database.Tx, account: Account, snapshot: AccountSnapshot) -> None:
     """Store what Zoom reported about the account and its hosts."""
     await tx.session.refresh(account, with_for_update={"key_share": True})
     own_settings = snapshot.settings.get(snapshot.me.id)
@@ -126,7 +126,7 @@ async def apply_snapshot(tx: db.Tx, account: Account, snapshot: AccountSnapshot)
     await tx.session.flush()
 
 
-async def is_being_read(tx: db.Tx, account_id: UUID) -> bool:
+async def is_being_read(tx: database.Tx, account_id: UUID) -> bool:
     """Return whether a worker is reading the account right now.
 
     A request that arrives meanwhile makes the job run once more as soon as this run has ended.
@@ -140,7 +140,7 @@ async def is_being_read(tx: db.Tx, account_id: UUID) -> bool:
     return bool(running.scalar_one())
 
 
-async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:
+async def disconnect(tx: database.Tx, resources: Resources, account: Account) -> None:
     """Disconnect the account here at once, and queue the revocation of its tokens at Zoom.
 
     Events and meetings stay.
@@ -151,7 +151,7 @@ async def disconnect(tx: db.Tx, resources: Resources, account: Account) -> None:
 
 
 async def handle_deauthorization(
-    tx: db.Tx, zoom_account_id: str, zoom_user_id: str, at: datetime, signed_by: UUID | None
+    tx: database.Tx, zoom_account_id: str, zoom_user_id: str, at: datetime, signed_by: UUID | None
 ) -> list[Account]:
     """Disconnect the accounts whose user removed the app inside Zoom at `at`, and return them.
 
@@ -171,7 +171,7 @@ async def handle_deauthorization(
     return disconnected
 
 
-async def _mark_disconnected(tx: db.Tx, account: Account, reason: str | None) -> None:
+async def _mark_disconnected(tx: database.Tx, account: Account, reason: str | None) -> None:
     await tx.session.refresh(account, with_for_update={"key_share": True})
     if account.status == "disconnected":
         return

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from app.clients.zoom import AppDisabled, AppMisconfigured, NoAnswer, OutcomeUnknown, ZoomError
-from app.core import db
+from app.core import database
 from app.core.outbox import RetryLater
 
 BY_ITSELF = "Nothing has to be connected anew: everything goes on by itself as soon as Zoom gives a token again."
@@ -76,7 +76,7 @@ def error_slug(error: ZoomError) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
-async def record(tx: db.Tx, account_id: UUID, error: ZoomError) -> None:
+async def record(tx: database.Tx, account_id: UUID, error: ZoomError) -> None:
     """Store the error on the account, with the time of the first failure since the last token."""
     await tx.execute(
         "UPDATE accounts SET token_error = jsonb_build_object("
@@ -95,7 +95,7 @@ def may_have_refreshed(error: ZoomError) -> bool:
     return isinstance(error, OutcomeUnknown | NoAnswer) and (error.status is None or error.status < 400)
 
 
-async def mark_needs_reauth(tx: db.Tx, account_id: UUID, *, answer_lost: bool) -> None:
+async def mark_needs_reauth(tx: database.Tx, account_id: UUID, *, answer_lost: bool) -> None:
     """Mark the account as `needs_reauth`: its grant is dead, and an admin has to connect again.
 
     `answer_lost`: an earlier answer, which may have contained the new tokens, did not arrive. The message then says so.
@@ -107,7 +107,7 @@ async def mark_needs_reauth(tx: db.Tx, account_id: UUID, *, answer_lost: bool) -
     )
 
 
-async def clear(tx: db.Tx, account_id: UUID) -> None:
+async def clear(tx: database.Tx, account_id: UUID) -> None:
     """Clear the account's `token_error` after a token has arrived.
 
     If there was one, the jobs that waited for the account or were given up meanwhile run again.

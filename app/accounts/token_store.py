@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.accounts import revocations
 from app.clients.zoom import Token
-from app.core import db, outbox
+from app.core import database, outbox
 from app.core.crypto import Encryption
 from app.core.outbox import RetryLater
 from app.resources import Resources
@@ -63,7 +63,9 @@ class StoredGrant:
     paused_until: datetime | None
 
 
-async def store_tokens(tx: db.Tx, encryption: Encryption, account_id: UUID, token: Token, api_origin: str) -> None:
+async def store_tokens(
+    tx: database.Tx, encryption: Encryption, account_id: UUID, token: Token, api_origin: str
+) -> None:
     """Store an account's tokens in place of any earlier ones.
 
     `api_origin` is the origin to call with them; the caller has checked that it is Zoom's.
@@ -78,7 +80,7 @@ async def store_tokens(tx: db.Tx, encryption: Encryption, account_id: UUID, toke
     )
 
 
-async def queue_revocation(tx: db.Tx, encryption: Encryption, account_id: UUID) -> None:
+async def queue_revocation(tx: database.Tx, encryption: Encryption, account_id: UUID) -> None:
     """Delete an account's tokens here and queue their revocation at Zoom."""
     deleted = await tx.execute(
         "DELETE FROM grants WHERE account_id = :account_id RETURNING access_token, refresh_token, expires_at",
@@ -91,12 +93,12 @@ async def queue_revocation(tx: db.Tx, encryption: Encryption, account_id: UUID) 
         await revocations.enqueue(tx, encryption, account_id, access, refresh, row.expires_at)
 
 
-async def delete_tokens(tx: db.Tx, account_id: UUID) -> None:
+async def delete_tokens(tx: database.Tx, account_id: UUID) -> None:
     """Delete tokens that Zoom itself has ended."""
     await tx.execute("DELETE FROM grants WHERE account_id = :account_id", account_id=account_id)
 
 
-async def mark_all_stale(tx: db.Tx) -> None:
+async def mark_all_stale(tx: database.Tx) -> None:
     """Make every account refresh its tokens before it uses them again.
 
     The app calls this after a restore from a backup: tokens may have been refreshed since the backup, and the refresh
@@ -105,7 +107,7 @@ async def mark_all_stale(tx: db.Tx) -> None:
     await tx.execute("UPDATE grants SET stale_since = :now", now=tx.now)
 
 
-async def lock(tx: db.Tx, account_id: UUID) -> None:
+async def lock(tx: database.Tx, account_id: UUID) -> None:
     """Lock an account's tokens until the transaction ends; this waits for a refresh in progress."""
     await tx.execute("SELECT 1 FROM grants WHERE account_id = :account_id FOR NO KEY UPDATE", account_id=account_id)
 
@@ -123,7 +125,7 @@ async def read_grant(resources: Resources, account_id: UUID) -> StoredGrant:
     return StoredGrant(**row)
 
 
-async def read_grant_in_tx(tx: db.Tx, account_id: UUID) -> StoredGrant:
+async def read_grant_in_tx(tx: database.Tx, account_id: UUID) -> StoredGrant:
     """Read a connected account's grant in the caller's transaction. Raises like `read_grant`."""
     row = (await tx.execute(_READ, account_id=account_id)).mappings().one_or_none()
     if row is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.accounts.models import Account
-from app.core import db
+from app.core import database
 from app.core.crypto import Encryption
 
 OVERLAP = timedelta(hours=24)
@@ -70,7 +70,7 @@ def previous_valid_until(stored: StoredSecrets | Account) -> datetime | None:
     return stored.webhook_secret_changed_at + OVERLAP
 
 
-async def erase_expired(tx: db.Tx) -> None:
+async def erase_expired(tx: database.Tx) -> None:
     """Erase previous secrets whose day is over."""
     await tx.execute(
         "UPDATE accounts SET former_webhook_secret = NULL"

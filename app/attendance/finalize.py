@@ -17,7 +17,7 @@ from app.accounts.models import Account
 from app.attendance import infer_instances, service
 from app.attendance.zoom_report import is_complete
 from app.clients.zoom import Label, NotFound, ReportedParticipant, ZoomError, allows
-from app.core import db, logs
+from app.core import database, logs
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
 from app.events import service as events
@@ -74,7 +74,7 @@ def _retry_at(instances: Sequence[EndedInstance], ended_at: datetime, now: datet
     return min(now + REPORT_RETRY_DELAY, ended_at + max_wait) if now < ended_at + max_wait else None
 
 
-async def _load_ended(tx: db.Tx, event_id: UUID) -> tuple[datetime | None, Sequence[EndedInstance]]:
+async def _load_ended(tx: database.Tx, event_id: UUID) -> tuple[datetime | None, Sequence[EndedInstance]]:
     """Return when an event ended, and its instances except rehearsals; None while it is live or was never held."""
     event = await events.get(tx, event_id)
     if event is None or event.ended_at is None or event.live_at is not None:

@@ -12,7 +12,7 @@ from app.attendance.models import ParticipantSession
 from app.attendance.participant_event import ParticipantEvent
 from app.attendance.participants import client_activity
 from app.attendance.sessions import InstanceWindow
-from app.core import db, logs
+from app.core import database, logs
 from app.meetings import drift, instance_store, service
 from app.meetings.instance_rules import ROUNDING, InstanceTimes
 from app.meetings.models import Instance, Meeting
@@ -21,7 +21,7 @@ _MIN_TIME = datetime.min.replace(tzinfo=UTC)
 log = logs.get("attendance")
 
 
-async def infer_instances(tx: db.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
+async def infer_instances(tx: database.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
     """Open the instances that participants joined and whose start is not known; event by event, in order.
 
     The event is live at once. The meeting is marked stale, so that Zoom is asked about it, where the instance may be
@@ -39,7 +39,7 @@ async def infer_instances(tx: db.Tx, participant_events: Sequence[tuple[Meeting,
 
 
 async def _infer_instance(
-    tx: db.Tx, meeting: Meeting, uuid: str, joins: Sequence[datetime], leaves: Sequence[datetime]
+    tx: database.Tx, meeting: Meeting, uuid: str, joins: Sequence[datetime], leaves: Sequence[datetime]
 ) -> None:
     instance = await tx.session.scalar(select(Instance).where(Instance.meeting_id == meeting.id, Instance.uuid == uuid))
     began, ended = (instance.started_at, instance.ended_at) if instance else (None, None)
@@ -57,7 +57,7 @@ async def _infer_instance(
         await drift.mark_stale(tx, meeting)
 
 
-async def tighten_inferred_ends(tx: db.Tx, event_id: UUID) -> None:
+async def tighten_inferred_ends(tx: database.Tx, event_id: UUID) -> None:
     """Move the inferred ends of an event's instances back to the last participant's departure.
 
     Only instances are changed for which every departure is known.
@@ -74,7 +74,7 @@ async def tighten_inferred_ends(tx: db.Tx, event_id: UUID) -> None:
             await instance_store.store(tx, meeting, instance.uuid, InstanceTimes(None, left_at, inferred=True))
 
 
-async def _last_left_at(tx: db.Tx, instance: Instance) -> datetime | None:
+async def _last_left_at(tx: database.Tx, instance: Instance) -> datetime | None:
     """Return when the last participant left; None if a departure is unknown, or nobody was seen."""
     rows = await tx.session.scalars(
         select(ParticipantSession).where(

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.attendance.models import ParticipantSession
 from app.attendance.participants import Participant, client_activity, during_run, participants
 from app.attendance.sessions import InstanceWindow, Session, instance_windows
-from app.core import db
+from app.core import database
 from app.events.models import END_GRACE, Event
 from app.meetings.instance_rules import InstanceTimes, runs
 from app.meetings.models import HAS_TIMES, Instance, Meeting
@@ -39,7 +39,7 @@ class MeetingHistory:
         return participant.sessions(self.runs[uuid], self.windows[uuid]) if uuid in self.windows else []
 
 
-async def load_history(tx: db.Tx, event: Event) -> MeetingHistory:
+async def load_history(tx: database.Tx, event: Event) -> MeetingHistory:
     """Return what is known of an event's meetings so far."""
     instances = await tx.session.scalars(
         select(Instance).join(Meeting, Meeting.id == Instance.meeting_id).where(Meeting.event_id == event.id, HAS_TIMES)

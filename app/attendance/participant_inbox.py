@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.attendance.participant_event import ParticipantEvent, parse
 from app.clients.zoom.notifications import Notification
-from app.core import db
+from app.core import database
 from app.core.batching import BatchResult
 from app.core.crypto import Encryption
 from app.core.outbox import RetryLater
@@ -24,7 +24,7 @@ MIN_RETRY_DELAY = timedelta(minutes=1)
 class ParticipantEventLoader:
     """Loads participant events in one transaction."""
 
-    def __init__(self, tx: db.Tx, encryption: Encryption) -> None:
+    def __init__(self, tx: database.Tx, encryption: Encryption) -> None:
         self._tx = tx
         self._encryption = encryption
         self._accounts = AccountResolver(tx)

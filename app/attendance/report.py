@@ -15,7 +15,7 @@ from app.attendance.meeting_history import MeetingHistory, load_history
 from app.attendance.participants import Participant
 from app.attendance.sessions import Attendance, Interval, Session, attendance, union
 from app.attendance.shared_links import RegistrantLink, SharedLink, find_shared_links, registrant_links
-from app.core import db
+from app.core import database
 from app.events import settings
 from app.events.models import Event
 from app.events.settings import AttendanceThreshold
@@ -113,7 +113,7 @@ class _ReportInputs:
     protected: frozenset[UUID] = frozenset()  # meetings nobody but the hosts enters without a registrant
 
 
-async def build(tx: db.Tx, event: Event) -> AttendanceReport:
+async def build(tx: database.Tx, event: Event) -> AttendanceReport:
     """Return the report of one event, from what Zoom has reported so far."""
     community_settings = await settings.get(tx, event.community_id)
     inputs = _ReportInputs(event, tx.now, await load_history(tx, event), community_settings.attendance)
@@ -125,7 +125,7 @@ async def build(tx: db.Tx, event: Event) -> AttendanceReport:
     return _build_report(inputs)
 
 
-async def _load_registrations(tx: db.Tx, inputs: _ReportInputs) -> None:
+async def _load_registrations(tx: database.Tx, inputs: _ReportInputs) -> None:
     """Load everybody who answered, with their registrants at every meeting of the event, and their clicks."""
     inputs.links = await registrant_links(tx, inputs.event.id)
     ids: dict[str | None, set[str]] = {}
@@ -155,7 +155,7 @@ async def _load_registrations(tx: db.Tx, inputs: _ReportInputs) -> None:
     inputs.expected_members = frozenset(coming)
 
 
-async def _load_hosts(tx: db.Tx, inputs: _ReportInputs) -> None:
+async def _load_hosts(tx: database.Tx, inputs: _ReportInputs) -> None:
     """Load the event's hosts and every other Zoom user of the community who was seen, as possible members."""
     event = inputs.event
     participants = inputs.history.participants

@@ -11,7 +11,7 @@ from app.attendance.models import ParticipantSession
 from app.attendance.participant_event import Kind, ParticipantEvent
 from app.attendance.zoom_report import IDENTITY_FIELDS, NotifiedClient, reported_clients
 from app.clients.zoom import ReportedParticipant
-from app.core import db, logs
+from app.core import database, logs
 from app.core.errors import field_error, not_found
 from app.events import service as events
 from app.events.models import Event
@@ -66,7 +66,7 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 """
 
 
-async def store(tx: db.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
+async def store(tx: database.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
     """Add events to the rows of their clients.
 
     `infer_instances` comes first because it locks events: every transaction that needs both locks an event before its
@@ -93,7 +93,9 @@ async def store(tx: db.Tx, participant_events: Sequence[tuple[Meeting, Participa
         tx.publish(events.topic(event_id))
 
 
-async def store_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Sequence[ReportedParticipant]) -> None:
+async def store_report(
+    tx: database.Tx, meeting_id: UUID, instance_uuid: str, rows: Sequence[ReportedParticipant]
+) -> None:
     """Store what Zoom reported of an instance beside what notifications said.
 
     The instance started no later than its first participant came. If its end is not known, it ended when the last
@@ -129,7 +131,7 @@ async def store_report(tx: db.Tx, meeting_id: UUID, instance_uuid: str, rows: Se
         )
 
 
-async def assign(tx: db.Tx, event: Event, session_id: UUID, member_id: str | None, by: str) -> ParticipantSession:
+async def assign(tx: database.Tx, event: Event, session_id: UUID, member_id: str | None, by: str) -> ParticipantSession:
     """Assign a session to a member, or with None withdraw the assignment. `by` is the member id of the caller.
 
     Raises `not-found` for a session of another event, and 422 for a member who is not known in the community.
@@ -151,7 +153,7 @@ async def assign(tx: db.Tx, event: Event, session_id: UUID, member_id: str | Non
     return session
 
 
-async def member_names(tx: db.Tx, community_id: str, member_ids: Collection[str]) -> Mapping[str, str]:
+async def member_names(tx: database.Tx, community_id: str, member_ids: Collection[str]) -> Mapping[str, str]:
     """Return the names of those members who answered an event of the community, or host in it."""
     rows = await tx.execute(
         """

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, select
 from app.attendance.participants import Participant
 from app.attendance.sessions import Session, overlaps
 from app.attendance.zoom_report import BREAKOUT_PREFIX
-from app.core import db
+from app.core import database
 from app.registrants.models import Registrant, RevokedLink
 from app.registrations.models import Registration
 
@@ -45,7 +45,7 @@ class SharedLink:
     registrant_reason: str | None
 
 
-async def registrant_links(tx: db.Tx, event_id: UUID) -> Mapping[str, RegistrantLink]:
+async def registrant_links(tx: database.Tx, event_id: UUID) -> Mapping[str, RegistrantLink]:
     """Return every registrant of an event by each id Zoom ever gave it.
 
     A member and a guest with the same address share one registrant. It belongs to the one who is still coming, if only

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.attendance import finalize, service, unreported_meetings
 from app.attendance.participant_inbox import ParticipantEventLoader
-from app.core import db
+from app.core import database
 from app.core.batching import BatchResult
 from app.core.job_runner import JobContext
 from app.resources import Resources
@@ -17,7 +17,7 @@ async def handle_participant(job: JobContext[Resources]) -> None:
         await service.store(tx, [participant_event] if participant_event else [])
 
 
-async def handle_participants(resources: Resources, tx: db.Tx, keys: Sequence[str]) -> BatchResult:
+async def handle_participants(resources: Resources, tx: database.Tx, keys: Sequence[str]) -> BatchResult:
     """Store many notifications in one transaction: when a meeting ends, a thousand participants leave at once."""
     participant_events, batch = await ParticipantEventLoader(tx, resources.encryption).load_many(keys)
     await service.store(tx, participant_events)

@@ -18,7 +18,7 @@ from app.attendance.finalize import NOTIFICATIONS_COMPLETE_AFTER, fetch_particip
 from app.attendance.models import ParticipantSession
 from app.attendance.zoom_report import is_complete, reported_clients
 from app.clients.zoom import NotFound, ZoomError, allows
-from app.core import db, logs
+from app.core import database, logs
 from app.core.job_runner import JobContext
 from app.events import service as events
 from app.events.models import Event
@@ -67,7 +67,7 @@ class UnreportedMeeting:
     candidate_ids: Sequence[str]
 
 
-async def find_unreported(tx: db.Tx) -> None:
+async def find_unreported(tx: database.Tx) -> None:
     """Request a lookup of events that should be over and whose meeting has no known start or end.
 
     Each is looked up a few times. The calls to Zoom are rate-limited like all others.
@@ -109,7 +109,7 @@ async def fetch_outcome(job: JobContext[Resources]) -> None:
                 await instance_store.store(tx, meeting, *result)
 
 
-async def _load_unreported(tx: db.Tx, event_id: UUID) -> UnreportedMeeting | None:
+async def _load_unreported(tx: database.Tx, event_id: UUID) -> UnreportedMeeting | None:
     """Return what to ask about an event; None if its times are known by now, or Zoom may not be asked."""
     event = await events.get(tx, event_id)
     meeting = await meetings.current(tx, event_id)
@@ -131,7 +131,7 @@ def _is_unreported(event: Event, now: datetime) -> bool:
     return no_times_known and event.on_zoom and event.ends_at < now < event.ends_at + GIVE_UP_AFTER
 
 
-async def _untimed_instance_ids(tx: db.Tx, meeting_id: UUID) -> list[str]:
+async def _untimed_instance_ids(tx: database.Tx, meeting_id: UUID) -> list[str]:
     """Return the meeting's instances that are known only by their participants or recordings."""
     sessions = await tx.session.scalars(select(ParticipantSession).where(ParticipantSession.meeting_id == meeting_id))
     instances = (await tx.session.scalars(select(Instance).where(Instance.meeting_id == meeting_id))).all()

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from app.cli.documents import format_table
 from app.commands import InterpretDelivery
-from app.core import db
+from app.core import database
 from app.core.crypto import DecryptionError
 from app.inbox import service
 from app.inbox.models import Delivery
@@ -153,7 +153,7 @@ async def _replay(numbers: Sequence[UUID], choice: DeliveryFilter) -> tuple[int,
     return len(found), [number for number in numbers if number not in known]
 
 
-async def _with_bodies(tx: db.Tx, numbers: Sequence[UUID], choice: DeliveryFilter) -> Sequence[Delivery]:
+async def _with_bodies(tx: database.Tx, numbers: Sequence[UUID], choice: DeliveryFilter) -> Sequence[Delivery]:
     """Return the matching deliveries that can be read, the earliest first."""
     query = choice.apply(select(Delivery).where(Delivery.body.is_not(None)))
     if numbers:

@@ -14,7 +14,7 @@ from app.attendance import models as attendance
 from app.cli.documents import format_table
 from app.core import key_rotation
 from app.core import models as core
-from app.core.db import Model
+from app.core.database import Model
 from app.core.encrypted_columns import find_encrypted_columns
 from app.events import models as events
 from app.hooks import models as hooks

@@ -9,7 +9,7 @@ import typer
 import uvloop
 
 from app import main
-from app.core import db, logs, metrics, schema
+from app.core import database, logs, metrics, schema
 from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.settings import Settings, SettingsError
 from app.jobs import JOBS
@@ -55,7 +55,7 @@ def migrate(
     """Bring the database to the newest schema."""
     settings = _load_settings()
     try:
-        uvloop.run(db.migrate(settings.database_url.get_secret_value(), to))
+        uvloop.run(database.migrate(settings.database_url.get_secret_value(), to))
     except DATABASE_ERRORS as error:
         raise unreachable_database(error) from None
 

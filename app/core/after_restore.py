@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from app.core import outbox
-from app.core.db import Tx
+from app.core.database import Tx
 
 # No lease, and no wait between two calls, lasts longer than this.
 MAX_LEASE = timedelta(minutes=2)

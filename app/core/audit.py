@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from app.core import db
+from app.core import database
 from app.core.models import AuditEntry
 
 RETENTION = timedelta(days=365)  # how long an entry is kept
 
 
-def record(tx: db.Tx, community_id: str, by: str, action: str, subject: str, about: str | None = None) -> None:
+def record(tx: database.Tx, community_id: str, by: str, action: str, subject: str, about: str | None = None) -> None:
     """Add an entry: `by` did `action` to `subject`.
 
     The subject is a member or guest. `about` is the event, if there is one.
@@ -19,6 +19,6 @@ def record(tx: db.Tx, community_id: str, by: str, action: str, subject: str, abo
     )
 
 
-async def prune(tx: db.Tx, now: datetime) -> None:
+async def prune(tx: database.Tx, now: datetime) -> None:
     """Delete entries older than `RETENTION`."""
     await tx.execute("DELETE FROM audit WHERE at < :before", before=now - RETENTION)

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core import db, logs, outbox
+from app.core import database, logs, outbox
 from app.core.asyncpg_pool import AsyncpgPool
 from app.core.job_context import JobContext
 
@@ -120,10 +120,12 @@ class BatchResult:
             self.done.append(key)
 
 
-BatchHandler = Callable[[db.Tx, Sequence[str]], Awaitable[BatchResult]]
+BatchHandler = Callable[[database.Tx, Sequence[str]], Awaitable[BatchResult]]
 
 
-async def claim_batch(tx: db.Tx, job: str, keys: Collection[str], limit: int, lease_time: timedelta) -> ClaimedBatch:
+async def claim_batch(
+    tx: database.Tx, job: str, keys: Collection[str], limit: int, lease_time: timedelta
+) -> ClaimedBatch:
     """Claim up to `limit` rows of `job` among `keys` that no worker runs and no wait holds back.
 
     `lease_time` must be longer than the work takes.
@@ -200,7 +202,7 @@ async def claiming_batch(
         yield claimed
 
 
-async def lock_batch(tx: db.Tx, claimed: ClaimedBatch) -> None:
+async def lock_batch(tx: database.Tx, claimed: ClaimedBatch) -> None:
     """Lock the rows so that no other worker claims one before this transaction commits.
 
     Raises LeaseLost if another worker has claimed one already.
@@ -210,7 +212,7 @@ async def lock_batch(tx: db.Tx, claimed: ClaimedBatch) -> None:
 
 
 async def finish_batch(
-    tx: db.Tx,
+    tx: database.Tx,
     claimed: ClaimedBatch,
     done: Collection[str],
     due_now: Collection[str] = (),
@@ -242,7 +244,7 @@ async def finish_batch(
     tx.publish(outbox.TOPIC)
 
 
-async def _record_failures(tx: db.Tx, claimed: ClaimedBatch, failed: Mapping[str, Exception]) -> None:
+async def _record_failures(tx: database.Tx, claimed: ClaimedBatch, failed: Mapping[str, Exception]) -> None:
     """Reschedule each failed row as its error says."""
     if not failed:
         return

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from app.core import outbox
+from app.core.database import Database
 from app.core.database_timeouts import PERIODIC_STATEMENT_TIMEOUT
-from app.core.db import Database
 
 R = TypeVar("R")
 # The run that the current task works for; None while a request is answered.

@@ -18,8 +18,8 @@ from app.core import batching, logs, metrics, outbox, queues
 from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.batching import BatchResult
 from app.core.clock import Clock
+from app.core.database import Database, Tx
 from app.core.database_errors import is_database_unavailable
-from app.core.db import Database, Tx
 from app.core.job_context import CURRENT_JOB, JobContext
 
 __all__ = ["Job", "JobContext", "JobRunner", "JobTable", "Subscription"]

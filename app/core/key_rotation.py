@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.crypto import DecryptionError, Encryption
-from app.core.db import Database
+from app.core.database import Database
 from app.core.encrypted_columns import ColumnLocation, RowId
 
 BATCH_SIZE = 100  # rows: so few that a concurrent change of one of them does not notice the lock

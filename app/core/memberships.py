@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from app.core import db
+from app.core import database
 from app.core.asyncpg_pool import AsyncpgPool
 from app.core.errors import not_found
 from app.core.identity import Caller
@@ -69,7 +69,7 @@ async def record_named(pool: AsyncpgPool, caller: Caller, communities: list[str]
         await pool.execute(_RECORD_NAMED, caller.member_id, sorted(communities), caller.issued_at)
 
 
-async def leave(tx: db.Tx, community_id: str, member_id: str) -> None:
+async def leave(tx: database.Tx, community_id: str, member_id: str) -> None:
     """Refuse every token of the member issued until now in this community.
 
     Calling it twice is harmless.
@@ -78,7 +78,7 @@ async def leave(tx: db.Tx, community_id: str, member_id: str) -> None:
     tx.publish(LEFT_TOPIC)
 
 
-async def lock_membership(tx: db.Tx, community_id: str, member_id: str, issued_at: datetime | None) -> bool:
+async def lock_membership(tx: database.Tx, community_id: str, member_id: str, issued_at: datetime | None) -> bool:
     """Whether a member whose token is of `issued_at` has not left.
 
     Nobody can leave until this transaction ends.
@@ -87,7 +87,7 @@ async def lock_membership(tx: db.Tx, community_id: str, member_id: str, issued_a
     return not has_left(issued_at, left_at)
 
 
-async def current_members(tx: db.Tx, community_id: str, callers: Collection[Caller]) -> list[Caller]:
+async def current_members(tx: database.Tx, community_id: str, callers: Collection[Caller]) -> list[Caller]:
     """Return the callers who have not left the community since their tokens were issued.
 
     The platform never leaves.
@@ -102,7 +102,7 @@ async def current_members(tx: db.Tx, community_id: str, callers: Collection[Call
     ]
 
 
-async def prune(tx: db.Tx, before: datetime) -> None:
+async def prune(tx: database.Tx, before: datetime) -> None:
     """Delete the rows of members who left before `before` and have not come back.
 
     No valid token may be older than `before`.
@@ -110,7 +110,7 @@ async def prune(tx: db.Tx, before: datetime) -> None:
     await tx.execute(_PRUNE, before=before)
 
 
-async def upsert_community(tx: db.Tx, community_id: str, slug: str | None) -> str:
+async def upsert_community(tx: database.Tx, community_id: str, slug: str | None) -> str:
     """Record a community as the token describes it, and return its slug.
 
     The platform's token names no slug; then the stored one is returned. Raises 404 if there is none.

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.core.asyncpg_pool import DATABASE_ERRORS, AsyncpgPool
 from app.core.clock import Clock
-from app.core.db import Database
+from app.core.database import Database
 from app.core.job_runner import Job
 
 CHECK_INTERVAL = 30.0  # seconds between two corrections of due times

@@ -1,7 +1,7 @@
 """Compares the database's schema with the one this version of the service needs."""
 
 from app.core.asyncpg_pool import AsyncpgPool
-from app.core.db import MIGRATIONS
+from app.core.database import MIGRATIONS
 
 _PRESENT = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT version_num FROM alembic_version"

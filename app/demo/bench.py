@@ -22,7 +22,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from app.core.db import migrate
+from app.core.database import migrate
 from app.demo import bench_fairness, bench_fixtures
 from app.demo.bench_fairness import Fairness
 from app.demo.bench_floor import Floor

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.core.db import migrate
+from app.core.database import migrate
 from app.demo import bench_fixtures
 from app.demo.bench_load import percentile
 from app.devstack.servers import LOOPBACK, Server

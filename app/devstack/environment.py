@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from app.core.db import migrate
+from app.core.database import migrate
 from app.devstack.mailbox import Mailbox
 from app.devstack.personas import AUDIENCE
 from app.devstack.platform import Platform, open_platform

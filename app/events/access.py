@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement
 
-from app.core.db import Tx
+from app.core.database import Tx
 from app.core.errors import Problem, not_found
 from app.core.identity import Caller
 from app.events import service

@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, CheckConstraint, ColumnElement, ForeignKey, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Model
+from app.core.database import Model
 from app.core.models import Community
 
 # This long after its scheduled end, an event counts as ended even if no end was reported. From then on the end is

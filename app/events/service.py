@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from app.accounts import hosts, quotas, reservations
-from app.core.db import Tx
+from app.core.database import Tx
 from app.core.errors import Problem, field_error
 from app.events import event_times, spaces
 from app.events.event_input import EventChanges, EventFields, NewEvent, from_input, merged

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from app.commands import PlanReminders
-from app.core.db import Tx
+from app.core.database import Tx
 from app.events.models import CommunitySettings, Event
 from app.web import Schema
 

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 
 from app.accounts import quotas
 from app.accounts.models import Host
-from app.core.db import Tx
+from app.core.database import Tx
 from app.core.errors import Problem, not_found
 from app.events.event_input import Description, Title
 from app.events.models import Event, Space

@@ -6,7 +6,7 @@ A receiver cannot change its secret at the very moment we do, so for a day messa
 from datetime import datetime, timedelta
 
 from app.clients.hooks import new_secret
-from app.core import db
+from app.core import database
 from app.core.crypto import Encryption
 from app.hooks.models import HookEndpoint
 
@@ -45,7 +45,7 @@ def former_valid_until(endpoint: HookEndpoint) -> datetime | None:
     return endpoint.secret_changed_at + OVERLAP
 
 
-async def drop_expired(tx: db.Tx) -> None:
+async def drop_expired(tx: database.Tx) -> None:
     """Erase previous secrets whose overlap is over."""
     await tx.execute(
         "UPDATE hook_endpoints SET former_secret = NULL"

@@ -11,7 +11,7 @@ from sqlalchemy import Select, SQLColumnExpression, any_, func, literal, select,
 
 from app.accounts import quotas
 from app.commands import SendHookMessage
-from app.core import db
+from app.core import database
 from app.core.crypto import Encryption
 from app.core.errors import Problem, field_error, not_found
 from app.hooks import secrets
@@ -33,13 +33,15 @@ class MessageWithAttempts:
     attempts: Sequence[HookAttempt]
 
 
-async def list_in_community(tx: db.Tx, community_id: str) -> Sequence[HookEndpoint]:
+async def list_in_community(tx: database.Tx, community_id: str) -> Sequence[HookEndpoint]:
     """Return the endpoints of a community, the oldest first."""
     query = select(HookEndpoint).where(HookEndpoint.community_id == community_id)
     return (await tx.session.scalars(query.order_by(HookEndpoint.created_at, HookEndpoint.id))).all()
 
 
-async def get_in_community(tx: db.Tx, community_id: str, hook_id: UUID, *, for_update: bool = False) -> HookEndpoint:
+async def get_in_community(
+    tx: database.Tx, community_id: str, hook_id: UUID, *, for_update: bool = False
+) -> HookEndpoint:
     """Return an endpoint of the community, locked if `for_update`. Raises 404 if it has none with that id."""
     lock = {"key_share": True} if for_update else None  # does not block new messages, which refer to this row
     endpoint = await tx.session.get(HookEndpoint, hook_id, with_for_update=lock, populate_existing=True)
@@ -49,7 +51,7 @@ async def get_in_community(tx: db.Tx, community_id: str, hook_id: UUID, *, for_u
 
 
 async def create(
-    tx: db.Tx, encryption: Encryption, community_id: str, url: str, kinds: Sequence[str], created_by: str
+    tx: database.Tx, encryption: Encryption, community_id: str, url: str, kinds: Sequence[str], created_by: str
 ) -> tuple[HookEndpoint, str]:
     """Create an endpoint; returns it and its secret. Raises the problem `too-many-hooks`.
 
@@ -80,13 +82,13 @@ def set_enabled(endpoint: HookEndpoint, *, enabled: bool, reason: str | None = N
     endpoint.disabled_reason = reason
 
 
-async def count_check(tx: db.Tx, community_id: str) -> None:
+async def count_check(tx: database.Tx, community_id: str) -> None:
     """Count one more URL that is checked for a community. Raises the problem `too-many`."""
     limit_message = "The addresses of hooks were changed very often here: wait a while."
     await quotas.consume_hourly(tx, f"hook-check:{community_id}", MAX_CHECKS_PER_HOUR, limit_message)
 
 
-async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
+async def delete(tx: database.Tx, endpoint: HookEndpoint) -> None:
     """Delete an endpoint with its messages."""
     query = select(HookMessage.id).where(HookMessage.endpoint_id == endpoint.id, HookMessage.state == "given_up")
     wake_dead_jobs(tx, [(endpoint, message_id) for message_id in await tx.session.scalars(query)])
@@ -94,7 +96,7 @@ async def delete(tx: db.Tx, endpoint: HookEndpoint) -> None:
     await tx.session.flush()
 
 
-def wake_dead_jobs(tx: db.Tx, deleted_messages: Sequence[tuple[HookEndpoint, UUID]]) -> None:
+def wake_dead_jobs(tx: database.Tx, deleted_messages: Sequence[tuple[HookEndpoint, UUID]]) -> None:
     """Wake the dead jobs of deleted messages that were given up, so that the jobs remove themselves."""
     for endpoint, message_id in deleted_messages:
         tx.record(SendHookMessage(message_id, endpoint.id, endpoint.community_id))
@@ -108,7 +110,7 @@ def subscribed(community_id: str | SQLColumnExpression[str], kind: str) -> Selec
 
 
 async def create_messages(
-    tx: db.Tx,
+    tx: database.Tx,
     community_id: str,
     kind: str,
     subject: UUID,
@@ -130,7 +132,7 @@ async def create_messages(
     await tx.session.flush()  # assigns their numbers, so that later messages come after them
 
 
-async def _last_payload(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> dict[str, Any] | None:
+async def _last_payload(tx: database.Tx, endpoint_id: UUID, kind: str, subject: UUID) -> dict[str, Any] | None:
     query = select(HookMessage.body).where(
         HookMessage.endpoint_id == endpoint_id, HookMessage.kind == kind, HookMessage.subject == subject
     )
@@ -139,7 +141,7 @@ async def _last_payload(tx: db.Tx, endpoint_id: UUID, kind: str, subject: UUID) 
     return data
 
 
-def _create_message(tx: db.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Schema) -> HookMessage:
+def _create_message(tx: database.Tx, endpoint: HookEndpoint, kind: str, subject: UUID, data: Schema) -> HookMessage:
     message = HookMessage(
         id=uuid4(),
         endpoint_id=endpoint.id,
@@ -169,7 +171,7 @@ def waiting_about_subject(message: HookMessage) -> Select[HookMessage]:
     )
 
 
-async def wake_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
+async def wake_next(tx: database.Tx, message: HookMessage, community_id: str) -> None:
     """Request the next message about the same subject: this one was delivered or given up."""
     query = waiting_about_subject(message).where(HookMessage.number > message.number)
     following = await tx.session.scalar(query.order_by(HookMessage.number).limit(1))
@@ -177,7 +179,7 @@ async def wake_next(tx: db.Tx, message: HookMessage, community_id: str) -> None:
         tx.record(SendHookMessage(following.id, message.endpoint_id, community_id))
 
 
-async def send_test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
+async def send_test(tx: database.Tx, endpoint: HookEndpoint) -> HookMessage:
     """Create a test message for this endpoint alone. Raises the problems `hook-disabled` and `too-many`."""
     _require_enabled(endpoint)
     await quotas.consume_hourly(
@@ -187,7 +189,7 @@ async def send_test(tx: db.Tx, endpoint: HookEndpoint) -> HookMessage:
     return _create_message(tx, endpoint, TEST_KIND, endpoint.id, data)
 
 
-async def redeliver(tx: db.Tx, endpoint: HookEndpoint, message_id: UUID) -> HookMessage:
+async def redeliver(tx: database.Tx, endpoint: HookEndpoint, message_id: UUID) -> HookMessage:
     """Send one of the endpoint's messages again, now, with its old id.
 
     Raises 422 if the endpoint has no such message, and the problems `hook-disabled` and `too-many`.
@@ -212,7 +214,7 @@ def _require_enabled(endpoint: HookEndpoint) -> None:
 
 
 async def list_messages(
-    tx: db.Tx, endpoint_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
+    tx: database.Tx, endpoint_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
 ) -> Sequence[MessageWithAttempts]:
     """Return up to `limit` messages of an endpoint, the newest first, after the given (created, id)."""
     statement = select(HookMessage).where(HookMessage.endpoint_id == endpoint_id)

@@ -11,7 +11,7 @@ from app.accounts import service as accounts
 from app.attendance import report
 from app.attendance.schemas import to_view
 from app.clients.hooks import HookError
-from app.core import db, logs
+from app.core import database, logs
 from app.core.batching import BatchResult
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
@@ -42,7 +42,7 @@ async def create_event_messages(job: JobContext[Resources]) -> None:
         await _create_event_messages(tx, job.id)
 
 
-async def _create_event_messages(tx: db.Tx, event_id: UUID) -> Event | None:
+async def _create_event_messages(tx: database.Tx, event_id: UUID) -> Event | None:
     """Create the messages and return the event, or None if it does not exist.
 
     The event is locked, so that no other job creates the same messages.
@@ -108,7 +108,7 @@ async def create_registration_messages(job: JobContext[Resources]) -> None:
         await create_messages_for_registrations(job.resources, tx, [job.key])
 
 
-async def create_messages_for_registrations(_: Resources, tx: db.Tx, keys: Sequence[str]) -> BatchResult:
+async def create_messages_for_registrations(_: Resources, tx: database.Tx, keys: Sequence[str]) -> BatchResult:
     """Create messages for the registrations of communities that subscribe; the others cost nothing more."""
     kind = "registration.changed"
     found = await tx.session.execute(
@@ -193,7 +193,7 @@ async def send(job: JobContext[Resources]) -> None:
     raise RetryLater(f"given up: {result}", "never")
 
 
-async def _recheck_at(tx: db.Tx, message_id: UUID) -> datetime | None:
+async def _recheck_at(tx: database.Tx, message_id: UUID) -> datetime | None:
     """Return when to check again whether it is the message's turn; None if it is its turn now."""
     message = await tx.session.get(HookMessage, message_id)
     if message is None or message.state != "waiting":
@@ -205,7 +205,7 @@ async def _recheck_at(tx: db.Tx, message_id: UUID) -> datetime | None:
     return max(tx.now, first.next_at or tx.now) + TURN_RECHECK_DELAY
 
 
-async def _load_outgoing(tx: db.Tx, job: JobContext[Resources]) -> OutgoingMessage | None:
+async def _load_outgoing(tx: database.Tx, job: JobContext[Resources]) -> OutgoingMessage | None:
     """Return what to send; None if the message was delivered, or its endpoint is deleted or disabled."""
     message = await tx.session.get(HookMessage, job.id)
     endpoint = await tx.session.get(HookEndpoint, message.endpoint_id) if message else None
@@ -215,7 +215,7 @@ async def _load_outgoing(tx: db.Tx, job: JobContext[Resources]) -> OutgoingMessa
     return OutgoingMessage(endpoint.url, message.body, signing_secrets, endpoint.community_id)
 
 
-async def _skip(tx: db.Tx, message_id: UUID, recheck_at: datetime | None) -> None:
+async def _skip(tx: database.Tx, message_id: UUID, recheck_at: datetime | None) -> None:
     """Without sending, let a message wait for its turn until `recheck_at`; with None, give it up.
 
     A delivered message stays as it is.
@@ -244,7 +244,7 @@ async def _attempt(job: JobContext[Resources], outgoing: OutgoingMessage) -> Att
     return AttemptResult(now(), status)
 
 
-async def _record_final(tx: db.Tx, message_id: UUID, outgoing: OutgoingMessage, result: AttemptResult) -> None:
+async def _record_final(tx: database.Tx, message_id: UUID, outgoing: OutgoingMessage, result: AttemptResult) -> None:
     """Record that the endpoint accepted the message, or answered 410.
 
     410 disables the endpoint, unless its URL has changed since the attempt.
@@ -262,7 +262,7 @@ async def _record_final(tx: db.Tx, message_id: UUID, outgoing: OutgoingMessage, 
 
 
 async def _schedule_retry(
-    tx: db.Tx, message_id: UUID, outgoing: OutgoingMessage, result: AttemptResult
+    tx: database.Tx, message_id: UUID, outgoing: OutgoingMessage, result: AttemptResult
 ) -> datetime | None:
     """Record a failed attempt; returns when the next one is due, or None if the message is given up."""
     message = await tx.session.get(HookMessage, message_id, with_for_update=True)
@@ -273,7 +273,12 @@ async def _schedule_retry(
 
 
 async def _record_attempt(
-    tx: db.Tx, message_id: UUID, outgoing: OutgoingMessage, result: AttemptResult, state: str, next_at: datetime | None
+    tx: database.Tx,
+    message_id: UUID,
+    outgoing: OutgoingMessage,
+    result: AttemptResult,
+    state: str,
+    next_at: datetime | None,
 ) -> None:
     message = await tx.session.get(HookMessage, message_id, with_for_update=True, populate_existing=True)
     if message is None:

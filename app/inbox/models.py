@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Model
+from app.core.database import Model
 from app.core.encrypted_columns import EncryptedColumn
 
 

@@ -10,7 +10,7 @@ from app.clients.zoom import notifications
 from app.clients.zoom.notifications import Notification
 from app.core import logs
 from app.core.crypto import Encryption
-from app.core.db import Tx
+from app.core.database import Tx
 from app.core.outbox import RetryLater
 from app.inbox.models import Delivery
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app import commands
 from app.accounts import service as accounts
-from app.core import db, metrics
+from app.core import database, metrics
 from app.core.batching import BatchResult
 from app.core.crypto import Encryption
 from app.core.job_runner import JobContext
@@ -27,7 +27,7 @@ async def interpret_delivery(job: JobContext[Resources]) -> None:
         await service.mark_notified(tx, accounts, at)
 
 
-async def interpret_deliveries(resources: Resources, tx: db.Tx, keys: Sequence[str]) -> BatchResult:
+async def interpret_deliveries(resources: Resources, tx: database.Tx, keys: Sequence[str]) -> BatchResult:
     """Interpret many deliveries in one transaction, each as if by itself."""
     resolver = AccountResolver(tx)
     batch = BatchResult()
@@ -42,7 +42,7 @@ async def interpret_deliveries(resources: Resources, tx: db.Tx, keys: Sequence[s
 
 
 async def _interpret(
-    tx: db.Tx, encryption: Encryption, resolver: AccountResolver, delivery_id: UUID
+    tx: database.Tx, encryption: Encryption, resolver: AccountResolver, delivery_id: UUID
 ) -> tuple[list[UUID], datetime]:
     """Interpret one delivery; return the accounts it concerns and when it was received."""
     delivery = await service.get_delivery(tx, delivery_id)

@@ -11,7 +11,7 @@ from icalendar import Calendar
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core import db
+from app.core import database
 from app.core.crypto import new_token, token_digest
 from app.core.models import Community
 from app.events.models import Event
@@ -26,13 +26,13 @@ MAX_EVENTS = 1000  # in one feed
 REFRESH_INTERVAL = "PT1H"  # how often a calendar program should read the feed: an hour, as iCalendar writes it
 
 
-async def created_at(tx: db.Tx, member_id: str) -> datetime | None:
+async def created_at(tx: database.Tx, member_id: str) -> datetime | None:
     """When the present address of the member's feed was created; None if there is no feed."""
     row = await tx.session.get(CalendarFeed, member_id)
     return row.created_at if row else None
 
 
-async def rotate(tx: db.Tx, member_id: str) -> str:
+async def rotate(tx: database.Tx, member_id: str) -> str:
     """Give the member's feed a new secret and return it. An earlier secret opens nothing any more."""
     secret = new_token()
     statement = insert(CalendarFeed).values(member_id=member_id, digest=token_digest(secret), created_at=tx.now)
@@ -41,12 +41,12 @@ async def rotate(tx: db.Tx, member_id: str) -> str:
     return secret
 
 
-async def revoke(tx: db.Tx, member_id: str) -> None:
+async def revoke(tx: database.Tx, member_id: str) -> None:
     """Delete the member's feed. Revoking twice is harmless."""
     await tx.execute("DELETE FROM calendar_feeds WHERE member_id = :member_id", member_id=member_id)
 
 
-async def member_for(tx: db.Tx, secret: str) -> str | None:
+async def member_for(tx: database.Tx, secret: str) -> str | None:
     """The member whose feed a secret opens; None if it opens none."""
     found: str | None = await tx.session.scalar(
         select(CalendarFeed.member_id).where(CalendarFeed.digest == token_digest(secret))
@@ -54,7 +54,7 @@ async def member_for(tx: db.Tx, secret: str) -> str | None:
     return found
 
 
-async def render_feed(tx: db.Tx, member_id: str, mail_settings: invite_state.MailSettings) -> bytes:
+async def render_feed(tx: database.Tx, member_id: str, mail_settings: invite_state.MailSettings) -> bytes:
     """The feed as iCalendar (RFC 5545): what the member is coming to, from 30 days ago on.
 
     Without METHOD it asks nothing of anybody. REFRESH-INTERVAL (RFC 7986 section 5.7) and X-PUBLISHED-TTL (Outlook's)
@@ -73,7 +73,7 @@ async def render_feed(tx: db.Tx, member_id: str, mail_settings: invite_state.Mai
     return bytes(calendar.to_ical())
 
 
-async def _invites(tx: db.Tx, member_id: str, mail_settings: invite_state.MailSettings) -> list[Invite]:
+async def _invites(tx: database.Tx, member_id: str, mail_settings: invite_state.MailSettings) -> list[Invite]:
     """What the member is coming to, in order of start, each with the SEQUENCE of its invitation.
 
     Events of a community that the member left, or that only its admins say they belong to, are left out.

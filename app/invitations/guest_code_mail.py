@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.core import db, logs
+from app.core import database, logs
 from app.core.job_context import Superseded
 from app.core.job_runner import JobContext
 from app.events import service as events
@@ -52,7 +52,7 @@ async def send(job: JobContext[Resources]) -> None:
         return
 
 
-async def _load_pending(tx: db.Tx, job: JobContext[Resources]) -> PendingCodeMail | None:
+async def _load_pending(tx: database.Tx, job: JobContext[Resources]) -> PendingCodeMail | None:
     """The present codes for the job's browser; None if its code is not valid any more."""
     row = await tx.session.get(GuestCode, job.id)
     encryption = job.resources.encryption

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from app import commands
 from app.accounts.models import Host
 from app.clients.mail import MailUnavailable
-from app.core import db
+from app.core import database
 from app.core.job_context import Superseded
 from app.core.job_runner import JobContext
 from app.core.models import Community
@@ -103,7 +103,7 @@ async def _is_latest(resources: Resources, pending: PendingSend) -> bool:
     return latest
 
 
-async def prepare(tx: db.Tx, registration_id: UUID) -> PendingSend | datetime | None:
+async def prepare(tx: database.Tx, registration_id: UUID) -> PendingSend | datetime | None:
     """Store the mail that is due, under a SEQUENCE of its own.
 
     Returns None if the calendar is up to date, or when to look again if the event is still being changed. A mail with
@@ -137,7 +137,7 @@ async def prepare(tx: db.Tx, registration_id: UUID) -> PendingSend | datetime | 
     )
 
 
-async def roll_back(tx: db.Tx, pending: PendingSend) -> None:
+async def roll_back(tx: database.Tx, pending: PendingSend) -> None:
     """Restore what the registration said before, as the mail has not been sent."""
     row = await _lock(tx, pending.registration.id)
     if row is None or not pending.is_new or not _is_current(row[0], pending):
@@ -151,7 +151,7 @@ async def roll_back(tx: db.Tx, pending: PendingSend) -> None:
     registration.invite_error = pending.previous_send.error
 
 
-async def record_result(tx: db.Tx, pending: PendingSend, refusal: str | None) -> None:
+async def record_result(tx: database.Tx, pending: PendingSend, refusal: str | None) -> None:
     """Store that the server accepted the mail, or refused it for good (`refusal`).
 
     Request the next if one is due.
@@ -173,7 +173,7 @@ def _is_current(registration: Registration, pending: PendingSend) -> bool:
     return registration.invite == pending.state and registration.invite_sequence == pending.registration.invite_sequence
 
 
-async def _lock(tx: db.Tx, registration_id: UUID) -> tuple[Registration, Event, str, str | None] | None:
+async def _lock(tx: database.Tx, registration_id: UUID) -> tuple[Registration, Event, str, str | None] | None:
     """The registration, locked, with its event, the community's slug and the host's name.
 
     One statement loads all of it, because every invitation needs it.

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Model
+from app.core.database import Model
 
 
 class MailPreference(Model):

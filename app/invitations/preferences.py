@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core import db
+from app.core import database
 from app.events.models import Event
 from app.invitations.models import MailPreference
 from app.registrations import confirmation
@@ -33,13 +33,13 @@ class Preference:
     registration_id: UUID | None = None
 
 
-async def wants_reminders(tx: db.Tx, member_id: str) -> bool:
+async def wants_reminders(tx: database.Tx, member_id: str) -> bool:
     """Whether a member or guest wants reminders. By default they do."""
     row = await tx.session.get(MailPreference, member_id)
     return row is None or row.reminders
 
 
-async def wants_reminders_for(tx: db.Tx, registration: Registration, event: Event) -> bool:
+async def wants_reminders_for(tx: database.Tx, registration: Registration, event: Event) -> bool:
     """Whether a person wants to be reminded of one event.
 
     For an unconfirmed registration only its own link decides.
@@ -49,7 +49,7 @@ async def wants_reminders_for(tx: db.Tx, registration: Registration, event: Even
     return not await _is_personal(tx, registration, event) or await wants_reminders(tx, registration.member_id)
 
 
-async def set_reminders(tx: db.Tx, member_id: str, *, enabled: bool) -> None:
+async def set_reminders(tx: database.Tx, member_id: str, *, enabled: bool) -> None:
     """Switch the reminders of a member or guest on or off.
 
     Switching on also applies to each of their confirmed registrations that had switched off its own.
@@ -69,7 +69,7 @@ async def set_reminders(tx: db.Tx, member_id: str, *, enabled: bool) -> None:
             registration.reminders = True
 
 
-async def set_reminders_by_link(tx: db.Tx, preference: Preference, *, enabled: bool) -> None:
+async def set_reminders_by_link(tx: database.Tx, preference: Preference, *, enabled: bool) -> None:
     """Switch on or off what a link acts on: the reminders of a person, or of one registration."""
     if preference.registration_id is None:
         await set_reminders(tx, preference.member_id, enabled=enabled)
@@ -77,13 +77,13 @@ async def set_reminders_by_link(tx: db.Tx, preference: Preference, *, enabled: b
         (await tx.session.get_one(Registration, preference.registration_id, with_for_update=True)).reminders = enabled
 
 
-async def member_unsubscribe_link(tx: db.Tx, member_id: str) -> str:
+async def member_unsubscribe_link(tx: database.Tx, member_id: str) -> str:
     """The name in the link of the member's mails that ends reminders; it never changes."""
     await _ensure_preference(tx, member_id)
     return (await tx.session.get_one(MailPreference, member_id)).unsubscribe_link
 
 
-async def mail_unsubscribe_link(tx: db.Tx, registration: Registration, event: Event) -> str:
+async def mail_unsubscribe_link(tx: database.Tx, registration: Registration, event: Event) -> str:
     """The name in the link of a mail about one registration: the member's own link once it is confirmed."""
     if await _is_personal(tx, registration, event):
         return await member_unsubscribe_link(tx, registration.member_id)
@@ -92,7 +92,7 @@ async def mail_unsubscribe_link(tx: db.Tx, registration: Registration, event: Ev
     return registration.unsubscribe_link
 
 
-async def find_by_link(tx: db.Tx, link: str) -> Preference | None:
+async def find_by_link(tx: database.Tx, link: str) -> Preference | None:
     """The preference that a link changes; None if there is no such link."""
     row = await tx.session.scalar(select(MailPreference).where(MailPreference.unsubscribe_link == link))
     if row is None:
@@ -111,12 +111,12 @@ async def find_by_link(tx: db.Tx, link: str) -> Preference | None:
     return Preference(row.member_id, locale or "en", row.reminders)
 
 
-async def _is_personal(tx: db.Tx, registration: Registration, event: Event) -> bool:
+async def _is_personal(tx: database.Tx, registration: Registration, event: Event) -> bool:
     """Whether the mails of a registration reach the member or guest themselves, as far as can be known."""
     return is_guest(registration.member_id) or await confirmation.is_confirmed(tx, registration, event)
 
 
-async def _ensure_preference(tx: db.Tx, member_id: str) -> None:
+async def _ensure_preference(tx: database.Tx, member_id: str) -> None:
     """Insert the default preference of a member or guest who has none."""
     statement = insert(MailPreference).values(
         member_id=member_id, reminders=True, unsubscribe_link=_new_link(), changed_at=tx.now

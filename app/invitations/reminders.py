@@ -17,7 +17,7 @@ from sqlalchemy import or_, select
 
 from app import commands
 from app.accounts.models import Host
-from app.core import db, logs
+from app.core import database, logs
 from app.core.job_context import Superseded
 from app.core.job_runner import JobContext
 from app.events import service as events
@@ -79,7 +79,7 @@ async def plan(job: JobContext[Resources]) -> None:
                 tx.record(commands.SendReminder(registration_id, event.community_id))
 
 
-async def _ids_to_remind(tx: db.Tx, event_id: UUID, moment: datetime) -> Sequence[UUID]:
+async def _ids_to_remind(tx: database.Tx, event_id: UUID, moment: datetime) -> Sequence[UUID]:
     """Who should be reminded at a reminder time of an event.
 
     They are going, got their invitation before that time, and were not reminded for it yet.
@@ -118,7 +118,7 @@ async def send(job: JobContext[Resources]) -> None:
         await record_result(tx, pending, refusal)
 
 
-async def prepare(tx: db.Tx, registration_id: UUID) -> PendingReminder | None:
+async def prepare(tx: database.Tx, registration_id: UUID) -> PendingReminder | None:
     """Store which reminder is about to be sent; returns None if none is due any more.
 
     A reminder with an unknown outcome is due again unchanged, and so with the same Message-ID.
@@ -137,7 +137,7 @@ async def prepare(tx: db.Tx, registration_id: UUID) -> PendingReminder | None:
     return PendingReminder(registration, invite_state.request_state(event, registration), moment, slug, name, link)
 
 
-async def _current_reminder(tx: db.Tx, registration: Registration | None) -> tuple[Event, datetime] | None:
+async def _current_reminder(tx: database.Tx, registration: Registration | None) -> tuple[Event, datetime] | None:
     """The event and reminder time of which a member should be reminded now; None if there is none."""
     event = await events.get(tx, registration.event_id) if registration else None
     if registration is None or event is None or not await preferences.wants_reminders_for(tx, registration, event):
@@ -162,7 +162,7 @@ def _may_be_reminded(event: Event, registration: Registration, moment: datetime,
     return invite_state.is_equivalent(invite_state.desired_invite(event, registration, now), invite)
 
 
-async def record_result(tx: db.Tx, pending: PendingReminder, refusal: str | None) -> None:
+async def record_result(tx: database.Tx, pending: PendingReminder, refusal: str | None) -> None:
     """Store that the server accepted the reminder, or refused it (`refusal`).
 
     After a refusal no reminder follows until another mail has reached the address.

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from app.core import db, metrics
+from app.core import database, metrics
 from app.core.crypto import new_token, token_digest
 from app.joining.decide import MAX_CLICKS_PER_MINUTE
 from app.joining.load_context import CLICK_WINDOW, TICKET_LIFETIME
@@ -99,7 +99,7 @@ async def consume(resources: Resources, digest: bytes) -> bool:
     return True
 
 
-async def prune(tx: db.Tx) -> None:
+async def prune(tx: database.Tx) -> None:
     """Delete tickets, clicks and click rates past their retention."""
     await tx.execute("DELETE FROM tickets WHERE expires_at < :before", before=tx.now - TICKET_RETENTION)
     await tx.execute(

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 
 from app import web
-from app.core import db, identity
+from app.core import database, identity
 from app.core.errors import field_error
 from app.events import access
 from app.live import permissions, schemas, service, stream
@@ -185,13 +185,13 @@ async def answer_question(
     return schemas.question_with_vote(question, upvoted=question.id in await _upvoted(tx, caller, [question]))
 
 
-async def _upvote(tx: db.Tx, question_id: UUID, caller: identity.Caller, *, upvoted: bool) -> schemas.UpvotedView:
+async def _upvote(tx: database.Tx, question_id: UUID, caller: identity.Caller, *, upvoted: bool) -> schemas.UpvotedView:
     question = await service.upvote(tx, question_id, caller, upvoted=upvoted)
     return schemas.UpvotedView(question_id=question_id, upvotes=question.upvotes, upvoted=upvoted)
 
 
 async def _posts(
-    tx: db.Tx, event_id: UUID, caller: identity.Caller, kind: service.Kind, limit: int, cursor: str | None
+    tx: database.Tx, event_id: UUID, caller: identity.Caller, kind: service.Kind, limit: int, cursor: str | None
 ) -> list[LivePost]:
     """Return the posts of a page, and one more if there is a further page."""
     event = await access.get_visible(tx, event_id, caller)
@@ -218,7 +218,7 @@ def _next(posts: list[LivePost], limit: int) -> str | None:
     return web.encode_cursor(posts[limit - 1].sequence) if len(posts) > limit else None
 
 
-async def _upvoted(tx: db.Tx, caller: identity.Caller, questions: list[LivePost]) -> frozenset[UUID]:
+async def _upvoted(tx: database.Tx, caller: identity.Caller, questions: list[LivePost]) -> frozenset[UUID]:
     """Return the ids of the questions that the caller has upvoted."""
     question_ids = await tx.session.scalars(
         select(LiveUpvote.question_id).where(

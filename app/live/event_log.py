@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import aliased
 
-from app.core import db
+from app.core import database
 from app.live import schemas
 from app.live.models import LiveEntry, LivePost
 
@@ -58,7 +58,7 @@ def topic(event_id: UUID) -> str:
 
 
 async def append(
-    tx: db.Tx, event_id: UUID, kind: str, data: BaseModel | None = None, post_id: UUID | None = None
+    tx: database.Tx, event_id: UUID, kind: str, data: BaseModel | None = None, post_id: UUID | None = None
 ) -> int:
     """Append an entry to the log of a locked event, and return its number.
 
@@ -77,7 +77,9 @@ async def append(
     return sequence
 
 
-async def read_after(tx: db.Tx, event_id: UUID, sequence: int, limit: int, until: int | None = None) -> Sequence[Entry]:
+async def read_after(
+    tx: database.Tx, event_id: UUID, sequence: int, limit: int, until: int | None = None
+) -> Sequence[Entry]:
     """Return up to `limit` entries with numbers after `sequence`, in order.
 
     With `until` it returns a backlog: no entry after that number, and of several states only the last.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.core import db
+from app.core import database
 from app.events import service as events
 from app.live import event_log, presence, schemas
 
@@ -20,7 +20,7 @@ class LogState:
     waiting: int
 
 
-async def last_state(tx: db.Tx, event_id: UUID) -> LogState:
+async def last_state(tx: database.Tx, event_id: UUID) -> LogState:
     """Return the state last reported. Without a log the event is scheduled and nobody is there."""
     found = await tx.execute(
         "SELECT sequence, status, participants, waiting FROM live_streams WHERE event_id = :event_id", event_id=event_id
@@ -29,7 +29,7 @@ async def last_state(tx: db.Tx, event_id: UUID) -> LogState:
     return LogState(sequence, schemas.State(status=status, participants=participants), waiting)
 
 
-async def sync_log(tx: db.Tx, event_id: UUID) -> datetime | None:
+async def sync_log(tx: database.Tx, event_id: UUID) -> datetime | None:
     """Append what has changed since the last entries of an event, if anything. Twice is harmless.
 
     Returns when time alone may change who waits for a host, or None if it cannot.

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 from app import commands
 from app.accounts.models import Host
-from app.core import db, logs
+from app.core import database, logs
 from app.core.job_context import Superseded
 from app.core.job_runner import JobContext
 from app.core.text_cleaning import single_line
@@ -115,7 +115,7 @@ async def mail_host(job: JobContext[Resources]) -> None:
         return
 
 
-async def _event_with_missing_host(tx: db.Tx, job: JobContext[Resources]) -> tuple[Event, Host] | None:
+async def _event_with_missing_host(tx: database.Tx, job: JobContext[Resources]) -> tuple[Event, Host] | None:
     """Return the event and its host, if the host has not come and has a valid address."""
     event = await events.get(tx, job.id)
     if event is None or event.host_id is None or not is_missing(event, tx.now):
@@ -124,7 +124,7 @@ async def _event_with_missing_host(tx: db.Tx, job: JobContext[Resources]) -> tup
     return (event, host) if host and host.email and is_valid_address(host.email) else None
 
 
-async def _load_notice(tx: db.Tx, job: JobContext[Resources]) -> MissingHostNotice | None:
+async def _load_notice(tx: database.Tx, job: JobContext[Resources]) -> MissingHostNotice | None:
     if (missing := await _event_with_missing_host(tx, job)) is None:
         return None
     event, host = missing

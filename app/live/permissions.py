@@ -11,7 +11,7 @@ from typing import Literal
 
 from app.accounts import hosts
 from app.accounts.hosts import is_host_sql
-from app.core import db, memberships
+from app.core import database, memberships
 from app.core.errors import Problem
 from app.core.identity import Caller
 from app.events import access
@@ -69,7 +69,7 @@ def is_final(event: Event, now: datetime) -> bool:
     return status == "cancelled" or (status == "ended" and now >= event.ends_at + END_GRACE)
 
 
-async def allowed_readers(tx: db.Tx, event: Event, members: Collection[str]) -> frozenset[str]:
+async def allowed_readers(tx: database.Tx, event: Event, members: Collection[str]) -> frozenset[str]:
     """Return those of `members` who may read, as the event stands now. Being staff does not count here."""
     closed = event.status(tx.now) in CLOSED_STATUSES
     # A host may have ended the meeting by mistake and may start it again, so members who had not come yet keep access.
@@ -85,7 +85,7 @@ async def allowed_readers(tx: db.Tx, event: Event, members: Collection[str]) -> 
     return frozenset(row.member_id for row in rows)
 
 
-async def allowed_listeners(tx: db.Tx, event: Event, callers: Collection[Caller]) -> frozenset[Caller]:
+async def allowed_listeners(tx: database.Tx, event: Event, callers: Collection[Caller]) -> frozenset[Caller]:
     """Return those of the callers who may still follow the event, some time after their tokens were checked."""
     still_members = await memberships.current_members(tx, event.community_id, callers)
     reader_ids = await allowed_readers(
@@ -96,7 +96,7 @@ async def allowed_listeners(tx: db.Tx, event: Event, callers: Collection[Caller]
     )
 
 
-async def require_reader(tx: db.Tx, event: Event, caller: Caller) -> None:
+async def require_reader(tx: database.Tx, event: Event, caller: Caller) -> None:
     """Raise a problem that says why, unless the caller may read."""
     await hosts.claim_by_email(tx, event.community_id, caller)
     if access.can_manage(event, caller) or await allowed_readers(tx, event, [caller.member_id]):
@@ -111,7 +111,7 @@ async def require_reader(tx: db.Tx, event: Event, caller: Caller) -> None:
     raise Problem("not-registered", "You are not registered for this event: RSVP to take part.")
 
 
-async def require_writer(tx: db.Tx, event: Event, caller: Caller) -> Role:
+async def require_writer(tx: database.Tx, event: Event, caller: Caller) -> Role:
     """Return the role in which the caller writes.
 
     Raises a problem that says why the caller may not read, and `not-live` unless the event, which is locked, is live.
@@ -126,6 +126,6 @@ async def require_writer(tx: db.Tx, event: Event, caller: Caller) -> Role:
     return "coach" if event.coach_id == caller.member_id else "member"
 
 
-async def _is_host(tx: db.Tx, event: Event, caller: Caller) -> bool:
+async def _is_host(tx: database.Tx, event: Event, caller: Caller) -> bool:
     params = {"event_id": event.id, "host_id": event.host_id, "alternative_hosts": list(event.alternative_hosts)}
     return (await tx.execute(_HOSTS, members=[caller.member_id], **params)).first() is not None

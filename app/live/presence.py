@@ -7,7 +7,7 @@ from typing import Any
 
 from app.attendance.connections import ClientGroup, group_by_connection, sessions_of
 from app.attendance.sessions import RECONNECT_GRACE, ClientActivity, InstanceWindow
-from app.core import db
+from app.core import database
 from app.events.models import Event
 
 # A meeting has one running instance: the one that started last. If no start is known, every instance without an end
@@ -64,7 +64,7 @@ class _PersonConnection:
     group: ClientGroup
 
 
-async def load(tx: db.Tx, event: Event) -> Presence:
+async def load(tx: database.Tx, event: Event) -> Presence:
     """Return who is there now. Before the meeting has started nobody is inside, but people may already wait."""
     status = event.status(tx.now)
     if status not in {"scheduled", "live"}:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from app.accounts import quotas
-from app.core import db, logs
+from app.core import database, logs
 from app.core.errors import Problem, not_found
 from app.core.identity import Caller
 from app.events import access
@@ -28,7 +28,7 @@ _LIMIT_MESSAGES = {
 logger = logs.get("live")
 
 
-async def write(tx: db.Tx, event_id: UUID, caller: Caller, kind: Kind, text: str) -> LivePost:
+async def write(tx: database.Tx, event_id: UUID, caller: Caller, kind: Kind, text: str) -> LivePost:
     """Add a message or a question of the caller, which every listener receives.
 
     Raises `not-found`, `not-registered` and similar if the caller may not write, `not-live`, and `too-many`.
@@ -54,7 +54,7 @@ async def write(tx: db.Tx, event_id: UUID, caller: Caller, kind: Kind, text: str
     return post
 
 
-async def upvote(tx: db.Tx, question_id: UUID, caller: Caller, *, upvoted: bool) -> LivePost:
+async def upvote(tx: database.Tx, question_id: UUID, caller: Caller, *, upvoted: bool) -> LivePost:
     """Add or withdraw the caller's upvote of a question; listeners receive it only if it changes something."""
     event, question = await _post(tx, "question", question_id, caller)
     await permissions.require_writer(tx, event, caller)
@@ -71,7 +71,7 @@ async def upvote(tx: db.Tx, question_id: UUID, caller: Caller, *, upvoted: bool)
     return question
 
 
-async def answer(tx: db.Tx, question_id: UUID, caller: Caller, text: str) -> LivePost:
+async def answer(tx: database.Tx, question_id: UUID, caller: Caller, text: str) -> LivePost:
     """Answer a question, as staff, at any time; listeners receive it only if it changes something."""
     event, question = await _post(tx, "question", question_id, caller)
     access.require_manager(event, caller)
@@ -84,7 +84,7 @@ async def answer(tx: db.Tx, question_id: UUID, caller: Caller, text: str) -> Liv
     return question
 
 
-async def delete(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
+async def delete(tx: database.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
     """Delete a message or question, as staff, at any time.
 
     Nothing of it is stored any longer, except that its idempotency key stays used: a retry of the request must not
@@ -103,7 +103,7 @@ async def delete(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> None:
     logger.info(log_event, event_id=str(event.id), post_id=str(post_id), author=post.author_id, by=caller.member_id)
 
 
-async def _post(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[Event, LivePost]:
+async def _post(tx: database.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[Event, LivePost]:
     """Return a post with its event. The event is locked first, as everywhere."""
     event_id = await tx.session.scalar(select(LivePost.event_id).where(LivePost.id == post_id, LivePost.kind == kind))
     if event_id is None:
@@ -115,7 +115,7 @@ async def _post(tx: db.Tx, kind: Kind, post_id: UUID, caller: Caller) -> tuple[E
     return event, post
 
 
-async def _count_action(tx: db.Tx, action: str, caller: Caller) -> None:
+async def _count_action(tx: database.Tx, action: str, caller: Caller) -> None:
     """Count one more action of the caller in this minute. Raises `too-many` beyond the limit."""
     key = f"{action}:{caller.member_id}:{tx.now:%H:%M}"
     if not await quotas.consume(tx, key, MAX_PER_MINUTE[action]):

@@ -11,7 +11,7 @@ from uuid import UUID
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Send
 
-from app.core import db, logs
+from app.core import database, logs
 from app.core.identity import Caller
 from app.events import access
 from app.events.models import Event
@@ -55,7 +55,7 @@ class StreamSession:
 
 
 async def open_session(
-    tx: db.Tx, event_id: UUID, caller: Caller, expires_at: datetime, since: int | None
+    tx: database.Tx, event_id: UUID, caller: Caller, expires_at: datetime, since: int | None
 ) -> StreamSession:
     """Check whether the caller may listen. Raises `not-found`, `not-registered` and similar problems."""
     event = await access.get_visible(tx, event_id, caller)
@@ -67,7 +67,7 @@ async def open_session(
     return StreamSession(event_id, caller, access.can_manage(event, caller), expires_at, since, log_state, is_final)
 
 
-async def _current_log_state(tx: db.Tx, event: Event) -> LogState:
+async def _current_log_state(tx: database.Tx, event: Event) -> LogState:
     """Return the log's state, after a sync if the status is outdated: time alone may have ended the event."""
     log_state = await last_state(tx, event.id)
     if log_state.state.status == event.status(tx.now):

@@ -16,7 +16,7 @@ from app.accounts.models import Account
 from app.clients.zoom import Meeting as ZoomMeeting
 from app.clients.zoom import allows
 from app.clients.zoom.notifications import Notification
-from app.core import db
+from app.core import database
 from app.events.models import END_GRACE, Event
 from app.meetings import instance_store, service
 from app.meetings.instance_rules import InstanceTimes
@@ -56,7 +56,7 @@ RETURNING meetings.event_id, meetings.account_id
 """
 
 
-async def mark_stale(tx: db.Tx, meeting: Meeting) -> bool:
+async def mark_stale(tx: database.Tx, meeting: Meeting) -> bool:
     """Have the meeting read again. Returns False if the grant does not allow to read it."""
     account = await tx.session.get_one(Account, meeting.account_id)
     if not allows(account.scopes, READ_SCOPE):
@@ -66,13 +66,13 @@ async def mark_stale(tx: db.Tx, meeting: Meeting) -> bool:
     return True
 
 
-def _request_read(tx: db.Tx, event_id: UUID, account_id: UUID) -> None:
+def _request_read(tx: database.Tx, event_id: UUID, account_id: UUID) -> None:
     """Have an event's meeting read now, even if its job waits for a daily limit to end."""
     tx.record(commands.SyncMeeting(event_id, account_id))
     tx.run_now(str(event_id))
 
 
-async def find_stale(tx: db.Tx) -> None:
+async def find_stale(tx: database.Tx) -> None:
     """Mark meetings stale about which Zoom should have sent something by now.
 
     These are meetings that should be running or over, and meetings that start within a day. The ones that were not read
@@ -92,7 +92,7 @@ async def find_stale(tx: db.Tx) -> None:
         _request_read(tx, row.event_id, row.account_id)
 
 
-async def mark_all_stale(tx: db.Tx, account_id: UUID, since: datetime) -> None:
+async def mark_all_stale(tx: database.Tx, account_id: UUID, since: datetime) -> None:
     """Mark every meeting in use of an account stale, unless it was long over by `since`."""
     found = await tx.execute(
         "UPDATE meetings SET stale_since = :now FROM events WHERE events.id = meetings.event_id"
@@ -105,7 +105,7 @@ async def mark_all_stale(tx: db.Tx, account_id: UUID, since: datetime) -> None:
         _request_read(tx, row.event_id, row.account_id)
 
 
-async def handle_changed(tx: db.Tx, meeting: Meeting, notification: Notification, at: datetime) -> None:
+async def handle_changed(tx: database.Tx, meeting: Meeting, notification: Notification, at: datetime) -> None:
     """Handle a notification that a meeting was edited, deleted or restored inside Zoom at the time `at`.
 
     A notification that only echoes our own change is ignored. If the grant does not allow to read the meeting, the
@@ -136,7 +136,7 @@ async def handle_changed(tx: db.Tx, meeting: Meeting, notification: Notification
         await mark_gone(tx, meeting)
 
 
-async def mark_gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> None:
+async def mark_gone(tx: database.Tx, meeting: Meeting, state: str = "deleted_at_zoom") -> None:
     """Store that nobody can enter the meeting any more.
 
     If it was deleted at Zoom, its open instances have ended, too.
@@ -151,7 +151,7 @@ async def mark_gone(tx: db.Tx, meeting: Meeting, state: str = "deleted_at_zoom")
         tx.record(facts.MeetingSynced(row.event_id, row.account_id))
 
 
-async def reconcile_instances(tx: db.Tx, meeting: Meeting, zoom_meeting: ZoomMeeting, asked_at: datetime) -> None:
+async def reconcile_instances(tx: database.Tx, meeting: Meeting, zoom_meeting: ZoomMeeting, asked_at: datetime) -> None:
     """Store what Zoom's response shows about instances and no notification reported.
 
     If the meeting is not running, its open instance ended by now, and an earlier open instance ended when the next one
@@ -180,7 +180,7 @@ async def reconcile_instances(tx: db.Tx, meeting: Meeting, zoom_meeting: ZoomMee
             await instance_store.store(tx, meeting, zoom_meeting.uuid, InstanceTimes(asked_at, None))
 
 
-async def close_abandoned(tx: db.Tx) -> None:
+async def close_abandoned(tx: database.Tx) -> None:
     """End live events about which Zoom cannot be asked any more.
 
     Their meeting is gone, or their account is not connected, or its grant does not allow to read meetings. An event is
@@ -213,7 +213,7 @@ async def close_abandoned(tx: db.Tx) -> None:
             await instance_store.store(tx, meeting, instance.uuid, InstanceTimes(None, ended_at, inferred=True))
 
 
-async def _instances(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:
+async def _instances(tx: database.Tx, meeting_id: UUID) -> Sequence[Instance]:
     """Return the instances of a meeting by start; instances with an unknown start come first."""
     found = await tx.session.scalars(
         select(Instance)
@@ -223,7 +223,7 @@ async def _instances(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:
     return found.all()
 
 
-async def _open_instances(tx: db.Tx, meeting_id: UUID) -> Sequence[Instance]:
+async def _open_instances(tx: database.Tx, meeting_id: UUID) -> Sequence[Instance]:
     return [instance for instance in await _instances(tx, meeting_id) if instance.ended_at is None]
 
 
@@ -232,7 +232,7 @@ def _is_whole_meeting(notification: Notification) -> bool:
     return bool(notification.payload.get("operation", "all") == "all")
 
 
-async def meeting_for(tx: db.Tx, account_ids: Sequence[UUID], notification: Notification) -> Meeting | None:
+async def meeting_for(tx: database.Tx, account_ids: Sequence[UUID], notification: Notification) -> Meeting | None:
     """Return the meeting of one of these accounts that a notification is about; retired ones count, too."""
     number = notification.meeting_number
     return await service.by_zoom_id(tx, account_ids, number) if number else None

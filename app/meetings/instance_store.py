@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from app.core import db
+from app.core import database
 from app.events import service as events
 from app.events.models import Event
 from app.meetings.instance_rules import InstanceTimes, runs, summarize
@@ -17,7 +17,9 @@ from app.meetings.models import HAS_TIMES, Instance, Meeting
 MAX_TIMES = 50
 
 
-async def store(tx: db.Tx, meeting: Meeting, uuid: str, times: InstanceTimes, *, is_complete: bool = False) -> None:
+async def store(
+    tx: database.Tx, meeting: Meeting, uuid: str, times: InstanceTimes, *, is_complete: bool = False
+) -> None:
     """Store times of one instance, and update the event.
 
     Reports may come in any order and any number of times.
@@ -49,7 +51,7 @@ async def store(tx: db.Tx, meeting: Meeting, uuid: str, times: InstanceTimes, *,
     await _update_event(tx, event)
 
 
-async def _locked(tx: db.Tx, meeting: Meeting, uuid: str) -> Instance:
+async def _locked(tx: database.Tx, meeting: Meeting, uuid: str) -> Instance:
     found = select(Instance).where(Instance.meeting_id == meeting.id, Instance.uuid == uuid)
     return (await tx.session.scalars(found.with_for_update().execution_options(populate_existing=True))).one()
 
@@ -62,7 +64,7 @@ def _merged(known: list[datetime], at: datetime | None) -> list[datetime]:
     return sorted({*known, at})[-MAX_TIMES:] if at else known
 
 
-async def reopen(tx: db.Tx, meeting: Meeting, uuid: str) -> None:
+async def reopen(tx: database.Tx, meeting: Meeting, uuid: str) -> None:
     """Remove the inferred end of an instance that Zoom reports as running. A reported end stays."""
     event = await events.lock(tx, meeting.event_id)
     if event is None:
@@ -75,7 +77,7 @@ async def reopen(tx: db.Tx, meeting: Meeting, uuid: str) -> None:
     await _update_event(tx, event)
 
 
-async def _update_event(tx: db.Tx, event: Event) -> None:
+async def _update_event(tx: database.Tx, event: Event) -> None:
     """Derive the live state of the event from its instances and store it."""
     await tx.session.flush()
     found = (

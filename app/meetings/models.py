@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Model
+from app.core.database import Model
 from app.core.encrypted_columns import EncryptedColumn
 from app.meetings.instance_rules import InstanceTimes, runs
 

@@ -17,7 +17,7 @@ from app.accounts import grants
 from app.accounts.models import Account
 from app.clients.zoom import NotFound, ZoomError, allows
 from app.clients.zoom.notifications import Notification, clean_text
-from app.core import db, logs
+from app.core import database, logs
 from app.core.job_runner import JobContext
 from app.meetings import drift, service
 from app.meetings.models import Instance, Meeting
@@ -59,7 +59,9 @@ class RecordingStatus(NamedTuple):
     available: bool
 
 
-async def handle_notification(tx: db.Tx, account_ids: Sequence[UUID], notification: Notification, at: datetime) -> None:
+async def handle_notification(
+    tx: database.Tx, account_ids: Sequence[UUID], notification: Notification, at: datetime
+) -> None:
     """Store what a notification reports about recordings at the time `at`.
 
     A notification about a transcript shows as well that there is a recording.
@@ -84,7 +86,7 @@ def instance_uuids(notification: Notification) -> list[str]:
     return sorted({uuid for uuid in (notification.uuid, *named) if uuid})
 
 
-async def store(tx: db.Tx, meeting: Meeting, uuid: str, status: RecordingStatus) -> None:
+async def store(tx: database.Tx, meeting: Meeting, uuid: str, status: RecordingStatus) -> None:
     """Store the recording status of one instance; insert the instance if it is new."""
     await tx.execute(
         "INSERT INTO instances (id, meeting_id, uuid) VALUES (gen_random_uuid(), :meeting, :uuid)"
@@ -105,7 +107,7 @@ async def store(tx: db.Tx, meeting: Meeting, uuid: str, status: RecordingStatus)
     tx.publish(f"event:{meeting.event_id}")
 
 
-async def find_unreported(tx: db.Tx) -> None:
+async def find_unreported(tx: database.Tx) -> None:
     """Have Zoom asked about instances that should have a recording and of which Zoom reported none.
 
     Zoom is asked 20 minutes, two hours and twelve hours after the end, and then no more. The rate limiter spaces the

@@ -13,7 +13,7 @@ from app.accounts.host_warnings import missing_scopes_message
 from app.accounts.models import Account, Host
 from app.accounts.token_errors import TokenUnavailable
 from app.clients.zoom import MissingScopes, ZoomError
-from app.core import db
+from app.core import database
 from app.core.outbox import RetryLater
 from app.events import service as events
 from app.events.models import Event, Space
@@ -92,7 +92,7 @@ class MeetingContext:
         )
 
 
-async def current(tx: db.Tx, event_id: UUID) -> Meeting | None:
+async def current(tx: database.Tx, event_id: UUID) -> Meeting | None:
     """Return the meeting that serves the event, if there is one."""
     found: Meeting | None = await tx.session.scalar(
         select(Meeting).where(Meeting.event_id == event_id, Meeting.state.not_in(RETIRED_STATES))
@@ -100,7 +100,7 @@ async def current(tx: db.Tx, event_id: UUID) -> Meeting | None:
     return found
 
 
-async def lock(tx: db.Tx, meeting_id: UUID) -> Meeting:
+async def lock(tx: database.Tx, meeting_id: UUID) -> Meeting:
     """Return the meeting as it is now, locked until the transaction ends.
 
     Rows that reference the meeting can still be inserted.
@@ -109,7 +109,7 @@ async def lock(tx: db.Tx, meeting_id: UUID) -> Meeting:
     return await tx.session.get_one(Meeting, meeting_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
-async def load_context(tx: db.Tx, event_id: UUID) -> MeetingContext | None:
+async def load_context(tx: database.Tx, event_id: UUID) -> MeetingContext | None:
     """Return everything a sync of the event needs; None if there is no such event."""
     event = await events.get(tx, event_id)
     if event is None:
@@ -126,7 +126,7 @@ async def load_context(tx: db.Tx, event_id: UUID) -> MeetingContext | None:
     return MeetingContext(event, host, account, await current(tx, event_id), space, alternatives.all())
 
 
-async def create_row(tx: db.Tx, context: MeetingContext, marker: str) -> Meeting:
+async def create_row(tx: database.Tx, context: MeetingContext, marker: str) -> Meeting:
     """Insert a pending meeting for an event that needs one and has none, and return it."""
     assert context.host is not None  # noqa: S101 - the caller checked `wants_meeting`
     meeting = Meeting(
@@ -146,7 +146,7 @@ async def create_row(tx: db.Tx, context: MeetingContext, marker: str) -> Meeting
     return meeting
 
 
-async def show_error(tx: db.Tx, event_id: UUID, error: ZoomError | RetryLater) -> None:
+async def show_error(tx: database.Tx, event_id: UUID, error: ZoomError | RetryLater) -> None:
     """Store why the sync failed and when it is retried, so that the event shows it."""
     meeting = await current(tx, event_id)
     if meeting is None or is_brief_wait(error, tx.now):
@@ -180,7 +180,7 @@ def _slug(error: ZoomError | RetryLater) -> str:
     return token_errors.error_slug(error)
 
 
-async def link_refused(tx: db.Tx, event_id: UUID) -> bool:
+async def link_refused(tx: database.Tx, event_id: UUID) -> bool:
     """Return whether the meeting exists but its link was refused because it does not lead to Zoom."""
     meeting = await current(tx, event_id)
     return meeting is not None and meeting.zoom_meeting_id is not None and meeting.join_url is None
@@ -195,7 +195,7 @@ def abandon_creation(meeting: Meeting) -> None:
     meeting.attempted_at = None
 
 
-def retire(tx: db.Tx, meeting: Meeting) -> None:
+def retire(tx: database.Tx, meeting: Meeting) -> None:
     """Retire a meeting: it no longer serves its event, and a job deletes it at Zoom."""
     if meeting.attempted_at is not None:
         abandon_creation(meeting)
@@ -203,7 +203,7 @@ def retire(tx: db.Tx, meeting: Meeting) -> None:
     tx.record(facts.MeetingRetired(meeting.id, meeting.account_id))
 
 
-async def request_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
+async def request_sync(tx: database.Tx, event: Event, on_unknown: str) -> None:
     """Sync the event with Zoom now, and undo what people changed inside Zoom.
 
     A meeting that was deleted inside Zoom is replaced. `on_unknown="create"` stops waiting for a creation without an
@@ -225,7 +225,7 @@ async def request_sync(tx: db.Tx, event: Event, on_unknown: str) -> None:
     tx.run_now(str(event.id))
 
 
-async def by_zoom_id(tx: db.Tx, account_ids: Sequence[UUID], zoom_meeting_id: int) -> Meeting | None:
+async def by_zoom_id(tx: database.Tx, account_ids: Sequence[UUID], zoom_meeting_id: int) -> Meeting | None:
     """Return the meeting of one of these accounts by Zoom's id.
 
     Retired meetings count, because notifications about them still arrive.
@@ -236,7 +236,7 @@ async def by_zoom_id(tx: db.Tx, account_ids: Sequence[UUID], zoom_meeting_id: in
     return found
 
 
-async def by_instance(tx: db.Tx, account_ids: Sequence[UUID], uuid: str) -> Meeting | None:
+async def by_instance(tx: database.Tx, account_ids: Sequence[UUID], uuid: str) -> Meeting | None:
     """Return the meeting of one of these accounts by the UUID of an instance that we have stored."""
     found: Meeting | None = await tx.session.scalar(
         select(Meeting)
@@ -246,7 +246,7 @@ async def by_instance(tx: db.Tx, account_ids: Sequence[UUID], uuid: str) -> Meet
     return found
 
 
-async def with_unknown_outcome(tx: db.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -> Sequence[Meeting]:
+async def with_unknown_outcome(tx: database.Tx, account_ids: Sequence[UUID], zoom_user_id: str) -> Sequence[Meeting]:
     """Return meetings of a host whose creation got no answer, or recently left a possible orphan."""
     found = await tx.session.scalars(
         select(Meeting)
@@ -261,7 +261,7 @@ async def with_unknown_outcome(tx: db.Tx, account_ids: Sequence[UUID], zoom_user
     return found.all()
 
 
-async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
+async def upcoming_of_account(tx: database.Tx, account_id: UUID) -> Sequence[UUID]:
     """Return ids of events that are not over and are on the account's hosts or served by its meetings."""
     rows = await tx.execute(
         "SELECT events.id FROM events JOIN hosts ON hosts.id = events.host_id"
@@ -273,7 +273,7 @@ async def upcoming_of_account(tx: db.Tx, account_id: UUID) -> Sequence[UUID]:
     return [row.id for row in rows]
 
 
-async def clear_left_out(tx: db.Tx, account_id: UUID) -> None:
+async def clear_left_out(tx: database.Tx, account_id: UUID) -> None:
     """Forget which fields Zoom refused for the account's meetings, so that they are tried again.
 
     The account may have another Zoom plan by now.
@@ -285,7 +285,7 @@ async def clear_left_out(tx: db.Tx, account_id: UUID) -> None:
     )
 
 
-async def retiring_of_account(tx: db.Tx, account_id: UUID) -> Sequence[Meeting]:
+async def retiring_of_account(tx: database.Tx, account_id: UUID) -> Sequence[Meeting]:
     """Return the account's meetings that wait to be deleted at Zoom."""
     found = await tx.session.scalars(
         select(Meeting).where(Meeting.account_id == account_id, Meeting.state == "retiring")

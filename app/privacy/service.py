@@ -4,14 +4,14 @@ from sqlalchemy import select
 
 from app.accounts import hosts
 from app.accounts.models import Account, Host
-from app.core import audit, db, logs, memberships
+from app.core import audit, database, logs, memberships
 from app.registrations import leave_community
 from app.registrations.models import is_guest
 
 log = logs.get("privacy")
 
 
-async def leave(tx: db.Tx, community_id: str, member_id: str, by: str) -> None:
+async def leave(tx: database.Tx, community_id: str, member_id: str, by: str) -> None:
     """Take a member out of a community. `by` is the member id of the caller.
 
     Tokens issued until now are refused there, registrations for future events end, and hosts lose their member. Changes

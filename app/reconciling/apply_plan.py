@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from app import commands, facts
 from app.accounts.models import Host
-from app.core import db
+from app.core import database
 from app.events import service as events
 from app.meetings import service as meetings
 from app.meetings import sync_outcome
@@ -36,7 +36,7 @@ async def apply(resources: Resources, plan: AccountPlan, on_step: Callable[[], N
             on_step()
 
 
-async def _apply(tx: db.Tx, resources: Resources, inventory: Inventory, action: meeting_plan.Action) -> None:
+async def _apply(tx: database.Tx, resources: Resources, inventory: Inventory, action: meeting_plan.Action) -> None:
     if isinstance(action, meeting_plan.Adopt):
         await _adopt(tx, resources, inventory, action)
     elif isinstance(action, meeting_plan.Recreate):
@@ -51,7 +51,7 @@ async def _apply(tx: db.Tx, resources: Resources, inventory: Inventory, action: 
         await _clear(tx, action)
 
 
-async def _adopt(tx: db.Tx, resources: Resources, inventory: Inventory, action: meeting_plan.Adopt) -> None:
+async def _adopt(tx: database.Tx, resources: Resources, inventory: Inventory, action: meeting_plan.Adopt) -> None:
     """Let a meeting at Zoom serve its event, which has no meeting that Zoom knows.
 
     We do not know which plan Zoom last accepted for this meeting, so the next sync sends the whole plan.
@@ -92,7 +92,7 @@ async def _adopt(tx: db.Tx, resources: Resources, inventory: Inventory, action: 
     await stale_invites.resend_to_event(tx, event)
 
 
-async def _retire_gone(tx: db.Tx, row: Meeting) -> None:
+async def _retire_gone(tx: database.Tx, row: Meeting) -> None:
     """Retire a meeting that is gone at Zoom already. The flush frees its event for another row."""
     row.state = "retired"
     row.join_url = None
@@ -101,7 +101,7 @@ async def _retire_gone(tx: db.Tx, row: Meeting) -> None:
     await tx.session.flush()
 
 
-async def _recreate(tx: db.Tx, inventory: Inventory, action: meeting_plan.Recreate) -> None:
+async def _recreate(tx: database.Tx, inventory: Inventory, action: meeting_plan.Recreate) -> None:
     """Retire a meeting that is gone at Zoom, and have the event's sync create another one."""
     event = await events.lock(tx, action.event_id)
     row = await meetings.lock(tx, action.row_id)
@@ -114,7 +114,7 @@ async def _recreate(tx: db.Tx, inventory: Inventory, action: meeting_plan.Recrea
     await stale_invites.resend_to_event(tx, event)
 
 
-async def _correct(tx: db.Tx, inventory: Inventory, action: meeting_plan.Correct) -> None:
+async def _correct(tx: database.Tx, inventory: Inventory, action: meeting_plan.Correct) -> None:
     """Forget which plan Zoom last accepted, so that the next sync sends the whole plan."""
     event = await events.lock(tx, action.event_id)
     row = await meetings.lock(tx, action.row_id)
@@ -128,7 +128,7 @@ async def _correct(tx: db.Tx, inventory: Inventory, action: meeting_plan.Correct
         await stale_invites.resend_to_event(tx, event)
 
 
-async def _retire(tx: db.Tx, inventory: Inventory, action: meeting_plan.Retire) -> None:
+async def _retire(tx: database.Tx, inventory: Inventory, action: meeting_plan.Retire) -> None:
     """Insert a retiring row for a meeting of an event, so that a job deletes the meeting.
 
     Nothing happens if the event knows the meeting by now.
@@ -150,7 +150,7 @@ async def _retire(tx: db.Tx, inventory: Inventory, action: meeting_plan.Retire) 
     tx.session.add(row)
 
 
-async def _clear(tx: db.Tx, action: meeting_plan.ClearOrphan) -> None:
+async def _clear(tx: database.Tx, action: meeting_plan.ClearOrphan) -> None:
     """Have the job of the row run, which deletes its orphans."""
     row = await tx.session.get_one(Meeting, action.row_id)
     if row.state in meetings.RETIRED_STATES:

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from app import commands
 from app.clients.zoom import Registrant as ZoomRegistrant
-from app.core import db
+from app.core import database
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
@@ -20,7 +20,12 @@ from app.resources import Resources
 
 
 async def apply(
-    tx: db.Tx, resources: Resources, inventory: Inventory, number: int, event_id: UUID, action: registrant_plan.Action
+    tx: database.Tx,
+    resources: Resources,
+    inventory: Inventory,
+    number: int,
+    event_id: UUID,
+    action: registrant_plan.Action,
 ) -> None:
     """Apply one action, unless the event has another meeting by now."""
     meeting = await meetings.current(tx, event_id)
@@ -53,7 +58,7 @@ async def apply(
     tx.publish(f"registration:{registration.id}")
 
 
-async def _locked(tx: db.Tx, registration: Registration, meeting: Meeting) -> Registrant | None:
+async def _locked(tx: database.Tx, registration: Registration, meeting: Meeting) -> Registrant | None:
     found: Registrant | None = await tx.session.scalar(
         select(Registrant)
         .where(Registrant.registration_id == registration.id, Registrant.meeting_id == meeting.id)
@@ -67,7 +72,7 @@ def _find_listed(inventory: Inventory, number: int, registrant_id: str) -> ZoomR
 
 
 async def _adopt(
-    tx: db.Tx,
+    tx: database.Tx,
     resources: Resources,
     registration: Registration,
     record: Registrant | None,
@@ -88,7 +93,7 @@ async def _adopt(
 
 
 def _store_record(
-    tx: db.Tx, registration: Registration, record: Registrant | None, meeting: Meeting, listed: ZoomRegistrant
+    tx: database.Tx, registration: Registration, record: Registrant | None, meeting: Meeting, listed: ZoomRegistrant
 ) -> Registrant:
     """Store the record of a registrant that Zoom has, without its link."""
     row = record

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from app import commands
 from app.accounts.models import Account
 from app.clients.zoom import allows
-from app.core import after_restore, db
+from app.core import after_restore, database
 from app.meetings import drift
 from app.reconciling.models import Reconciliation
 from app.registrants import registrant_state
@@ -91,7 +91,7 @@ RETURNING registration_id,
 """  # noqa: S608 - the part put in is a constant
 
 
-async def completed(tx: db.Tx, since: datetime) -> frozenset[UUID | None]:
+async def completed(tx: database.Tx, since: datetime) -> frozenset[UUID | None]:
     """Return what this database has completed for a restore of a backup made at `since`.
 
     None stands for `invalidate_all`, an id for an account that was reconciled with Zoom.
@@ -100,7 +100,7 @@ async def completed(tx: db.Tx, since: datetime) -> frozenset[UUID | None]:
     return frozenset((await tx.execute(_DONE, since=since, place=place)).scalars())
 
 
-async def invalidate_all(tx: db.Tx, since: datetime) -> None:
+async def invalidate_all(tx: database.Tx, since: datetime) -> None:
     """Raise every number, have every token refreshed, and repair times that lie in the future."""
     await raise_numbers(tx, since)
     await after_restore.reset_outbox_times(tx)
@@ -114,7 +114,7 @@ async def invalidate_all(tx: db.Tx, since: datetime) -> None:
     await _store_completed(tx, since, None)
 
 
-async def invalidate_account(tx: db.Tx, account_id: UUID, since: datetime) -> None:
+async def invalidate_account(tx: database.Tx, account_id: UUID, since: datetime) -> None:
     """Have an account and its meetings read again.
 
     If the grant does not allow to list registrants, the job of each registration adds or removes its registrant once
@@ -130,7 +130,7 @@ async def invalidate_account(tx: db.Tx, account_id: UUID, since: datetime) -> No
     await _store_completed(tx, since, account_id)
 
 
-async def raise_numbers(tx: db.Tx, since: datetime) -> None:
+async def raise_numbers(tx: database.Tx, since: datetime) -> None:
     """Raise every number that others have seen above all that may have been used after the backup.
 
     These are the SEQUENCE of calendar entries, the versions of events (ETag), and the entries of live logs
@@ -145,7 +145,7 @@ async def raise_numbers(tx: db.Tx, since: datetime) -> None:
     await tx.execute(_STREAMS, step=seconds * LOG_ENTRIES_PER_SECOND, before=since - timedelta(days=1))
 
 
-async def _store_completed(tx: db.Tx, since: datetime, account_id: UUID | None) -> None:
+async def _store_completed(tx: database.Tx, since: datetime, account_id: UUID | None) -> None:
     place = (await tx.execute(_DATABASE_TIMELINE)).scalar_one()
     number = (await tx.execute("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")).scalar_one()
     row = Reconciliation(id=uuid4(), account_id=account_id, since=since, at=tx.now, place=place, transaction=number)

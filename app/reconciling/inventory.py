@@ -20,7 +20,7 @@ from app.accounts.models import Account, Host
 from app.clients.zoom import AccountClient, NotFound, RegistrationOff, ZoomError, allows
 from app.clients.zoom import Meeting as ZoomMeeting
 from app.clients.zoom import Registrant as ZoomRegistrant
-from app.core import db
+from app.core import database
 from app.core.outbox import RetryLater
 from app.events.models import END_GRACE, Event
 from app.inbox import service as inbox
@@ -100,7 +100,7 @@ async def take_inventory(resources: Resources, account_id: UUID, since: datetime
     return inventory
 
 
-async def estimate_steps(tx: db.Tx, account_id: UUID) -> int:
+async def estimate_steps(tx: database.Tx, account_id: UUID) -> int:
     """Estimate how many steps it takes to read an account."""
     active = _active_meetings(account_id, tx.now).with_only_columns(func.count())
     return 1 + 2 * (await tx.session.scalar(active.order_by(None)) or 0)
@@ -119,7 +119,7 @@ async def retry_when_limited(call: Callable[[], Awaitable[T]]) -> T:
         waited += RETRY_SECONDS
 
 
-async def _load_local_state(tx: db.Tx, resources: Resources, account_id: UUID, since: datetime) -> LocalState:
+async def _load_local_state(tx: database.Tx, resources: Resources, account_id: UUID, since: datetime) -> LocalState:
     account = await tx.session.get_one(Account, account_id)
     hosts = (await tx.session.scalars(select(Host).where(Host.account_id == account_id))).all()
     active = await tx.session.execute(_active_meetings(account_id, tx.now))

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.accounts.models import Account, Host
-from app.core import db
+from app.core import database
 from app.events.models import END_GRACE, Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
@@ -51,12 +51,12 @@ class AccountPlan:
         return left_alone and not any(batch.actions for batch in self.registrants)
 
 
-async def plan_accounts(tx: db.Tx, inventories: Sequence[Inventory], since: datetime) -> list[AccountPlan]:
+async def plan_accounts(tx: database.Tx, inventories: Sequence[Inventory], since: datetime) -> list[AccountPlan]:
     """Return one plan for each inventory, as the database is now."""
     return [await _plan_account(tx, inventory, since) for inventory in inventories]
 
 
-async def _plan_account(tx: db.Tx, inventory: Inventory, since: datetime) -> AccountPlan:
+async def _plan_account(tx: database.Tx, inventory: Inventory, since: datetime) -> AccountPlan:
     marked_event_ids = {one.event_id for one in inventory.found_meetings if one.event_id}
     rows = (
         await tx.session.scalars(
@@ -91,7 +91,7 @@ def _is_changed(row: Meeting, inventory: Inventory) -> bool:
     return row.zoom_meeting_id in inventory.changed and row.last_sent is not None
 
 
-async def _desired_meetings(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, DesiredMeeting]:
+async def _desired_meetings(tx: database.Tx, event_ids: set[UUID]) -> Mapping[UUID, DesiredMeeting]:
     """Return the meeting each event needs. An event that the database has lost is not in the result."""
     found = await tx.session.execute(
         select(Event, Account.status, Host.zoom_user_id)
@@ -107,7 +107,7 @@ async def _desired_meetings(tx: db.Tx, event_ids: set[UUID]) -> Mapping[UUID, De
     }
 
 
-async def _strays(tx: db.Tx, account_id: UUID) -> frozenset[tuple[int, str]]:
+async def _strays(tx: database.Tx, account_id: UUID) -> frozenset[tuple[int, str]]:
     """Return the strays a job will remove already: (meeting number, registrant id or an empty string)."""
     rows = await tx.session.execute(
         select(Stray.zoom_meeting_id, Stray.zoom_registrant_id).where(Stray.account_id == account_id)
@@ -116,7 +116,12 @@ async def _strays(tx: db.Tx, account_id: UUID) -> frozenset[tuple[int, str]]:
 
 
 async def _registrant_actions(
-    tx: db.Tx, number: int, event_id: UUID, inventory: Inventory, strays: frozenset[tuple[int, str]], since: datetime
+    tx: database.Tx,
+    number: int,
+    event_id: UUID,
+    inventory: Inventory,
+    strays: frozenset[tuple[int, str]],
+    since: datetime,
 ) -> RegistrantActions:
     listed = [
         ListedRegistrant(
@@ -134,7 +139,7 @@ async def _registrant_actions(
     )
 
 
-async def _rsvps(tx: db.Tx, number: int, event_id: UUID) -> AsyncIterator[Rsvp]:
+async def _rsvps(tx: database.Tx, number: int, event_id: UUID) -> AsyncIterator[Rsvp]:
     """Yield the answers to an event, in the order they came, with what we know of their registrants."""
     event = await tx.session.get_one(Event, event_id)
     hosts = (

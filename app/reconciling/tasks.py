@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from app.accounts import grants, quotas
 from app.clients.zoom import AccountClient, Label, NotFound, RegistrantReference, RegistrationOff, ZoomError
-from app.core import db
+from app.core import database
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
 from app.events.models import Event
@@ -54,7 +54,7 @@ async def remove_stray(job: JobContext[Resources]) -> None:
         await tx.execute("DELETE FROM strays WHERE id = :id", id=stray.id)
 
 
-async def _event_served(tx: db.Tx, stray: Stray) -> UUID | None:
+async def _event_served(tx: database.Tx, stray: Stray) -> UUID | None:
     """Return the event that has the meeting by now; for a registrant, the event of its meeting."""
     found: UUID | None = await tx.session.scalar(
         select(Meeting.event_id).where(
@@ -95,7 +95,7 @@ async def _remove_registrant(
                 return
 
 
-async def _has_rsvp(tx: db.Tx, event_id: UUID | None, email: str) -> bool:
+async def _has_rsvp(tx: database.Tx, event_id: UUID | None, email: str) -> bool:
     """Return whether the event has an answer with this verified address."""
     rsvps = select(Registration.id).where(
         Registration.event_id == event_id,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from app.core import db
+from app.core import database
 from app.registrants.models import Registrant
 from app.registrations.models import Registration
 
@@ -53,14 +53,16 @@ ORDER BY id
 """
 
 
-async def others_going(tx: db.Tx, registration: Registration, email: str) -> Sequence[UUID]:
+async def others_going(tx: database.Tx, registration: Registration, email: str) -> Sequence[UUID]:
     """Other registrations with a place at the same event and with this address, verified."""
     parameters = {"event_id": registration.event_id, "id": registration.id, "email": email}
     found: Sequence[UUID] = (await tx.execute(_OTHERS_GOING, **parameters)).scalars().all()
     return found
 
 
-async def waiting_for_address(tx: db.Tx, registration: Registration, meeting_id: UUID, *emails: str) -> Sequence[UUID]:
+async def waiting_for_address(
+    tx: database.Tx, registration: Registration, meeting_id: UUID, *emails: str
+) -> Sequence[UUID]:
     """Registrations that failed at the meeting because one of these addresses was taken."""
     others = [other for email in sorted(set(emails)) for other in await others_going(tx, registration, email)]
     found = await tx.session.scalars(

@@ -12,7 +12,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from app.clients.zoom import BadAnswer, NoAnswer, OutcomeUnknown, ServerError, ZoomError
-from app.core import db
+from app.core import database
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
 from app.registrants.registrant_state import Attempt, AttemptKind, RecordChanged, RegistrantContext, RegistrantRecord
@@ -91,7 +91,7 @@ async def attempting(
         raise
 
 
-async def open_attempt(tx: db.Tx, context: RegistrantContext, kind: AttemptKind) -> OpenAttempt:
+async def open_attempt(tx: database.Tx, context: RegistrantContext, kind: AttemptKind) -> OpenAttempt:
     """Store that a call of `kind` is about to be made.
 
     Raises RecordChanged if the record changed since it was read, and RetryLater if the address is being cancelled for
@@ -122,7 +122,7 @@ async def open_attempt(tx: db.Tx, context: RegistrantContext, kind: AttemptKind)
     return OpenAttempt(replace(context, record=pending_record), pending_record, record)
 
 
-async def _wait_for_other_cancel(tx: db.Tx, context: RegistrantContext) -> None:
+async def _wait_for_other_cancel(tx: database.Tx, context: RegistrantContext) -> None:
     """Raise RetryLater while a cancel of the same address is in flight for another registration.
 
     To Zoom one address is one registrant, so that cancel would remove the one we are about to add.
@@ -150,7 +150,7 @@ async def handle_error(
             await _roll_back(tx, each)
 
 
-async def _roll_back(tx: db.Tx, opened: OpenAttempt) -> None:
+async def _roll_back(tx: database.Tx, opened: OpenAttempt) -> None:
     previous = opened.previous or replace(opened.record, attempt=None)
     await tx.execute(
         _ROLL_BACK,

@@ -17,7 +17,7 @@ from app.accounts import grants, quotas
 from app.accounts.models import Account
 from app.clients.zoom import MAX_BATCH, AccountClient, Label, RateLimited, ZoomError, allows
 from app.clients.zoom import Registrant as ZoomRegistrant
-from app.core import batching, db, logs
+from app.core import batching, database, logs
 from app.core.batching import ClaimedBatch
 from app.core.job_runner import JobContext
 from app.core.outbox import LeaseLost, RetryLater
@@ -40,7 +40,7 @@ MAX_ADDS_PER_ADDRESS = 1
 log = logs.get("registrations")
 
 
-async def unregistered(tx: db.Tx, event_id: UUID, limit: int | None = None) -> tuple[UUID | None, Sequence[UUID]]:
+async def unregistered(tx: database.Tx, event_id: UUID, limit: int | None = None) -> tuple[UUID | None, Sequence[UUID]]:
     """The account that may add them, and who is going but not registered at the event's meeting yet.
 
     Returns (None, []) if the event has no such meeting or its account may not add in batches. The ids of registrations
@@ -66,7 +66,7 @@ async def unregistered(tx: db.Tx, event_id: UUID, limit: int | None = None) -> t
     return account.id, found.all()
 
 
-async def schedule_batch(tx: db.Tx, event_id: UUID) -> frozenset[UUID]:
+async def schedule_batch(tx: database.Tx, event_id: UUID) -> frozenset[UUID]:
     """Request a batch if enough people are unregistered.
 
     Returns the registrations whose single sync should wait for the batch.
@@ -185,7 +185,10 @@ async def _finish(
 
 
 async def _save_links(
-    tx: db.Tx, job: JobContext[Resources], people: Sequence[OpenAttempt], zoom_registrants: Mapping[str, ZoomRegistrant]
+    tx: database.Tx,
+    job: JobContext[Resources],
+    people: Sequence[OpenAttempt],
+    zoom_registrants: Mapping[str, ZoomRegistrant],
 ) -> tuple[list[str], list[str]]:
     """Save the registrants in Zoom's response.
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from app.accounts import quotas
-from app.core import db
+from app.core import database
 from app.core.asyncpg_pool import AsyncpgPool
 from app.core.job_runner import JobContext
 from app.registrants.registrant_state import RegistrantContext
@@ -63,7 +63,7 @@ async def consuming(job: JobContext[Resources], context: RegistrantContext) -> A
         yield
 
 
-async def none_left_today(tx: db.Tx, context: RegistrantContext) -> bool:
+async def none_left_today(tx: database.Tx, context: RegistrantContext) -> bool:
     """Whether an organiser's request cannot get the address registered today any more."""
     if context.can_list and context.unresolved_attempt:
         return False

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 
 from app import commands
 from app.accounts import quotas
-from app.core import db, logs
+from app.core import database, logs
 from app.core.crypto import Encryption
 from app.core.errors import Problem
 from app.events.models import Event
@@ -30,7 +30,7 @@ log = logs.get("registrations")
 
 
 async def replace_link(
-    resources: Resources, tx: db.Tx, event: Event, registration: Registration, by: str
+    resources: Resources, tx: database.Tx, event: Event, registration: Registration, by: str
 ) -> Registrant:
     """Revoke the link of a registration and request a new one; `by` is the member id of whoever asked.
 
@@ -64,7 +64,7 @@ async def replace_link(
 
 
 async def _request_retry(
-    resources: Resources, tx: db.Tx, event: Event, registration: Registration, account_id: UUID
+    resources: Resources, tx: database.Tx, event: Event, registration: Registration, account_id: UUID
 ) -> None:
     """Sync a registration that has no link to revoke. Raises `no-link` if that cannot help."""
     context = await registrant_state.load(resources, registration.id)
@@ -78,7 +78,7 @@ async def _request_retry(
     tx.run_now(str(registration.id))
 
 
-def _revoke(tx: db.Tx, encryption: Encryption, registrant: Registrant, by: str) -> None:
+def _revoke(tx: database.Tx, encryption: Encryption, registrant: Registrant, by: str) -> None:
     if registrant.join_url is not None:
         link = encryption.decrypt(registrant.join_url, f"registrants.join_url:{registrant.id}")
         digest = link_digest(link)

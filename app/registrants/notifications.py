@@ -21,7 +21,7 @@ from app.accounts import grants, quotas
 from app.accounts.models import Account
 from app.clients.zoom import AccountClient, Label, RegistrantReference, ZoomError, allows
 from app.clients.zoom.notifications import clean_text
-from app.core import db, logs
+from app.core import database, logs
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
 from app.events.models import Event
@@ -137,7 +137,7 @@ async def handle(job: JobContext[Resources]) -> None:
             tx.publish(f"registration:{registration_id}")
 
 
-async def reinstate(tx: db.Tx, registration_id: UUID, account_id: UUID | None, community_id: str) -> None:
+async def reinstate(tx: database.Tx, registration_id: UUID, account_id: UUID | None, community_id: str) -> None:
     """Have somebody added again whom a host took off inside Zoom, because an organiser wants them in."""
     result = await tx.execute(
         "UPDATE registrants SET state = 'cancelled', reason = NULL, updated_at = :now, last_notified_at = :now"
@@ -148,7 +148,7 @@ async def reinstate(tx: db.Tx, registration_id: UUID, account_id: UUID | None, c
         tx.record(commands.SyncRegistration(registration_id, account_id, community_id))
 
 
-async def _load_notification(tx: db.Tx, job: JobContext[Resources]) -> RegistrantNotification | None:
+async def _load_notification(tx: database.Tx, job: JobContext[Resources]) -> RegistrantNotification | None:
     """The notification in a delivery; None if it names no registrant or no meeting of ours."""
     delivery = await inbox.get_delivery(tx, job.id)
     notification = await inbox.read_notification(tx, job.resources.encryption, job.id)
@@ -170,14 +170,14 @@ async def _load_notification(tx: db.Tx, job: JobContext[Resources]) -> Registran
     )
 
 
-async def _can_list(tx: db.Tx, notification: RegistrantNotification) -> bool:
+async def _can_list(tx: database.Tx, notification: RegistrantNotification) -> bool:
     """Whether the grant has the scope to list registrants."""
     return allows(
         (await tx.session.get_one(Account, notification.meeting.account_id)).scopes, registrant_state.LIST_SCOPE
     )
 
 
-async def _is_stranger(tx: db.Tx, notification: RegistrantNotification) -> bool:
+async def _is_stranger(tx: database.Tx, notification: RegistrantNotification) -> bool:
     """Whether the notification is about a stranger.
 
     No registration of the event has the address, verified, and no registrant of ours at the meeting has the id.
@@ -231,7 +231,7 @@ async def _deny_at_zoom(job: JobContext[Resources], zoom: AccountClient, notific
         await zoom.set_registrants_status(notification.meeting.zoom_meeting_id or 0, "deny", [reference])
 
 
-async def _apply(tx: db.Tx, notification: RegistrantNotification) -> Sequence[UUID]:
+async def _apply(tx: database.Tx, notification: RegistrantNotification) -> Sequence[UUID]:
     """Apply the notification to our records; returns the registrations to sync now.
 
     There can be two, as registrations with one address share a registrant.

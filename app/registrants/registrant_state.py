@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from app.clients.zoom import Registrant as ZoomRegistrant
 from app.clients.zoom import allows
-from app.core import db
+from app.core import database
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
 from app.events.models import status
@@ -262,7 +262,7 @@ def is_host(
 
 
 async def save(
-    tx: db.Tx,
+    tx: database.Tx,
     job: JobContext[Resources],
     context: RegistrantContext,
     state: str,

@@ -5,14 +5,14 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from app import commands
-from app.core import db
+from app.core import database
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.registrants.models import Registrant
 from app.registrations.models import Registration
 
 
-async def request_retry(tx: db.Tx, event: Event, account_id: UUID | None, requested_by: str) -> None:
+async def request_retry(tx: database.Tx, event: Event, account_id: UUID | None, requested_by: str) -> None:
     """Sync everybody now who is going to the event and has no link.
 
     `requested_by` is MEMBER or ORGANISER: who may use the addition of the day that is reserved for people.

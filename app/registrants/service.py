@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, tuple_
 
-from app.core import db
+from app.core import database
 from app.events.models import Event
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
@@ -38,7 +38,7 @@ class GuestItem:
     position: int | None
 
 
-async def get_registrant(tx: db.Tx, registration_id: UUID, meeting: Meeting | None) -> Registrant | None:
+async def get_registrant(tx: database.Tx, registration_id: UUID, meeting: Meeting | None) -> Registrant | None:
     """The registrant of a registration at `meeting`, the meeting that serves its event."""
     if meeting is None:
         return None
@@ -48,7 +48,7 @@ async def get_registrant(tx: db.Tx, registration_id: UUID, meeting: Meeting | No
     return registrant
 
 
-async def accepts_registrants(tx: db.Tx, event: Event) -> bool:
+async def accepts_registrants(tx: database.Tx, event: Event) -> bool:
     """Whether a meeting on the event's present host takes registrants."""
     meeting = await meetings.current(tx, event.id)
     if meeting is None or meeting.host_id != event.host_id:
@@ -56,7 +56,7 @@ async def accepts_registrants(tx: db.Tx, event: Event) -> bool:
     return meeting.zoom_meeting_id is not None and meeting.state in meetings.ACTIVE_STATES
 
 
-async def reinvitable_registrations(tx: db.Tx, event_id: UUID) -> frozenset[UUID]:
+async def reinvitable_registrations(tx: database.Tx, event_id: UUID) -> frozenset[UUID]:
     """The registrations of an event whose registrant at its present meeting is denied or failed."""
     meeting = await meetings.current(tx, event_id)
     if meeting is None:
@@ -69,20 +69,20 @@ async def reinvitable_registrations(tx: db.Tx, event_id: UUID) -> frozenset[UUID
     return frozenset(found.all())
 
 
-async def registration_item(tx: db.Tx, registration: Registration) -> RegistrationItem:
+async def registration_item(tx: database.Tx, registration: Registration) -> RegistrationItem:
     """One registration as a list would show it."""
     registrant = await get_registrant(tx, registration.id, await meetings.current(tx, registration.event_id))
     return RegistrationItem(registration, registrant, await waiting_list.position(tx, registration))
 
 
-async def guest_item(tx: db.Tx, guest: Guest, registration: Registration) -> GuestItem:
+async def guest_item(tx: database.Tx, guest: Guest, registration: Registration) -> GuestItem:
     """One guest as a list would show them."""
     item = await registration_item(tx, registration)
     return GuestItem(guest, registration, item.registrant, item.position)
 
 
 async def list_for_event(
-    tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
+    tx: database.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
 ) -> Sequence[RegistrationItem]:
     """Up to `limit` registrations of an event, oldest first, from after the given (created_at, id) on."""
     meeting = await meetings.current(tx, event_id)
@@ -99,7 +99,7 @@ async def list_for_event(
 
 
 async def list_guests(
-    tx: db.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
+    tx: database.Tx, event_id: UUID, limit: int, after: tuple[datetime, UUID] | None = None
 ) -> Sequence[GuestItem]:
     """Up to `limit` guests of an event, revoked ones too, in order of invitation, from after (invited_at, id) on."""
     meeting = await meetings.current(tx, event_id)

@@ -19,7 +19,7 @@ from app.clients.zoom import (
     ZoomError,
 )
 from app.clients.zoom import Registrant as ZoomRegistrant
-from app.core import db, outbox
+from app.core import database, outbox
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
 from app.events import service as events
@@ -88,7 +88,7 @@ async def _retry_after_reset(job: JobContext[Resources], error: quotas.QuotaExha
         tx.publish(f"registration:{job.id}")
 
 
-async def _store_reason(tx: db.Tx, job: JobContext[Resources], error: ZoomError | RetryLater) -> None:
+async def _store_reason(tx: database.Tx, job: JobContext[Resources], error: ZoomError | RetryLater) -> None:
     """Store why the member has no link yet. An open attempt stays open."""
     context = await registrant_state.load(job.resources, job.id)
     if (
@@ -187,7 +187,7 @@ async def _complete_unchanged(
         tx.publish(f"registration:{job.id}")
 
 
-async def _resync_address_sharers(tx: db.Tx, context: RegistrantContext, state: str) -> None:
+async def _resync_address_sharers(tx: database.Tx, context: RegistrantContext, state: str) -> None:
     """Sync the registrations for which it matters whether this member has the address.
 
     These are the ones that wait for the address once it is free, and those that got it at the same moment.

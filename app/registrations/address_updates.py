@@ -3,14 +3,14 @@
 from uuid import UUID
 
 from app import commands, facts
-from app.core import db
+from app.core import database
 from app.core.identity import Caller
 from app.events import service as events
 from app.registrations import addresses, service
 from app.registrations.addresses import Address
 
 
-async def apply_token(tx: db.Tx, event_id: UUID, caller: Caller) -> None:
+async def apply_token(tx: database.Tx, event_id: UUID, caller: Caller) -> None:
     """Store whether the address of the caller's registration is verified, if their token says otherwise.
 
     The member's registrant and their other registrations follow.

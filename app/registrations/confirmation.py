@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, exists, select
 
-from app.core import db, memberships
+from app.core import database, memberships
 from app.core.models import Membership
 from app.events.models import Event
 from app.registrations.models import Registration
@@ -27,13 +27,13 @@ def confirmed_clause() -> ColumnElement[bool]:
     )
 
 
-async def is_confirmed(tx: db.Tx, registration: Registration, event: Event) -> bool:
+async def is_confirmed(tx: database.Tx, registration: Registration, event: Event) -> bool:
     """Whether one registration is confirmed."""
     membership = await tx.session.get(Membership, (registration.member_id, event.community_id), populate_existing=True)
     return membership is not None and membership.named_at is not None
 
 
-async def is_still_member(tx: db.Tx, event_id: UUID, member_id: str, issued_at: datetime | None) -> bool:
+async def is_still_member(tx: database.Tx, event_id: UUID, member_id: str, issued_at: datetime | None) -> bool:
     """Whether the member has not left the community since their token was issued at `issued_at`.
 
     The membership stays locked until the transaction ends, so they cannot leave meanwhile. Without a token (`issued_at`

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from app import commands
-from app.core import db
+from app.core import database
 from app.core.crypto import Encryption
 from app.registrations.models import Guest, GuestCode
 
@@ -47,7 +47,7 @@ class Codes:
     requested_at: datetime
 
 
-async def request_code(tx: db.Tx, encryption: Encryption, guest_id: UUID, browser: bytes) -> int | None:
+async def request_code(tx: database.Tx, encryption: Encryption, guest_id: UUID, browser: bytes) -> int | None:
     """Request the mail of a new code for a browser; the new code replaces the browser's previous one.
 
     Returns None, or the seconds to wait if the browser has requested `MAX_PER_HOUR` codes, or all browsers of the guest
@@ -77,7 +77,7 @@ async def request_code(tx: db.Tx, encryption: Encryption, guest_id: UUID, browse
 
 
 async def confirm(
-    tx: db.Tx, encryption: Encryption, guest_id: UUID, browser: bytes | None, typed: str
+    tx: database.Tx, encryption: Encryption, guest_id: UUID, browser: bytes | None, typed: str
 ) -> Literal["right", "wrong", "over"]:
     """Check whether `typed` is the code of the browser or the spare code, and confirm the guest if it is.
 
@@ -142,13 +142,13 @@ def _spare_associated_data(guest: Guest) -> str:
     return f"guests.code:{guest.id}"
 
 
-async def _code_of_browser(tx: db.Tx, guest_id: UUID, browser: bytes) -> GuestCode | None:
+async def _code_of_browser(tx: database.Tx, guest_id: UUID, browser: bytes) -> GuestCode | None:
     found: GuestCode | None = await tx.session.scalar(
         select(GuestCode).where(GuestCode.guest_id == guest_id, GuestCode.browser == browser)
     )
     return found
 
 
-async def _lock_guest(tx: db.Tx, guest_id: UUID) -> Guest:
+async def _lock_guest(tx: database.Tx, guest_id: UUID) -> Guest:
     """The guest's row, locked. The lock covers the codes of the guest's browsers too."""
     return await tx.session.get_one(Guest, guest_id, with_for_update=True)

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from app import facts
 from app.accounts import quotas
 from app.accounts.models import Host
-from app.core import db
+from app.core import database
 from app.core.errors import Problem, field_error, not_found
 from app.events import service as events
 from app.events.models import Event
@@ -27,7 +27,7 @@ MAX_PER_DAY = 50  # invitations by one admin on one UTC day
 
 
 async def invite(
-    tx: db.Tx,
+    tx: database.Tx,
     event_id: UUID,
     invited_by: str,
     reinvitable: Collection[UUID],
@@ -65,7 +65,7 @@ async def invite(
     return guest, registration
 
 
-async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
+async def revoke(tx: database.Tx, event_id: UUID, guest_id: UUID) -> None:
     """Revoke a guest at any time: their link is refused from now on. Revoking twice is harmless.
 
     Raises `not-found` if the event has no such guest.
@@ -96,7 +96,7 @@ async def revoke(tx: db.Tx, event_id: UUID, guest_id: UUID) -> None:
     await service.promote(tx, event)
 
 
-async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
+async def _refuse_hosts(tx: database.Tx, event: Event, email: str) -> None:
     """Raise 422 if the address is a host's or alternative host's, as Zoom accepts neither as a registrant."""
     hosts = [host_id for host_id in (event.host_id, *event.alternative_hosts) if host_id]
     matching = select(Host.id).where(Host.id.in_(hosts), func.lower(Host.email) == addresses.normalize(email).lower())
@@ -104,7 +104,7 @@ async def _refuse_hosts(tx: db.Tx, event: Event, email: str) -> None:
         raise field_error("email", "belongs to a host of this event, who comes in by starting the meeting")
 
 
-async def _find_reinvitable(tx: db.Tx, event: Event, email: str, reinvitable: Collection[UUID]) -> Guest | None:
+async def _find_reinvitable(tx: database.Tx, event: Event, email: str, reinvitable: Collection[UUID]) -> Guest | None:
     """The guest of the event with this address who may be invited again; None if no guest has the address.
 
     Raises 422 if the address is coming already. A member keeps an address from guests only if they have verified it.
@@ -125,7 +125,7 @@ async def _find_reinvitable(tx: db.Tx, event: Event, email: str, reinvitable: Co
     return known_guest
 
 
-async def _refuse_too_many(tx: db.Tx, event: Event, invited_by: str, reinvited: Guest | None) -> None:
+async def _refuse_too_many(tx: database.Tx, event: Event, invited_by: str, reinvited: Guest | None) -> None:
     """Count this invitation, or raise the problem if the event or the admin has reached the limit."""
     guest_count = await tx.session.scalar(
         select(func.count())

@@ -3,14 +3,14 @@
 from sqlalchemy import select
 
 from app import facts
-from app.core import db
+from app.core import database
 from app.events import service as events
 from app.events.models import Event, status_sql
 from app.registrations import service
 from app.registrations.models import Registration, is_guest
 
 
-async def end_registrations(tx: db.Tx, community_id: str, member_id: str) -> int:
+async def end_registrations(tx: database.Tx, community_id: str, member_id: str) -> int:
     """End a member's registrations for events of the community that are not over; returns how many ended.
 
     Freed places go to the waiting list. Guests are not members: they are revoked and do not leave.

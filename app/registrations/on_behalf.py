@@ -6,7 +6,7 @@ What they enter stays inside the community. What other communities know of the m
 from sqlalchemy import select
 
 from app.accounts import quotas
-from app.core import audit, db
+from app.core import audit, database
 from app.core.errors import Problem, field_error
 from app.core.identity import Caller
 from app.events import access
@@ -22,7 +22,9 @@ MAX_NEW_ADDRESSES_PER_DAY = 50
 MAX_COMMUNITY_ADDRESSES_PER_DAY = 200
 
 
-async def resolve_person(tx: db.Tx, event: Event, member_id: str, name: str, email: str | None, by: Caller) -> Person:
+async def resolve_person(
+    tx: database.Tx, event: Event, member_id: str, name: str, email: str | None, by: Caller
+) -> Person:
     """The member as the community knows them, or as the caller describes them if it does not.
 
     Raises 422 if an address is needed and missing or invalid, and `too-many-clicks` above the day's new addresses.
@@ -60,7 +62,7 @@ def _known_person(latest: Registration, email: str | None, entered_by: str | Non
     )
 
 
-async def _count_address(tx: db.Tx, quota_key: str, limit: int, actor: str) -> None:
+async def _count_address(tx: database.Tx, quota_key: str, limit: int, actor: str) -> None:
     """Count a new address, or raise `too-many-clicks` if the day's limit is spent."""
     if not await quotas.consume(tx, quota_key, limit):
         wait = int((quotas.resets_at(tx.now) - tx.now).total_seconds()) + 1

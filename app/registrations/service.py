@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 
 from app import commands, facts
 from app.accounts.models import Host
-from app.core import db
+from app.core import database
 from app.core.errors import Problem, field_error
 from app.core.identity import Caller
 from app.events import service as events
@@ -63,13 +63,13 @@ class Person:
         )
 
 
-async def host_account_id(tx: db.Tx, event: Event) -> UUID | None:
+async def host_account_id(tx: database.Tx, event: Event) -> UUID | None:
     """The Zoom account of the event's host; the event's registrants share that account's limits."""
     host = await tx.session.get(Host, event.host_id) if event.host_id else None
     return host.account_id if host else None
 
 
-async def get_for_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registration | None:
+async def get_for_member(tx: database.Tx, event_id: UUID, member_id: str) -> Registration | None:
     """The member's registration for the event."""
     found: Registration | None = await tx.session.scalar(
         select(Registration).where(Registration.event_id == event_id, Registration.member_id == member_id)
@@ -77,7 +77,7 @@ async def get_for_member(tx: db.Tx, event_id: UUID, member_id: str) -> Registrat
     return found
 
 
-async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Registration:
+async def rsvp(tx: database.Tx, event_id: UUID, person: Person, status: str) -> Registration:
     """Store a member's answer: `going`, `maybe` or `not_going`.
 
     A member who is going to a full event joins the waiting list. Raises the problems `event-not-found` and
@@ -122,13 +122,13 @@ async def rsvp(tx: db.Tx, event_id: UUID, person: Person, status: str) -> Regist
     return registration
 
 
-async def has_other_address(tx: db.Tx, registration: Registration) -> bool:
+async def has_other_address(tx: database.Tx, registration: Registration) -> bool:
     """Whether another registration of the member has another address."""
     differing = _with_other_address(registration).with_only_columns(Registration.id).limit(1)
     return await tx.session.scalar(differing) is not None
 
 
-async def other_registrations(tx: db.Tx, registration: Registration) -> Sequence[tuple[Registration, Event]]:
+async def other_registrations(tx: database.Tx, registration: Registration) -> Sequence[tuple[Registration, Event]]:
     """The member's registrations under another address for future events, locked, with their events.
 
     Unconfirmed registrations are left out, as no other community may learn the address.
@@ -169,7 +169,7 @@ def _visible_state(registration: Registration) -> tuple[object, ...]:
     return (registration.rsvp, registration.waiting_since, *person)
 
 
-def _create(tx: db.Tx, event: Event, person: Person) -> Registration:
+def _create(tx: database.Tx, event: Event, person: Person) -> Registration:
     address = person.address(None)
     if address is None:
         raise field_error("email", "your account has no e-mail address an invite could be sent to")
@@ -201,7 +201,7 @@ def _update_person(registration: Registration, person: Person) -> None:
     registration.locale = person.locale or registration.locale
 
 
-async def _assign_seat(tx: db.Tx, registration: Registration, status: str, *, is_full: bool) -> None:
+async def _assign_seat(tx: database.Tx, registration: Registration, status: str, *, is_full: bool) -> None:
     must_wait = status == "going" and not _has_seat(registration) and is_full
     if not must_wait:
         registration.waiting_since = None
@@ -210,7 +210,7 @@ async def _assign_seat(tx: db.Tx, registration: Registration, status: str, *, is
     registration.rsvp = status
 
 
-async def promote(tx: db.Tx, event: Event) -> None:
+async def promote(tx: database.Tx, event: Event) -> None:
     """Give free places to those who have waited longest, unless the event is closed."""
     free_seats = await waiting_list.free_seats(tx, event)
     if free_seats == 0 or event.status(tx.now) in CLOSED_STATUSES:
@@ -224,7 +224,7 @@ async def promote(tx: db.Tx, event: Event) -> None:
         tx.record(facts.RegistrationChanged(registration.id, account_id, event.community_id))
 
 
-async def ids_for_event(tx: db.Tx, event_id: UUID) -> Sequence[UUID]:
+async def ids_for_event(tx: database.Tx, event_id: UUID) -> Sequence[UUID]:
     """The ids of all registrations for the event."""
     found = await tx.session.scalars(select(Registration.id).where(Registration.event_id == event_id))
     return found.all()

@@ -6,12 +6,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import aliased
 
-from app.core import db
+from app.core import database
 from app.events.models import Event
 from app.registrations.models import Registration
 
 
-async def next_waiting_since(tx: db.Tx, event_id: UUID) -> datetime:
+async def next_waiting_since(tx: database.Tx, event_id: UUID) -> datetime:
     """A time after that of everybody who waits: now, or a microsecond after the last.
 
     A transaction that waited for the event's lock began before the one it waited for, so its `now` can be earlier.
@@ -22,7 +22,7 @@ async def next_waiting_since(tx: db.Tx, event_id: UUID) -> datetime:
     return max(tx.now, last + timedelta(microseconds=1)) if last else tx.now
 
 
-async def free_seats(tx: db.Tx, event: Event) -> int | None:
+async def free_seats(tx: database.Tx, event: Event) -> int | None:
     """How many more people can come; None if the event has no limit."""
     if event.capacity is None:
         return None
@@ -34,7 +34,7 @@ async def free_seats(tx: db.Tx, event: Event) -> int | None:
     return max(0, event.capacity - (going or 0))
 
 
-async def position(tx: db.Tx, registration: Registration) -> int | None:
+async def position(tx: database.Tx, registration: Registration) -> int | None:
     """The place on the waiting list, from 1; None for a member who is not on it."""
     if registration.waiting_since is None:
         return None

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from app import web
-from app.core.db import Tx
+from app.core.database import Tx
 from app.core.errors import PROBLEMS, TOO_MANY_RESPONSE, Problem, field_error, not_found
 from app.core.identity import Caller
 from app.events import access, event_times, service, spaces

@@ -28,7 +28,7 @@ from sqlalchemy.orm import aliased, defer
 
 from app.accounts import hosts
 from app.accounts.models import Account, Host
-from app.core.db import Tx
+from app.core.database import Tx
 from app.core.identity import Caller
 from app.core.models import Community, OutboxRow
 from app.events import access

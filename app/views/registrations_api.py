@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app import commands, web
-from app.core import audit, db, identity, logs
+from app.core import audit, database, identity, logs
 from app.core.errors import PROBLEMS, Problem, not_found
 from app.core.text_cleaning import single_line
 from app.events import access
@@ -207,7 +207,7 @@ async def send_invite_again(event_id: EventId, caller: Caller, tx: Tx) -> Invite
 
 
 async def _own_invite(
-    tx: db.Tx, event_id: UUID, caller: identity.Caller
+    tx: database.Tx, event_id: UUID, caller: identity.Caller
 ) -> tuple[Event, Registration, invite_state.InviteState]:
     """The caller's own registration, locked, and the invite they hold or are about to."""
     event = await access.get_visible(tx, event_id, caller)
@@ -238,7 +238,7 @@ def registrant_view(event: Event, registration: Registration, registrant: Regist
     return RegistrantView(state="pending", reason=None) if event.on_zoom and has_seat else None
 
 
-def _registration_view(tx: db.Tx, event: Event, item: RegistrationItem) -> RegistrationView:
+def _registration_view(tx: database.Tx, event: Event, item: RegistrationItem) -> RegistrationView:
     registration, registrant = item.registration, item.registrant
     renamed = registrant is not None and registrant.join_url is not None and registrant.name != registration.name
     return RegistrationView.model_validate(

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.core.db import Tx
+from app.core.database import Tx
 from app.core.errors import not_found
 from app.invitations import preferences, reminder_texts, texts
 from app.invitations.preferences import Preference

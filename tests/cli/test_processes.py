@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 
 from app.cli import BAD_SETTINGS, main
-from app.core import db, logs
+from app.core import database, logs
 from app.core.settings import Settings, SettingsError
 from app.devstack.servers import LOOPBACK, Server
 from app.jobs import JOBS
@@ -128,7 +128,7 @@ async def test_a_database_url_may_say_how_the_connection_is_secured(database_url
     settings = Settings.model_validate(values | {"database_url": f"{database_url}?sslmode={mode}"})
     async with open_resources(settings, JOBS) as resources, resources.db.transaction() as tx:
         assert (await tx.execute("SELECT 1")).scalar() == 1
-    await db.migrate(settings.database_url.get_secret_value())
+    await database.migrate(settings.database_url.get_secret_value())
 
 
 async def test_a_database_that_cannot_be_reached_safely_is_not_used(database_url: str) -> None:

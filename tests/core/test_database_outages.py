@@ -17,6 +17,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+from app.core.database import Database, migrate
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -24,7 +25,6 @@ from app.clients.hooks import HookSender
 from app.core.clock import Clock
 from app.core.database_errors import is_database_unavailable
 from app.core.database_timeouts import COMMAND_TIMEOUTS, JOB_TIMEOUTS, REQUEST_TIMEOUTS
-from app.core.db import Database, migrate
 from app.core.pubsub import PubSub
 from app.devstack import servers
 from app.devstack.mailbox import Mailbox

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core import batching, db
+from app.core import batching, database
 from app.core.job_runner import JobContext
 from app.web import Tx, transaction
 from tests.core.conftest import Harness
@@ -142,7 +142,7 @@ async def test_who_lost_rows_to_another_worker_writes_nothing_of_what_was_done_w
     for key in ("lost", "kept"):
         await harness.change(key)
 
-    async def slowly(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def slowly(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         await tx.execute("UPDATE things SET observed = 7 WHERE key = ANY(:keys)", keys=list(keys))
         await harness.resources.db.pool.execute("UPDATE outbox SET lease = gen_random_uuid() WHERE key = 'lost'")
         return batching.BatchResult(done=list(keys))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import commands, facts
-from app.core import batching, db, queues
+from app.core import batching, database, queues
 from app.core.job_runner import JobContext, JobRunner, JobTable
 from app.core.outbox import JobRequest, RetryLater
 from app.core.queues import ConcurrencyLimits
@@ -76,7 +76,7 @@ async def claimed_with(harness: Harness, queue: str, batch_size: int) -> dict[st
     own = await harness.claim_key(f"own {queue}")
     claimed: list[str] = []
 
-    async def note(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def note(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         claimed.extend(key.split(" ")[0] for key in keys)
         return batching.BatchResult(done=list(keys))
 
@@ -91,7 +91,7 @@ async def test_rows_that_a_batch_holds_take_nobodys_place(flooded: Harness) -> N
     own = await flooded.claim_key("own")
     limits = {"delivery": ConcurrencyLimits(4, 4, 16)}
 
-    async def meanwhile(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def meanwhile(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         await fill_queue(flooded, "delivery:quiet", 1)
         claimed = await runner_of(flooded, limits).claim(10, MAX_PER_QUEUE)
         assert await queues_of_rows(flooded, claimed) == ["delivery:flood"] * 3 + ["delivery:quiet"]
@@ -109,7 +109,7 @@ async def test_a_row_that_asked_to_wait_is_not_read_before_its_moment(harness: H
     moment = harness.clock.now() + timedelta(minutes=5)
     reads = list[str]()
 
-    async def too_early(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def too_early(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         batch = batching.BatchResult()
         for key in keys:
             with batch.handling(key):
@@ -136,7 +136,7 @@ async def test_each_row_of_a_batch_fails_as_it_would_by_itself(harness: Harness)
         "delivery:mixed 2": RetryLater("when_reconnected", "when_reconnected"),
     }
 
-    async def fail(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def fail(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         return batching.BatchResult(failed={key: errors[key] for key in keys})
 
     await harness.change("own", queue="delivery:mixed")
@@ -154,7 +154,7 @@ async def test_what_spoils_a_batch_is_not_put_into_another_one(harness: Harness)
     await fill_queue(harness, "delivery:spoiled", 20)
     tries: list[int] = []
 
-    async def break_batch(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def break_batch(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         tries.append(len(keys))
         raise RuntimeError
 
@@ -172,7 +172,7 @@ async def test_a_row_is_done_although_what_waits_beside_it_cannot_be(harness: Ha
     await fill_queue(harness, "delivery:a", 2)
     own = JobContext(await harness.claim_key("own"), harness.resources, harness.resources.db, None)
 
-    async def break_batch(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def break_batch(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         raise RuntimeError
 
     async with batching.with_batch(own, harness.resources.db.pool, OBSERVE, break_batch, 25), own.complete():
@@ -185,7 +185,7 @@ async def test_what_waits_beside_a_row_is_done_although_the_row_cannot_be(harnes
     await fill_queue(harness, "delivery:a", 2)
     own = JobContext(await harness.claim_key("own"), harness.resources, harness.resources.db, None)
 
-    async def do(tx: db.Tx, keys: Sequence[str]) -> batching.BatchResult:
+    async def do(tx: database.Tx, keys: Sequence[str]) -> batching.BatchResult:
         return batching.BatchResult(done=list(keys))
 
     with pytest.raises(RetryLater):

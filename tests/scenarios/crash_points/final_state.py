@@ -8,7 +8,8 @@ from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
-from app.core.db import Model
+from app.core.database import Model
+
 from app.core.models import OutboxRow
 from tests.support.service import RunningService
 
