@@ -44,9 +44,9 @@ from app.privacy import api as privacy
 from app.resources import Resources, open_resources
 from app.views import api as views
 from app.views import guests_api as guests
+from app.views import problems, unsubscribe
 from app.views import registrations_api as registrations
 from app.views import settings as settings_views
-from app.views import unsubscribe
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -69,6 +69,7 @@ for router in (
     live.router,
     settings_views.router,
     unsubscribe.router,
+    problems.router,
     hooks_api.router,
     privacy.router,
 ):
