@@ -3,12 +3,12 @@
 import asyncio
 
 from alembic import context
-from app.core.database import Model, create_engine
 from sqlalchemy import Connection
 
 from app.accounts import models as accounts
 from app.attendance import models as attendance
 from app.core import models as core
+from app.core.database import Model, create_engine
 from app.events import models as events
 from app.hooks import models as hooks
 from app.inbox import models as inbox

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import hypothesis
 import pytest
 import structlog
-from app.core.database import migrate
 from redis.asyncio import Redis
 
+from app.core.database import migrate
 from app.devstack.mailbox import Mail, Mailbox
 from app.devstack.stack import S3, Stack
 from tests.support import calendars

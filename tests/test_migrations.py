@@ -14,10 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from app.core.database import MIGRATIONS, Model, migrate
 from sqlalchemy import JSON, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.core.database import MIGRATIONS, Model, migrate
 from app.devstack.stack import Stack
 
 APP = Path(__file__).parents[1] / "app"

@@ -17,12 +17,12 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-from app.core.database import Database, migrate
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.clients.hooks import HookSender
 from app.core.clock import Clock
+from app.core.database import Database, migrate
 from app.core.database_errors import is_database_unavailable
 from app.core.database_timeouts import COMMAND_TIMEOUTS, JOB_TIMEOUTS, REQUEST_TIMEOUTS
 from app.core.pubsub import PubSub

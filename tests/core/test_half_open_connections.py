@@ -11,11 +11,11 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 import pytest
-from app.core.database import Database, migrate
 from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.clock import Clock
+from app.core.database import Database, migrate
 from app.core.database_timeouts import JOB_TIMEOUTS, REQUEST_TIMEOUTS
 from app.core.pubsub import PubSub
 from app.devstack.mailbox import Mailbox

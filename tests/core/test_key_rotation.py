@@ -12,7 +12,6 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from app.core.database import Database, Model, Tx
 from pydantic import SecretStr
 from sqlalchemy import LargeBinary
 from typer.testing import CliRunner
@@ -21,6 +20,7 @@ import app
 from app.cli import commands, keys
 from app.core import key_rotation
 from app.core.crypto import Encryption
+from app.core.database import Database, Model, Tx
 from app.core.encrypted_columns import ColumnLocation
 from app.core.settings import Settings
 from app.resources import open_resources

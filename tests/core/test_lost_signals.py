@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import arq.worker
 import asyncpg
 import pytest
-from app.core.database import migrate
 from redis.asyncio import Redis
 
 from app import worker as module
 from app.core.asyncpg_pool import DATABASE_ERRORS
+from app.core.database import migrate
 from app.core.pubsub import CHANNEL, PubSub
 from app.devstack import servers
 from app.devstack.mailbox import Mailbox

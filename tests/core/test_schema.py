@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from app.core.database import MIGRATIONS, migrate
 
 from app.cli import BAD_SETTINGS
 from app.core import schema
 from app.core.asyncpg_pool import AsyncpgPool
+from app.core.database import MIGRATIONS, migrate
 from app.devstack.mailbox import Mailbox
 from app.devstack.stack import Stack
 from tests.cli.test_processes import SETTINGS, run

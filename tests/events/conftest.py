@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from app.core.database import Database, Tx
 from pydantic import TypeAdapter
 
 from app.accounts.models import Account, Host
 from app.core.clock import Clock
+from app.core.database import Database, Tx
 from app.core.models import Community
 from app.core.pubsub import PubSub
 from app.events import service

@@ -4,7 +4,6 @@ Links stay, unless it cannot be told whose they are.
 """
 
 from app.core.database import migrate
-
 from tests.test_migrations import empty_url, execute_script, fetch_rows
 
 __all__ = ["empty_url"]  # the fixture

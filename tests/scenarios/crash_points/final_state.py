@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from app.core.database import Model
-
 from app.core.models import OutboxRow
 from tests.support.service import RunningService
 

@@ -9,10 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from unittest.mock import patch
 
-from app.core.database import Tx
-
 from app import main
 from app.core import logs
+from app.core.database import Tx
 from app.core.outbox import ClaimedJob
 from app.core.settings import read_settings
 from app.worker import run_worker

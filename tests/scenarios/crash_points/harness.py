@@ -15,12 +15,12 @@ from datetime import timedelta
 from pathlib import Path as File
 from typing import Any
 
-from app.core.database import Model
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.core import outbox
+from app.core.database import Model
 from app.core.models import OutboxRow
 from app.devstack.mailbox import Mail
 from tests.core.conftest import environment

@@ -21,7 +21,6 @@ from unittest.mock import patch
 from uuid import UUID
 
 import httpx
-from app.core.database import Tx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -29,6 +28,7 @@ from app.clients.mail import Mailer
 from app.core import logs
 from app.core.asyncpg_pool import AsyncpgPool
 from app.core.clock import Clock
+from app.core.database import Tx
 from app.core.job_runner import JobRunner
 from app.core.outbox import ClaimedJob
 from app.core.settings import read_settings
