@@ -1,4 +1,4 @@
-"""What the service does by itself, on one screen: fact or command -> jobs, and periodic jobs."""
+"""The table of jobs: which fact or command requests which jobs, and which jobs run periodically."""
 
 from collections.abc import Callable
 from datetime import timedelta

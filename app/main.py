@@ -1,4 +1,4 @@
-"""The API process."""
+"""The API process: the application with its routes, middleware and error handlers; its server; health checks."""
 
 import asyncio
 import contextlib

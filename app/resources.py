@@ -1,4 +1,4 @@
-"""The resources of a process, opened once, closed once, and passed to the code that needs them."""
+"""The resources of a process: settings, clock, database, pub/sub, encryption, clients. Opened and closed once."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable

@@ -1,4 +1,7 @@
-"""What a route may depend on: a transaction that commits before the response, the caller, resources."""
+"""What a route may depend on: transaction, caller and role, resources, idempotency, paging, entity tags.
+
+The transaction commits before the response begins.
+"""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Reads from Zoom who gave an account's grant, who else can host, and their settings."""
+"""Reads an account from Zoom: the user who granted access, other users who can host, and settings."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping

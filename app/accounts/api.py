@@ -1,4 +1,4 @@
-"""HTTP routes of a community's Zoom integration, for its admins."""
+"""Routes for admins of a Zoom integration: card, hosts, sync, webhook secret, preflight, disconnecting."""
 
 from collections.abc import Sequence
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Access tokens of accounts: decrypted for one call, and refreshed once across all processes.
+"""Zoom clients for accounts: access tokens, decrypted for one call and refreshed once across all processes.
 
 Zoom's refresh token is spent by using it (developers.zoom.us/docs/integrations/oauth/#using-a-refresh-token). So a
 refresh is the one vendor call that is made under a row lock. The lock is on `grants`, which no other table references.

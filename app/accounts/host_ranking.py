@@ -1,4 +1,4 @@
-"""Ranks the hosts that an admin or coach can choose, and says why one is unavailable (pure)."""
+"""Ranks the hosts that one can choose for an event, with each one's warnings or why it is unavailable (pure)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Warnings for admins and coaches about what works less than it could (pure).
+"""Builds the warnings about hosts and meetings: limits, recording, quota, scopes, refused fields (pure).
 
 A warning refuses nothing. It is shown before an event gets the host, and afterwards on the event.
 """

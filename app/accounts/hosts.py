@@ -1,4 +1,4 @@
-"""Hosts of the connected accounts: kept equal to Zoom, offered for events, matched with members."""
+"""Hosts of accounts: updates them from Zoom, finds, checks and offers them, assigns them to members."""
 
 from datetime import datetime
 from uuid import UUID

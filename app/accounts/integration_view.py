@@ -1,4 +1,4 @@
-"""The "Video & meetings" card: the connected accounts as an admin sees them."""
+"""The "Video & meetings" card for admins: connected accounts with hosts, scopes, webhooks and token errors."""
 
 from collections import defaultdict
 from collections.abc import Sequence

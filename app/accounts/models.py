@@ -1,4 +1,4 @@
-"""Tables of connected Zoom accounts, their grants, hosts, reservations and used limits."""
+"""Tables of accounts, grants, pending connects, revocations, hosts, reservations, rate limits and quotas."""
 
 from datetime import datetime
 from typing import Any

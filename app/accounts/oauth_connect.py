@@ -1,4 +1,4 @@
-"""First part of the OAuth flow: state, PKCE, and the code that waits for confirmation.
+"""First part of the OAuth flow: consent URL with state and PKCE, Zoom's callback, the code that waits.
 
 The code comes back through a browser, so anybody can be sent to the callback with somebody else's code. The app only
 stores it, and exchanges it when the admin who began confirms. So a forged link cannot connect a stranger's Zoom to a

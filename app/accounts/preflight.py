@@ -1,4 +1,4 @@
-"""Checks what would go wrong with an account, before it does (pure)."""
+"""Preflight checks of an account (pure): scopes, licences, quotas, webhooks, length, recording, livestream."""
 
 from collections.abc import Iterator, Sequence
 

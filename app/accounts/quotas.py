@@ -1,4 +1,6 @@
-"""Daily limits of Zoom, and limits of our own: one row per key and UTC day, counted before the call.
+"""Counts uses of Zoom's daily limits and of our own daily and hourly limits: consume, refund, remaining.
+
+A use is counted before the call. There is one row for each key and UTC day.
 
 Zoom's day ends at 00:00 UTC (developers.zoom.us/docs/api/rate-limits/). Its keys are `host:<Zoom user>`,
 `registrant:<meeting>:<SHA-256 of the e-mail>` (`registrant-beyond:` for what only Zoom can count) and

@@ -1,4 +1,4 @@
-"""Rate limiter for calls to one Zoom account, shared by all processes.
+"""Rate limiter for calls to one Zoom account, shared by all processes; infers the plan that sets its limits.
 
 Zoom limits calls per second by rate label and by the account's plan (developers.zoom.us/docs/api/rate-limits/). One SQL
 statement reserves the next free slot of a Zoom account and label, whichever of its connections here makes the call.

@@ -1,4 +1,7 @@
-"""Reserves time for hosts, coaches and members; the database lets no two of one key overlap."""
+"""Reserves time for hosts, coaches and members without overlaps: reserve, release, suspend, resume.
+
+The database lets no two reservations of one key overlap.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

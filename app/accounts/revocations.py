@@ -1,4 +1,4 @@
-"""Tokens that wait to be revoked at Zoom after a disconnect here."""
+"""Tokens that wait to be revoked at Zoom after a disconnect: stored encrypted, read, replaced, deleted."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

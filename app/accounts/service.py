@@ -1,4 +1,7 @@
-"""Finds, stores and disconnects accounts: local changes in the caller's transaction, no network."""
+"""Finds, stores, updates and disconnects accounts, in the caller's transaction.
+
+Nothing here calls Zoom.
+"""
 
 from datetime import datetime
 from uuid import UUID

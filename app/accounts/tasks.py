@@ -1,4 +1,4 @@
-"""Jobs about accounts: reading them, revoking tokens after a disconnect, and cleaning up."""
+"""Jobs about accounts: reading them from Zoom at least daily, revoking tokens, deleting expired rows."""
 
 from datetime import datetime, timedelta
 

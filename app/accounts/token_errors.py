@@ -1,4 +1,4 @@
-"""Failures of the token endpoint that do not end a grant: their texts, and `token_error`.
+"""Failures of the token endpoint: messages, storing and clearing `token_error`, marking `needs_reauth`.
 
 Only `invalid_grant` ends a grant. Every other failure says nothing about a meeting or a registrant. It is stored on the
 account (`token_error`), shown on its card, and cleared when the next token arrives.

@@ -1,4 +1,4 @@
-"""Stores the encrypted tokens: one `grants` row for each connected account."""
+"""Stores, reads, locks and deletes the encrypted tokens: one `grants` row for each connected account."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

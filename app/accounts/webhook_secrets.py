@@ -1,4 +1,4 @@
-"""An account's own webhook secret, and the previous ones, which stay valid for a day.
+"""An account's own webhook secret: replaced and erased; previous secrets stay valid for a day.
 
 At Zoom a new secret counts from one moment to the next, and here from the moment an admin enters it. What Zoom signs in
 between, and its later repetitions, must not be lost. So previous secrets stay valid for a day after the last change. If

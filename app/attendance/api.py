@@ -1,4 +1,4 @@
-"""Attendance over HTTP, for admins of the community and the event's coach."""
+"""Routes for admins and the coach: an event's attendance as JSON, CSV or SVG; assigning a session to a member."""
 
 from typing import Annotated, Literal
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Which clients are one connection, and when it was inside the meeting.
+"""Groups the clients of an event into connections, and derives when each was inside the meeting.
 
 Pure functions of values, so the order and repetition of notifications make no difference.
 

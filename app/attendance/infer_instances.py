@@ -1,4 +1,4 @@
-"""Infers that an instance runs from its participants, where Zoom did not report its start or restart."""
+"""Infers unreported starts of instances from their participants, and moves inferred ends to the last departure."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Decides whose session it is, how certain that is, and why (pure).
+"""Matches sessions with members: whose each session is, how certain that is, and why (pure).
 
 A registrant id identifies our member for certain, and so does a Zoom user who is signed in. An address is only what
 Zoom shows. A click on Join shortly before is a coincidence that fits, and counts only if the session can be that

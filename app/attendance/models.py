@@ -1,4 +1,4 @@
-"""Table of the clients Zoom saw in meetings."""
+"""Table of participant sessions: one client in one instance, with when it joined, left or waited."""
 
 from datetime import datetime
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""What a notification says about a participant (pure).
+"""Parses a notification about a participant: who joined, left, waits or stopped waiting, and when (pure).
 
 Fields: developers.zoom.us/docs/api/meetings/events/, under `meeting.participant_joined` and similar events. All but a
 few may be missing, and ids are text or numbers.

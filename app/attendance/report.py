@@ -1,4 +1,7 @@
-"""Builds the attendance report from Zoom's data, the registrations and the clicks on Join."""
+"""Builds an event's attendance report: attendees, unknown participants, no-shows and shared links.
+
+It combines Zoom's data with the registrations and the clicks on Join.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

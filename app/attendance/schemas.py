@@ -1,4 +1,4 @@
-"""JSON schemas of the attendance, for admins and coaches."""
+"""JSON schemas of the attendance report, and the conversion of a report into them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta

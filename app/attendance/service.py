@@ -1,4 +1,4 @@
-"""Stores what Zoom says about participants, and whom people assign: local changes in the caller's transaction."""
+"""Stores participant events, Zoom's report, and whom people assign sessions to, in the caller's transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import get_args

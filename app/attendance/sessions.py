@@ -1,4 +1,4 @@
-"""Who was there and for how long, from the moments at which clients came and left.
+"""Combines a person's sessions into attendance (minutes, share, overlaps), with interval arithmetic.
 
 Pure functions of values: the order of notifications, and how often they arrive, make no difference.
 

@@ -1,4 +1,4 @@
-"""A picture of who was there when: one row for each person, one bar for each session. Pure.
+"""Attendance as an SVG picture of who was there when: one row per person, one bar per session. Pure.
 
 All text that people typed is escaped. The picture contains no style and no script, so it can be shown under
 `Content-Security-Policy: default-src 'none'; sandbox`.

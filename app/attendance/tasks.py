@@ -1,4 +1,4 @@
-"""Jobs that follow from what Zoom says about participants."""
+"""Jobs of attendance: storing participants' notifications, finalizing, and asking about unreported meetings."""
 
 from collections.abc import Sequence
 

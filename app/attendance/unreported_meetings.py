@@ -1,4 +1,6 @@
-"""Meetings for which Zoom reported neither start nor end, for example because this service was down.
+"""Finds meetings that should be over without a reported start or end, and asks Zoom when they were held.
+
+Reports are missing, for example, if this service was down.
 
 After the scheduled end Zoom is asked a few times, where the grant allows it. What Zoom knows is stored as inferred, and
 everything else follows as if it had been notified. No response is taken as proof that nothing was held.

@@ -1,4 +1,4 @@
-"""The environment of a run, exposed to faults.
+"""Starts and supervises the processes of a run, with the proxies between them that faults use.
 
 It has servers, a simulated Zoom, two API processes and three workers.
 """

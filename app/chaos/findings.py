@@ -1,4 +1,4 @@
-"""The result of an invariant. Pure."""
+"""The result of an invariant: what it checked, its violations by object, and what it excused. Pure."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""The processes of a run. Each is supervised: it is restarted when it ends."""
+"""One supervised process of a run: started, signalled, stopped, and restarted when it ends."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The process that `app.chaos.shifted_clock` replaces itself with.
+"""Runs an API or worker process under the shifted clock; `app.chaos.shifted_clock` replaces itself with it.
 
 Usage: `python -m app.chaos.shifted_clock_process SHIFT api --port 8000`.
 """

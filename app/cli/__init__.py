@@ -1,4 +1,4 @@
-"""The command line, `kindryn-zoom`: the processes, and what an operator looks into.
+"""The command line `kindryn-zoom`: API, worker, migration, outbox, deliveries, keys, reconcile, scopes, OpenAPI.
 
 The wheel holds only this command. `kindryn-zoom-dev` (`app/demo/cli.py`) is the one for development.
 """

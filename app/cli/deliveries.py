@@ -1,4 +1,4 @@
-"""`kindryn-zoom deliveries`: list what Zoom delivered and what it led to, and interpret it once more."""
+"""`kindryn-zoom deliveries`: list what Zoom delivered, show one redacted, and interpret deliveries again."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Commands that print what the service is: the scopes it asks for, and its OpenAPI document."""
+"""Commands `scopes` and `openapi`: print the Zoom scopes the app asks for, and its OpenAPI document."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`kindryn-zoom rotate-keys`: encrypt everything anew with the first key, so that an older one can go."""
+"""`kindryn-zoom rotate-keys`: re-encrypt every stored value with the first key, so that older keys can go."""
 
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Commands that run a process of the service, and the one that migrates its database."""
+"""Commands `api`, `worker` and `migrate`: run a process of the service, or migrate its database."""
 
 import gc
 import socket

@@ -1,4 +1,4 @@
-"""Standard Webhooks: sends one signed message to an endpoint that a community chose.
+"""Client for Standard Webhooks: checks an endpoint's URL, and signs and sends one message to it.
 
     HookError           the message did not arrive; the text is for admins and repeats nothing from the response
     ├── UrlNotAllowed   messages may not go to this address

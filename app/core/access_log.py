@@ -1,4 +1,7 @@
-"""Middleware: each request's correlation id, access line and count. Pure ASGI: every click pays for it."""
+"""Middleware: gives each request a correlation id, logs and counts it, and logs unexpected errors.
+
+Pure ASGI, because it runs on every request.
+"""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Resets the times in the outbox of a database that was restored from a backup."""
+"""Resets due times, leases and waits in the outbox of a database that was restored from a backup."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Audit of actions on another person's behalf, which outlives the logs. Ids only, no names or addresses."""
+"""Audit of what somebody did to or for another person, kept a year. Ids only, no names or addresses."""
 
 from datetime import datetime, timedelta
 from uuid import uuid4

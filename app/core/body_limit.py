@@ -1,4 +1,7 @@
-"""Limits on a request's body, checked before a route reads it. Pure ASGI: every click pays for it."""
+"""Refuses request bodies that are too large, and JSON that is costly or ambiguous to read.
+
+Pure ASGI, because it runs on every request.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""Keeps caches from storing responses for another caller. Pure ASGI: every click pays for it."""
+"""Middleware that adds `Cache-Control: no-store` and `Vary` to every response.
+
+So no cache stores a response for another caller. Pure ASGI, because it runs on every request.
+"""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,4 +1,4 @@
-"""Encryption of stored secrets, and tokens of which only a digest is stored.
+"""Encryption of stored secrets under rotatable keys, keyed signatures, and random tokens stored as digests.
 
 An encrypted value is `version (1 byte) | length of the key id (1) | key id | nonce (12) | ciphertext and tag (16)`. The
 cipher is AES-256-GCM (NIST SP 800-38D). Its associated data is everything before the nonce plus the row the value

@@ -1,4 +1,4 @@
-"""The database: transactions that record facts and commands, and the only place that commits.
+"""The database: engine, pool, transactions that record facts and commands (only they commit), migrations.
 
 Most code uses SQLAlchemy: ORM and Core for ordinary work, and SQL text where the statement itself is the point
 (claiming, upserts, reports). The hot paths use asyncpg directly, through `Database.pool`: receiving a webhook, joining,

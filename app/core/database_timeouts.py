@@ -1,4 +1,4 @@
-"""How long a process waits for the database, and how long the database waits for a process.
+"""Timeouts of database connections for requests and jobs: locks, statements, idle transactions, dead peers.
 
 An open connection proves nothing: the other end may be frozen, or gone without a word. A process that stops in the
 middle of a transaction loses the transaction and its locks, so that it does not block others for long.

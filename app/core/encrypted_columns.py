@@ -1,4 +1,4 @@
-"""Which columns hold encrypted values, and what each value is bound to."""
+"""The type of an encrypted column, which columns have it, and what each value is bound to."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Reads the platform's signed token into a `Caller` (RFC 7519, as hardened by RFC 8725). Pure.
+"""Verifies the platform's signed token and reads it into a `Caller` (RFC 7519, RFC 8725). Pure.
 
 PyJWT verifies the signature. This module splits the token itself, because PyJWT's strict parser reads it character by
 character, which costs as much as the signature.

@@ -1,4 +1,4 @@
-"""Re-encrypts every stored value with the first key, while the service runs.
+"""Re-encrypts every stored value with the first key while the service runs, and counts values by key.
 
 A rotation blocks no request, and no request blocks it. It skips a row that somebody is changing and looks at it again
 later, and it replaces a value only if the value is still the one that was read. A batch is one statement that keeps its

@@ -1,4 +1,4 @@
-"""URLs that contain names people chose. Pure.
+"""Links with names that people chose: a community's SPA page, and any URL percent-encoded to ASCII. Pure.
 
 A slug may have any letters, but a header and a link take ASCII only.
 """

@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line on standard output, each with its correlation id.
+"""Logs: one JSON object per line on standard output, redacted, with its correlation id.
 
 Callers log facts and ids, never names, e-mails, tokens or links. `redact` catches what slips through.
 """

@@ -1,4 +1,4 @@
-"""Which communities tokens have named for a member, and which of them the member has left.
+"""Which communities tokens have named for a member, and which the member has left; stores communities.
 
 The platform's token is the only source for who belongs where, and it is valid for up to a day. Two facts must outlive
 it. A community that no token of a member has named may not use anything the member enters elsewhere. And a member who

@@ -1,4 +1,4 @@
-"""Tables of the mechanism, and the communities everything belongs to."""
+"""Tables of the outbox, paused queues, idempotency keys, communities, memberships and audit entries."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,6 @@
-"""The outbox: one row per (job, key), the only record of the work that is still to be done.
+"""The outbox: its rows and SQL, one row per (job, key), and when a row whose run failed is tried again.
+
+It is the only record of the work that is still to be done.
 
 A row counts how often it was requested (`generation`). A worker claims it with a lease, and completion deletes it only
 if neither has changed since. So a change made during a run is never lost. Leases use the database's own clock, because

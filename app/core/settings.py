@@ -1,4 +1,4 @@
-"""The environment, read once. Missing or malformed settings stop the process, one line for each."""
+"""Reads all settings from the environment, once; stops the process with a line for each that is wrong."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping

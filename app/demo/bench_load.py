@@ -1,4 +1,4 @@
-"""The benchmark's load: 32 HTTP/1.1 connections.
+"""The benchmark's load generator: requests on 32 HTTP/1.1 connections, and how long each response took.
 
 Each sends its next request as soon as it has a response.
 """

@@ -1,4 +1,7 @@
-"""The steps of the reviewer plan (product document, section 7), as people do them."""
+"""Steps of the reviewer plan as people do them: connect, provision, RSVP, cancel, disconnect.
+
+The plan is section 7 of the product document. Step 5 is `step_webhooks`.
+"""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""One server of the embedded stack: a child process on a free loopback port. Linux only.
+"""Starts a server as a child process on a free loopback port: PostgreSQL, Valkey, S3 or another. Linux only.
 
 The child ends with its parent.
 """

@@ -1,4 +1,4 @@
-"""The platform's receiver of hooks.
+"""The platform's receiver of hooks: verifies signatures, keeps the messages, and can wait for one.
 
 It verifies signatures by the Standard Webhooks specification alone.
 """

@@ -1,4 +1,4 @@
-"""Who may see, manage, administer and edit an event: the one place for these rules.
+"""Who may see an event, manage it (coach or admin) and administer it (admin): the one place for these rules.
 
 A caller who may not see an event gets the same 404 as for an id that does not exist. Whether a member may join is
 another question (`joining.decide`), and so is who may read a live event (`live.permissions`).

@@ -1,4 +1,7 @@
-"""Create, change, cancel and delete events in the caller's transaction. Nothing here calls Zoom."""
+"""Creates, changes, cancels and deletes events and stores their live state, in the caller's transaction.
+
+Nothing here calls Zoom.
+"""
 
 from datetime import datetime
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""Settings of a community that hold for all of its events, and their defaults."""
+"""Settings of a community for all its events: reminder times and the attendance threshold, with defaults."""
 
 from datetime import datetime
 from typing import Annotated, Any

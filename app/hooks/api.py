@@ -1,4 +1,4 @@
-"""HTTP routes by which a community's admins set up and monitor its hooks."""
+"""Routes for a community's hooks: create, change, delete, test, rotate the secret, attempts, redeliver."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

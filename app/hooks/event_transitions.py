@@ -1,4 +1,4 @@
-"""Which messages the platform still needs about an event, in order. Pure.
+"""Which messages about an event (live, ended, host missing) are still to be sent, in order. Pure.
 
 Going live and ending are announced in turn, even if both were noticed late, together or in the wrong order. If the
 event went live and ended several times before anything was announced, this is announced once.

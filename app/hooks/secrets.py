@@ -1,4 +1,4 @@
-"""The secret that signs an endpoint's messages, and the previous one.
+"""Secrets that sign an endpoint's messages: issued, rotated, and the previous one, valid for a day.
 
 A receiver cannot change its secret at the very moment we do, so for a day messages carry two signatures.
 """

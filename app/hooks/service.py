@@ -1,4 +1,4 @@
-"""Endpoints and their messages: local changes in the caller's transaction."""
+"""Endpoints and their messages: create, enable, delete, test, redeliver, list; in the caller's transaction."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Jobs that create messages from what happened, and send them."""
+"""Jobs that create messages about events, attendance, registrations and accounts, send them, and clean up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

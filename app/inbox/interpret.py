@@ -1,4 +1,4 @@
-"""Turns a notification into facts (pure).
+"""Turns a notification into facts, and reads from it who removed the app and when (pure).
 
 Sources of the event names: developers.zoom.us/docs/api/meetings/events/.
 """

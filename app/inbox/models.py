@@ -1,4 +1,4 @@
-"""The table of Zoom's deliveries."""
+"""The table of deliveries: Zoom's authentic notifications, each stored once."""
 
 from datetime import datetime
 from uuid import UUID, uuid4

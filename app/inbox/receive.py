@@ -1,4 +1,7 @@
-"""Finds out who signed a delivery, and stores it. A hot path, so it uses asyncpg alone."""
+"""Finds whose secrets may sign a delivery, and stores the delivery once, encrypted, with its jobs.
+
+A hot path, so it uses asyncpg alone.
+"""
 
 import hashlib
 import secrets

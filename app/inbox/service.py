@@ -1,4 +1,4 @@
-"""Reads stored deliveries, finds their accounts, and prunes them."""
+"""Reads stored deliveries, finds their accounts and the meetings they mention, and prunes them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

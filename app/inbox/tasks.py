@@ -1,4 +1,4 @@
-"""Jobs that process deliveries."""
+"""Jobs on deliveries: turn them into facts, reread an account, disconnect it after deauthorization, clean up."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Routes for a member's own mails and calendar."""
+"""Routes for a member's reminders, calendar feed, and links that add an event to their calendar."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""The invite: one member's calendar entry for one event. Pure.
+"""Renders a member's calendar entry for an event as iCalendar: invite, download, feed entry. Pure.
 
 The rules are iTIP (RFC 5546) and iCalendar (RFC 5545). An `Invite` cleans and checks its fields when it is created, so
 a hostile name or title is harmless from then on.

@@ -1,4 +1,4 @@
-"""Tables of what a person chose about mails, and of calendar feeds."""
+"""Tables of people's mail preferences (reminders or not) and of members' calendar feeds."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Which mails a person wants, and the link in each reminder that ends reminders.
+"""Whether a person wants reminders, and the link in each reminder that ends them.
 
 The link is a random name of 144 bits and differs from the join link, so somebody with a join link from another person's
 calendar cannot use it here. It is printed in mails and changes nothing else, so the row stores it in the clear, as it

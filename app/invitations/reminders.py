@@ -1,4 +1,4 @@
-"""Reminders by mail, before the start, to everybody who is going.
+"""Plans and sends reminders by mail, before the start, to everybody who is going.
 
 Each event has one outbox row that waits for its next reminder time (the start minus the minutes that its community
 chose). Then each person gets a row of their own, whose run reads the present state again. Somebody who got an

@@ -1,4 +1,7 @@
-"""The join routes: a click becomes a ticket, a ticket becomes one redirect, or the caller gets one clear sentence."""
+"""Routes for joining: click on Join, start as host, redeem a ticket, follow a join link.
+
+A click becomes a ticket, a ticket becomes one redirect, or the caller gets one clear sentence.
+"""
 
 import re
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Who may enter (pure): a join context leads to the refusal that applies first, or to permission.
+"""Decides who may join, start or use a ticket (pure): the first refusal that applies, or permission.
 
 The order of the rules is the order in which design section 5 lists the refusals. It also protects information: nobody
 learns of an event of another community, and a member who is not registered is told so before anything about the time.

@@ -1,4 +1,4 @@
-"""Routes for guests: a link, a code by mail, then the same decision as for members.
+"""Routes for guests: follow a link, have a code mailed, confirm it; then the same decision as for members.
 
 A guest has no account on the platform, so the pages are ours. The link alone opens nothing: following it changes
 something only in a browser that was confirmed as the guest's. Every other change is a form on our own page.

@@ -1,4 +1,4 @@
-"""The guest of a link, and the cookie that proves that a browser is the guest's.
+"""The guest of a link, and the cookies that prove that a browser is the guest's or requested a code.
 
 The cookie's value is encrypted and authenticated (AES-GCM) and bound to this guest and this invitation. The browser
 sends it to the pages of this one link only (RFC 6265 section 4.1.2), until the event is over.

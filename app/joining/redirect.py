@@ -1,4 +1,4 @@
-"""The only place where a Zoom link leaves the service, for the caller it belongs to.
+"""Returns the Zoom link to redirect a caller to: the only place where a Zoom link leaves the service.
 
 The link is decrypted, or fetched, for one click, and its domain is checked once more.
 """

@@ -1,4 +1,4 @@
-"""What all join routes have in common: headers, problems as pages, prefetches."""
+"""What join routes share: a route class without caching, prefetch detection, HEAD, and when joining opens."""
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Periodic job of joining."""
+"""Periodic job that deletes old tickets, clicks and guests' codes."""
 
 from app.core.job_runner import JobContext
 from app.joining import tickets

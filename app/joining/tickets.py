@@ -1,4 +1,7 @@
-"""Clicks and tickets: a click is counted before its response, and a ticket is used at most once."""
+"""Mints and consumes tickets, records clicks and refusals, and deletes old ones.
+
+A click is counted before its response, and a ticket is used at most once.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

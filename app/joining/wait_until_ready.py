@@ -1,4 +1,7 @@
-"""Waits a few seconds for a registrant that is being created. A waiting request holds no database connection."""
+"""Decides about a click, after waiting a few seconds for a registrant that is being created.
+
+A waiting request holds no database connection.
+"""
 
 import asyncio
 import contextlib

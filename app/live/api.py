@@ -1,4 +1,4 @@
-"""Live events over HTTP: the stream, the chat, the questions."""
+"""Routes of a live event: its stream; reading, writing and deleting messages; asking and answering questions."""
 
 import base64
 from typing import Annotated, Any

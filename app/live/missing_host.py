@@ -1,4 +1,7 @@
-"""Notifies a host by mail who has not come five minutes after the start; a command lets hooks follow."""
+"""Detects that nobody has started a meeting five minutes after its start, and mails its host.
+
+A command lets the hooks follow.
+"""
 
 import hashlib
 from dataclasses import dataclass

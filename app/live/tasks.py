@@ -1,4 +1,4 @@
-"""Jobs of live events."""
+"""Jobs of live events: updating the log, checking for a missing host, mailing the host, deleting old entries."""
 
 from datetime import datetime, timedelta
 

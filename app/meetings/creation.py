@@ -1,4 +1,4 @@
-"""Create a meeting exactly once, although the response may be lost.
+"""Creates a meeting exactly once although the response may be lost; deletes meetings and orphans at Zoom.
 
 An attempt is committed before the call. If a later run finds an open attempt, the outcome is unknown. Then Zoom's
 `meeting.created` notification leads to the meeting, or the list of the host's meetings does; it is ours if our marker

@@ -1,4 +1,4 @@
-"""Find out what happened to meetings inside Zoom, with or without a notification.
+"""Finds out what happened to meetings inside Zoom: marks them stale, stores deletions and missed instances.
 
 Notifications come late, twice, in any order or not at all, so no notification is taken for the state of a meeting. If
 one contradicts what we know, the meeting is marked stale and read again. Only the meeting that was read counts.

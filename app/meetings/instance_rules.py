@@ -1,4 +1,4 @@
-"""Derive the state of an event from its meeting's instances. Pure.
+"""Splits a meeting's instances into runs, and derives from the runs whether an event is live or over. Pure.
 
 The result does not depend on the order in which notifications arrive.
 """

@@ -1,4 +1,4 @@
-"""Store what is learned about the instances of a meeting, and update the state of their event.
+"""Stores start and end times of a meeting's instances, and updates the live state of their event.
 
 Every change of an instance's times happens here, in the caller's transaction and under the lock of the event.
 """

@@ -1,4 +1,6 @@
-"""Optional fields of a meeting: if Zoom refuses one, we lose that field and not the meeting. Pure.
+"""Which optional fields of a meeting to leave out after Zoom refused them, and what to remember. Pure.
+
+If Zoom refuses one, we lose that field and not the meeting.
 
 Zoom refuses a whole create or update because of one value it does not accept: a time zone it does not know, an option
 of a higher plan, an alternative host. It names the field in `errors` (code 300), or in its message, or not at all.

@@ -1,4 +1,4 @@
-"""Change a meeting at Zoom, and read back what Zoom made of the change."""
+"""Changes a meeting at Zoom, and reads back what Zoom made of the change."""
 
 import contextlib
 from collections.abc import AsyncIterator

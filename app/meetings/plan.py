@@ -1,4 +1,4 @@
-"""The plan: what the Zoom meeting of an event should be, and how Zoom's meeting differs. Pure.
+"""The plan of a Zoom meeting: what it should be, request bodies from it, and how Zoom's differs. Pure.
 
 A plan is a plain JSON object with Zoom's field names, so that the plan Zoom last accepted can be stored and compared.
 Limits: developers.zoom.us/docs/api/meetings/#tag/meetings/POST/users/{userId}/meetings

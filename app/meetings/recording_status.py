@@ -1,4 +1,4 @@
-"""Keep track of whether Zoom has a recording of an instance.
+"""Keeps track of whether Zoom has a recording of an instance, by notifications or by asking Zoom.
 
 Notifications come late, twice, in any order or not at all. The one with the latest event time counts. If none arrives,
 a job asks Zoom some time after the end, if the grant allows it. An empty or failed response never means that there is

@@ -1,4 +1,4 @@
-"""Local changes to meetings in the caller's transaction, and the rows that a sync reads."""
+"""Meeting rows in the caller's transaction: find, lock, create, retire, show errors; what a sync needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

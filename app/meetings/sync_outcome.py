@@ -1,4 +1,4 @@
-"""Update our row of a meeting after a sync: what Zoom reported, and the resulting state."""
+"""Updates our row of a meeting after a sync: what Zoom reported, and the resulting state."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Jobs that make Zoom's meetings what events need, and that handle notifications about meetings."""
+"""Jobs about meetings: sync with Zoom, deletion, notifications, recordings, and periodic checks."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Members who leave a community, over HTTP."""
+"""Route that takes a member out of a community."""
 
 from typing import Annotated
 

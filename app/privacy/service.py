@@ -1,4 +1,4 @@
-"""What spans packages when a member leaves: local changes in the caller's transaction."""
+"""Ends what a member has in a community they leave, across packages, in the caller's transaction."""
 
 from sqlalchemy import select
 

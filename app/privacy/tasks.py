@@ -1,4 +1,4 @@
-"""Periodic job of privacy."""
+"""Periodic job that deletes old departures and old audit entries."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Repair calendars that may show something the database has lost.
+"""Mails invites again, or withdraws them, where calendars may show what the restored database has lost.
 
 After a restore we do not know which invite a member last got. So the invite is stored as one that was never delivered,
 and mailed again as the event is now, or it is withdrawn. Its SEQUENCE was raised before, so calendars accept it.

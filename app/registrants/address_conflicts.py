@@ -1,4 +1,4 @@
-"""Registrations for one event that share an e-mail address.
+"""Finds registrations for one event that share an e-mail address, and which of them gets it.
 
 Zoom takes an address once at a meeting. Of two members the first gets it: the one who has the registrant already, or
 else the one who answered earlier. The other member is told. A member and a guest who have both shown that the address

@@ -1,4 +1,4 @@
-"""How often a day Zoom is asked to add an address to a meeting.
+"""The daily limit for adding an address to a meeting: our share, and the last one, kept for whoever asks.
 
 Zoom accepts three additions of an address a day and also counts those whose response was lost. We spend two on our own.
 The third is reserved for a person who asks: the member answers or joins, or an organiser answers for them, wants a new

@@ -1,4 +1,4 @@
-"""Tables of what Zoom knows of registrations: registrants, and personal links that were revoked."""
+"""Tables of registrants (a registration as it stands at one Zoom meeting) and of revoked personal links."""
 
 from datetime import datetime
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""A registration at the meeting that serves its event, with Zoom's record of it.
+"""Loads and saves a registrant: our record of a registration at the Zoom meeting that serves its event.
 
 One statement loads it and one saves it. When everybody answers at once, thousands of these are loaded, so plain SQL
 takes the place of the ORM.

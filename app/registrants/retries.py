@@ -1,4 +1,7 @@
-"""Retries that an organiser asks for. They try at once, whatever was refused or given up before."""
+"""Syncs at once, when an organiser asks, everybody who is going to an event and has no link.
+
+It does not matter what was refused or given up before.
+"""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Registrations together with Zoom's record of them, for lists and for the answer to a change."""
+"""Reads registrations and guests with their registrants, for lists and for the answer to a change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Compares one registration with Zoom's record of it, and makes the one call that unites them."""
+"""The sync of one registration: adds, finds, approves or cancels its registrant at Zoom, and saves the result."""
 
 import contextlib
 from datetime import datetime, timedelta

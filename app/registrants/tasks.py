@@ -1,4 +1,4 @@
-"""Jobs that make Zoom's registrants equal to the registrations."""
+"""Jobs on registrants: sync one, add many, resync an event's attendees, apply Zoom's notifications."""
 
 from app import commands
 from app.core.job_runner import JobContext

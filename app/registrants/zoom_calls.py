@@ -1,4 +1,4 @@
-"""The calls that change one registrant at Zoom.
+"""The calls to Zoom about one registrant: add, approve or cancel, and find in the list of approved ones.
 
 Each call is counted, and its attempt is committed before it is made.
 """

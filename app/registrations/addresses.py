@@ -1,4 +1,4 @@
-"""Whose an e-mail address is. Pure.
+"""E-mail addresses of registrations: whose they are, validity, comparison, and updates from tokens. Pure.
 
 At Zoom an address is a person. A caller who registers an address gets its personal link, and a host's address opens
 what only hosts may open. So an address counts at Zoom only if the platform says that the member has verified it, or if

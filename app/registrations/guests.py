@@ -1,4 +1,4 @@
-"""Guests: people without an account on the platform, each invited by an admin to one event.
+"""Invites and revokes guests: people without an account on the platform, each invited to one event.
 
 A guest is a registration like any other, with the member id `guest:<id>`. Their link is `/guest/<join link>`. The join
 link is a random name of 144 bits and opens nothing by itself: only a code mailed to the guest's address confirms a

@@ -1,4 +1,4 @@
-"""RSVPs: changes to registrations, in the caller's transaction and without network calls."""
+"""Stores RSVPs and gives free places to those who wait, in the caller's transaction, without network calls."""
 
 import secrets
 from collections.abc import Sequence

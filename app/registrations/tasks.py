@@ -1,4 +1,7 @@
-"""Jobs on registrations alone; `registrants` and `invitations` have their own."""
+"""Job that copies a member's new address to their other future registrations.
+
+`registrants` and `invitations` have jobs of their own.
+"""
 
 from app import commands
 from app.core.job_runner import JobContext

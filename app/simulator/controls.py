@@ -1,4 +1,7 @@
-"""Controls under /simulator: its journal, its state, its switches, and its faults."""
+"""Controls under /simulator: journal, state, reset, accounts, users, clock, switches, faults, app, secrets.
+
+They are about the simulator as a whole. Meetings and notifications have controls of their own.
+"""
 
 from dataclasses import asdict, replace
 from datetime import timedelta

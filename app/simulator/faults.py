@@ -1,4 +1,4 @@
-"""The faults a test can set: of calls, and of notifications."""
+"""Faults a test can set: calls that fail or are slow; notifications lost, late, repeated or shuffled."""
 
 import secrets
 from typing import Any, Literal

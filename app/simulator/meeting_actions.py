@@ -1,4 +1,4 @@
-"""What people do inside Zoom: start, join, leave, end.
+"""What people do in a meeting: start, join, admit, move to the waiting room or a breakout room, leave, end.
 
 Each action returns Zoom's notifications about it.
 """

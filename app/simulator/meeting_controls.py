@@ -1,4 +1,4 @@
-"""Controls for what people do inside Zoom with one meeting, under /simulator/meetings/{id}."""
+"""Controls under /simulator/meetings/{id}: start, join, admit, leave, end, record, edit, delete, registrants."""
 
 from collections.abc import Callable
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Zoom's Meetings API (contract 5)."""
+"""Zoom's Meetings API (contract 5): create, get, list, update and delete meetings; end and recover them."""
 
 import secrets
 from copy import deepcopy

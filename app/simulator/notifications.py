@@ -1,4 +1,7 @@
-"""The payloads of Zoom's notifications about meetings (contract 11.4, 11.5, 12). Pure."""
+"""The payloads of notifications about meetings, participants, registrants, recordings and app removal. Pure.
+
+Contract 11.4, 11.5 and 12.
+"""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime

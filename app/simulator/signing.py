@@ -1,4 +1,4 @@
-"""How Zoom signs notifications (contract 11.2). Pure."""
+"""Signs notifications as Zoom does, with all their headers, and answers challenges (contract 11). Pure."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Switches for what the sources about Zoom disagree on: contract section 17, one switch per row.
+"""Switches for what the sources about Zoom disagree on: mostly one switch per row of contract section 17.
 
 The defaults are those of its table. Rows without a switch: 6 and 21 leave no choice, 17 is a pair of numbers, and 18,
 19a and 20 belong to recordings and Cloudflare.

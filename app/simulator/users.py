@@ -1,4 +1,4 @@
-"""Zoom's Users API (contract 4)."""
+"""Zoom's Users API (contract 4): get a user, list users, get a user's settings and ZAK."""
 
 import secrets
 from datetime import timedelta

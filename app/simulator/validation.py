@@ -1,6 +1,6 @@
-"""The fields Zoom accepts, and their rules (contract 5.1, 6.1).
+"""Validates bodies: which fields of meetings and registrants Zoom accepts (contract 5.1, 6.1).
 
-It drops other fields without an error.
+Zoom drops other fields without an error.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Routes for events and spaces: members read them, admins write them."""
+"""Routes for events (list, create, change, cancel, delete, sync) and spaces. Members read, admins write."""
 
 from collections.abc import Sequence
 from datetime import timedelta

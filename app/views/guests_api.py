@@ -1,4 +1,4 @@
-"""Routes with which a community's admins invite guests, who have no account on the platform."""
+"""Routes with which admins invite, list and revoke the guests of an event, who have no account."""
 
 from datetime import datetime
 from typing import Annotated, Literal

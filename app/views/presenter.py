@@ -1,4 +1,4 @@
-"""Turn rows of the event query into response models. Pure."""
+"""Turns rows of the event query into response models: event, RSVP, join state, meeting, warnings. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The one query behind every response that shows an event."""
+"""The one query behind every response that shows an event: one event, lists, and their filters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Routes for RSVPs and registrations. They answer with states of registrants and invitations."""
+"""Routes for RSVPs, an event's registrations, personal links, and a member's own invite."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Literal

@@ -1,4 +1,7 @@
-"""Response models of the SPA. None of them ever contains a Zoom URL, a passcode or a token."""
+"""Response models of the SPA: event, space, RSVP, join state, and the Zoom meeting as admins see it.
+
+None of them ever contains a Zoom URL, a passcode or a token.
+"""
 
 from datetime import datetime
 from typing import Any, Literal

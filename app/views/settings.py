@@ -1,4 +1,4 @@
-"""Routes for the settings of a community, which several packages use."""
+"""Routes for a community's settings: reminder times and the attendance threshold."""
 
 from fastapi import APIRouter
 

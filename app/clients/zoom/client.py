@@ -1,4 +1,4 @@
-"""One method for each call to Zoom.
+"""The Zoom client: one method for each call to Zoom's API, made with the grant of one account.
 
 The client retries nothing, except for one repetition with a fresh token (see `auth`). Errors say when to try again, and
 the outbox waits until then.

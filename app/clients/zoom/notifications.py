@@ -1,4 +1,4 @@
-"""Verifies and parses Zoom's notifications (pure; `now` is always a parameter).
+"""Verifies and parses Zoom's notifications, and answers the URL challenge (pure; `now` is a parameter).
 
 Sources: developers.zoom.us/docs/api/webhooks/ (signature, validation), /docs/api/meetings/events/ (shapes).
 """

@@ -1,4 +1,6 @@
-"""Request bodies under Zoom's own names. Leave out a field to keep its value.
+"""Types of request bodies under Zoom's own names: meeting, settings, registrant, registrant reference.
+
+Leave out a field to keep its value.
 
 Datetimes are aware. Limits in characters and units:
 developers.zoom.us/docs/api/meetings/#tag/meetings/POST/users/{userId}/meetings

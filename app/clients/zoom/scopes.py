@@ -1,4 +1,4 @@
-"""Every scope the app asks for: its operations, its feature, and where the reviewer sees it used.
+"""The table of every scope the app asks for, and whether a grant meets them or can act for other users.
 
 The app is admin-managed. A scope X is met by X, by X:admin, or by the classic scope that covered it
 (developers.zoom.us/docs/integrations/oauth-scopes-overview/). `Scope.name` carries `:admin` only if Zoom offers no
