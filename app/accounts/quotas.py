@@ -86,7 +86,7 @@ async def refund(tx: database.Tx, key: str) -> None:
 
 
 async def used(resources: Resources, key: str) -> int:
-    """Return how many calls were counted today."""
+    """Return how many uses of the key were counted today."""
     found: int | None = await resources.db.pool.fetchval(_USED, key, utc_day(resources.clock.now()))
     return found or 0
 

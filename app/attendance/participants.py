@@ -51,7 +51,7 @@ def participants(sessions: Iterable[ParticipantSession], windows: Mapping[str, I
 
 
 def client_activity(row: ParticipantSession) -> ClientActivity:
-    """Return what is known of a client as a value.
+    """Convert a row into a value: the moments of a client, and the periods of Zoom's report.
 
     Breakout rooms tie no clients together, because a report counts the time there beside the time in the meeting.
     """

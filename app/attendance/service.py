@@ -67,7 +67,7 @@ ON CONFLICT (meeting_id, instance_uuid, connection) DO UPDATE SET
 
 
 async def store(tx: database.Tx, participant_events: Sequence[tuple[Meeting, ParticipantEvent]]) -> None:
-    """Add events to the rows of their clients.
+    """Store participant events in the rows of their clients, and infer unreported instances from them.
 
     `infer_instances` comes first because it locks events: every transaction that needs both locks an event before its
     sessions. Rows are written in key order, because other transactions may write the same rows.

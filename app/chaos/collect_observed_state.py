@@ -45,7 +45,7 @@ MEMBER_BY_ID = {member_id_of(who): who for who in PEOPLE}
 
 
 async def collect_observed_state(community: Community) -> ObservedState:
-    """Read everything as plain values."""
+    """Read the final state of a run from the API, the database, Zoom and the mails, as plain values."""
     environment = community.environment
     database = await asyncpg.connect(environment.database_url)
     try:

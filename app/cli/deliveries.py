@@ -102,7 +102,7 @@ def replay(
     since: Since = None,
     until: Until = None,
 ) -> None:
-    """Have deliveries looked at once more, as if they came now: by id, or all of a kind, an outcome or a time.
+    """Interpret deliveries once more, as if they came now: by id, or all of a kind, an outcome or a time.
 
     Whatever was done about them before is not done twice: what they say is compared with what is known.
     """

@@ -38,7 +38,7 @@ class Delivery(Model):
 
 
 def source_of(signed_by: UUID | None, zoom_account_id: str | None) -> str:
-    """Return whose a delivery is.
+    """Return the id of the account a delivery comes from; empty if it names none.
 
     That is the account whose own secret signed it, or else the Zoom account it names.
     """

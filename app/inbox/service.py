@@ -128,7 +128,7 @@ async def mentioned_meeting_hosts(tx: Tx, encryption: Encryption, account_id: UU
 
 
 async def mark_notified(tx: Tx, accounts: list[UUID], at: datetime) -> None:
-    """Set `notified_at` of these accounts.
+    """Store that Zoom sent a notification about these accounts at `at`, unless a recent time is stored.
 
     It is a hint for admins, so it skips a row that another transaction has locked.
     """

@@ -112,7 +112,7 @@ async def require_reader(tx: database.Tx, event: Event, caller: Caller) -> None:
 
 
 async def require_writer(tx: database.Tx, event: Event, caller: Caller) -> Role:
-    """Return the role in which the caller writes.
+    """Return the role in which the caller writes; raise a problem unless they may write.
 
     Raises a problem that says why the caller may not read, and `not-live` unless the event, which is locked, is live.
     """

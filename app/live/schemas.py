@@ -184,12 +184,12 @@ def attention(waiting: int) -> Attention:
 
 
 def message(post: LivePost) -> MessageView:
-    """Return a message."""
+    """Return a post as a message of the chat."""
     return MessageView.model_validate(_post_fields(post))
 
 
 def question(post: LivePost) -> QuestionView:
-    """Return a question, with its answer if it has one."""
+    """Return a post as a question, with its answer if it has one."""
     return QuestionView.model_validate(_question_fields(post))
 
 

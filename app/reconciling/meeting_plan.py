@@ -115,7 +115,7 @@ def plan(
     gone: AbstractSet[int] = frozenset(),
     changed: AbstractSet[int] = frozenset(),
 ) -> list[Action]:
-    """Return the actions to take.
+    """Return what to do with the account's meetings, at Zoom and here.
 
     `gone` are numbers that Zoom does not know any more, `changed` those of meetings that changed after the backup.
     """

@@ -87,7 +87,7 @@ PRESENT_STATUSES = frozenset({"approved", "pending"})
 
 
 def plan(listed: Sequence[ListedRegistrant], rsvps: Sequence[Rsvp]) -> list[Action]:
-    """Return the actions to take. `rsvps` are in the order in which the answers came."""
+    """Return what to do with the meeting's registrants. `rsvps` are in the order in which the answers came."""
     for_listed = [action for one in listed if one.status in PRESENT_STATUSES for action in _plan_listed(one, rsvps)]
     return [*for_listed, *_plan_missing(listed, rsvps)]
 

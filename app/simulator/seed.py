@@ -10,7 +10,7 @@ _CREATED_AT = datetime(2021, 3, 8, 9, 30, tzinfo=UTC)
 
 
 def initial_state() -> ZoomState:
-    """Return two accounts.
+    """Return the state a simulator begins with: two accounts with users.
 
     *Riverside* is on Business with two licensed hosts and a basic one. *Willow* is free with one basic host.
     """
