@@ -87,20 +87,37 @@ async def open_resources(
     """
     follow_database = clock is None
     clock = clock or Clock()
+    url = settings.database_url.get_secret_value()
+    pubsub = PubSub(url)
+    db = Database(url, clock, pubsub, jobs.requests_for, timeouts)
+    async with contextlib.AsyncExitStack() as stack:
+        resources = await stack.enter_async_context(assemble_resources(settings, jobs, clock, pubsub, db, hooks))
+        await _connect(pubsub.open())
+        stack.push_async_callback(pubsub.close)
+        await _connect(db.open())
+        stack.push_async_callback(db.close)
+        if follow_database:
+            await _connect(stack.enter_async_context(clock.follow_database(db.pool)))
+        yield resources
+
+
+@contextlib.asynccontextmanager
+async def assemble_resources(
+    settings: Settings,
+    jobs: JobTable[Any],
+    clock: Clock,
+    pubsub: PubSub,
+    db: Database,
+    hooks: HookSender | None = None,
+) -> AsyncIterator[Resources]:
+    """Add everything else to the connections to the database, which the caller opens and closes."""
     encryption = Encryption.parse(settings.encryption_keys.get_secret_value())
     mail = Mailer(settings.smtp_url.get_secret_value(), _count_vendor_call, ensure_may_call)
-    url = settings.database_url.get_secret_value()
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(
             InstrumentedHttpClient(_count_vendor_call, ensure_may_call, follow_redirects=False, verify=ssl_context())
         )
         stack.push_async_callback(mail.close)
-        pubsub = await _open_pubsub(stack, url)
-        db = Database(url, clock, pubsub, jobs.requests_for, timeouts)
-        await _connect(db.open())
-        stack.push_async_callback(db.close)
-        if follow_database:
-            await _connect(stack.enter_async_context(clock.follow_database(db.pool)))
         yield Resources(
             settings=settings,
             clock=clock,
@@ -113,13 +130,6 @@ async def open_resources(
             zoom=_zoom(settings, http, clock),
             jobs=jobs,
         )
-
-
-async def _open_pubsub(stack: contextlib.AsyncExitStack, url: str) -> PubSub:
-    pubsub = PubSub(url)
-    await _connect(pubsub.open())
-    stack.push_async_callback(pubsub.close)
-    return pubsub
 
 
 def _hooks(settings: Settings, override: HookSender | None) -> HookSender:

@@ -44,7 +44,6 @@ LONG_FUNCTIONS = {
     "build_history": "one pass over a meeting's instances",
     "build_invite": "one constructor call with a line for each property",
     "rsvp": "the rule of a waiting list reads best in one piece",
-    "open_resources": "opens each thing once, in the order in which the next one needs it",
 }
 WALL_CLOCK = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")} | {
     ("time", name) for name in ("time", "time_ns", "gmtime", "localtime", "clock_gettime")

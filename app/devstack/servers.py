@@ -221,7 +221,7 @@ def postgres(folder: Path, identity: Identity, durable: bool) -> Server:
 
     Unless it is `durable`, it may lose commits when the machine crashes.
     """
-    settings = {"listen_addresses": LOOPBACK, "unix_socket_directories": "", "max_connections": "300"}
+    settings = {"listen_addresses": LOOPBACK, "unix_socket_directories": "", "max_connections": "1000"}
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]

@@ -48,8 +48,8 @@ class Stack:
 
     A private folder (mode 0700) for data and logs is made in `folder` and deleted at the end. `database_url` has the
     form postgresql://... and names a user who may create databases. With `s3_endpoint_url`, the keys must be passed
-    too. `progress` gets one line for each server. `durable=False` lets PostgreSQL lose commits when the machine
-    crashes.
+    too. `progress` gets one line for each server. Without `with_s3` there is no S3 server, and no `s3`.
+    `durable=False` lets PostgreSQL lose commits when the machine crashes.
 
     Servers listen only on loopback, on free ports, with passwords made for this run. They end with the thread that
     opened the context, even if it is killed. Raises StartError, with the end of the log, if a server does not start.
@@ -73,6 +73,7 @@ class Stack:
         s3_bucket: str = S3.bucket,
         progress: Callable[[str], None] = lambda _: None,
         durable: bool = False,
+        with_s3: bool = True,
     ) -> None:
         if s3_endpoint_url and not (s3_access_key_id and s3_secret_access_key):
             raise ValueError("s3_endpoint_url needs s3_access_key_id and s3_secret_access_key")
@@ -88,6 +89,7 @@ class Stack:
         )
         self._progress = progress
         self._durable = durable
+        self._with_s3 = with_s3
         self._servers: dict[str, Server] = {}
         self._exits = AsyncExitStack()
 
@@ -112,7 +114,8 @@ class Stack:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._timed("PostgreSQL", self._open_database()))
                     group.create_task(self._timed("Redis", self._open_redis()))
-                    group.create_task(self._timed("S3", self._open_s3()))
+                    if self._with_s3:
+                        group.create_task(self._timed("S3", self._open_s3()))
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from None
             self._exits = exits.pop_all()

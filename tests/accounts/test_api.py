@@ -13,6 +13,8 @@ from app.devstack.mailbox import Mailbox
 from tests.accounts.harness import ADA, BEN, CLEO
 from tests.support.service import RunningService, run_service
 
+pytestmark = pytest.mark.no_snapshots
+
 BASE = "/api/communities/zoom-reviewer/integrations/zoom"
 CALLBACK = "/api/integrations/zoom/callback"
 HTML = {"Accept": "text/html,application/xhtml+xml"}

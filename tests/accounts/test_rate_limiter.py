@@ -27,6 +27,8 @@ from tests.support.service import RunningService
 from tests.support.steps import set_behavior
 from tests.support.timeouts import TIMEOUT
 
+pytestmark = pytest.mark.no_snapshots
+
 ADD = "meetingRegistrantCreate"
 
 

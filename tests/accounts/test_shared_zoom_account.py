@@ -30,6 +30,8 @@ from tests.support.steps import (
     zoom_calls,
 )
 
+pytestmark = pytest.mark.no_snapshots
+
 ADA, BEN = "ada@riverside.example", "ben@riverside.example"
 OWN_COMMUNITY, OTHER_COMMUNITY = f"/api/communities/{COMMUNITY['slug']}", "/api/communities/elsewhere"
 

@@ -25,7 +25,10 @@ async def wait_begun(pool: AsyncpgPool, database_url: str) -> int:
     """Return the server process's id once a sleeping statement has begun there."""
     watcher = await asyncpg.connect(database_url)
     try:
-        sleeping = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+        sleeping = (
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query = 'SELECT pg_sleep(600)' AND state = 'active'"
+        )
         while (pid := await watcher.fetchval(sleeping)) is None:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.005)
         return int(pid)

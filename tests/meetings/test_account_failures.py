@@ -24,6 +24,8 @@ from tests.support.steps import (
     zoom_meetings,
 )
 
+pytestmark = pytest.mark.no_snapshots
+
 ADA, BEN = "ada@riverside.example", "ben@riverside.example"
 DI, DAN = "di@delta.example", "dan@delta.example"
 EVENTS = f"/api/communities/{COMMUNITY['slug']}/events"

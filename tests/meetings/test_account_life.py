@@ -1,5 +1,7 @@
 """An account that is lost and connected again loses nothing: everything converges, and exists once."""
 
+import pytest
+
 from tests.support.service import RunningService
 from tests.support.steps import (
     ADD,
@@ -16,6 +18,8 @@ from tests.support.steps import (
     zoom_calls,
     zoom_meetings,
 )
+
+pytestmark = pytest.mark.no_snapshots
 
 
 async def test_a_dead_grant_parks_what_is_wanted_and_a_reconnect_lets_it_converge(service: RunningService) -> None:

@@ -5,6 +5,7 @@ from email import message_from_bytes
 from typing import Any
 from uuid import UUID
 
+import pytest
 from httpx import Response
 
 from tests.support.service import RunningService
@@ -23,6 +24,8 @@ from tests.support.steps import (
     zoom_calls,
     zoom_meetings,
 )
+
+pytestmark = pytest.mark.no_snapshots
 
 ADA, BEN, CLEO = "ada@riverside.example", "ben@riverside.example", "cleo@riverside.example"
 

@@ -9,6 +9,8 @@ from app.registrants.sync import CANCEL_GRACE
 from tests.support.service import RunningService
 from tests.support.steps import CARD, get_event, zoom_meetings
 
+pytestmark = pytest.mark.no_snapshots
+
 REQUIRED = [scope.name for scope in SCOPES if scope.required]
 EVERYTHING = {"hosts", "settings", "made", "renamed", "registered", "withdrawn", "live", "deleted"}
 OF_THE_MEETING = EVERYTHING - {"settings"}

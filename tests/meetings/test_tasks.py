@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from tests.support.service import RunningService
 from tests.support.steps import (
     CREATE,
@@ -30,6 +32,8 @@ from tests.support.steps import (
     zoom_meetings,
     zoom_unreachable,
 )
+
+pytestmark = pytest.mark.no_snapshots
 
 
 async def test_an_event_becomes_one_meeting_that_only_registrants_can_enter(service: RunningService) -> None:

@@ -20,6 +20,8 @@ from tests.support.steps import (
     zoom_calls,
 )
 
+pytestmark = pytest.mark.no_snapshots
+
 LOCKED = {"reason": "User is locked", "error": "unknown_error"}
 CATCH_ALL = {"code": 4700, "message": "Exception message"}
 DISABLED = {"code": 4717, "message": "The app has been disabled."}

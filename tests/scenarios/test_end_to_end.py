@@ -2,7 +2,11 @@
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from tests.support.service import COMMUNITY, RunningService
+
+pytestmark = pytest.mark.no_snapshots
 
 INTEGRATION = f"/api/communities/{COMMUNITY['slug']}/integrations/zoom"
 

@@ -2,123 +2,60 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
-import jwt
-import uvicorn
-from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
-from app import simulator
 from app.clients.hooks import HookSender
-from app.clients.tls import ssl_context
-from app.clients.zoom import SCOPES
 from app.core import outbox
-from app.core.access_log import AccessLogMiddleware
-from app.core.clock import Clock
 from app.core.database_timeouts import Timeouts
 from app.core.settings import Settings
 from app.devstack.mailbox import Mailbox
 from app.jobs import JOBS
-from app.main import create_app
-from app.resources import Resources, open_resources
+from app.resources import Resources
 from app.worker import Worker
-from tests.support.timeouts import KEEP_ALIVE, RELAXED_LIMITS, TIMEOUT
+from tests.support import kept_service
+from tests.support.http_servers import reserve_port, run_server, serve
+from tests.support.personas import (
+    APP_SCOPES,
+    AUDIENCE,
+    COMMUNITY,
+    ISSUER,
+    PERSONAS,
+    WEBHOOK_SECRET,
+    FakeClock,
+    Platform,
+)
+from tests.support.reusable_service import open_service
+from tests.support.state_snapshots import StepRunner
+from tests.support.timeouts import RELAXED_LIMITS, TIMEOUT
 
-COMMUNITY = {"id": "c-reviewers", "slug": "zoom-reviewer"}
-ISSUER, AUDIENCE = "https://platform.example", "kindryn-zoom"
-WEBHOOK_SECRET = "webhook-secret-of-the-app"
-APP_SCOPES = tuple(scope.name for scope in SCOPES if scope.required)
-PERSONAS: dict[str, dict[str, Any]] = {
-    "owner": {"name": "Olga Owner", "role": "OWNER"},
-    "admin": {"name": "Ada Marsh", "role": "ADMIN", "email": "ada@riverside.example"},
-    "admin2": {"name": "Anton Admin", "role": "ADMIN"},
-    "coach": {"name": "Cora Coach", "role": "COACH"},
-    "member": {"name": "Mia Member", "role": "MEMBER"},
-    "member2": {"name": "Max Member", "role": "MEMBER"},
-    "stranger": {"name": "Stan Stranger", "role": None},
-    "neighbour": {"name": "Nora Neighbour", "role": "ADMIN", "community": {"id": "c-elsewhere", "slug": "elsewhere"}},
-}
+__all__ = [
+    "APP_SCOPES",
+    "AUDIENCE",
+    "COMMUNITY",
+    "ISSUER",
+    "PERSONAS",
+    "WEBHOOK_SECRET",
+    "FakeClock",
+    "Platform",
+    "RunningService",
+    "query_params",
+    "reserve_port",
+    "run_server",
+    "run_service",
+    "serve",
+]
 
-
-class FakeClock(Clock):
-    """A running clock that a test can advance."""
-
-    def __init__(self) -> None:
-        self.started_at = datetime.now(UTC)
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-class Platform:
-    """The platform's signing key, its JWKS, and its tokens."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        public: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        self.jwks = {"keys": [public | {"kid": "platform-1", "alg": "ES256", "use": "sig"}]}
-
-    def token(self, persona: str, now: datetime | None = None, **claims: Any) -> str:
-        """Return a persona's token. `claims` replace its claims; None removes one."""
-        person = PERSONAS[persona]
-        issued = int((now or datetime.now(UTC)).timestamp())
-        community = person.get("community", COMMUNITY)
-        all_claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": f"m-{persona}",
-            "iat": issued,
-            "exp": issued + 3600,
-            "email": person.get("email", f"{persona}@members.example"),
-            "email_verified": True,
-            "name": person["name"],
-            "communities": [community | {"role": person["role"]}] if person["role"] else [],
-        } | claims
-        payload = {name: value for name, value in all_claims.items() if value is not None}
-        return jwt.encode(payload, self.key, "ES256", headers={"kid": "platform-1"})
-
-
-@contextlib.asynccontextmanager
-async def serve(app: ASGIApp, listener: socket.socket | None = None, **options: Any) -> AsyncIterator[str]:
-    """Serve an ASGI app on a free port, or on a reserved one. Yields its base URL."""
-    usual = {"log_config": None, "access_log": False, "lifespan": "on", "timeout_keep_alive": KEEP_ALIVE}
-    config = uvicorn.Config(app, **usual | options)
-    async with run_server(uvicorn.Server(config), listener or reserve_port()) as url:
-        yield url
-
-
-@contextlib.asynccontextmanager
-async def run_server(server: uvicorn.Server, listener: socket.socket) -> AsyncIterator[str]:
-    """Run a uvicorn server until the block ends, on a port that nobody else can take. Yields its base URL."""
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        while not server.started:
-            if task.done():
-                await task
-                raise RuntimeError("the server ended before it started")
-            await asyncio.sleep(0.005)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
-
-
-def reserve_port() -> socket.socket:
-    """Reserve a free port: it is bound, so that nobody else gets it, but does not listen yet."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
-    return listener
+_INSERT_PERIODIC_JOB = """
+INSERT INTO outbox (job, key, due_at, priority, recorded_at) VALUES ($1, '', $2, $3, $4) ON CONFLICT DO NOTHING
+"""
 
 
 @dataclass
@@ -134,6 +71,7 @@ class RunningService:
     zoom: httpx.AsyncClient
     simulator: FastAPI
     responses: list[httpx.Response] = field(default_factory=list)
+    steps: StepRunner | None = None
 
     async def call(self, persona: str | None, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request as a persona, or without a token if None."""
@@ -195,6 +133,13 @@ class RunningService:
         self, who: str = "admin", zoom_email: str = "ada@riverside.example", slug: str = "zoom-reviewer"
     ) -> Any:
         """Connect a Zoom account as the SPA does. Returns the account's card."""
+        connect = functools.partial(self._connect, who, zoom_email, slug)
+        return await self._run_step(f"{who} connects {zoom_email} to {slug}", connect)
+
+    async def _run_step(self, name: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        return await self.steps.run(name, make) if self.steps else await make()
+
+    async def _connect(self, who: str, zoom_email: str, slug: str) -> Any:
         base = f"/api/communities/{slug}/integrations/zoom"
         started = await self.post(who, f"{base}/connect")
         started.raise_for_status()
@@ -215,6 +160,10 @@ class RunningService:
 
     async def create_event(self, who: str = "admin", **overrides: Any) -> Any:
         """Create an event on Zoom tomorrow, on Ada's account, unless `overrides` say otherwise."""
+        create = functools.partial(self._create_event, who, overrides)
+        return await self._run_step(f"{who} creates {sorted(overrides.items())}", create)
+
+    async def _create_event(self, who: str, overrides: Mapping[str, Any]) -> Any:
         starts = (self.clock.now() + timedelta(days=1)).replace(second=0, microsecond=0)
         body = {
             "title": "Open evening",
@@ -223,7 +172,7 @@ class RunningService:
             "timezone": "Europe/Berlin",
             "is_virtual": True,
             "delivery_mode": "zoom",
-        } | overrides
+        } | dict(overrides)
         if body["delivery_mode"] == "zoom" and "host_id" not in body:
             body["host_id"] = (await self.hosts())["ada@riverside.example"]["id"]
         created = await self.post(who, f"/api/communities/{COMMUNITY['slug']}/events", body)
@@ -245,85 +194,69 @@ async def run_service(
     worker: bool = True,
     hooks: HookSender | None = None,
     timeouts: Timeouts = RELAXED_LIMITS,
+    snapshots: bool = False,
     **overrides: Any,
 ) -> AsyncIterator[RunningService]:
     """Run the service on these servers. `overrides` are settings.
 
     Without `worker`, no job runs by itself. `hooks` may reach receivers on this machine. `timeouts` limit how long a
-    request waits for the database.
+    request waits for the database. With `snapshots`, a test that begins with a connect, and an event, may restore the
+    state that another test reached by the same steps.
+
+    Without `timeouts` and `overrides`, the service may be one that an earlier test used and that was reset.
     """
-    platform = Platform()
-    clock = FakeClock()
-    api_socket = reserve_port()
-    public = f"http://127.0.0.1:{api_socket.getsockname()[1]}"
-    config = simulator.Config(
-        client_id="client-of-the-app",
-        client_secret="secret-of-the-app",
-        redirect_uris=[f"{public}/api/integrations/zoom/callback"],
-        webhook_url=f"{public}/api/integrations/zoom/webhooks",
-        webhook_secret=WEBHOOK_SECRET,
-        scopes=[name if name.endswith(":admin") else f"{name}:admin" for name in APP_SCOPES],
-        retry_compression=6000,
-    )
-    server = simulator.server(config, "127.0.0.1", 0)
-    async with contextlib.AsyncExitStack() as stack:
-        zoom_url = await stack.enter_async_context(run_server(server, reserve_port()))
-        jwks_url = await stack.enter_async_context(serve(_jwks(platform)))
-        settings = Settings.model_validate(
-            {
-                "database_url": database_url,
-                "redis_url": redis_url,
-                "public_url": public,
-                "spa_url": "https://spa.example",
-                "cors_origins": "https://spa.example",
-                "auth_jwks_url": f"{jwks_url}/jwks.json",
-                "auth_issuer": ISSUER,
-                "auth_audience": AUDIENCE,
-                "auth_cookie": "session",
-                "encryption_keys": "k1:" + "A" * 43,
-                "smtp_url": mailbox.url,
-                "mail_from": "Kindryn <events@kindryn.example>",
-                "zoom_client_id": config.client_id,
-                "zoom_client_secret": config.client_secret,
-                "zoom_redirect_uri": config.redirect_uris[0],
-                "zoom_webhook_secret_token": WEBHOOK_SECRET,
-                "zoom_oauth_url": zoom_url,
-                "zoom_api_url": zoom_url,
-            }
-            | overrides
-        )
-        resources = await stack.enter_async_context(open_resources(settings, JOBS, clock, hooks))
+    if timeouts is RELAXED_LIMITS and not overrides:
+        opening = kept_service.borrow_service(database_url, redis_url, mailbox)
+    else:
+        opening = kept_service.use_once(open_service(database_url, redis_url, mailbox, timeouts, **overrides))
+    async with opening as parts, parts.use(hooks) as resources, contextlib.AsyncExitStack() as stack:
         if worker:
+            await _postpone_periodic_jobs(resources)
             await stack.enter_async_context(run_worker(resources))
-        await stack.enter_async_context(
-            serve(AccessLogMiddleware(create_app(settings, clock, hooks, timeouts)), api_socket)
+        api = await stack.enter_async_context(parts.client(parts.settings.public_url))
+        zoom = await stack.enter_async_context(parts.client(parts.zoom_url))
+        service = RunningService(
+            resources.settings, parts.clock, parts.platform, resources, mailbox, api, zoom, parts.simulator
         )
-        api = await stack.enter_async_context(httpx.AsyncClient(base_url=public, timeout=TIMEOUT, verify=ssl_context()))
-        zoom = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=zoom_url, timeout=TIMEOUT, verify=ssl_context())
-        )
-        app = server.config.app
-        assert isinstance(app, FastAPI)
-        service = RunningService(settings, clock, platform, resources, mailbox, api, zoom, app)
+        if snapshots and worker and hooks is None:
+            service.steps = await parts.step_runner(resources, mailbox)
         yield service
+
+
+async def _postpone_periodic_jobs(resources: Resources) -> None:
+    """Make each periodic job due after its period, as if it had run once on the empty database."""
+    now = resources.clock.now()
+    for job in JOBS.periodic:
+        due_at = now + (job.every or timedelta())
+        await resources.db.pool.execute(_INSERT_PERIODIC_JOB, job.name, due_at, job.priority, now)
 
 
 @contextlib.asynccontextmanager
 async def run_worker(resources: Resources) -> AsyncIterator[None]:
-    worker_task = asyncio.create_task(Worker(resources, JOBS).run(), name="worker")
+    """Run a worker until the block ends."""
+    worker = Worker(resources, JOBS)
+    tried_redis = asyncio.Event()
+    redis = worker.readiness.redis
+    for name in ("mark_up", "mark_down"):
+        setattr(redis, name, _then(getattr(redis, name), tried_redis.set))
+    running = asyncio.create_task(worker.run(), name="worker")
+    trying = asyncio.create_task(tried_redis.wait())
     try:
+        # A worker that is stopped while it connects leaves half a connection.
+        await asyncio.wait({running, trying}, return_when=asyncio.FIRST_COMPLETED)
         yield
     finally:
-        worker_task.cancel()
+        trying.cancel()
+        running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await worker_task
+            await running
 
 
-def _jwks(platform: Platform) -> FastAPI:
-    app = FastAPI()
+def _then(first: Callable[..., None], second: Callable[[], None]) -> Callable[..., None]:
+    """Return a function that calls both, the first with its arguments."""
 
-    @app.get("/jwks.json")
-    async def jwks() -> Any:
-        return platform.jwks
+    def both(*arguments: Any) -> None:
+        first(*arguments)
+        second()
 
-    return app
+    return both
