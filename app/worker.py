@@ -111,6 +111,7 @@ class Worker:
             resources.db, resources.clock, jobs, resources, lease=lease, max_concurrent=MAX_CONCURRENT
         )
         self._transport: ArqWorker | None = None
+        self._latest_transport: ArqWorker | None = None  # the same, but kept after it was dropped
         # Ids sent through Redis that have not come back yet, and when they were sent.
         self._in_transport: dict[int, float] = {}
         # Ids that were in transport when the connection to Redis broke.
@@ -132,6 +133,9 @@ class Worker:
                 group.create_task(self._shared_metrics().run(), name="shared_metrics")
                 group.create_task(stuck_sessions.terminate_forever(self._resources.db.pool), name="stuck_sessions")
         finally:
+            if self._latest_transport:
+                # Closes a connection that the relay was opening when the transport was dropped.
+                await self._latest_transport.disconnect()
             await self._runner.drain(DRAIN_TIMEOUT)
             leases.cancel()
 
@@ -143,6 +147,7 @@ class Worker:
     async def _keep_transport(self) -> None:
         while True:
             transport = self._new_transport()
+            self._latest_transport = transport
             try:
                 await transport.main()
             except REDIS_ERRORS as error:
@@ -196,6 +201,7 @@ class Worker:
             self._runner.on_end = ended
             log.info(READY_MESSAGE)
             while True:
+                _raise_lost_cancellation()
                 woken.clear()
                 if not await self._dispatch():
                     with contextlib.suppress(TimeoutError):
@@ -245,7 +251,9 @@ class Worker:
             await transport.pool.enqueue_job("run", ids, _queue_name=ARQ_QUEUE)
             self._in_transport |= dict.fromkeys(ids, now)
             await transport.poll_now()
-        except REDIS_ERRORS as error:
+        except (*REDIS_ERRORS, AttributeError) as error:
+            # redis-py has no better error if its connection is closed while it sends, as when the transport ends.
+            _raise_lost_cancellation()
             self.readiness.redis.mark_down(error)
             return False
         _raise_lost_cancellation()

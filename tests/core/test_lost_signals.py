@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import arq.worker
 import asyncpg
 import pytest
+from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
 from app import worker as module
@@ -228,3 +229,35 @@ async def test_a_worker_ends_when_it_is_cancelled_though_a_library_loses_the_can
         worker.cancel()
         await asyncio.wait({worker}, timeout=TIMEOUT)
         assert worker.done()
+
+
+async def test_a_worker_ends_although_its_relay_lost_the_cancellation(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatching = asyncio.Event()
+
+    async def loses_a_cancellation(_worker: module.Worker) -> bool:
+        """As redis-py does if it is sending when the transport closes its connection."""
+        dispatching.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr(module.Worker, "_dispatch", loses_a_cancellation)
+    async with asyncio.timeout(TIMEOUT), harness.run_worker() as worker:
+        await dispatching.wait()
+    assert worker.cancelled()
+
+
+async def test_a_connection_to_redis_that_is_closed_while_it_sends_counts_as_lost(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed(*_: Any, **__: Any) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'writelines'")
+
+    monkeypatch.setattr(ArqRedis, "enqueue_job", closed)
+    await harness.put_thing("a", wanted=1)
+    async with harness.run_worker() as worker:
+        await harness.change("a")
+        await harness.wait_settled()
+        assert not worker.done()
