@@ -14,7 +14,7 @@ SEED   ?= 7
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint openapi bench burst crash chaos lock clean
+.PHONY: help demo test check lint openapi bench burst crash chaos lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -25,6 +25,11 @@ demo: $(SETUP) ## walk the reviewer plan on this machine; KEEP=1 stays up afterw
 
 test: lint ## everything CI runs
 	$(BIN)/pytest -n 5 --dist worksteal
+
+check: $(SETUP) ## the tests that need no server, mypy, and ruff on changed files: takes seconds
+	@changed="$$(git diff --name-only --diff-filter=d HEAD -- '*.py'; git ls-files --others --exclude-standard -- '*.py')"; \
+	test -z "$$changed" || { $(BIN)/ruff check $$changed && $(BIN)/ruff format --check $$changed; }
+	@$(BIN)/mypy & lint=$$!; $(BIN)/pytest --pure -q --hypothesis-profile=quick; rules=$$?; wait $$lint && exit $$rules
 
 lint: $(SETUP) ## ruff and mypy
 	$(BIN)/ruff check .
