@@ -18,7 +18,7 @@ from app.core import links, metrics
 from app.core.crypto import token_digest
 from app.core.errors import Problem, field_error, not_found
 from app.core.identity import Caller
-from app.joining import guest_api, load_context, redirect, responses, tickets, wait_until_ready
+from app.joining import guest_api, load_context, responses, tickets, wait_until_ready, zoom_location
 from app.joining.decide import (
     TOO_MANY_CLICKS,
     JoinAllowed,
@@ -31,7 +31,7 @@ from app.joining.decide import (
     not_your_link,
 )
 from app.joining.join_context import JoinContext
-from app.joining.route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
+from app.joining.no_store_route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
 from app.joining.tickets import JoinClick
 from app.registrations import address_updates
 from app.registrations import service as registrations
@@ -168,11 +168,11 @@ async def redeem_ticket(
     )
     if not isinstance(verdict, Refusal):
         try:
-            location = await redirect.location(resources, verdict)
+            location = await zoom_location.location(resources, verdict)
             if await tickets.consume(resources, digest):
                 return responses.see_other(location)
             verdict = Refusal("ticket-used", "This pass was already used: join once more from the event's page.")
-        except redirect.RedirectRefused as refused:
+        except zoom_location.RedirectRefused as refused:
             verdict = refused.refusal
     click = JoinClick(snapshot.event_id, caller.member_id if caller else snapshot.member_id, "ticket")
     if is_guest(snapshot.member_id):

@@ -20,7 +20,7 @@ from app.joining import guest_cookie, link_readiness, load_context, responses, t
 from app.joining.decide import TOO_MANY_CLICKS, Refusal, decide
 from app.joining.guest_cookie import Guest
 from app.joining.join_context import JoinContext
-from app.joining.route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
+from app.joining.no_store_route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
 from app.joining.tickets import JoinClick
 from app.registrations import guest_codes
 from app.resources import Resources
