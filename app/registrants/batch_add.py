@@ -37,7 +37,7 @@ LEASE = timedelta(seconds=30)  # on the claimed rows; longer than a call takes
 MAX_CANDIDATES = 300  # people that one run looks at
 # How often batches may add one address on one day: once, so that two additions are left for single syncs.
 MAX_ADDS_PER_ADDRESS = 1
-log = logs.get("registrations")
+log = logs.get("registrants")
 
 
 async def unregistered(tx: database.Tx, event_id: UUID, limit: int | None = None) -> tuple[UUID | None, Sequence[UUID]]:

@@ -26,7 +26,7 @@ from app.resources import Resources
 NO_LINK_YET = "There is no personal link yet that could be taken back."
 LINK_REPLACED = "The personal link was taken back; a new one is being made."
 SAME_LINK_AGAIN = "Zoom has only the link for this address that was taken back, so it stays cancelled."
-log = logs.get("registrations")
+log = logs.get("registrants")
 
 
 async def replace_link(

@@ -48,7 +48,7 @@ MAX_NOTIFICATION_DELAY = timedelta(minutes=5)
 DENY_WITHIN = timedelta(hours=1)
 # For how long after our request Zoom may still carry out a cancel.
 OWN_CANCEL_WINDOW = timedelta(minutes=1)
-log = logs.get("registrations")
+log = logs.get("registrants")
 
 _MATCHING = """
 SELECT id FROM registrants WHERE meeting_id = :meeting_id AND zoom_registrant_id = :zoom_registrant_id
