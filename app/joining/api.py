@@ -109,7 +109,7 @@ Visitor = Annotated[Caller, Depends(visitor)]
 
 @router.post("/api/events/{event_id}/zoom-join", summary="Click on Join", responses=_JOIN_RESPONSES)
 async def zoom_join(event_id: EventId, request: Request, caller: Visitor, body: JoinRequest | None = None) -> Response:
-    """Decides whether the caller may enter now, and mints the ticket whose one redirect leads to their own Zoom link."""
+    """Decides whether the caller may enter now, and mints the ticket that redirects once to their own Zoom link."""
     resources = await web.get_resources(request)  # cheaper than one more dependency
     body = body or JoinRequest()
     click = JoinClick(event_id, caller.member_id, "zoom-join")
@@ -134,8 +134,8 @@ async def zoom_join(event_id: EventId, request: Request, caller: Visitor, body: 
 async def zoom_start(event_id: EventId, request: Request, resources: ResourcesDep, caller: Visitor) -> Response:
     """Does the same for the event's hosts, at any time before the event is finally over.
 
-    The host's ticket fetches the start URL. An alternative host's ticket leads to the meeting's own link: Zoom lets them
-    start the meeting with it once they are signed in there. Starting early is allowed, so a host can rehearse.
+    The host's ticket fetches the start URL. An alternative host's ticket leads to the meeting's own link: Zoom lets
+    them start the meeting with it once they are signed in there. Starting early is allowed, so a host can rehearse.
     """
     context = await _apply_token_identity(resources, await load_context.for_event(resources, event_id, caller), caller)
     verdict = decide_start(context, resources.clock.now())
