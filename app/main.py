@@ -34,7 +34,7 @@ from app.core.version import VERSION
 from app.hooks import api as hooks_api
 from app.hooks import openapi_webhooks
 from app.inbox import api as inbox
-from app.invitations import calendar_api as mails
+from app.invitations import member_api as mails
 from app.jobs import JOBS
 from app.joining import api as joining
 from app.joining import responses
@@ -42,11 +42,11 @@ from app.live import api as live
 from app.live.hub import Hub
 from app.privacy import api as privacy
 from app.resources import Resources, open_resources
-from app.views import api as views
+from app.views import events_api as views
 from app.views import guests_api as guests
-from app.views import problems, unsubscribe
+from app.views import problems, unsubscribe_api
 from app.views import registrations_api as registrations
-from app.views import settings as settings_views
+from app.views import settings_api as settings_views
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -68,7 +68,7 @@ for router in (
     attendance.router,
     live.router,
     settings_views.router,
-    unsubscribe.router,
+    unsubscribe_api.router,
     problems.router,
     hooks_api.router,
     privacy.router,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.attendance import finalize, service, unreported_meetings
-from app.attendance.participant_inbox import ParticipantEventLoader
+from app.attendance.participant_loader import ParticipantEventLoader
 from app.core import database
 from app.core.batching import BatchResult
 from app.core.job_runner import JobContext

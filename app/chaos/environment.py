@@ -24,7 +24,7 @@ from app.clients.zoom import SCOPES
 from app.devstack.environment import COOKIE, Ports, create_private_database, register_app, reserve_port, settings_for
 from app.devstack.http_clients import SimulatorClient
 from app.devstack.platform import Platform, open_platform
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack.server_process import LOOPBACK, Server
 from app.devstack.stack import Stack
 from app.worker import READY_MESSAGE
 

@@ -15,7 +15,7 @@ from app.chaos.environment import ChaosEnvironment
 from app.chaos.fault_plan import CONCURRENT_KINDS, DATABASE, REDIS, Fault
 from app.chaos.processes import children_of, signal_all
 from app.devstack.http_clients import StepFailed
-from app.devstack.servers import Server, StartError
+from app.devstack.server_process import Server, StartError
 
 # Notifications that may be lost. Two others may not. Without the one that a meeting was created, it takes ten minutes
 # until it is created once more. Without the one that it ended, an event stays live until the periodic job. Both delays

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.chaos import shifted_clock
-from app.devstack.servers import Server, StartError
+from app.devstack.server_process import Server, StartError
 
 POLL_INTERVAL = 0.1  # seconds between two looks at a process
 

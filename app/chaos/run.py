@@ -26,7 +26,7 @@ from app.chaos.wait_idle import wait_until_idle
 from app.chaos.workload import Workload
 from app.chaos.workload_plan import plan_workload
 from app.devstack.http_clients import StepFailed
-from app.devstack.servers import StartError
+from app.devstack.server_process import StartError
 from app.devstack.stack import cancel_on_sigterm
 
 REPORT = Path(__file__).parents[2] / "var" / "chaos.json"

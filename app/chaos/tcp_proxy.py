@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from app.devstack.servers import LOOPBACK
+from app.devstack.server_process import LOOPBACK
 
 # This long after the other end has fallen silent, a server's own probes detect it (`core.database_timeouts`), and it
 # hangs up.

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from app.core import outbox
-from app.core.database import Database
+from app.core.database import Database, Tx
 from app.core.database_timeouts import PERIODIC_STATEMENT_TIMEOUT
 
 R = TypeVar("R")
@@ -58,13 +58,13 @@ class JobContext(Generic[R]):
         return UUID(self.key)
 
     @contextlib.asynccontextmanager
-    async def read_only(self) -> AsyncIterator[Any]:
+    async def read_only(self) -> AsyncIterator[Tx]:
         """Read the present. The database refuses any write here, so no fence is needed."""
         async with self._db.transaction(read_only=True) as tx:
             yield tx
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
+    async def transaction(self) -> AsyncIterator[Tx]:
         """Commit an attempt marker or a finding before the end of the run.
 
         Raises LeaseLost, and writes nothing, if another worker has the row by now.
@@ -73,13 +73,13 @@ class JobContext(Generic[R]):
             yield tx
 
     @contextlib.asynccontextmanager
-    async def unfenced(self) -> AsyncIterator[Any]:
+    async def unfenced(self) -> AsyncIterator[Tx]:
         """Commit what is right even if another worker has the row by now. Each use says why that is so."""
         async with self._db.transaction() as tx:
             yield tx
 
     @contextlib.asynccontextmanager
-    async def complete(self, repeat_at: datetime | Callable[[], datetime | None] | None = None) -> AsyncIterator[Any]:
+    async def complete(self, repeat_at: datetime | Callable[[], datetime | None] | None = None) -> AsyncIterator[Tx]:
         """The last transaction: what it writes is committed together with "done".
 
         With `repeat_at` the row is due again then. A function is called at the end of the block, for a moment that is

@@ -28,7 +28,7 @@ from app.demo.bench_fairness import Fairness
 from app.demo.bench_floor import Floor
 from app.demo.bench_load import Burst, MeasurementError, burst, percentile
 from app.devstack.personas import AUDIENCE, TokenSigner
-from app.devstack.servers import LOOPBACK, Server, StartError
+from app.devstack.server_process import LOOPBACK, Server, StartError
 from app.devstack.stack import Stack, cancel_on_sigterm
 
 REPORT = Path(__file__).parents[2] / "var" / "bench.json"

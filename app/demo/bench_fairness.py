@@ -21,7 +21,7 @@ import asyncpg
 from app.core.database import migrate
 from app.demo import bench_fixtures
 from app.demo.bench_load import percentile
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack.server_process import LOOPBACK, Server
 from app.devstack.stack import Stack
 from app.worker import READY_MESSAGE
 

@@ -23,7 +23,7 @@ from fastapi import FastAPI, Request, Response
 
 from app.clients.jwks import read_keys
 from app.core import identity
-from app.devstack.servers import LOOPBACK
+from app.devstack.server_process import LOOPBACK
 
 MAX_TOKEN_AGE = timedelta(hours=24)
 SCHEMA = """

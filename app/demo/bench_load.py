@@ -12,7 +12,7 @@ from typing import cast
 
 import httptools
 
-from app.devstack.servers import LOOPBACK
+from app.devstack.server_process import LOOPBACK
 
 CONNECTIONS = 32
 RESPONSE_TIMEOUT = 60.0  # seconds to wait for the last responses

@@ -23,7 +23,7 @@ import uvloop
 from app.demo.burst_scenario import MEMBERS_OF_AN_EVENT, BurstScenario, member_id
 from app.devstack.environment import ExternalServers, start_environment
 from app.devstack.http_clients import ApiClient, SimulatorClient, StepFailed, expect
-from app.devstack.servers import StartError
+from app.devstack.server_process import StartError
 from app.devstack.stack import cancel_on_sigterm
 
 REPORT = Path(__file__).parents[2] / "var" / "burst.json"

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 
 from app.clients.zoom import SCOPES
-from app.demo import keep_running, report, step_webhooks, steps
+from app.demo import collected_output, keep_running, step_webhooks, steps
 from app.demo.walkthrough_state import Stopwatch, Walkthrough, seed_workspace
 from app.devstack.environment import DemoEnvironment, ExternalServers, start_environment
 from app.devstack.http_clients import SLUG, ApiClient, SimulatorClient, StepFailed, expect
-from app.devstack.servers import StartError, tail
+from app.devstack.server_process import StartError, tail
 from app.devstack.stack import cancel_on_sigterm
 
 # Scopes that a step here lists, but that only a later version of the service uses.
@@ -114,7 +114,7 @@ async def _walk_and_keep(environment: DemoEnvironment, *, keep: bool, report_fil
         walkthrough = Walkthrough(environment, api, zoom, lambda done: _print_line(f"    {done}"), event_id=event_id)
         passed = await _run_steps(walkthrough)
         if report_file:
-            collected = await report.collect(environment, api, zoom)
+            collected = await collected_output.collect(environment, api, zoom)
             await asyncio.to_thread(report_file.write_text, collected)
         if keep:
             async with keep_running.keep_open(walkthrough, space_id):

@@ -24,7 +24,7 @@ from app.core.database import migrate
 from app.devstack.mailbox import Mailbox
 from app.devstack.personas import AUDIENCE
 from app.devstack.platform import Platform, open_platform
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack.server_process import LOOPBACK, Server
 from app.devstack.stack import Stack
 from app.worker import READY_MESSAGE
 

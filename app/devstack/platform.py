@@ -12,7 +12,7 @@ from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from app.devstack.personas import COMMUNITY, PERSONAS, TokenSigner
-from app.devstack.servers import LOOPBACK
+from app.devstack.server_process import LOOPBACK
 from app.devstack.webhook_receiver import BadSignature, WebhookReceiver
 
 HOOKS_PATH = "/hooks"

@@ -28,8 +28,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from app.devstack import servers
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack import server_process
+from app.devstack.server_process import LOOPBACK, Server
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,9 @@ class Stack:
             self.database_url = self._external_database_url
             return
         password = secrets.token_hex()
-        identity = servers.non_root_identity(servers.postgres_programs() / "postgres", self.folder)
-        await servers.create_cluster(self.folder, password, identity)
-        port = await self._run(servers.postgres(self.folder, identity, self._durable))
+        identity = server_process.non_root_identity(server_process.postgres_programs() / "postgres", self.folder)
+        await server_process.create_cluster(self.folder, password, identity)
+        port = await self._run(server_process.postgres(self.folder, identity, self._durable))
         self.database_url = f"postgresql://kindryn:{password}@{LOOPBACK}:{port}/postgres"
 
     async def _open_redis(self) -> None:
@@ -178,13 +178,13 @@ class Stack:
             self.redis_url = self._external_redis_url
             return
         password = secrets.token_hex()
-        port = await self._run(servers.valkey(self.folder, password))
+        port = await self._run(server_process.valkey(self.folder, password))
         self.redis_url = f"redis://:{password}@{LOOPBACK}:{port}/0"
 
     async def _open_s3(self) -> None:
         endpoint = self._s3_endpoint_url
         if endpoint is None:
-            port = await self._run(servers.s3_server(self.folder, *self._s3[:2]))
+            port = await self._run(server_process.s3_server(self.folder, *self._s3[:2]))
             endpoint = f"http://{LOOPBACK}:{port}"
         self.s3 = S3(endpoint.rstrip("/"), *self._s3)
         await _create_bucket(self.s3)
@@ -233,7 +233,7 @@ async def _create_bucket(s3: S3) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         response = await http.put(f"{s3.endpoint_url}/{s3.bucket}", headers=dict(request.headers.items()))
     if response.status_code != httpx.codes.OK and "BucketAlreadyOwnedByYou" not in response.text:
-        raise servers.StartError(f"S3 made no bucket {s3.bucket}: {response.status_code} {response.text}")
+        raise server_process.StartError(f"S3 made no bucket {s3.bucket}: {response.status_code} {response.text}")
 
 
 async def run_stack(folder: Path) -> None:

@@ -15,7 +15,7 @@ from app.registrations.guest_codes import Codes
 from app.registrations.models import Guest, GuestCode, Registration
 from app.resources import Resources
 
-log = logs.get("registrations")
+log = logs.get("invitations")
 
 
 @dataclass(frozen=True)

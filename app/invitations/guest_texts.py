@@ -77,15 +77,15 @@ ENGLISH = GuestTexts(
         "event-cancelled": "This event was cancelled.",
         "meeting-unavailable": "Meeting unavailable: ask whoever invited you.",
         "event-ended": "This event has ended.",
-        "too-early": "The door opens {minutes} minutes before the start: {when}.",
+        "too-early": "You can join {minutes} minutes before the start: {when}.",
         "not-on-zoom": "This event does not run on Zoom: ask whoever invited you where to go.",
         "use-start": "You are the host of this event: start the meeting in Zoom.",
         "not-ready": "Your place in the meeting is being prepared: try again in a few seconds.",
         "after-midnight": "Zoom takes three registrations of one address a day: your place in the meeting is made "
         "after midnight UTC.",
         "not-prepared": "Your place in the meeting could not be prepared: ask whoever invited you.",
-        "ticket-used": "This pass was already used: join once more.",
-        "ticket-expired": "This pass has expired: join once more.",
+        "ticket-used": "This ticket was already used: join once more.",
+        "ticket-expired": "This ticket has expired: join once more.",
     },
 )
 

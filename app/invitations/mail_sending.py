@@ -9,7 +9,7 @@ from app.core.job_context import Superseded
 from app.core.job_runner import JobContext
 from app.resources import Resources
 
-log = logs.get("registrations")
+log = logs.get("invitations")
 
 
 async def send_mail(

@@ -29,7 +29,7 @@ from app.invitations.mime import with_headers
 from app.registrations.models import Registration, is_guest
 from app.resources import Resources
 
-log = logs.get("registrations")
+log = logs.get("invitations")
 
 
 @dataclass(frozen=True)

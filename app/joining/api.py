@@ -18,7 +18,7 @@ from app.core import links, metrics
 from app.core.crypto import token_digest
 from app.core.errors import Problem, field_error, not_found
 from app.core.identity import Caller
-from app.joining import guest_api, load_context, redirect, responses, tickets, wait_until_ready
+from app.joining import guest_api, load_context, responses, tickets, wait_until_ready, zoom_location
 from app.joining.decide import (
     TOO_MANY_CLICKS,
     JoinAllowed,
@@ -31,7 +31,7 @@ from app.joining.decide import (
     not_your_link,
 )
 from app.joining.join_context import JoinContext
-from app.joining.route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
+from app.joining.no_store_route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
 from app.joining.tickets import JoinClick
 from app.registrations import address_updates
 from app.registrations import service as registrations
@@ -43,7 +43,7 @@ from app.web import ResourcesDep, Schema
 EventId = Annotated[UUID, Path(description="An event of one of your communities")]
 # What a join link may look like. Anything else cannot be in the database, and NUL bytes never reach it.
 _JOIN_LINK = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_UNKNOWN_TICKET = Refusal("ticket-expired", "This pass has expired: join once more from the event's page.")
+_UNKNOWN_TICKET = Refusal("ticket-expired", "This ticket has expired: join once more from the event's page.")
 
 
 router = APIRouter(route_class=NoStoreRoute, tags=["Joining"])
@@ -68,8 +68,8 @@ class TicketMinted(Schema):
 def _responses(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     """Return the possible responses of a click, for the OpenAPI document."""
     minted: dict[int | str, dict[str, Any]] = {
-        200: {"model": TicketMinted, "description": "A single-use pass, good for 60 seconds"},
-        303: {"description": "The same for `Accept: text/html`: a redirect to the pass"},
+        200: {"model": TicketMinted, "description": "A single-use ticket, good for 60 seconds"},
+        303: {"description": "The same for `Accept: text/html`: a redirect to the ticket"},
         401: {"description": "`not-signed-in`"},
         429: {"description": "`too-many-clicks`, with `Retry-After`"},
         503: {"description": "`not-ready`, with `Retry-After`"},
@@ -109,7 +109,7 @@ Visitor = Annotated[Caller, Depends(visitor)]
 
 @router.post("/api/events/{event_id}/zoom-join", summary="Click on Join", responses=_JOIN_RESPONSES)
 async def zoom_join(event_id: EventId, request: Request, caller: Visitor, body: JoinRequest | None = None) -> Response:
-    """Decides whether the caller may enter now, and mints the pass whose one redirect leads to their own Zoom link."""
+    """Decides whether the caller may enter now, and mints the ticket that redirects once to their own Zoom link."""
     resources = await web.get_resources(request)  # cheaper than one more dependency
     body = body or JoinRequest()
     click = JoinClick(event_id, caller.member_id, "zoom-join")
@@ -134,8 +134,8 @@ async def zoom_join(event_id: EventId, request: Request, caller: Visitor, body: 
 async def zoom_start(event_id: EventId, request: Request, resources: ResourcesDep, caller: Visitor) -> Response:
     """Does the same for the event's hosts, at any time before the event is finally over.
 
-    The host's pass fetches the start URL. An alternative host's pass leads to the meeting's own link: Zoom lets them
-    start the meeting with it once they are signed in there. Starting early is allowed, so a host can rehearse.
+    The host's ticket fetches the start URL. An alternative host's ticket leads to the meeting's own link: Zoom lets
+    them start the meeting with it once they are signed in there. Starting early is allowed, so a host can rehearse.
     """
     context = await _apply_token_identity(resources, await load_context.for_event(resources, event_id, caller), caller)
     verdict = decide_start(context, resources.clock.now())
@@ -146,14 +146,14 @@ async def zoom_start(event_id: EventId, request: Request, resources: ResourcesDe
 
 @router.get(
     "/j/{ticket}",
-    summary="Use a pass",
+    summary="Use a ticket",
     status_code=303,
     responses={410: {"description": "`ticket-used`, `ticket-expired`"}, 403: {"description": "`not-your-link`"}},
 )
 async def redeem_ticket(
-    ticket: Annotated[str, Path(description="The pass, as it was minted")], request: Request, resources: ResourcesDep
+    ticket: Annotated[str, Path(description="The ticket, as it was minted")], request: Request, resources: ResourcesDep
 ) -> Response:
-    """Decides again, uses the pass up, and redirects to Zoom. A prefetch gets an empty 204 and uses nothing up."""
+    """Decides again, uses the ticket up, and redirects to Zoom. A prefetch gets an empty 204 and uses nothing up."""
     if is_prefetch(request):
         return Response(status_code=204)
     digest = token_digest(ticket)
@@ -168,11 +168,11 @@ async def redeem_ticket(
     )
     if not isinstance(verdict, Refusal):
         try:
-            location = await redirect.location(resources, verdict)
+            location = await zoom_location.location(resources, verdict)
             if await tickets.consume(resources, digest):
                 return responses.see_other(location)
-            verdict = Refusal("ticket-used", "This pass was already used: join once more from the event's page.")
-        except redirect.RedirectRefused as refused:
+            verdict = Refusal("ticket-used", "This ticket was already used: join once more from the event's page.")
+        except zoom_location.RedirectRefused as refused:
             verdict = refused.refusal
     click = JoinClick(snapshot.event_id, caller.member_id if caller else snapshot.member_id, "ticket")
     if is_guest(snapshot.member_id):
@@ -189,7 +189,7 @@ async def redeem_ticket(
 async def follow_join_link(
     join_link: Annotated[str, Path(description="The link of the invite")], request: Request, resources: ResourcesDep
 ) -> Response:
-    """Leads the link's owner to a pass, and a browser without a token to the platform's page of the event.
+    """Leads the link's owner to a ticket, and a browser without a token to the platform's page of the event.
 
     The link of another member is refused; the response offers the caller's own link.
     """

@@ -118,13 +118,13 @@ def decide_ticket(
     the ticket itself is the proof. A signed-in member must be the one for whom the ticket was minted.
     """
     if member_id is not None and member_id != ticket.member_id:
-        return Refusal("not-your-link", "This pass belongs to somebody else: join from the event's page.")
+        return Refusal("not-your-link", "This ticket belongs to somebody else: join from the event's page.")
     registration = ticket.context.registration if member_id else None
     own_link = registration.join_link if registration and ticket.purpose == "join" else None
     if ticket.used:
-        return Refusal("ticket-used", "This pass was already used: join once more.", "Join", own_link=own_link)
+        return Refusal("ticket-used", "This ticket was already used: join once more.", "Join", own_link=own_link)
     if now >= ticket.expires_at:
-        return Refusal("ticket-expired", "This pass has expired: join once more.", "Join", own_link=own_link)
+        return Refusal("ticket-expired", "This ticket has expired: join once more.", "Join", own_link=own_link)
     if ticket.purpose == "start":
         return decide_start(ticket.context, now)
     return decide(ticket.context, now, opens_before)
@@ -227,7 +227,7 @@ def event_ended(context: JoinContext, now: datetime, _opens_before: timedelta) -
     if event is None or event.status(now) != "ended":
         return None
     if now < event.ends_at + END_GRACE:
-        return Refusal("event-ended", "This event has ended; if the host starts it again, the door opens again.")
+        return Refusal("event-ended", "This event has ended; if the host starts it again, you can join again.")
     return Refusal("event-ended", "This event has ended.")
 
 
@@ -244,7 +244,7 @@ def too_early(context: JoinContext, now: datetime, opens_before: timedelta) -> R
         return None
     opens_at = event.starts_at - opens_before
     params = {"timezone": event.timezone}
-    return Refusal("too-early", "The door opens on {opens_at}.", params=params, opens_at=opens_at)
+    return Refusal("too-early", "You can join from {opens_at}.", params=params, opens_at=opens_at)
 
 
 def not_on_zoom(context: JoinContext, _now: datetime, _opens_before: timedelta) -> Refusal | None:

@@ -20,7 +20,7 @@ from app.joining import guest_cookie, link_readiness, load_context, responses, t
 from app.joining.decide import TOO_MANY_CLICKS, Refusal, decide
 from app.joining.guest_cookie import Guest
 from app.joining.join_context import JoinContext
-from app.joining.route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
+from app.joining.no_store_route import NoStoreRoute, head_ok, is_prefetch, join_opens_before
 from app.joining.tickets import JoinClick
 from app.registrations import guest_codes
 from app.resources import Resources
@@ -34,7 +34,7 @@ GuestLink = Annotated[str, Path(description="The link of the guest's invite")]
 
 @router.get("/guest/{guest_link}", summary="Follow a guest's link", response_class=HTMLResponse)
 async def follow_guest_link(guest_link: GuestLink, request: Request, resources: ResourcesDep) -> Response:
-    """Leads the guest's own browser to a pass, and any other to a page with one button, which mails a code."""
+    """Leads the guest's own browser to a ticket, and any other to a page with one button, which mails a code."""
     if is_prefetch(request):
         return Response(status_code=204)
     guest, context = await _load_guest(resources, guest_link)

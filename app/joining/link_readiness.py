@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 
 from app.joining.join_context import JoinContext, ZoomSnapshot
-from app.registrants import daily_additions, registrant_state
+from app.registrants import daily_additions, registrant_store
 from app.registrants.address_conflicts import ADDRESS_TAKEN
 
 RETRY_AFTER_PREPARING = 5  # seconds; a registrant is usually created within this time
@@ -82,7 +82,7 @@ def _has_verified_since(context: JoinContext) -> bool:
     """Return whether no link was requested only because the address was not verified then, and now it is."""
     return (
         context.zoom is not None
-        and context.zoom.registrant_reason == registrant_state.EMAIL_NOT_VERIFIED
+        and context.zoom.registrant_reason == registrant_store.EMAIL_NOT_VERIFIED
         and not needs_verified_address(context)
     )
 

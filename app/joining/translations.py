@@ -44,11 +44,11 @@ GERMAN = {
     "Meeting unavailable: it no longer exists on Zoom. Ask the organisers.": (
         "Das Meeting ist nicht verfügbar: Auf Zoom gibt es es nicht mehr. Frag das Organisationsteam."
     ),
-    "This event has ended; if the host starts it again, the door opens again.": (
+    "This event has ended; if the host starts it again, you can join again.": (
         "Dieses Event ist vorbei; startet der Host es noch einmal, ist auch der Einlass wieder offen."
     ),
     "This event has ended.": "Dieses Event ist vorbei.",
-    "The door opens on {opens_at}.": "Der Einlass beginnt am {opens_at}.",
+    "You can join from {opens_at}.": "Der Einlass beginnt am {opens_at}.",
     "This event does not run on Zoom: join it on its page.": (
         "Dieses Event findet nicht auf Zoom statt: Nimm auf seiner Seite teil."
     ),
@@ -91,15 +91,15 @@ GERMAN = {
     "Zoom takes three registrations of one address a day: your place in the meeting is made after midnight UTC.": (
         "Zoom nimmt jede Adresse nur dreimal am Tag an: Dein Platz im Meeting entsteht nach Mitternacht (UTC)."
     ),
-    "This pass belongs to somebody else: join from the event's page.": (
+    "This ticket belongs to somebody else: join from the event's page.": (
         "Dieser Zugang gehört jemand anderem: Nimm von der Seite des Events aus teil."
     ),
-    "This pass was already used: join once more.": "Dieser Zugang wurde schon benutzt: Nimm noch einmal teil.",
-    "This pass has expired: join once more.": "Dieser Zugang ist abgelaufen: Nimm noch einmal teil.",
-    "This pass was already used: join once more from the event's page.": (
+    "This ticket was already used: join once more.": "Dieser Zugang wurde schon benutzt: Nimm noch einmal teil.",
+    "This ticket has expired: join once more.": "Dieser Zugang ist abgelaufen: Nimm noch einmal teil.",
+    "This ticket was already used: join once more from the event's page.": (
         "Dieser Zugang wurde schon benutzt: Nimm von der Seite des Events aus noch einmal teil."
     ),
-    "This pass has expired: join once more from the event's page.": (
+    "This ticket has expired: join once more from the event's page.": (
         "Dieser Zugang ist abgelaufen: Nimm von der Seite des Events aus noch einmal teil."
     ),
     "This link belongs to somebody else: RSVP to get your own.": (

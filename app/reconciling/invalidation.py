@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 from app import commands
 from app.accounts.models import Account
 from app.clients.zoom import allows
-from app.core import after_restore, database
+from app.core import database, outbox_reset
 from app.meetings import drift
 from app.reconciling.models import Reconciliation
-from app.registrants import registrant_state
+from app.registrants import registrant_store
 
 # How many more numbers than seconds may have been used since the backup. A judgement: changes of one event, and mails
 # to one calendar, are seconds apart except for the first few.
@@ -81,7 +81,7 @@ SELECT gen_random_uuid(), registrations.id, meetings.id, registrations.email, 'p
 FROM registrations JOIN events ON events.id = registrations.event_id
     JOIN meetings ON meetings.event_id = events.id AND meetings.state NOT IN ('retiring', 'retired')
 WHERE meetings.account_id = :account_id AND zoom_meeting_id IS NOT NULL AND protected AND events.ends_at > :now
-  AND email_verified AND NOT ({registrant_state.SHOULD_BE_REGISTERED})
+  AND email_verified AND NOT ({registrant_store.SHOULD_BE_REGISTERED})
 ON CONFLICT (registration_id, meeting_id) DO UPDATE SET state = 'pending', reason = NULL, updated_at = :now,
         attempt = 'add', attempted_at = :now, attempt_ends_at = :now
     WHERE registrants.state = 'cancelled' AND NOT registrants.cancel_due
@@ -103,10 +103,10 @@ async def completed(tx: database.Tx, since: datetime) -> frozenset[UUID | None]:
 async def invalidate_all(tx: database.Tx, since: datetime) -> None:
     """Raise every number, have every token refreshed, and repair times that lie in the future."""
     await raise_numbers(tx, since)
-    await after_restore.reset_outbox_times(tx)
+    await outbox_reset.reset_outbox_times(tx)
     values = {
         "now": tx.now,
-        "far": after_restore.MAX_LEASE,
+        "far": outbox_reset.MAX_LEASE,
         "tomorrow": (tx.now + timedelta(days=1)).date().isoformat(),
     }
     for statement in _ONCE:
@@ -123,7 +123,7 @@ async def invalidate_account(tx: database.Tx, account_id: UUID, since: datetime)
     account = await tx.session.get_one(Account, account_id)
     tx.record(commands.ReadAccount(account_id))
     await drift.mark_all_stale(tx, account_id, since)
-    if not allows(account.scopes, registrant_state.LIST_SCOPE):
+    if not allows(account.scopes, registrant_store.LIST_SCOPE):
         for statement in (_LINKS, _NOT_COMING):
             for row in await tx.execute(statement, now=tx.now, account_id=account_id):
                 tx.record(commands.SyncRegistration(row.registration_id, account_id, row.community_id))

@@ -30,7 +30,7 @@ from app.meetings.models import Meeting
 from app.meetings.tasks import NO_SUCH_MEETING
 from app.reconciling.meeting_diff import changed_fields
 from app.reconciling.meeting_plan import FoundMeeting
-from app.registrants import registrant_state
+from app.registrants import registrant_store
 from app.resources import Resources
 
 # How long, and how often, a call is repeated that came too close after another.
@@ -254,9 +254,9 @@ async def _list_registrants(
     zoom: AccountClient, local_state: LocalState, inventory: Inventory, on_step: OnStep
 ) -> None:
     """List the registrants of every meeting that is in use or may be adopted."""
-    if not allows(local_state.account.scopes, registrant_state.LIST_SCOPE):
+    if not allows(local_state.account.scopes, registrant_store.LIST_SCOPE):
         inventory.notes.append(
-            f"without the scope {registrant_state.LIST_SCOPE} nobody can be compared: who is coming is added, and who"
+            f"without the scope {registrant_store.LIST_SCOPE} nobody can be compared: who is coming is added, and who"
             " is not is taken off, once more by the ordinary jobs; people whose answer is lost stay registered at Zoom."
         )
         return

@@ -17,7 +17,7 @@ from app.reconciling.inventory import Inventory
 from app.reconciling.meeting_plan import DesiredMeeting, MeetingRow
 from app.reconciling.models import Stray
 from app.reconciling.registrant_plan import KnownRegistrant, ListedRegistrant, Rsvp
-from app.registrants import registrant_state
+from app.registrants import registrant_store
 from app.registrants.models import Registrant
 from app.registrations.models import Registration, is_guest
 
@@ -156,7 +156,7 @@ async def _rsvps(tx: database.Tx, number: int, event_id: UUID) -> AsyncIterator[
     )
     for registration, registrant in found:
         verified = registration.email if registration.email_verified else None
-        is_host = registrant_state.is_host(
+        is_host = registrant_store.is_host(
             verified, registration.member_id, [host.email for host in hosts], [host.member_id for host in hosts]
         )
         is_coming = event.on_zoom and registration.rsvp == "going" and registration.waiting_since is None

@@ -15,7 +15,7 @@ from app.clients.zoom import BadAnswer, NoAnswer, OutcomeUnknown, ServerError, Z
 from app.core import database
 from app.core.job_runner import JobContext
 from app.core.outbox import RetryLater
-from app.registrants.registrant_state import Attempt, AttemptKind, RecordChanged, RegistrantContext, RegistrantRecord
+from app.registrants.registrant_store import Attempt, AttemptKind, RecordChanged, RegistrantContext, RegistrantRecord
 from app.resources import Resources
 
 # For how long after it was sent Zoom may still carry out a call that got no response: twice as long as we wait for one.

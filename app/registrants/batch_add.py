@@ -22,10 +22,10 @@ from app.core.batching import ClaimedBatch
 from app.core.job_runner import JobContext
 from app.core.outbox import LeaseLost, RetryLater
 from app.meetings import service as meetings
-from app.registrants import attempts, daily_additions, registrant_state, sync, zoom_calls
+from app.registrants import attempts, daily_additions, registrant_store, sync, zoom_calls
 from app.registrants.attempts import OpenAttempt
 from app.registrants.models import Registrant
-from app.registrants.registrant_state import RegistrantContext
+from app.registrants.registrant_store import RegistrantContext
 from app.registrations.models import Registration
 from app.resources import Resources
 
@@ -37,7 +37,7 @@ LEASE = timedelta(seconds=30)  # on the claimed rows; longer than a call takes
 MAX_CANDIDATES = 300  # people that one run looks at
 # How often batches may add one address on one day: once, so that two additions are left for single syncs.
 MAX_ADDS_PER_ADDRESS = 1
-log = logs.get("registrations")
+log = logs.get("registrants")
 
 
 async def unregistered(tx: database.Tx, event_id: UUID, limit: int | None = None) -> tuple[UUID | None, Sequence[UUID]]:
@@ -133,7 +133,7 @@ async def _open_attempts(job: JobContext[Resources], batch: ClaimedBatch) -> lis
     """
     contexts: dict[str, RegistrantContext] = {}
     for key in sorted(batch.rows):
-        context = await registrant_state.load(job.resources, UUID(key))
+        context = await registrant_store.load(job.resources, UUID(key))
         if context and _is_addable(context):
             contexts.setdefault(context.email.casefold(), context)
     first = next(iter(contexts.values()), None)
@@ -201,9 +201,9 @@ async def _save_links(
         if zoom_registrant is None:
             continue
         if not zoom_registrant.join_url:
-            await registrant_state.save(tx, job, context, "pending", "Zoom has not made the link yet.", zoom_registrant)
+            await registrant_store.save(tx, job, context, "pending", "Zoom has not made the link yet.", zoom_registrant)
             pending.append(str(context.registration_id))
         elif job.resources.zoom.is_link(zoom_registrant.join_url):
-            await registrant_state.save(tx, job, context, "ready", None, zoom_registrant)
+            await registrant_store.save(tx, job, context, "ready", None, zoom_registrant)
             ready.append(str(context.registration_id))
     return ready, pending

@@ -15,7 +15,7 @@ from app.accounts import quotas
 from app.core import database
 from app.core.asyncpg_pool import AsyncpgPool
 from app.core.job_runner import JobContext
-from app.registrants.registrant_state import RegistrantContext
+from app.registrants.registrant_store import RegistrantContext
 from app.registrations.models import MEMBER, ORGANISER
 from app.resources import Resources
 

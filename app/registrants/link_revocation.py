@@ -18,7 +18,7 @@ from app.core.crypto import Encryption
 from app.core.errors import Problem
 from app.events.models import Event
 from app.meetings import service as meetings
-from app.registrants import daily_additions, registrant_state
+from app.registrants import daily_additions, registrant_store
 from app.registrants.models import Registrant, RevokedLink
 from app.registrations.models import ORGANISER, Registration
 from app.resources import Resources
@@ -26,7 +26,7 @@ from app.resources import Resources
 NO_LINK_YET = "There is no personal link yet that could be taken back."
 LINK_REPLACED = "The personal link was taken back; a new one is being made."
 SAME_LINK_AGAIN = "Zoom has only the link for this address that was taken back, so it stays cancelled."
-log = logs.get("registrations")
+log = logs.get("registrants")
 
 
 async def replace_link(
@@ -67,7 +67,7 @@ async def _request_retry(
     resources: Resources, tx: database.Tx, event: Event, registration: Registration, account_id: UUID
 ) -> None:
     """Sync a registration that has no link to revoke. Raises `no-link` if that cannot help."""
-    context = await registrant_state.load(resources, registration.id)
+    context = await registrant_store.load(resources, registration.id)
     if context is None or not context.should_be_registered:
         raise Problem("no-link", NO_LINK_YET)
     if await daily_additions.none_left_today(tx, context):

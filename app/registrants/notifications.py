@@ -29,7 +29,7 @@ from app.inbox import service as inbox
 from app.meetings import drift
 from app.meetings import service as meetings
 from app.meetings.models import Meeting
-from app.registrants import registrant_state
+from app.registrants import registrant_store
 from app.registrants.models import Registrant
 from app.registrations import service
 from app.registrations.models import Registration
@@ -48,7 +48,7 @@ MAX_NOTIFICATION_DELAY = timedelta(minutes=5)
 DENY_WITHIN = timedelta(hours=1)
 # For how long after our request Zoom may still carry out a cancel.
 OWN_CANCEL_WINDOW = timedelta(minutes=1)
-log = logs.get("registrations")
+log = logs.get("registrants")
 
 _MATCHING = """
 SELECT id FROM registrants WHERE meeting_id = :meeting_id AND zoom_registrant_id = :zoom_registrant_id
@@ -63,7 +63,7 @@ _IS_OUR_CALL = """
 """
 _REMOVED_BY_HOST = f"""
 (registrants.state = 'denied'
-    OR {registrant_state.SHOULD_BE_REGISTERED}
+    OR {registrant_store.SHOULD_BE_REGISTERED}
         AND lower(registrations.email) = lower(registrants.email) AND NOT {_IS_OUR_CALL})
 """
 _DENY = f"""
@@ -173,7 +173,7 @@ async def _load_notification(tx: database.Tx, job: JobContext[Resources]) -> Reg
 async def _can_list(tx: database.Tx, notification: RegistrantNotification) -> bool:
     """Whether the grant has the scope to list registrants."""
     return allows(
-        (await tx.session.get_one(Account, notification.meeting.account_id)).scopes, registrant_state.LIST_SCOPE
+        (await tx.session.get_one(Account, notification.meeting.account_id)).scopes, registrant_store.LIST_SCOPE
     )
 
 
@@ -242,7 +242,7 @@ async def _apply(tx: database.Tx, notification: RegistrantNotification) -> Seque
             "what": notification.event,
             "at": notification.occurred_at,
             "late": OWN_CANCEL_WINDOW,
-            "skew": registrant_state.MAX_CLOCK_SKEW,
+            "skew": registrant_store.MAX_CLOCK_SKEW,
             "reason": REMOVED_INSIDE_ZOOM,
         }
         removed: Sequence[UUID] = (await tx.execute(_DENY, **parameters, **registrant_key)).scalars().all()

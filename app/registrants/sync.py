@@ -26,9 +26,9 @@ from app.events import service as events
 from app.events.models import Event
 from app.meetings import drift
 from app.meetings import service as meetings
-from app.registrants import address_conflicts, link_revocation, registrant_state, zoom_calls
+from app.registrants import address_conflicts, link_revocation, registrant_store, zoom_calls
 from app.registrants.link_revocation import LINK_REPLACED, SAME_LINK_AGAIN
-from app.registrants.registrant_state import RegistrantContext, RegistrantRecord
+from app.registrants.registrant_store import RegistrantContext, RegistrantRecord
 from app.registrations.models import Registration
 from app.resources import Resources
 
@@ -60,7 +60,7 @@ async def sync_registrant(job: JobContext[Resources]) -> None:
 
     The job adds, approves, cancels, or leaves the registrant alone.
     """
-    context = await registrant_state.load(job.resources, job.id)
+    context = await registrant_store.load(job.resources, job.id)
     if context is None:
         await _complete_unchanged(job)
         return
@@ -70,7 +70,7 @@ async def sync_registrant(job: JobContext[Resources]) -> None:
         await _handle_missing_meeting(job, context)
     except quotas.QuotaExhausted as error:
         await _retry_after_reset(job, error)
-    except registrant_state.RecordChanged:
+    except registrant_store.RecordChanged:
         raise
     except (ZoomError, RetryLater) as error:
         if not meetings.is_brief_wait(error, job.resources.clock.now()):
@@ -90,7 +90,7 @@ async def _retry_after_reset(job: JobContext[Resources], error: quotas.QuotaExha
 
 async def _store_reason(tx: database.Tx, job: JobContext[Resources], error: ZoomError | RetryLater) -> None:
     """Store why the member has no link yet. An open attempt stays open."""
-    context = await registrant_state.load(job.resources, job.id)
+    context = await registrant_store.load(job.resources, job.id)
     if (
         context is None
         or not context.should_be_registered
@@ -99,7 +99,7 @@ async def _store_reason(tx: database.Tx, job: JobContext[Resources], error: Zoom
         or context.is_denied
     ):
         return
-    await registrant_state.save(
+    await registrant_store.save(
         tx,
         job,
         context,
@@ -220,7 +220,7 @@ async def _ensure_registered(job: JobContext[Resources], context: RegistrantCont
         if error.retry != "never":
             raise
         state, reason = REFUSALS.get(type(error), ("failed", f"Zoom refused: {error.message}"))
-        context = await registrant_state.load(job.resources, job.id) or context
+        context = await registrant_store.load(job.resources, job.id) or context
         await _save(job, context, state, reason, retry_in=_retry_delay(context, error))
     else:
         await _save_link(job, context, zoom_registrant)
@@ -340,7 +340,7 @@ async def _save(
 ) -> None:
     """Save the record and complete the job; it runs again after `retry_in`, if given."""
     async with job.complete(job.resources.clock.now() + retry_in if retry_in is not None else None) as tx:
-        await registrant_state.save(
+        await registrant_store.save(
             tx, job, context, state, reason, zoom_registrant, cancel_due=cancel_due, link_blocked=link_blocked
         )
         await _resync_address_sharers(tx, context, state)

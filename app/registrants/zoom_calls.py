@@ -11,7 +11,7 @@ from app.clients.zoom import Registrant as ZoomRegistrant
 from app.core.job_runner import JobContext
 from app.core.text_cleaning import single_line
 from app.registrants import attempts, daily_additions
-from app.registrants.registrant_state import RegistrantContext, RegistrantRecord
+from app.registrants.registrant_store import RegistrantContext, RegistrantRecord
 from app.resources import Resources
 
 MAX_NAME_LENGTH = 64  # characters, for the first and for the last name each

@@ -26,7 +26,7 @@ from app.demo import bench_fixtures
 from app.demo.bench_fixtures import MEETING_ID
 from app.demo.bench_load import post
 from app.devstack.personas import TokenSigner
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack.server_process import LOOPBACK, Server
 from app.worker import READY_MESSAGE
 from tests.support.cpu_contention import CpuContention
 from tests.support.service import serve

@@ -11,7 +11,7 @@ import pytest
 
 from app.chaos.processes import SupervisedProcess, children_of
 from app.devstack.http_clients import until
-from app.devstack.servers import Server
+from app.devstack.server_process import Server
 from tests.support.timeouts import TIMEOUT
 
 RUNS = ["sh", "-c", "echo ready; exec sleep 1000"]

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from app.chaos import shifted_clock
-from app.devstack.servers import Server
+from app.devstack.server_process import Server
 
 HOUR = timedelta(hours=1)
 

@@ -18,7 +18,7 @@ import pytest
 from app.cli import BAD_SETTINGS, main
 from app.core import database, logs
 from app.core.settings import Settings, SettingsError
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack.server_process import LOOPBACK, Server
 from app.jobs import JOBS
 from app.resources import open_resources
 from app.worker import READY_MESSAGE

@@ -17,7 +17,7 @@ from app.core import outbox
 from app.core.clock import Clock
 from app.core.job_runner import JobTable
 from app.core.settings import Settings
-from app.devstack import servers
+from app.devstack import server_process
 from app.resources import Resources, open_resources
 from app.worker import Worker
 from tests.support.child_processes import ChildProcess, start_process
@@ -208,11 +208,11 @@ async def harness(database_url: str, redis_url: str) -> AsyncIterator[Harness]:
 
 
 @pytest.fixture
-async def own_database(tmp_path: Path) -> AsyncIterator[servers.Server]:
+async def own_database(tmp_path: Path) -> AsyncIterator[server_process.Server]:
     """A PostgreSQL server that a test may stop, because no other test uses it."""
-    identity = servers.non_root_identity(servers.postgres_programs() / "postgres", tmp_path)
-    await servers.create_cluster(tmp_path, "secret", identity)
-    server = servers.postgres(tmp_path, identity, durable=True)
+    identity = server_process.non_root_identity(server_process.postgres_programs() / "postgres", tmp_path)
+    await server_process.create_cluster(tmp_path, "secret", identity)
+    server = server_process.postgres(tmp_path, identity, durable=True)
     await server.start()
     yield server
     await server.stop()

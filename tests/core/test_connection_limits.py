@@ -306,7 +306,7 @@ async def test_many_who_send_half_are_all_let_go(served_app: ServedApp) -> None:
         pairs = [await stack.enter_async_context(served_app.connect()) for _ in range(100)]
         for _, writer in pairs:
             writer.write(HEAD)
-        await wait_until(lambda: len([each for each in served_app.open if each._begun]) == len(pairs))
+        await wait_until(lambda: len([each for each in served_app.open if each._request_begun]) == len(pairs))
         served_app.pass_time(HEAD_TIMEOUT)
         for reader, _ in pairs:
             problem_of(await read_rest(reader), 408)

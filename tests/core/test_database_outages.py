@@ -26,7 +26,7 @@ from app.core.database import Database, migrate
 from app.core.database_errors import is_database_unavailable
 from app.core.database_timeouts import COMMAND_TIMEOUTS, JOB_TIMEOUTS, REQUEST_TIMEOUTS
 from app.core.pubsub import PubSub
-from app.devstack import servers
+from app.devstack import server_process
 from app.devstack.mailbox import Mailbox
 from tests.hooks.receiver import FakeResolver
 from tests.scenarios.security.access_matrix import ACCESS_MATRIX as ROUTES
@@ -38,7 +38,9 @@ BOUND = 15.0  # seconds; three are promised, and a busy machine may need longer
 
 
 @pytest.fixture
-async def service(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
+async def service(
+    own_database: server_process.Server, redis_url: str, mailbox: Mailbox
+) -> AsyncIterator[RunningService]:
     """The service on a database that the test may stop."""
     url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
     await migrate(url)
@@ -89,7 +91,7 @@ async def wait_recovered(service: RunningService) -> None:
 
 
 async def test_a_database_that_is_gone_is_told_and_forgotten_when_it_is_back(
-    service: RunningService, own_database: servers.Server
+    service: RunningService, own_database: server_process.Server
 ) -> None:
     await wait_recovered(service)
     await own_database.stop()
@@ -100,7 +102,7 @@ async def test_a_database_that_is_gone_is_told_and_forgotten_when_it_is_back(
 
 
 async def test_a_database_that_hangs_is_told_and_forgotten_when_it_goes_on(
-    service: RunningService, own_database: servers.Server
+    service: RunningService, own_database: server_process.Server
 ) -> None:
     await wait_recovered(service)
     with hung_database(own_database):
@@ -128,7 +130,9 @@ WITHOUT_DATABASE = {
 
 
 @pytest.fixture
-async def communities(own_database: servers.Server, redis_url: str, mailbox: Mailbox) -> AsyncIterator[Communities]:
+async def communities(
+    own_database: server_process.Server, redis_url: str, mailbox: Mailbox
+) -> AsyncIterator[Communities]:
     """A community in the middle of its day, on that database."""
     url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
     hooks = HookSender(resolve=FakeResolver().resolve)
@@ -138,7 +142,7 @@ async def communities(own_database: servers.Server, redis_url: str, mailbox: Mai
 
 
 async def test_while_the_database_is_gone_every_address_says_to_try_again(
-    communities: Communities, own_database: servers.Server
+    communities: Communities, own_database: server_process.Server
 ) -> None:
     asked = await request_every_route(communities)
     await own_database.stop()
@@ -147,7 +151,7 @@ async def test_while_the_database_is_gone_every_address_says_to_try_again(
 
 
 async def test_while_the_database_hangs_every_address_says_to_try_again(
-    communities: Communities, own_database: servers.Server
+    communities: Communities, own_database: server_process.Server
 ) -> None:
     asked = await request_every_route(communities)
     with hung_database(own_database):
@@ -198,7 +202,7 @@ async def assert_all_unavailable(communities: Communities, asked: Mapping[str, M
 
 
 @contextlib.contextmanager
-def hung_database(database: servers.Server) -> Iterator[None]:
+def hung_database(database: server_process.Server) -> Iterator[None]:
     """Stop the database and all its backends until the end of the block."""
     assert database.process is not None
     stopped = [database.process.pid, *children_of(database.process.pid)]

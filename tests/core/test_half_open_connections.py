@@ -19,7 +19,7 @@ from app.core.database import Database, migrate
 from app.core.database_timeouts import JOB_TIMEOUTS, REQUEST_TIMEOUTS
 from app.core.pubsub import PubSub
 from app.devstack.mailbox import Mailbox
-from app.devstack.servers import Server, free_port
+from app.devstack.server_process import Server, free_port
 from app.resources import open_resources
 from app.worker import Worker
 from tests.core.conftest import Harness, open_harness

@@ -18,7 +18,7 @@ from app import worker as module
 from app.core.asyncpg_pool import DATABASE_ERRORS
 from app.core.database import migrate
 from app.core.pubsub import CHANNEL, PubSub
-from app.devstack import servers
+from app.devstack import server_process
 from app.devstack.mailbox import Mailbox
 from tests.core.conftest import LEASE, Harness, open_harness
 from tests.support.cpu_contention import CpuContention
@@ -132,9 +132,9 @@ async def execute_patiently(harness: Harness, statement: str) -> None:
 
 
 async def test_a_worker_recovers_from_a_restart_of_the_database(tmp_path: Path, redis_url: str) -> None:
-    identity = servers.non_root_identity(servers.postgres_programs() / "postgres", tmp_path)
-    await servers.create_cluster(tmp_path, "secret", identity)
-    database = servers.postgres(tmp_path, identity, durable=True)
+    identity = server_process.non_root_identity(server_process.postgres_programs() / "postgres", tmp_path)
+    await server_process.create_cluster(tmp_path, "secret", identity)
+    database = server_process.postgres(tmp_path, identity, durable=True)
     url = f"postgresql://kindryn:secret@127.0.0.1:{await database.start()}/postgres"
     try:
         await migrate(url)

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from app.core import logs, metrics
 from app.core.metrics import REGISTRY
 from app.core.readiness import Dependency, Readiness
-from app.devstack import servers
-from app.devstack.servers import free_port
+from app.devstack import server_process
+from app.devstack.server_process import free_port
 from app.worker import Worker
 from tests.core.conftest import Harness, open_harness
 from tests.support.sample_service import JOBS
@@ -29,9 +29,9 @@ HEALS_IN = 15.0  # seconds, the promise for any outage of Redis
 
 
 @pytest.fixture
-async def own_redis(tmp_path: Path) -> AsyncIterator[servers.Server]:
+async def own_redis(tmp_path: Path) -> AsyncIterator[server_process.Server]:
     """A Redis server that a test may stop, because no other test uses it."""
-    server = servers.valkey(tmp_path, "secret")
+    server = server_process.valkey(tmp_path, "secret")
     await server.start()
     yield server
     with contextlib.suppress(ProcessLookupError):
@@ -39,14 +39,14 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[servers.Server]:
     await server.stop()
 
 
-def send_signal(server: servers.Server, number: signal.Signals) -> None:
+def send_signal(server: server_process.Server, number: signal.Signals) -> None:
     """Send a signal to a running server."""
     if server.process is not None:
         server.process.send_signal(number)
 
 
 @pytest.fixture
-async def harness(database_url: str, own_redis: servers.Server) -> AsyncIterator[Harness]:
+async def harness(database_url: str, own_redis: server_process.Server) -> AsyncIterator[Harness]:
     """A harness whose workers have their own Redis."""
     async with open_harness(database_url, f"redis://:secret@127.0.0.1:{own_redis.port}/0") as harness:
         yield harness
@@ -74,7 +74,7 @@ async def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> No
 
 
 async def test_a_worker_works_on_while_redis_is_killed_and_when_it_is_back(
-    harness: Harness, own_redis: servers.Server
+    harness: Harness, own_redis: server_process.Server
 ) -> None:
     async with running_worker(harness) as worker:
         await harness.put_thing("during", open=False)
@@ -93,14 +93,14 @@ async def test_a_worker_works_on_while_redis_is_killed_and_when_it_is_back(
     assert [len(await harness.read_runs(key)) for key in ("during", "meanwhile", "after")] == [1, 1, 1]
 
 
-async def test_a_worker_that_starts_without_redis_works(harness: Harness, own_redis: servers.Server) -> None:
+async def test_a_worker_that_starts_without_redis_works(harness: Harness, own_redis: server_process.Server) -> None:
     await own_redis.stop()
     await harness.start_worker_process("one")
     await harness.change("a")
     await harness.wait_settled(timeout=HEALS_IN)
 
 
-async def test_a_redis_that_hangs_counts_as_away(harness: Harness, own_redis: servers.Server) -> None:
+async def test_a_redis_that_hangs_counts_as_away(harness: Harness, own_redis: server_process.Server) -> None:
     async with running_worker(harness) as worker:
         await harness.change("before")
         await harness.wait_settled()
@@ -122,7 +122,7 @@ async def test_a_redis_that_hangs_counts_as_away(harness: Harness, own_redis: se
 
 
 async def test_connections_that_fall_silent_are_given_up_though_new_ones_work(
-    harness: Harness, own_redis: servers.Server
+    harness: Harness, own_redis: server_process.Server
 ) -> None:
     port = free_port()
     settings = harness.settings.model_copy(update={"redis_url": SecretStr(f"redis://:secret@127.0.0.1:{port}/0")})
@@ -136,7 +136,7 @@ async def test_connections_that_fall_silent_are_given_up_though_new_ones_work(
 
 
 async def test_what_was_handed_over_to_a_redis_that_died_is_run_at_once(
-    harness: Harness, own_redis: servers.Server, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, own_redis: server_process.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It need not wait for the claim to expire: the worker knows which ids never came back."""
     lost = list[bool]()

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from app.devstack.mailbox import Mailbox
-from app.devstack.servers import free_port
+from app.devstack.server_process import free_port
 from app.jobs import JOBS
 from tests.core.conftest import environment
 from tests.scenarios.security.fixtures import run_worker_until_idle

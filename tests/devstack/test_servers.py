@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.devstack import servers
-from app.devstack.servers import Server, StartError
+from app.devstack import server_process
+from app.devstack.server_process import Server, StartError
 
 
 async def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 async def test_a_server_that_ignores_its_signal_is_ended_by_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(server_process, "STOP_SECONDS", 0.1)
     stubborn = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]
     server = Server("Stubborn", tmp_path / "log", lambda port: stubborn, ready="deaf")
     await server.start()

@@ -27,7 +27,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisGone
 
-from app.devstack import servers
+from app.devstack import server_process
 from app.devstack.stack import S3, Stack
 from tests.support.timeouts import PYTHON_COMMAND, TIMEOUT
 
@@ -179,7 +179,9 @@ def can_run_this(prefix: Sequence[str]) -> bool:
     return subprocess.run(probe, check=False, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("prefix", [servers.UNSHARE, ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")])
+@pytest.mark.parametrize(
+    "prefix", [server_process.UNSHARE, ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")]
+)
 async def test_an_ordinary_user_can_run_it(folder: Path, prefix: Sequence[str]) -> None:
     if not await asyncio.to_thread(can_run_this, prefix):
         pytest.skip("not root, or no such user can read this checkout")
@@ -194,11 +196,13 @@ def others_can_reach(path: Path) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
-@pytest.mark.skipif(not others_can_reach(servers.postgres_programs()), reason="nobody else can read this checkout")
+@pytest.mark.skipif(
+    not others_can_reach(server_process.postgres_programs()), reason="nobody else can read this checkout"
+)
 async def test_root_without_user_namespaces_runs_postgresql_as_another_user(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "UNSHARE", ("false",))
+    monkeypatch.setattr(server_process, "UNSHARE", ("false",))
     async with Stack(folder) as stack:
         assert await probe_servers(stack) == (2, True, 200)
         assert owner(stack.processes["PostgreSQL"].pid) != 0
@@ -207,10 +211,10 @@ async def test_root_without_user_namespaces_runs_postgresql_as_another_user(
 async def test_a_port_grabbed_at_the_last_moment_costs_only_another_try(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grabbed = [socket.create_server((servers.LOOPBACK, 0)) for _ in range(3)]
+    grabbed = [socket.create_server((server_process.LOOPBACK, 0)) for _ in range(3)]
     chosen = iter([listener.getsockname()[1] for listener in grabbed])
-    free_port = servers.free_port
-    monkeypatch.setattr(servers, "free_port", lambda: next(chosen, None) or free_port())
+    free_port = server_process.free_port
+    monkeypatch.setattr(server_process, "free_port", lambda: next(chosen, None) or free_port())
     try:
         async with Stack(folder) as stack:
             assert next(chosen, "all were tried") == "all were tried"
@@ -222,10 +226,12 @@ async def test_a_port_grabbed_at_the_last_moment_costs_only_another_try(
 
 async def test_when_one_server_fails_the_others_are_taken_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        servers, "s3_server", lambda *_: servers.Server("S3", folder / "log", lambda port: ["false"], "never")
+        server_process,
+        "s3_server",
+        lambda *_: server_process.Server("S3", folder / "log", lambda port: ["false"], "never"),
     )
     stack = Stack(folder)
-    with pytest.raises(servers.StartError, match="S3 did not start"):
+    with pytest.raises(server_process.StartError, match="S3 did not start"):
         await stack.__aenter__()
     assert stack.processes == {}
     assert names(folder) == ["log"]

@@ -219,7 +219,7 @@ def test_who_clicks_too_often_learns_nothing_else(context: JoinContext) -> None:
 def test_joining_opens_and_closes_on_time() -> None:
     early = refusal_of(ALLOWED, START - OPENS_BEFORE - timedelta(microseconds=1))
     assert (early.slug, early.opens_at) == ("too-early", START - OPENS_BEFORE)
-    assert early.detail == "The door opens on Sunday, 10 January 2027 at 15:45 (Europe/Berlin)."
+    assert early.detail == "You can join from Sunday, 10 January 2027 at 15:45 (Europe/Berlin)."
     assert isinstance(decide(ALLOWED, START - OPENS_BEFORE, OPENS_BEFORE), JoinAllowed)
     assert isinstance(decide(ALLOWED, END + END_GRACE - timedelta(microseconds=1), OPENS_BEFORE), JoinAllowed)
     assert refusal_of(ALLOWED, END + END_GRACE).slug == "event-ended"

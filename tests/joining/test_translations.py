@@ -53,11 +53,11 @@ def test_when_joining_opens_is_said_in_the_zone_of_the_event() -> None:
     opens_at = datetime(2027, 1, 10, 14, 45, tzinfo=UTC)
     params = {"timezone": "Europe/Berlin"}
     sentences = [
-        translations.translate("The door opens on {opens_at}.", params, opens_at, language)
+        translations.translate("You can join from {opens_at}.", params, opens_at, language)
         for language in (ENGLISH, GERMAN)
     ]
     assert sentences == [
-        "The door opens on Sunday, 10 January 2027 at 15:45 (Europe/Berlin).",
+        "You can join from Sunday, 10 January 2027 at 15:45 (Europe/Berlin).",
         "Der Einlass beginnt am Sonntag, 10. Januar 2027 um 15:45 Uhr (Europe/Berlin).",
     ]
 

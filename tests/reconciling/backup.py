@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
-from app.devstack import servers
+from app.devstack import server_process
 from tests.support.service import RunningService
 
 _OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
@@ -39,7 +39,7 @@ def _url(service: RunningService) -> str:
 
 
 async def _run(program: str, *arguments: str) -> None:
-    path = servers.postgres_programs() / program
+    path = server_process.postgres_programs() / program
     process = await asyncio.create_subprocess_exec(path, *arguments, stderr=asyncio.subprocess.PIPE)
     _, complained = await process.communicate()
     assert process.returncode == 0, complained.decode()

@@ -13,7 +13,7 @@ import pytest
 from app.clients.zoom import Registrant
 from app.core.job_runner import JobContext
 from app.core.outbox import ClaimedJob, RetryLater
-from app.registrants import registrant_state
+from app.registrants import registrant_store
 from tests.support.registrant_steps import ADDRESS, STRANGER, fill_in_form, registrant, send_notification, statuses
 from tests.support.service import RunningService
 from tests.support.steps import (
@@ -297,7 +297,7 @@ async def test_an_add_under_way_does_not_put_back_whom_a_host_takes_off_meanwhil
     event = await event_with_notifications(service)
     await rsvp(service, event)
     registration_id: UUID = await service.resources.db.pool.fetchval("SELECT id FROM registrations")
-    context = await registrant_state.load(service.resources, registration_id)
+    context = await registrant_store.load(service.resources, registration_id)
     assert context is not None
     await act_inside_zoom(service, event, "deny")
     claimed = ClaimedJob(1, "registrants.sync", str(registration_id), 1, uuid4(), 0, None, None, 100)
@@ -305,7 +305,7 @@ async def test_an_add_under_way_does_not_put_back_whom_a_host_takes_off_meanwhil
     zoom_registrant = Registrant.model_validate({"registrant_id": "r1", "join_url": "https://zoom.us/w/1?tk=dead"})
     with pytest.raises(RetryLater):
         async with job.transaction() as tx:
-            await registrant_state.save(tx, job, context, "ready", None, zoom_registrant)
+            await registrant_store.save(tx, job, context, "ready", None, zoom_registrant)
     assert (await registrant(service, event))["state"] == "denied"
 
 

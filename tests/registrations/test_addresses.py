@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.core.identity import Caller
 from app.registrants import address_conflicts
-from app.registrants.registrant_state import EMAIL_NOT_VERIFIED
+from app.registrants.registrant_store import EMAIL_NOT_VERIFIED
 from app.registrations.addresses import Address, address_from_token, is_valid_address, same_address, updated_address
 from tests.support.service import RunningService
 from tests.support.steps import ADD, STATUS, advance, get_event, only_meeting, quota_used, rsvp, zoom_calls

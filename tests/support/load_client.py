@@ -21,7 +21,7 @@ from app.core.settings import CALLBACK_PATH
 from app.demo.bench_fixtures import seed
 from app.demo.bench_load import post
 from app.devstack.personas import COMMUNITY
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack.server_process import LOOPBACK, Server
 from tests.core.conftest import environment
 from tests.support.service import RunningService
 from tests.support.timeouts import TIMEOUT

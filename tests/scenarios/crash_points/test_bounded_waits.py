@@ -14,7 +14,7 @@ import pytest
 
 from app.core.database_timeouts import APPLICATION_NAME, JOB_TIMEOUTS, REQUEST_TIMEOUTS
 from app.devstack.mailbox import Mailbox
-from app.devstack.servers import free_port
+from app.devstack.server_process import free_port
 from tests.core.conftest import environment
 from tests.scenarios.crash_points.freezing_processes import is_stopped, run_freezing_api, run_freezing_worker
 from tests.scenarios.security.fixtures import run_worker_until_idle

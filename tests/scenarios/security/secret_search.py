@@ -190,7 +190,7 @@ def _cell(value: object) -> bytes:
 
 
 def artifacts_of_report(text: str) -> tuple[list[Artifact], list[Secret]]:
-    """Return the demo's report (`app/demo/report.py`) as what to search, and the secrets to search for.
+    """Return the demo's report (`app/demo/collected_output.py`) as what to search, and the secrets to search for.
 
     The `Location` of a redirect may contain its link if it answers a ticket, because the walk has checked whose it is.
     """

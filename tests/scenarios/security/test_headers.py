@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.core.errors import PROBLEMS
 from app.core.settings import Settings
-from app.devstack.servers import LOOPBACK, Server
+from app.devstack.server_process import LOOPBACK, Server
 from tests.core.conftest import environment
 from tests.scenarios.security.access_matrix import ACCESS_MATRIX
 from tests.scenarios.security.callers import ALLOWED_ORIGIN, FOREIGN_ORIGINS, bearer, token_for

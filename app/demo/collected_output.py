@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from app.devstack.environment import DemoEnvironment
 from app.devstack.http_clients import ApiClient, SimulatorClient
-from app.devstack.servers import StartError, postgres_programs
+from app.devstack.server_process import StartError, postgres_programs
 
 
 async def collect(environment: DemoEnvironment, api: ApiClient, zoom: SimulatorClient) -> str:

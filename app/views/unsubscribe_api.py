@@ -12,7 +12,7 @@ from app.invitations import preferences, reminder_texts, texts
 from app.invitations.preferences import Preference
 from app.invitations.reminder_texts import ReminderTexts
 from app.joining import responses
-from app.joining.route import NoStoreRoute, head_ok
+from app.joining.no_store_route import NoStoreRoute, head_ok
 from app.web import Tx as Transaction
 
 router = APIRouter(route_class=NoStoreRoute, tags=["Registrations"])
