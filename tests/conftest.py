@@ -48,7 +48,7 @@ structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLA
 # What the source of a test contains that needs the service, a server, or a process of its own.
 NEEDS_MORE = re.compile(
     r"\b(run_service|RunningService|idle|database_url|Harness|env: JoinEnvironment|communities: Communities|[sS]tack"
-    r"|subprocess|create_app|servers|chaos\.run|shifted_clock|app\.cli|sys\.executable)\b"
+    r"|subprocess|create_app|servers|server_process|chaos\.run|shifted_clock|app\.cli|sys\.executable)\b"
 )
 
 
