@@ -75,8 +75,8 @@ class ImmediateJob(JobContext[Resources]):
             yield tx
 
     @contextlib.asynccontextmanager
-    async def done(self, again_at: datetime | Callable[[], datetime | None] | None = None) -> AsyncIterator[Any]:
-        assert again_at is None
+    async def complete(self, repeat_at: datetime | Callable[[], datetime | None] | None = None) -> AsyncIterator[Any]:
+        assert repeat_at is None
         async with self.transaction() as tx:
             yield tx
 

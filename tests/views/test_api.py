@@ -9,7 +9,7 @@ from tests.support.service import COMMUNITY, RunningService
 from tests.views.conftest import EVENTS, Hosts, create_event, event_body, set_rsvp, url, whole_hour
 
 SHOWN = {
-    "id", "community", "space", "kind", "series_id", "coach", "title", "description", "starts_at", "ends_at",
+    "id", "community", "space", "kind", "version", "series_id", "coach", "title", "description", "starts_at", "ends_at",
     "timezone", "is_virtual", "delivery_mode", "host_id", "alternative_hosts", "capacity", "counts",
     "status", "simulcast_enabled", "simulcast", "my_rsvp", "join", "recordings", "zoom",
 }  # fmt: skip
