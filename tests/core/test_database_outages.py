@@ -44,7 +44,7 @@ async def service(
     """The service on a database that the test may stop."""
     url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
     await migrate(url)
-    async with run_service(url, redis_url, mailbox, limits=REQUEST_TIMEOUTS) as running:
+    async with run_service(url, redis_url, mailbox, timeouts=REQUEST_TIMEOUTS) as running:
         yield running
 
 
@@ -137,7 +137,7 @@ async def communities(
     url = f"postgresql://kindryn:secret@127.0.0.1:{own_database.port}/postgres"
     hooks = HookSender(resolve=FakeResolver().resolve)
     await migrate(url)
-    async with run_service(url, redis_url, mailbox, worker=False, hooks=hooks, limits=REQUEST_TIMEOUTS) as service:
+    async with run_service(url, redis_url, mailbox, worker=False, hooks=hooks, timeouts=REQUEST_TIMEOUTS) as service:
         yield await set_up_communities(service)
 
 

@@ -32,7 +32,7 @@ EVENTS = 8
 @pytest.fixture
 async def idle(database_url: str, redis_url: str, mailbox: Mailbox) -> AsyncIterator[RunningService]:
     """The service without a worker. Its requests wait as long as those of people."""
-    async with run_service(database_url, redis_url, mailbox, worker=False, limits=REQUEST_TIMEOUTS) as service:
+    async with run_service(database_url, redis_url, mailbox, worker=False, timeouts=REQUEST_TIMEOUTS) as service:
         yield service
 
 

@@ -95,14 +95,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 async def test_wherever_a_worker_is_frozen_what_another_has_done_meanwhile_stands(
-    scenario: Scenario, every: bool, database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: File
+    scenario: Scenario, every_boundary: bool, database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: File
 ) -> None:
     async with run_service(database_url, redis_url, mailbox, worker=False) as service:
         harness = Harness(service, scenario, tmp_path)
         snapshot = await harness.take_snapshot()
         undisturbed, boundaries = await harness.run_undisturbed(snapshot, fine_grained=True)
         assert boundaries, "the path has no boundary at all"
-        walked = boundaries if every else one_of_each(boundaries)
+        walked = boundaries if every_boundary else one_of_each(boundaries)
         ends = {boundary: await harness.run_stopped_at(snapshot, boundary) for boundary in walked}
     passed = {boundary: undisturbed.differences(end) for boundary, end in ends.items() if end is not None}
     # Two facts may become one run or two, so a boundary may have another number, or not occur again.
@@ -112,7 +112,7 @@ async def test_wherever_a_worker_is_frozen_what_another_has_done_meanwhile_stand
 
 
 async def test_wherever_a_worker_is_frozen_a_hook_that_was_delivered_stays_delivered(
-    every: bool, database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: File, endpoint: FailingEndpoint
+    every_boundary: bool, database_url: str, redis_url: str, mailbox: Mailbox, tmp_path: File, endpoint: FailingEndpoint
 ) -> None:
     """The endpoint refuses each message at first, so that the job records something after each attempt."""
 
@@ -131,7 +131,7 @@ async def test_wherever_a_worker_is_frozen_a_hook_that_was_delivered_stays_deliv
         harness = Harness(service, scenario, tmp_path)
         snapshot = await harness.take_snapshot()
         _, boundaries = await harness.run_undisturbed(snapshot, fine_grained=True)
-        for boundary in boundaries if every else one_of_each(boundaries):
+        for boundary in boundaries if every_boundary else one_of_each(boundaries):
             await harness.run_stopped_at(snapshot, boundary)
             states = await service.resources.db.pool.fetch(
                 "SELECT state, (SELECT count(*) FROM hook_attempts WHERE message_id = hook_messages.id) = attempts"

@@ -134,7 +134,9 @@ REVERSED_RSVPS = [
         PUT,
     ),
 ]
-each_change = pytest.mark.parametrize("change", REVERSED_RSVPS, ids=lambda change: change.path.name.replace(" ", "-"))
+each_change = pytest.mark.parametrize(
+    "change", REVERSED_RSVPS, ids=lambda change: change.scenario.name.replace(" ", "-")
+)
 
 
 async def assert_last_rsvp_counts(service: RunningService, context: Context) -> None:

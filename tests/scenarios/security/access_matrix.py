@@ -134,6 +134,7 @@ ACCESS_MATRIX: dict[str, Access] = {
     "GET /unsubscribe/{link}": everybody("200"),
     "HEAD /unsubscribe/{link}": everybody("204"),
     "POST /unsubscribe/{link}": everybody("200"),
+    "GET /problems/{slug}": everybody("200"),
     # Joining, with a ticket and a link of `registered`.
     "POST /api/events/{event_id}/zoom-join": replace(
         members(NOT_REGISTERED, EVENT_NOT_FOUND), registered="200", host="409 use-start"

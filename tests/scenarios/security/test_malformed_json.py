@@ -117,7 +117,7 @@ async def test_no_json_is_our_fault(route: str, communities: Communities, data: 
 
 
 @FUZZING
-@given(said=JSON | st.lists(st.tuples(st.sampled_from(NOTIFICATION_FIELDS), JSON), max_size=6).map(json_object))
+@given(text=JSON | st.lists(st.tuples(st.sampled_from(NOTIFICATION_FIELDS), JSON), max_size=6).map(json_object))
 async def test_no_notification_is_our_fault_even_if_it_is_signed(communities: Communities, text: str) -> None:
     body = text.encode("utf-8", "replace")
     arguments = {"method": "POST", "url": "/api/integrations/zoom/webhooks"}
