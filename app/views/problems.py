@@ -7,8 +7,9 @@ from fastapi.responses import Response
 
 from app.core.errors import PROBLEMS, not_found
 from app.joining import responses
+from app.joining.no_store_route import NoStoreRoute
 
-router = APIRouter()
+router = APIRouter(route_class=NoStoreRoute)
 
 
 @router.get("/problems/{slug}", include_in_schema=False)

@@ -162,6 +162,8 @@ async def request_every_route(communities: Communities) -> dict[str, Mapping[str
     """Request every route as a caller who would succeed; Zoom's requests are signed."""
     asked = dict[str, Mapping[str, Any]]()
     for route, row in ROUTES.items():
+        if route == "GET /problems/{slug}":
+            continue  # it needs no database
         who = "registered" if row.registered < "4" else "admin"
         headers = bearer(token_for(communities.service, who)) | {"Origin": communities.service.settings.public_url}
         asked[route] = {"headers": headers} | await build_request(communities, route, community=COMMUNITY["id"])

@@ -329,7 +329,7 @@ async def build_request(communities: Communities, route: str, **replaced: str) -
     They are `method`, `url`, and perhaps `json`.
     """
     method, template = route.split(" ")
-    parts = {**vars(communities.own), "member_id": "m-else", "ticket": "unused"}
+    parts = {**vars(communities.own), "member_id": "m-else", "ticket": "unused", "slug": "not-found"}
     if route in TARGET_FACTORIES:
         name, make = TARGET_FACTORIES[route]
         parts[name] = await make(communities)
