@@ -127,6 +127,7 @@ async def test_what_people_changed_inside_zoom_is_undone_when_an_admin_asks(serv
     number = event["zoom"]["meeting_id"]
     inside = {"topic": "Renamed inside", "settings": {"approval_type": 2}}
     (await service.zoom.post(f"/simulator/meetings/{number}/edit", json=inside)).raise_for_status()
+    await service.wait_idle()
     shown = await sync(service, event)
     assert [patch["body"] for patch in await zoom_calls(service, PATCH)] == [
         {"topic": "Open evening", "settings": {"approval_type": 1}}
