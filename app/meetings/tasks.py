@@ -208,19 +208,13 @@ async def _mark_synced(
             row.stale_since = None
         state_before = (row.state in service.ACTIVE_STATES, row.protected, row.join_url is not None)
         settled = zoom_meeting is not None or row.state in {meeting.state, "updating"}
-        # An admin requested a sync after this run had read the meeting: the next run must still know that.
-        requested_since = row.observed is None and meeting.observed is not None
-        if zoom_meeting is None and row.observed is None and not requested_since:
+        if zoom_meeting is None and row.observed is None:
             sync_outcome.assume_applied(row, desired)
-        if not requested_since and (
-            zoom_meeting is not None or unanswered_changes.has_unknown(row.last_sent or {}, desired)
-        ):
+        if zoom_meeting is not None or unanswered_changes.has_unknown(row.last_sent or {}, desired):
             row.last_sent = desired
         if zoom_meeting is not None:
             row.synced_at = tx.now
             sync_outcome.store_observation(row, zoom_meeting, job.resources)
-            if requested_since:
-                row.observed = None
             for difference in differences(desired, row.observed or {}):
                 log.info("zoom keeps another value", event_id=job.key, field=difference["field"])
         if settled:

@@ -1,11 +1,9 @@
 """A sync makes Zoom's meeting what the event needs, with as few calls as possible."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
-from app.meetings import patching
 from tests.support.service import RunningService
 from tests.support.steps import (
     CREATE,
@@ -133,30 +131,6 @@ async def test_what_people_changed_inside_zoom_is_undone_when_an_admin_asks(serv
         {"topic": "Open evening", "settings": {"approval_type": 1}}
     ]
     assert (shown["zoom"]["protected"], shown["zoom"]["differences"]) == (True, [])
-
-
-async def test_a_sync_that_an_admin_requests_while_another_one_reads_is_not_lost(
-    service: RunningService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await service.connect()
-    event = await service.create_event()
-    read_back = patching.read_back
-    requested: list[int] = []
-
-    async def read_and_request(zoom: Any, number: int) -> Any:
-        zoom_meeting = await read_back(zoom, number)
-        if not requested:
-            requested.append((await service.post("admin", f"/api/events/{event['id']}/zoom/sync", {})).status_code)
-        return zoom_meeting
-
-    monkeypatch.setattr(patching, "read_back", read_and_request)
-    inside = {"topic": "Renamed inside"}
-    number = event["zoom"]["meeting_id"]
-    (await service.zoom.post(f"/simulator/meetings/{number}/edit", json=inside)).raise_for_status()
-    await service.wait_idle()
-    assert requested == [202]
-    assert [patch["body"] for patch in await zoom_calls(service, PATCH)] == [{"topic": "Open evening"}]
-    assert (await get_event(service, event))["zoom"]["differences"] == []
 
 
 async def test_a_cancelled_events_meeting_is_deleted_and_gone_already_is_as_good(service: RunningService) -> None:
