@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +43,14 @@ hypothesis.settings.load_profile("here")
 # loop answers nobody.
 _PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+
+@pytest.fixture(autouse=True)
+def _same_log_configuration() -> Iterator[None]:
+    """A test that configures the log, as a command does, changes nothing for the next one."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 # What the source of a test contains that needs the service, a server, or a process of its own.
