@@ -3,8 +3,8 @@
 asyncpg's own pool wraps, watches and shields every connection it lends, which costs as much again as a small statement.
 
 The rule: ordinary work uses SQLAlchemy, ORM or Core. SQL text is for statements that are themselves the point, such as
-claims and upserts. asyncpg without SQLAlchemy is for hot paths only: receiving a webhook, joining, claiming jobs, and the
-live log. There, the ORM would cost about three times as much CPU.
+claims and upserts. asyncpg without SQLAlchemy is for hot paths only: receiving a webhook, joining, claiming jobs, and
+the live log. There, the ORM would cost about three times as much CPU.
 """
 
 import asyncio
